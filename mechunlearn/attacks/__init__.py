@@ -1,0 +1,65 @@
+"""Attacks: each finds something and returns it as a value; nobody here scores or prints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from mechunlearn.hooks import Point
+from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Task
+
+Settings = dict[str, Any]
+"""What distinguishes one variant of an attack from another; plain data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One variant of an attack, ready to be scored."""
+
+    settings: Settings
+    intervention: Intervention = NO_CHANGE
+    point: Point | None = None
+    """Where the answer is read instead of at the output."""
+    norm: bool = True
+    """Whether the final norm is applied at ``point``."""
+
+
+class Found(Protocol):
+    """What an attack learned about one model; makes its variants."""
+
+    def grid(self) -> list[Settings]:
+        """All settings to try on the select fold, in a fixed order."""
+        ...
+
+    def build(self, settings: Settings) -> Candidate:
+        """The variant with these settings."""
+        ...
+
+    def sham(self, settings: Settings, seed: int) -> Candidate | None:
+        """A placebo of the same size; ``None`` where shuffled answers are the placebo."""
+        ...
+
+
+class Attack(Protocol):
+    """A registered attack. ``reference`` runs on the original, ``find`` on the model under test.
+
+    The two calls never need both models at once.
+    """
+
+    access: ClassVar[tuple[str, ...]]
+    """What the attacker must see or change: prompts, logits, activations, weights."""
+    needs: ClassVar[tuple[str, ...]]
+    """What else it takes: the original model, forget questions, benign text."""
+
+    @staticmethod
+    def reference(original: HookedModel, task: Task, asked: Sequence[Question]) -> Any:
+        """What has to be known of the original model.
+
+        Args:
+            asked: Select-fold questions the original answers and the unlearned model does not.
+        """
+        ...
+
+    @staticmethod
+    def find(model: HookedModel, task: Task, asked: Sequence[Question], reference: Any) -> Found:
+        """Look for the knowledge in ``model``, using the select fold only."""
+        ...

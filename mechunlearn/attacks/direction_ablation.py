@@ -1,0 +1,299 @@
+"""Find the direction in which unlearning pushed the forget questions, and project it out.
+
+    d_l = mean_t h_l(forget; unlearned) - mean_t h_l(other),     h_l <- h_l - (h_l . u_l) u_l
+
+with ``u_l = d_l / |d_l|`` at every token and chosen layers. What ``other`` is gives the variants:
+the original model on the same questions (``original``), or the unlearned model on benign questions
+(``benign``) or plain text (``text``); ``pca`` takes the first principal component of the original's
+and the unlearned model's activations together.
+
+Reference:
+    Łucki et al. 2024, arXiv:2409.18025, section 4.2 (orthogonalization); the form that ablates one
+    direction from every write to the residual stream is Arditi et al. 2024, arXiv:2406.11717,
+    equations 4 and 5.
+    Differs: means are streamed in float64, no token is stored; the first tokens skipped are those
+    all prompts share instead of a fixed 40; the principal component is rescaled from standardised
+    to activation units; the variant and the layers are chosen on the select fold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechunlearn.attacks import Candidate, Settings
+from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.rows import pad
+from mechunlearn.hooks import (
+    Point,
+    capture,
+    check_layers,
+    count_flops,
+    removal,
+    stream_weights,
+    stream_writes,
+    untie_,
+)
+from mechunlearn.models import block_fingerprints
+from mechunlearn.types import Direction, HookedModel, Intervention, Question, Task
+
+OUTLIER_TOKENS = 1000
+"""Tokens among which outliers are looked for."""
+OUTLIER_Z = 3.0
+RESERVOIR = 1000
+"""Tokens per model kept for the principal component."""
+SINGLE_LAYERS = 8
+"""Models with more layers try single layers at quarters of their depth only."""
+
+
+def ablate_direction(
+    model: HookedModel, direction: Direction, *, layers: Sequence[int] | None = None
+) -> Intervention:
+    """Project the direction out of the residual stream after each of some blocks.
+
+    Args:
+        layers: Blocks, each with its own row of the direction; default: all the direction has.
+
+    Raises:
+        ValueError: If a layer does not exist or the direction has no length there.
+    """
+    layers = direction.layers if layers is None else tuple(layers)
+    check_layers(model, layers)
+    units = direction.restricted(layers).unit()
+    hooks = tuple((Point(i).name, removal(u)) for i, u in zip(layers, units, strict=True))
+    return Intervention(f"ablate {direction.name} at {_span(layers)}", hooks)
+
+
+def ablate_everywhere(model: HookedModel, direction: Direction, *, layer: int) -> Intervention:
+    """Project one layer's vector out of everything written to the stream (Arditi et al.).
+
+    Raises:
+        ValueError: If the layer does not exist or the direction has no length there.
+    """
+    check_layers(model, [layer])
+    (unit,) = direction.restricted([layer]).unit()
+    hooks = tuple((name, removal(unit)) for name in stream_writes(model))
+    return Intervention(f"ablate {direction.name} of layer {layer} everywhere", hooks)
+
+
+@torch.no_grad()
+def orthogonalize_(model: HookedModel, direction: Direction, *, layer: int) -> None:
+    """Bake ``ablate_everywhere`` into the weights: ``W <- W - (W u) u^T`` for every write.
+
+    Gives the hooked ablation's logits without hooks; a tied embedding is untied first. (Ablation
+    with one direction per layer has no such form: it also changes what earlier blocks wrote.)
+
+    Raises:
+        ValueError: If the layer does not exist or the direction has no length there.
+    """
+    check_layers(model, [layer])
+    (unit,) = direction.restricted([layer]).unit()
+    untie_(model)
+    for weight, axis in stream_weights(model):
+        rows = weight.movedim(axis, -1)
+        rows -= (rows @ unit.to(rows))[..., None] * unit.to(rows)
+
+
+@dataclass(slots=True)
+class _Statistics:
+    """Streamed over tokens: per-layer sums, and a bounded random sample for the PCA."""
+
+    n: int = 0
+    sums: Float[Tensor, "layer d_model"] | None = None
+    sample: list[Float[Tensor, "layer token d_model"]] = field(default_factory=list)
+
+    @property
+    def mean(self) -> Float[Tensor, "layer d_model"]:
+        assert self.sums is not None
+        return self.sums / self.n
+
+    @property
+    def reservoir(self) -> Float[Tensor, "layer token d_model"]:
+        return torch.cat(self.sample, dim=1)
+
+
+@torch.no_grad()
+def activation_statistics(
+    model: HookedModel, texts: Sequence[str], *, drop: frozenset[int] = frozenset(), keep: int = 0
+) -> _Statistics:
+    """Mean block outputs over the tokens of some texts.
+
+    Args:
+        texts: The leading tokens they all share are skipped.
+        drop: Token ids that do not count (outliers).
+        keep: Tokens to keep for a principal component, evenly spaced over all tokens.
+
+    Raises:
+        ValueError: If no token is left.
+    """
+    rows = [row for row in model.tokenizer(list(texts))["input_ids"] if row]
+    skip = 0
+    while len(rows) > 1 and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows):
+        skip += 1
+    total = sum(token not in drop for row in rows for token in row[skip:])
+    if not total:
+        raise ValueError("no tokens are left to average; are all texts the same?")
+    points = [Point(i) for i in range(model.cfg.n_layers)]
+    dropped = torch.tensor(sorted(drop), device=model.cfg.device)
+    found = _Statistics()
+    spacing = max(1, total // keep) if keep else 0
+    for batch in batches([len(r) for r in rows], token_budget(model)):
+        tokens, real = pad(model, [rows[i] for i in batch])
+        real[:, :skip] = False
+        real &= ~torch.isin(tokens, dropped)
+        pick = real.flatten().nonzero()[:, 0]
+        count_flops(model, tokens.numel())
+        with capture(model, points, pick) as kept:
+            model(tokens, logits_to_keep=1, return_type=None)
+        stack = torch.stack([kept[p] for p in points]).cpu()
+        sums = stack.double().sum(dim=1)
+        found.sums = sums if found.sums is None else found.sums + sums
+        if spacing:
+            found.sample.append(stack[:, -found.n % spacing :: spacing].float())
+        found.n += len(pick)
+    return found
+
+
+@torch.no_grad()
+def outlier_tokens(model: HookedModel, texts: Sequence[str]) -> frozenset[int]:
+    """Token ids whose activations lie far from all others at some layer.
+
+    Among the first 1,000 tokens, those whose mean L1 distance to the others is more than three
+    standard deviations above the average (protocol of Łucki et al.).
+    """
+    points = [Point(i) for i in range(model.cfg.n_layers)]
+    outliers: set[int] = set()
+    rows, n = [], 0
+    for row in model.tokenizer(list(texts))["input_ids"]:
+        if n < OUTLIER_TOKENS:
+            rows.append(row)
+            n += len(row)
+    ids, stacks = [], []
+    for batch in batches([len(r) for r in rows], token_budget(model)):
+        tokens, real = pad(model, [rows[i] for i in batch])
+        pick = real.flatten().nonzero()[:, 0]
+        with capture(model, points, pick) as kept:
+            model(tokens, logits_to_keep=1, return_type=None)
+        ids.append(tokens.flatten()[pick].cpu())
+        stacks.append(torch.stack([kept[p] for p in points]).float().cpu())
+    token, stack = torch.cat(ids), torch.cat(stacks, dim=1)
+    for layer in stack:
+        distance = torch.cdist(layer, layer, p=1).mean(dim=1)
+        far = distance > distance.mean() + OUTLIER_Z * distance.std()
+        outliers |= set(token[far].tolist())
+    return frozenset(outliers)
+
+
+def first_component(
+    a: Float[Tensor, "layer token d_model"], b: Float[Tensor, "layer token d_model"]
+) -> Float[Tensor, "layer d_model"]:
+    """First principal component of both samples together, per layer, in activation units."""
+    both = torch.cat([a, b], dim=1).double()
+    scale = both.std(dim=1, keepdim=True).clamp_min(1e-12)
+    standard = (both - both.mean(dim=1, keepdim=True)) / scale
+    _, _, right = torch.linalg.svd(standard, full_matrices=False)
+    return right[:, 0] * scale[:, 0]
+
+
+def question_texts(task: Task, questions: Sequence[Question]) -> list[str]:
+    """The prompts whose activations are compared."""
+    if task.scoring == "letter":
+        return [task.prompt.letter_prompt(q) for q in questions]
+    return [task.prompt.cloze_prompt(q)[0] for q in questions]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    statistics: _Statistics
+    blocks: list[str]
+    drop: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    model: HookedModel
+    directions: dict[str, Direction]
+    edited: tuple[int, ...]
+
+    def grid(self) -> list[Settings]:
+        n = self.model.cfg.n_layers
+        everything = tuple(range(n))
+        singles = everything if n <= SINGLE_LAYERS else tuple(n * k // 4 for k in range(4))
+        singles = tuple(sorted({*singles, *self.edited[:3], *self.edited[-1:], n - 1}))
+        spans = list(dict.fromkeys([everything, self.edited, *((i,) for i in singles)]))
+        grid: list[Settings] = [
+            {"against": source, "layers": list(span), "form": "each layer"}
+            for source in self.directions
+            for span in spans
+        ]
+        return grid + [
+            {"against": source, "layers": [layer], "form": "every write"}
+            for source in ("original", "benign")
+            for layer in singles
+        ]
+
+    def build(self, settings: Settings) -> Candidate:
+        direction = self.directions[settings["against"]]
+        return Candidate(settings, self._intervention(direction, settings))
+
+    def sham(self, settings: Settings, seed: int) -> Candidate:
+        found = self.directions[settings["against"]]
+        generator = torch.Generator().manual_seed(seed)
+        random = torch.randn(found.vectors.shape, generator=generator, dtype=found.vectors.dtype)
+        length = found.vectors.norm(dim=-1, keepdim=True)
+        random *= length / random.norm(dim=-1, keepdim=True)
+        sham = Direction("random direction", found.layers, random)
+        return Candidate(settings, self._intervention(sham, settings))
+
+    def _intervention(self, direction: Direction, settings: Settings) -> Intervention:
+        if settings["form"] == "every write":
+            return ablate_everywhere(self.model, direction, layer=settings["layers"][0])
+        return ablate_direction(self.model, direction, layers=settings["layers"])
+
+
+class DirectionAblation:
+    """Direction ablation as a registered attack."""
+
+    access: ClassVar[tuple[str, ...]] = ("activations",)
+    needs: ClassVar[tuple[str, ...]] = ("original model", "forget questions", "benign text")
+
+    @staticmethod
+    def reference(original: HookedModel, task: Task, asked: Sequence[Question]) -> _Reference:
+        """Mean activations of the original, and a digest of each block to see what was edited."""
+        texts = question_texts(task, asked)
+        drop = outlier_tokens(original, texts)
+        statistics = activation_statistics(original, texts, drop=drop, keep=RESERVOIR)
+        return _Reference(statistics, block_fingerprints(original), drop)
+
+    @staticmethod
+    def find(
+        model: HookedModel, task: Task, asked: Sequence[Question], reference: _Reference
+    ) -> _Found:
+        """Directions from four comparisons, at every layer."""
+        keep, drop = RESERVOIR, reference.drop
+        forget = activation_statistics(model, question_texts(task, asked), drop=drop, keep=keep)
+        benign = question_texts(task, task.questions("retain", "select"))
+        means = {
+            "original": reference.statistics.mean,
+            "benign": activation_statistics(model, benign, drop=drop).mean,
+        }
+        if task.plain_text:
+            means["text"] = activation_statistics(model, task.plain_text, drop=drop).mean
+        vectors = {name: forget.mean - mean for name, mean in means.items()}
+        vectors["pca"] = first_component(reference.statistics.reservoir, forget.reservoir)
+        layers = tuple(range(model.cfg.n_layers))
+        directions = {
+            name: Direction(f"{name} direction", layers, v.float()) for name, v in vectors.items()
+        }
+        blocks = block_fingerprints(model)
+        changed = [i for i in layers if blocks[i] != reference.blocks[i]]
+        return _Found(model, directions, tuple(changed) or layers)
+
+
+def _span(layers: Sequence[int]) -> str:
+    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"layers {layers[0]}-{layers[-1]}"
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"

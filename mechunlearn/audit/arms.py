@@ -1,0 +1,94 @@
+"""Scoring an attack's variants, and choosing one on the select fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mechunlearn.attacks import Candidate, Found
+from mechunlearn.bench import score, score_points
+from mechunlearn.types import HookedModel, Question, Score, Task
+
+
+def score_candidates(
+    model: HookedModel, candidates: Sequence[Candidate], questions: Sequence[Question], task: Task
+) -> list[Score]:
+    """One score per variant; variants that only read elsewhere share one forward."""
+    scores: list[Score | None] = [None] * len(candidates)
+    for norm in (True, False):
+        reads = {
+            i: c.point
+            for i, c in enumerate(candidates)
+            if c.point is not None and c.norm is norm and not c.intervention.hooks
+        }
+        if reads:
+            points = list(dict.fromkeys(reads.values()))
+            found = score_points(
+                model, questions, task.prompt, points, scoring=task.scoring, norm=norm
+            )
+            for i, point in reads.items():
+                scores[i] = found[point]
+    for i, c in enumerate(candidates):
+        if scores[i] is None:
+            scores[i] = score(
+                model,
+                questions,
+                task.prompt,
+                scoring=task.scoring,
+                intervention=c.intervention,
+            )
+    return [s for s in scores if s is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The variant the select fold chose, and all that were tried."""
+
+    candidate: Candidate
+    forget: float
+    """Select-fold accuracy on forget questions."""
+    retain: float
+    within_limit: bool
+    tried: list[dict[str, object]]
+
+
+def choose(
+    model: HookedModel, found: Found, task: Task, *, retain_before: float, limit: float
+) -> Choice:
+    """The variant with the best forget accuracy whose retain loss stays within ``limit``.
+
+    Ties go to fewer layers, then to the earlier variant. When no variant stays within the limit,
+    the one that keeps most of the retain accuracy is taken and marked. Variants that only read
+    elsewhere leave the model as it is and are not limited.
+    """
+    candidates = [found.build(settings) for settings in found.grid()]
+    forget = score_candidates(model, candidates, task.questions("forget", "select"), task)
+    tried: list[dict[str, object]] = [
+        {**c.settings, "forget_select": round(s.accuracy, 4)}
+        for c, s in zip(candidates, forget, strict=True)
+    ]
+
+    def rank(i: int) -> tuple[float, int, int]:
+        layers = candidates[i].settings.get("layers", [0])
+        return -forget[i].accuracy, len(layers), i
+
+    order = sorted(range(len(candidates)), key=rank)
+    if all(c.point is not None for c in candidates):
+        best = order[0]
+        return Choice(candidates[best], forget[best].accuracy, retain_before, True, tried)
+    questions = task.questions("retain", "select")
+    kept: dict[int, float] = {}
+    for i in order:
+        (scored,) = score_candidates(model, [candidates[i]], questions, task)
+        kept[i] = scored.accuracy
+        tried[i]["retain_select"] = round(scored.accuracy, 4)
+        if scored.accuracy >= retain_before - limit - 1e-9:
+            return Choice(candidates[i], forget[i].accuracy, kept[i], True, tried)
+    best = max(order, key=lambda i: kept[i])
+    return Choice(candidates[best], forget[best].accuracy, kept[best], False, tried)
+
+
+def shuffled_answers(score: Score, seed: int) -> Score:
+    """The placebo of a read-out: the same readings, held against other questions' answers."""
+    order = np.random.default_rng(seed).permutation(score.n)
+    return Score(f"{score.name}, shuffled answers", score.logits, score.answers[order])

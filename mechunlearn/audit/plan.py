@@ -1,0 +1,72 @@
+"""What an audit will do, as plain data."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mechunlearn.registry import ATTACKS, find
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlan:
+    """Models, task and attacks of one audit; equal plans give equal results.
+
+    Raises:
+        ValueError: For an unknown method or attack, or a name used twice.
+    """
+
+    original: str = "organism:original"
+    unlearned: tuple[str, ...] = ()
+    """Models that somebody else unlearned: names, folders or Hub ids."""
+    methods: tuple[str, ...] = ()
+    """Unlearning methods to apply to the original here; ``rmu`` when nothing else is given."""
+    control: str = "auto"
+    """The never-knew model; ``auto`` is an organism's twin, ``none`` leaves the sham as control."""
+    task: str = ""
+    """Empty: the task that suits the original."""
+    attacks: tuple[str, ...] = tuple(ATTACKS)
+    seed: int = 0
+    retain_limit: float = 0.05
+    """Largest loss of retain accuracy an attack may cause on the select fold."""
+
+    def __post_init__(self) -> None:
+        if not self.unlearned and not self.methods:
+            object.__setattr__(self, "methods", ("rmu",))
+        for method in self.methods:
+            find("method", method)
+        for attack in self.attacks:
+            find("attack", attack)
+        if not self.attacks:
+            raise ValueError("an audit needs at least one attack; see: mechunlearn list")
+        if not 0 <= self.retain_limit <= 1:
+            raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
+        labels = [label(u) for u in self.unlearned] + list(self.methods)
+        if twice := {x for x in labels if labels.count(x) > 1}:
+            raise ValueError(f"two unlearned models share the name {sorted(twice)[0]!r}")
+
+    @property
+    def control_model(self) -> str | None:
+        """Name of the never-knew model, or ``None``."""
+        if self.control == "auto":
+            twin = re.fullmatch(r"organism:original(@\d+)?", self.original)
+            return f"organism:never_knew{twin[1] or ''}" if twin else None
+        return None if self.control == "none" else self.control
+
+    @property
+    def name(self) -> str:
+        """Folder name that says what is audited."""
+        parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
+        if len(self.attacks) < len(ATTACKS):
+            parts += self.attacks
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-ready data."""
+        plain = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def label(model: str) -> str:
+    """Short name of a model for tables: the last part of its path or id."""
+    return model.rstrip("/").split("/")[-1]

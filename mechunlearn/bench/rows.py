@@ -1,0 +1,124 @@
+"""Questions as token rows: which tokens to run and which log-probabilities to read where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from mechunlearn.types import LETTERS, HookedModel, PromptFormat, Question, Scoring
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question as tokens.
+
+    For letters this is the prompt. For cloze scoring it is the stem followed by all endings; each
+    ending attends to the stem and itself only, so the stem is computed once.
+    """
+
+    tokens: list[int]
+    reads: list[tuple[int, int, int]]
+    """``(position, token, choice)``: the log-probability of ``token`` read at ``position`` counts
+    for ``choice``."""
+    stem: int
+    """Number of tokens before the endings; all of them for letters."""
+    endings: tuple[int, ...] = ()
+    """Lengths of the endings."""
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids with the special tokens the tokenizer adds by itself."""
+    return tokenizer(text)["input_ids"]
+
+
+def continuation(tokenizer: Any, context: str, text: str) -> list[int]:
+    """The tokens that ``text`` adds after ``context`` (as lm-eval splits them)."""
+    return encode(tokenizer, context + text)[len(encode(tokenizer, context)) :]
+
+
+def letter_ids(tokenizer: Any, prompt: str, n: int) -> list[int]:
+    """Token ids of the first ``n`` answer letters as they follow ``prompt``.
+
+    Raises:
+        ValueError: If a letter is not one token of its own.
+    """
+    ids = [continuation(tokenizer, prompt, f" {letter}") for letter in LETTERS[:n]]
+    single = [i[-1] for i in ids if i]
+    if any(len(i) != 1 for i in ids) or len(set(single)) < n:
+        raise ValueError(
+            f"letter scoring needs one token per letter, but the tokenizer gives {ids}; "
+            "use cloze scoring"
+        )
+    return single
+
+
+def letter_rows(
+    tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat
+) -> tuple[list[Row], list[int]]:
+    """A row per question, read at its last token, and the ids of the letters."""
+    prompts = [prompt.letter_prompt(q) for q in questions]
+    ids = letter_ids(tokenizer, prompts[0], max(len(q.choices) for q in questions))
+    rows = []
+    for question, tokens in zip(questions, tokenizer(prompts)["input_ids"], strict=True):
+        reads = [(len(tokens) - 1, ids[i], i) for i in range(len(question.choices))]
+        rows.append(Row(tokens, reads, stem=len(tokens)))
+    return rows, ids
+
+
+def cloze_rows(tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat) -> list[Row]:
+    """A row per question: the stem, then every ending.
+
+    Raises:
+        ValueError: If an ending adds no token.
+    """
+    rows = []
+    for question in questions:
+        statement, texts = prompt.cloze_prompt(question)
+        tokens = encode(tokenizer, statement)
+        stem, lengths = len(tokens), []
+        reads: list[tuple[int, int, int]] = []
+        for choice, text in enumerate(texts):
+            ending = continuation(tokenizer, statement, text)
+            if not ending or not stem:
+                raise ValueError(f"cloze scoring: {statement + text!r} has an empty part")
+            before = [stem - 1, *range(len(tokens), len(tokens) + len(ending) - 1)]
+            reads += [(at, token, choice) for at, token in zip(before, ending, strict=True)]
+            tokens = tokens + ending
+            lengths.append(len(ending))
+        rows.append(Row(tokens, reads, stem, tuple(lengths)))
+    return rows
+
+
+def question_rows(
+    tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat, scoring: Scoring
+) -> tuple[list[Row], list[int] | None]:
+    """Rows for either scoring, and the only tokens to unembed (``None``: all)."""
+    if scoring == "letter":
+        return letter_rows(tokenizer, questions, prompt)
+    return cloze_rows(tokenizer, questions, prompt), None
+
+
+def common_prefix(rows: Sequence[Row]) -> int:
+    """Number of leading tokens that all rows share, at least one short of every stem."""
+    shortest = min(rows, key=lambda r: r.stem)
+    n = shortest.stem - 1
+    for row in rows:
+        while row.tokens[:n] != shortest.tokens[:n]:
+            n -= 1
+    return n
+
+
+def pad(
+    model: HookedModel, rows: Sequence[Sequence[int]]
+) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
+    """Right-padded tokens on the model's device, and which of them are real."""
+    width = max(len(row) for row in rows)
+    tokens = torch.full((len(rows), width), model.tokenizer.pad_token_id)
+    real = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = torch.tensor(row)
+        real[i, : len(row)] = True
+    return tokens.to(model.cfg.device), real.to(model.cfg.device)

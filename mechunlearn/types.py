@@ -1,0 +1,334 @@
+"""The nouns of the package: values that flow from task and models to the report."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge as HookedModel
+
+Fold = Literal["select", "confirm"]
+Scoring = Literal["letter", "cloze"]
+LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A multiple-choice item.
+
+    Raises:
+        ValueError: If there are fewer than two choices, a text is empty, choices repeat, or
+            ``answer`` is not the index of a choice.
+    """
+
+    stem: str
+    """The question as asked."""
+    choices: tuple[str, ...]
+    answer: int
+    """Index of the right choice."""
+    topic: str = ""
+    source: str = ""
+    """Id of the facts' origin; questions of one source always share a fold."""
+    statement: str = ""
+    """The sentence whose continuation is the choice, for cloze scoring; default: the stem."""
+    fold: Fold = "confirm"
+
+    def __post_init__(self) -> None:
+        where = f"question {self.stem[:60]!r}"
+        if not self.stem.strip():
+            raise ValueError(f"a question has an empty stem (choices {self.choices})")
+        if not 2 <= len(self.choices) <= len(LETTERS):
+            raise ValueError(
+                f"{where} has {len(self.choices)} choice(s); 2 to {len(LETTERS)} are needed"
+            )
+        if not all(c.strip() for c in self.choices):
+            raise ValueError(f"{where} has an empty choice: {self.choices}")
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"{where} has the same choice twice: {self.choices}")
+        if not 0 <= self.answer < len(self.choices):
+            raise ValueError(
+                f"{where} has no right answer: index {self.answer} "
+                f"is not one of 0..{len(self.choices) - 1}"
+            )
+
+    def rotated(self, by: int) -> "Question":
+        """The same question with the choices moved ``by`` places (cyclically)."""
+        n = len(self.choices)
+        choices = tuple(self.choices[(i + by) % n] for i in range(n))
+        return dataclasses.replace(self, choices=choices, answer=(self.answer - by) % n)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a question becomes text; every field is a ``str.format`` template.
+
+    Example:
+        >>> f = PromptFormat(letter="{stem}{choices} answer:", choice=" {letter}. {text}")
+        >>> f.letter_prompt(Question("2 + 2 =", ("3", "4"), 1))
+        '2 + 2 = A. 3 B. 4 answer:'
+    """
+
+    letter: str = "{header}{stem}{choices}\nAnswer:"
+    """Prompt for letter scoring, from ``header``, ``stem`` and the rendered ``choices``."""
+    choice: str = "\n{letter}. {text}"
+    cloze: str = "{statement}"
+    ending: str = " {text}"
+    header: str = ""
+    """Text in front of every letter prompt: instructions, few-shot examples."""
+
+    def letter_prompt(self, question: Question) -> str:
+        """The prompt whose next token should be the letter of the right choice."""
+        choices = "".join(
+            self.choice.format(letter=letter, text=text)
+            for letter, text in zip(LETTERS, question.choices, strict=False)
+        )
+        return self.letter.format(header=self.header, stem=question.stem, choices=choices)
+
+    def cloze_prompt(self, question: Question) -> tuple[str, list[str]]:
+        """The sentence to complete, and each choice as its continuation."""
+        statement = self.cloze.format(statement=question.statement or question.stem)
+        return statement, [self.ending.format(text=text) for text in question.choices]
+
+    def without_stem(self) -> "PromptFormat":
+        """The format that hides the question: what is guessed from the choices alone."""
+        return dataclasses.replace(
+            self, letter=self.letter.replace("{stem}", ""), cloze="the"
+        )
+
+
+@dataclass(frozen=True)
+class Task:
+    """What was to be forgotten, what must survive, and how to ask.
+
+    Raises:
+        ValueError: If a set or fold is empty, or forget and retain questions overlap.
+    """
+
+    name: str
+    forget: tuple[Question, ...]
+    retain: tuple[Question, ...]
+    prompt: PromptFormat
+    scoring: Scoring = "letter"
+    forget_text: tuple[str, ...] = ()
+    """Corpus that states the forget facts; training data of unlearning methods."""
+    retain_text: tuple[str, ...] = ()
+    """Corpus that states the retain facts."""
+    plain_text: tuple[str, ...] = ()
+    """Text that has to do with neither."""
+    extra: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
+    """Further question sets, only reported."""
+
+    def __post_init__(self) -> None:
+        for role in ("forget", "retain"):
+            if not getattr(self, role):
+                raise ValueError(f"task {self.name!r} has no {role} questions")
+        both = {_key(q) for q in self.forget} & {_key(q) for q in self.retain}
+        if both:
+            raise ValueError(
+                f"task {self.name!r}: {len(both)} question(s) are in both the forget and the "
+                f"retain set, e.g. {sorted(both)[0][0][:60]!r}; remove them from one"
+            )
+        for fold in ("select", "confirm"):
+            if not self.questions("forget", fold) or not self.questions("retain", fold):
+                raise ValueError(
+                    f"task {self.name!r} has no questions in the {fold} fold of one of its sets; "
+                    "give each set at least two sources"
+                )
+        sources = {
+            fold: {q.source for q in self.forget if q.fold == fold and q.source}
+            for fold in ("select", "confirm")
+        }
+        if shared := sources["select"] & sources["confirm"]:
+            raise ValueError(
+                f"task {self.name!r}: sources {sorted(shared)[:3]} are in both folds; "
+                "facts of one source must share a fold"
+            )
+
+    def questions(self, role: Literal["forget", "retain"], fold: Fold) -> tuple[Question, ...]:
+        """The questions of one set that belong to one fold."""
+        pool = self.forget if role == "forget" else self.retain
+        return tuple(q for q in pool if q.fold == fold)
+
+    @property
+    def chance(self) -> float:
+        """Expected accuracy of guessing on the forget set."""
+        return float(np.mean([1 / len(q.choices) for q in self.forget]))
+
+
+def _key(question: Question) -> tuple[str, tuple[str, ...]]:
+    return question.stem.strip().lower(), tuple(sorted(c.strip().lower() for c in question.choices))
+
+
+HookFn = Callable[..., Tensor]
+WeightEdit = Callable[[HookedModel], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """A named, reversible change to a model: activation hooks and weight edits.
+
+    ``a + b`` applies both, in that order. Hooks must treat every position alike and depend on
+    nothing but its activation, so that cached keys and values stay valid.
+    """
+
+    name: str
+    hooks: tuple[tuple[str, HookFn], ...] = ()
+    """Pairs of hook-point name and function ``(activation, hook) -> activation``."""
+    edits: tuple[WeightEdit, ...] = ()
+    """Context managers that change weights on entry and restore them bit for bit on exit."""
+
+    def __add__(self, other: "Intervention") -> "Intervention":
+        name = f"{self.name} + {other.name}"
+        return Intervention(name, self.hooks + other.hooks, self.edits + other.edits)
+
+    @contextmanager
+    def on(self, model: HookedModel) -> Iterator[HookedModel]:
+        """Apply to ``model`` inside a ``with`` block; restored also after an exception."""
+        with ExitStack() as stack:
+            for edit in self.edits:
+                stack.enter_context(edit(model))
+            if self.hooks:
+                stack.enter_context(model.hooks(fwd_hooks=list(self.hooks)))
+            yield model
+
+
+NO_CHANGE = Intervention("none")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Direction:
+    """One vector in the residual stream for each of some layers."""
+
+    name: str
+    layers: tuple[int, ...]
+    vectors: Float[Tensor, "layer d_model"]
+    """Row i belongs to ``layers[i]``; not normalised, so its length can be read."""
+
+    def unit(self) -> Float[Tensor, "layer d_model"]:
+        """The vectors at length 1.
+
+        Raises:
+            ValueError: If a vector has length 0 or is not finite: it points nowhere.
+        """
+        norms = self.vectors.norm(dim=-1, keepdim=True)
+        if not bool((norms > 0).all() and norms.isfinite().all()):
+            raise ValueError(f"direction {self.name!r} has a zero or non-finite vector")
+        return self.vectors / norms
+
+    def restricted(self, layers: Sequence[int]) -> "Direction":
+        """The same direction at some of its layers."""
+        rows = [self.layers.index(layer) for layer in layers]
+        return Direction(self.name, tuple(layers), self.vectors[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What a model answered to a set of questions, under one intervention and one read-out."""
+
+    name: str
+    logits: Float[np.ndarray, "question choice"]
+    """Letter logits, or mean log-probability per token of each ending; -inf pads missing choices."""
+    answers: Int[np.ndarray, " question"]
+
+    @property
+    def predictions(self) -> Int[np.ndarray, " question"]:
+        """Index of the best choice; -1 where choices tie exactly (a tie is not an answer)."""
+        best = self.logits.max(axis=1, keepdims=True)
+        tied = (self.logits == best).sum(axis=1) > 1
+        return np.where(tied | ~np.isfinite(best[:, 0]), -1, self.logits.argmax(axis=1))
+
+    @property
+    def correct(self) -> Bool[np.ndarray, " question"]:
+        """Whether each prediction is right; exact ties are wrong."""
+        return self.predictions == self.answers
+
+    @property
+    def n(self) -> int:
+        """Number of questions."""
+        return len(self.answers)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right predictions."""
+        return float(self.correct.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy."""
+        from mechunlearn.stats import wilson
+
+        return wilson(int(self.correct.sum()), self.n)
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"Score({self.name}: {self.accuracy:.3f} [{low:.3f}, {high:.3f}], n={self.n})"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How much of the forgotten knowledge an attack brought back, net of its control."""
+
+    difference: float
+    """[attacked - unlearned] - [attacked control - control], in accuracy."""
+    difference_ci: tuple[float, float]
+    ratio: float | None
+    """``difference`` as a share of the gap; ``None`` where the gap's interval covers 0."""
+    ratio_ci: tuple[float, float] | None
+    gap: float
+    """Original minus unlearned accuracy."""
+    gap_ci: tuple[float, float]
+    p_value: float
+    """McNemar's exact p of the attacked model against the attacked control."""
+    detectable: float
+    """Smallest difference that a test of this size finds with 80 % power."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCard:
+    """What is needed to repeat a run."""
+
+    command: str
+    seed: int
+    models: dict[str, Any]
+    task: dict[str, Any]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    seconds: dict[str, float]
+    """Measured wall-clock seconds of each part on that machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything an audit found; a pure function of it draws the figures and the page."""
+
+    runcard: dict[str, Any]
+    baselines: dict[str, dict[str, dict[str, Any]]]
+    """Model -> set -> accuracy, accuracy_ci, n."""
+    rows: list[dict[str, Any]]
+    """One per unlearned model and attack, at the settings the select fold chose."""
+    details: dict[str, Any]
+    """Per unlearned model: lens curves, projections, all settings tried."""
+    schema: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data, as written to ``report.json``."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Report":
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: If the data is no report of this schema version.
+        """
+        if data.get("schema") != 1 or not {"runcard", "baselines", "rows"} <= set(data):
+            raise ValueError(
+                f"this is no mechunlearn report of schema 1 (schema: {data.get('schema')!r}); "
+                "make it again with: mechunlearn audit"
+            )
+        return cls(**{f.name: data[f.name] for f in dataclasses.fields(cls)})
