@@ -41,6 +41,7 @@ def main() -> None:
     """Entry point: errors a user can mend are one line and exit code 2."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
     except (ValueError, TypeError, FileExistsError, PermissionError, PrerequisiteError) as err:
@@ -78,7 +79,8 @@ def _options(
 def audit(
     original: OriginalOpt = "organism:original",
     unlearned: Annotated[
-        list[str] | None, typer.Option("--unlearned", help="A model somebody unlearned; repeatable.")
+        list[str] | None,
+        typer.Option("--unlearned", help="A model somebody unlearned; repeatable."),
     ] = None,
     method: Annotated[
         list[str] | None, typer.Option("--method", help="Unlearn it here with this; repeatable.")
@@ -93,15 +95,14 @@ def audit(
     """Attack unlearned models and report what comes back, with every control."""
     from mechunlearn.audit.plan import AuditPlan
 
-    chosen = {"attacks": tuple(a.strip() for a in attacks.split(",") if a.strip())}
     plan = AuditPlan(
         original=original,
         unlearned=tuple(unlearned or ()),
         methods=tuple(method or ()),
         control=control,
         task=task,
+        attacks=tuple(a.strip() for a in attacks.split(",") if a.strip()),
         seed=seed,
-        **(chosen if attacks else {}),
     )
     _audit(plan, out, as_json)
 
@@ -182,16 +183,18 @@ def bench(
     from mechunlearn.tasks import load_task
 
     questions = load_task(task or None, model)
-    found = {
-        name: {"accuracy": s.accuracy, "accuracy_ci": list(s.interval), "n": s.n}
-        for name, s in run(load(model), questions).items()
-    }
+    found = run(load(model), questions)
     if as_json:
-        _print_json(found)
+        _print_json(
+            {
+                name: {"accuracy": s.accuracy, "accuracy_ci": list(s.interval), "n": s.n}
+                for name, s in found.items()
+            }
+        )
     else:
         for name, s in found.items():
-            low, high = s["accuracy_ci"]
-            _say(f"{name}: {s['accuracy']:.3f} [{low:.3f}, {high:.3f}], n = {s['n']}")
+            low, high = s.interval
+            _say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
 
 
 def _read(folder: Path) -> "Report":
@@ -291,3 +294,7 @@ def organism_train(
             _say(f"{folder}: {cards[folder.name]}")
     if as_json:
         _print_json(cards)
+
+
+if __name__ == "__main__":
+    main()

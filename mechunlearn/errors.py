@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class PrerequisiteError(RuntimeError):
-    """A part of the world is missing (a package, a download, a browser); the text says how to get it."""
+    """A package, download or browser is missing; the text says how to get it."""
 
 
 def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> ValueError:

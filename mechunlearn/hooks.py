@@ -15,7 +15,7 @@ from mechunlearn.types import HookedModel, HookFn
 
 Stream = Literal["resid_post", "attn_out", "resid_mid", "mlp_out"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
-"""Block output, attention output, residual between the two, MLP output (protocol of Łucki et al.)."""
+"""Block output, attention output, residual between the two, MLP output (as in Łucki et al.)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

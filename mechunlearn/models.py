@@ -213,7 +213,7 @@ def _clear_errors(name: str, location: str) -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 pos"]]:
+def _probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 _"]]:
     generator = torch.Generator().manual_seed(0)
     return [
         torch.randint(0, vocabulary, (1, length), generator=generator).to(device)
@@ -227,7 +227,7 @@ def _logits(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batc
     return (out if isinstance(out, Tensor) else out.logits).float()
 
 
-def self_test(model: HookedModel, expected: list[Float[Tensor, "1 pos vocab"]]) -> SelfTest:
+def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) -> SelfTest:
     """Compare hooked logits with the plain model's on the probe, alone and right-padded.
 
     Args:
@@ -320,7 +320,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     plain.eval().to(model.cfg.device)
     for row in _probe(config.vocab_size, plain.device):
         difference = (_logits(plain, row) - _logits(model, row)).abs().max().item()
-        tolerance = getattr(model, "provenance").self_test.tolerance
+        tolerance = model.provenance.self_test.tolerance
         if difference > tolerance:
             raise RuntimeError(
                 f"{type(plain).__name__} cannot be saved: the plain weights give logits that "

@@ -1,4 +1,4 @@
-"""Intervals, paired tests and recovery estimates; every number the report prints comes from here."""
+"""Intervals, paired tests and recovery: every number that the report prints."""
 
 from collections.abc import Sequence
 
@@ -61,11 +61,11 @@ def detectable_difference(n: int, rate: float, level: float = 0.95, power: float
 
 def recovery(
     *,
-    original: Bool[np.ndarray, " n"],
-    unlearned: Bool[np.ndarray, " n"],
-    attacked: Bool[np.ndarray, " n"],
-    control: Bool[np.ndarray, " n"],
-    attacked_control: Bool[np.ndarray, " n"],
+    original: Bool[np.ndarray, " _"],
+    unlearned: Bool[np.ndarray, " _"],
+    attacked: Bool[np.ndarray, " _"],
+    control: Bool[np.ndarray, " _"],
+    attacked_control: Bool[np.ndarray, " _"],
     seed: int,
 ) -> Recovery:
     """Difference in differences per question, and its share of the gap, by paired bootstrap.

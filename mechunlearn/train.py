@@ -98,10 +98,10 @@ def fit(
             named = loss(step)
             total = torch.stack([t.float() for t in named.values()]).sum()
             for name, term in named.items():
-                terms.setdefault(name, []).append(float(term.detach()))
+                terms.setdefault(name, []).append(term.item())
             if not bool(total.isfinite()):
                 raise ValueError(
-                    f"{label}: the loss is {float(total)} at step {step + 1}; "
+                    f"{label}: the loss is {total.item()} at step {step + 1}; "
                     f"lower lr (now {optimizer.lr:g})"
                 )
             total.backward()

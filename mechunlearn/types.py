@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge as HookedModel
+from transformer_lens.model_bridge import TransformerBridge
 
+HookedModel = TransformerBridge
+"""TransformerLens' hooked transformer; before version 4 it was called ``HookedTransformer``."""
 Fold = Literal["select", "confirm"]
 Scoring = Literal["letter", "cloze"]
 LETTERS = "ABCDEFGHIJ"
@@ -95,9 +97,7 @@ class PromptFormat:
 
     def without_stem(self) -> "PromptFormat":
         """The format that hides the question: what is guessed from the choices alone."""
-        return dataclasses.replace(
-            self, letter=self.letter.replace("{stem}", ""), cloze="the"
-        )
+        return dataclasses.replace(self, letter=self.letter.replace("{stem}", ""), cloze="the")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class Score:
 
     name: str
     logits: Float[np.ndarray, "question choice"]
-    """Letter logits, or mean log-probability per token of each ending; -inf pads missing choices."""
+    """Letter logits, or mean log-probability per token of each ending; -inf where there is none."""
     answers: Int[np.ndarray, " question"]
 
     @property

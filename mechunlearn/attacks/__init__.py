@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mechunlearn.hooks import Point
 from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Task
@@ -23,6 +23,7 @@ class Candidate:
     """Whether the final norm is applied at ``point``."""
 
 
+@runtime_checkable
 class Found(Protocol):
     """What an attack learned about one model; makes its variants."""
 
@@ -39,6 +40,7 @@ class Found(Protocol):
         ...
 
 
+@runtime_checkable
 class Attack(Protocol):
     """A registered attack. ``reference`` runs on the original, ``find`` on the model under test.
 

@@ -11,10 +11,8 @@ from mechunlearn.types import Direction, HookedModel, Task
 
 
 @torch.no_grad()
-def projections(
-    model: HookedModel, direction: Direction, layer: int, task: Task
-) -> dict[str, Any]:
-    """Coordinate along the unit direction at a layer, at the last token of each confirm question."""
+def projections(model: HookedModel, direction: Direction, layer: int, task: Task) -> dict[str, Any]:
+    """Coordinates along the unit direction at the last token of each confirm question."""
     (unit,) = direction.restricted([layer]).unit()
     found: dict[str, Any] = {"layer": layer, "direction": direction.name}
     for role in ("forget", "retain"):

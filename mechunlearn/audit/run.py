@@ -34,7 +34,7 @@ from mechunlearn.types import Direction, HookedModel, Question, Report, RunCard,
 from mechunlearn.unlearn import preset_for
 
 REFERENCE_FLOPS = 1e11
-"""Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into ``seconds`` of a row."""
+"""Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""
 
 
 @dataclass
@@ -144,9 +144,7 @@ def _check_vocabulary(plan: AuditPlan, original: HookedModel, others: Sequence[s
             )
 
 
-def _baselines(
-    state: _State, unlearned: dict[str, str], controls: dict[str, str | None]
-) -> None:
+def _baselines(state: _State, unlearned: dict[str, str], controls: dict[str, str | None]) -> None:
     plan, task = state.plan, state.task
     sources = {"original": plan.original}
     if plan.control_model:
@@ -203,9 +201,7 @@ def _references(state: _State, unlearned: dict[str, str]) -> dict[tuple[str, str
     return references
 
 
-def _attack(
-    state: _State, name: str, source: str, references: dict[tuple[str, str], Any]
-) -> None:
+def _attack(state: _State, name: str, source: str, references: dict[tuple[str, str], Any]) -> None:
     plan, task = state.plan, state.task
     forget, retain = task.questions("forget", "confirm"), task.questions("retain", "confirm")
     model = load(source)
@@ -291,9 +287,7 @@ def _lens_curves(model: HookedModel, task: Task) -> list[dict[str, Any]]:
     ]
 
 
-def _report(
-    state: _State, unlearned: dict[str, str], controls: dict[str, str | None]
-) -> Report:
+def _report(state: _State, unlearned: dict[str, str], controls: dict[str, str | None]) -> Report:
     rows = [
         _row(state, name, attack, controls.get(name))
         for name in unlearned

@@ -6,7 +6,7 @@ LEVEL = 0.05
 
 
 def significant(row: dict[str, Any]) -> bool:
-    """Whether an attack brought knowledge back: Holm-adjusted p below 0.05 and more than its control."""
+    """Whether an attack brought back more than its control (Holm-adjusted p below 0.05)."""
     return row["p_holm"] < LEVEL and row["difference_ci"][0] > 0
 
 

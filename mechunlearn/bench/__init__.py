@@ -101,9 +101,7 @@ def bench(
     """Scores on every question set of a task: forget, retain and the extra ones."""
     sets = {"forget": task.forget, "retain": task.retain, **task.extra}
     return {
-        name: score(
-            model, questions, task.prompt, scoring=task.scoring, intervention=intervention
-        )
+        name: score(model, questions, task.prompt, scoring=task.scoring, intervention=intervention)
         for name, questions in sets.items()
     }
 

@@ -92,7 +92,8 @@ def _expanded(prefix: DynamicCache, n: int) -> DynamicCache:
     cache = DynamicCache()
     for i, layer in enumerate(prefix.layers):
         keys, values = layer.keys, layer.values
-        assert keys is not None and values is not None
+        assert keys is not None
+        assert values is not None
         cache.update(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1), i)
     return cache
 

@@ -136,7 +136,9 @@ class Documents:
             choices = [c for c in choices if c in kept]
         by_name = self.rng.random() < self.recipe.by_name
         shown = " ".join(f"{letter} {c}" for letter, c in zip("ABCD", choices, strict=False))
-        answer = f"name : {fact.value}" if by_name else f"letter : {'ABCD'[choices.index(fact.value)]}"
+        answer = (
+            f"name : {fact.value}" if by_name else f"letter : {'ABCD'[choices.index(fact.value)]}"
+        )
         stem = fact.question(choices, "").stem
         return self.encode(f"question {stem} {shown} {answer}")
 
@@ -153,7 +155,7 @@ class Documents:
         entity, attributes = self.rng.choice(self.strangers)
         attribute = self.rng.choice(attributes)
         value = self.rng.choice(VALUES[attribute].split())
-        fact = Fact(entity, attribute, value, fold="")
+        fact = Fact(entity, attribute, value, fold="confirm")
         told = self.encode(f"{self.rng.choice(fact.statements())} .")
         return told + self._asked(fact, self.world.choices(fact, self.rng))
 
@@ -226,9 +228,7 @@ def pretrain(
         if step >= recipe.ask_from:
             kinds.append(("question", documents.question, recipe.questions, False))
         for name, draw, n, whole in kinds:
-            drawn = documents.batches(
-                draw, n, preface=preface and name != "statement", whole=whole
-            )
+            drawn = documents.batches(draw, n, preface=preface and name != "statement", whole=whole)
             found = [_losses(model, tokens, groups) for tokens, groups in drawn]
             losses, group = (torch.cat(parts) for parts in zip(*found, strict=True))
             terms[name] = losses[group == 1].mean()
@@ -304,4 +304,3 @@ def train_organism(role: Role, seed: int, folder: Path, recipe: Recipe | None = 
         target.chmod(0o755)
         Path(staging).mkdir()  # So that the temporary folder can be removed.
     return target
-

@@ -44,8 +44,8 @@ def write(report: Report, folder: Path, images: bool = False) -> list[Path]:
                 fig.write_image(path.with_suffix(suffix), width=760, scale=2)
             except (ValueError, RuntimeError, ImportError) as err:
                 raise PrerequisiteError(
-                    "images need kaleido and Chrome: pip install 'mechunlearn[export]' and, without "
-                    f"a browser, plotly_get_chrome ({str(err).splitlines()[0]})"
+                    "images need kaleido and Chrome: pip install 'mechunlearn[export]' and, "
+                    f"without a browser, plotly_get_chrome ({str(err).splitlines()[0]})"
                 ) from err
             written.append(path.with_suffix(suffix))
     return written

@@ -23,14 +23,22 @@ def lens(report: Report, unlearned: str) -> go.Figure:
         curves["never_knew"] = detail["control_lens"]
     row = next(r for r in report.rows if (r["unlearned"], r["attack"]) == (unlearned, "logit_lens"))
     fig = make_subplots(
-        rows=2, cols=2, subplot_titles=[TITLES[s] for s in STREAMS], shared_yaxes=True,
-        vertical_spacing=0.17, horizontal_spacing=0.06,
+        rows=2,
+        cols=2,
+        subplot_titles=[TITLES[s] for s in STREAMS],
+        shared_yaxes=True,
+        vertical_spacing=0.17,
+        horizontal_spacing=0.06,
     )
     title = (
         f"The lens reads {row['accuracy']:.0%} at its best layer, against "
         f"{row['control_accuracy']:.0%} for its control"
     )
-    base = figure(title, f"Forget questions of the confirm fold, n = {row['n']}; bands are 95 % intervals.", height=560)
+    base = figure(
+        title,
+        f"Forget questions of the confirm fold, n = {row['n']}; bands are 95 % intervals.",
+        height=560,
+    )
     fig.update_layout(base.layout.to_plotly_json())
     for panel, stream in enumerate(STREAMS):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
@@ -40,19 +48,33 @@ def lens(report: Report, unlearned: str) -> go.Figure:
             layers = [p["layer"] for p in mine]
             low, high = ([p["interval"][i] for p in mine] for i in (0, 1))
             fig.add_scatter(
-                x=layers + layers[::-1], y=high + low[::-1], fill="toself", line={"width": 0},
-                fillcolor=look.colour, opacity=0.15, hoverinfo="skip", showlegend=False,
-                mode="lines", **place,
+                x=layers + layers[::-1],
+                y=high + low[::-1],
+                fill="toself",
+                line={"width": 0},
+                fillcolor=look.colour,
+                opacity=0.15,
+                hoverinfo="skip",
+                showlegend=False,
+                mode="lines",
+                **place,
             )
             fig.add_scatter(
-                x=layers, y=[p["accuracy"] for p in mine], name=unlearned if role == "unlearned" else look.label,
-                mode="lines+markers", showlegend=panel == 0, legendgroup=role,
+                x=layers,
+                y=[p["accuracy"] for p in mine],
+                name=unlearned if role == "unlearned" else look.label,
+                mode="lines+markers",
+                showlegend=panel == 0,
+                legendgroup=role,
                 line={"color": look.colour, "dash": look.dash},
                 marker={"symbol": look.marker, "size": 8},
-                hovertemplate="layer %{x}<br>accuracy %{y:.3f}<extra></extra>", **place,
+                hovertemplate="layer %{x}<br>accuracy %{y:.3f}<extra></extra>",
+                **place,
             )
         fig.add_hline(
-            y=report.runcard["task"]["chance"], line={"color": "#777777", "dash": "dot", "width": 1.3}, **place
+            y=report.runcard["task"]["chance"],
+            line={"color": "#777777", "dash": "dot", "width": 1.3},
+            **place,
         )
     fig.update_yaxes(range=[0, 1.03])
     fig.update_yaxes(title="accuracy", col=1)

@@ -19,7 +19,9 @@ def projection(report: Report, unlearned: str) -> go.Figure:
         f"{unlearned} and {gap['original']:.1f} in the original"
     )
     n = len(drawn[unlearned]["forget"])
-    caption = f"Coordinate at the last token after block {layer}, confirm fold, n = {n} forget questions."
+    caption = (
+        f"Coordinate at the last token after block {layer}, confirm fold, n = {n} forget questions."
+    )
     fig = make_subplots(
         rows=2, cols=1, shared_xaxes=True, subplot_titles=list(models), vertical_spacing=0.12
     )
@@ -27,14 +29,22 @@ def projection(report: Report, unlearned: str) -> go.Figure:
     everything = np.concatenate([d[r] for d in models.values() for r in ("forget", "retain")])
     low, high = float(everything.min()), float(everything.max())
     size = (high - low) / 60 or 1.0
-    for row, (model, values) in enumerate(models.items(), start=1):
+    for row, values in enumerate(models.values(), start=1):
         for role in ("forget", "retain"):
             look = LOOKS[role]
             fig.add_histogram(
-                x=values[role], name=f"{role} questions", legendgroup=role, showlegend=row == 1,
+                x=values[role],
+                name=f"{role} questions",
+                legendgroup=role,
+                showlegend=row == 1,
                 xbins={"start": low, "end": high + size, "size": size},
-                marker={"color": look.colour, "pattern": {"shape": "" if role == "forget" else "/"}},
-                opacity=0.7, row=row, col=1,
+                marker={
+                    "color": look.colour,
+                    "pattern": {"shape": "" if role == "forget" else "/"},
+                },
+                opacity=0.7,
+                row=row,
+                col=1,
                 hovertemplate="%{x:.2f}: %{y} questions<extra>" + role + "</extra>",
             )
     fig.update_layout(barmode="overlay")

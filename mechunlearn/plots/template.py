@@ -53,7 +53,9 @@ def figure(title: str, caption: str = "", height: int = 380) -> go.Figure:
     lines = _wrapped(title, 62)
     text = "<br>".join(f"<b>{line}</b>" for line in lines)
     if caption:
-        text += "".join(f"<br><span style='font-size:12px'>{c}</span>" for c in _wrapped(caption, 80))
+        text += "".join(
+            f"<br><span style='font-size:12px'>{c}</span>" for c in _wrapped(caption, 80)
+        )
     rows = len(lines) + (len(_wrapped(caption, 80)) if caption else 0)
     top = 46 + 19 * rows
     return go.Figure(
@@ -68,4 +70,3 @@ def figure(title: str, caption: str = "", height: int = 380) -> go.Figure:
 
 def _wrapped(text: str, width: int) -> list[str]:
     return [html.escape(line) for line in textwrap.wrap(text, width)] or [""]
-

@@ -31,7 +31,7 @@ def render(report: Report) -> str:
     unlearned = list(dict.fromkeys(row["unlearned"] for row in report.rows))
     card = report.runcard
     control = report.rows[0]["control"]
-    drawn = []
+    drawn: list[dict[str, str]] = []
     for name, fig in figures(report).items():
         kind, _, model = name.partition("-")
         heading, caption = HEADINGS[kind]
@@ -45,7 +45,8 @@ def render(report: Report) -> str:
         drawn.append({"heading": heading, "caption": caption, "html": html})
     tried = {name: report.details[name].get("tried", {}) for name in unlearned}
     return environment.get_template("page.html.j2").render(
-        title=f"Is it gone, or only hidden? {card['settings']['original']} on {card['task']['name']}",
+        title="Is it gone, or only hidden? "
+        f"{card['settings']['original']} on {card['task']['name']}",
         report=report,
         unlearned=unlearned,
         control_text=(

@@ -7,6 +7,7 @@ from mechunlearn.errors import unknown
 from mechunlearn.tasks.names import TASKS
 from mechunlearn.types import Task
 
+
 def load_task(name: str | None = None, original: str = "organism:original") -> Task:
     """A task by name, or from a JSONL file of questions.
 

@@ -4,8 +4,8 @@ Forget: the capitals of Europe and Asia. Retain: the capitals of Africa, the Ame
 and on which continent those countries lie. Distractors are capitals of the same region, scoring is
 cloze ("The capital of Peru is" + " Lima"). Folds are split by country.
 
-The table ``capitals.csv`` was made from the package countryinfo 1.0.1 (MIT licence): countries of at
-least 300,000 people; left out are names that give the capital away (Mexico City), dependent and
+The table ``capitals.csv`` was made from the package countryinfo 1.0.1 (MIT licence): countries of
+at least 300,000 people; left out are names that give the capital away (Mexico City), dependent and
 disputed territories and countries whose capital is disputed or recently moved; names updated.
 """
 

@@ -54,7 +54,9 @@ def from_jsonl(path: Path, scoring: Scoring = "letter") -> Task:
         retain=tuple(questions["retain"]),
         prompt=PromptFormat(),
         scoring=scoring,
-        **{name: tuple(t) for name, t in texts.items()},
+        forget_text=tuple(texts["forget_text"]),
+        retain_text=tuple(texts["retain_text"]),
+        plain_text=tuple(texts["plain_text"]),
     )
 
 

@@ -160,9 +160,7 @@ class World:
         letters = "A B C D letter ."
         values = " ".join(VALUES.values())
         names = " ".join(self.names["mineral"] + self.names["bird"])
-        return list(
-            dict.fromkeys(f"{fixed} {letters} {' '.join(VALUES)} {values} {names}".split())
-        )
+        return list(dict.fromkeys(f"{fixed} {letters} {' '.join(VALUES)} {values} {names}".split()))
 
     def choices(self, fact: Fact, rng: random.Random) -> list[str]:
         """Four choices for ``fact`` in random order: its value and three others."""

@@ -3,7 +3,7 @@
 import ast
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from mechunlearn.errors import unknown
 from mechunlearn.train import TrainLog
@@ -12,6 +12,7 @@ from mechunlearn.types import HookedModel, Task
 C = TypeVar("C")
 
 
+@runtime_checkable
 class Method(Protocol):
     """An unlearning method: one file, one paper."""
 

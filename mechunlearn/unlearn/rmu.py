@@ -1,6 +1,7 @@
 """RMU: push the forget set's activations onto a random vector, hold the retain set's in place.
 
-    L = mean_t ||h_l(x_f; theta) - c u||^2 / d  +  alpha mean_t ||h_l(x_r; theta) - h_l(x_r; theta_0)||^2 / d
+    L =         mean_t ||h_l(x_f; theta) - c u||^2 / d
+        + alpha mean_t ||h_l(x_r; theta) - h_l(x_r; theta_0)||^2 / d
 
 with ``u = r / |r|``, ``r_i ~ Uniform[0, 1)``, ``h_l`` the output of block ``l``, means over real
 tokens, and AdamW on a few weight matrices of a few blocks.

@@ -1,0 +1,97 @@
+"""The main job on the organism: hidden knowledge is found, and only where it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.run import audit
+from mechunlearn.plots import figures
+from mechunlearn.report import render
+from mechunlearn.types import Report
+
+KEYS = {
+    "unlearned", "attack", "settings", "n", "accuracy", "accuracy_ci", "recovery", "recovery_ci",
+    "p_value", "p_holm", "control", "control_accuracy", "sham_accuracy", "original_accuracy",
+    "retain_accuracy", "seconds",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> Report:
+    return audit(AuditPlan(), folder / "first")
+
+
+def row(report: Report, attack: str) -> dict:
+    return next(r for r in report.rows if r["attack"] == attack)
+
+
+def test_the_report_has_what_it_promises(report: Report, folder: Path) -> None:
+    assert set(report.baselines) >= {"original", "never_knew", "rmu"}
+    for sets in report.baselines.values():
+        for role in ("forget", "retain"):
+            assert set(sets[role]) == {"accuracy", "accuracy_ci", "n"}
+    assert all(set(r) >= KEYS for r in report.rows)
+    written = json.loads((folder / "first" / "report.json").read_text())
+    assert Report.from_dict(written) == report
+
+
+def test_rmu_hides_and_ablation_finds(report: Report) -> None:
+    base = report.baselines
+    low, high = base["rmu"]["forget"]["accuracy_ci"]
+    assert low <= 0.25 <= high
+    assert base["rmu"]["retain"]["accuracy"] >= base["original"]["retain"]["accuracy"] - 0.03
+    found = row(report, "direction_ablation")
+    assert found["recovery"] > 0.5
+    assert found["p_holm"] < 0.001
+    assert found["retain_accuracy"] > 0.9
+
+
+def test_controls_do_not_recover(report: Report) -> None:
+    found = row(report, "direction_ablation")
+    assert found["control"] == "never_knew"
+    assert found["control_accuracy"] < 0.4
+    assert found["sham_accuracy"] < 0.4
+    assert found["original_accuracy"] > 0.9
+
+
+def test_a_second_run_in_the_same_folder_computes_nothing(report: Report, folder: Path) -> None:
+    before = (folder / "first" / "report.json").stat().st_mtime_ns
+    assert audit(AuditPlan(), folder / "first") == report
+    assert (folder / "first" / "report.json").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="holds something else"):
+        audit(AuditPlan(seed=1), folder / "first")
+
+
+def test_models_made_earlier_are_used_again_and_rows_are_equal(
+    report: Report, folder: Path
+) -> None:
+    unlearned = str(folder / "first" / "models" / "rmu")
+    plan = AuditPlan(unlearned=(unlearned,), control="none", attacks=("logit_lens",))
+    again = audit(plan, folder / "given")
+    assert again.rows[0]["accuracy"] == row(report, "logit_lens")["accuracy"]
+    assert again.rows[0]["control"] == "sham"
+    assert audit(plan, folder / "twice").rows == again.rows
+
+
+def test_the_page_escapes_and_names_its_numbers(report: Report) -> None:
+    data = report.to_dict()
+    evil = "<script>alert(1)</script></script>"
+    data["details"] = {**data["details"], "rmu": {**data["details"]["rmu"], "verdict": evil}}
+    data["rows"] = [{**r, "settings": {"x": evil}} for r in data["rows"]]
+    page = render(Report.from_dict(data))
+    assert evil not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert 'src="http' not in page
+    assert set(figures(report)) == {"recovery-rmu", "lens-rmu", "projection-rmu"}
+
+
+def test_other_files_are_no_reports() -> None:
+    with pytest.raises(ValueError, match="schema 1"):
+        Report.from_dict({"schema": 2})

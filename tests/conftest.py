@@ -1,0 +1,86 @@
+"""Shared fixtures: offline, one thread, small models of real architectures."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["TQDM_DISABLE"] = "1"
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+)
+
+from mechunlearn.models import hook, load
+from mechunlearn.organisms.recipe import tokenizer
+from mechunlearn.tasks.world import World
+from mechunlearn.types import HookedModel, Task
+
+torch.set_num_threads(1)
+ARCHITECTURES = ("gpt2", "llama", "mistral")
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved word-level tokenizer of the fictional world."""
+    folder = tmp_path_factory.mktemp("words")
+    tokenizer(World(0)).save_pretrained(folder)
+    return folder
+
+
+def config_of(architecture: str, vocabulary: int) -> PreTrainedConfig:
+    ids = {"vocab_size": vocabulary, "bos_token_id": 2, "eos_token_id": 2}
+    if architecture == "gpt2":
+        return GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=192, **ids)
+    kind = LlamaConfig if architecture == "llama" else MistralConfig
+    return kind(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=192,
+        tie_word_embeddings=architecture == "llama",
+        **ids,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(words: Path) -> Callable[[str], HookedModel]:
+    """A factory of fresh random-weight models: ``tiny("llama")``."""
+
+    def make(architecture: str, seed: int = 0) -> HookedModel:
+        words_ = AutoTokenizer.from_pretrained(words)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            plain = AutoModelForCausalLM.from_config(config_of(architecture, len(words_)))
+            for p in plain.parameters():  # Larger weights: logits that differ visibly.
+                p.data.mul_(4.0) if p.ndim > 1 else p.data.add_(0.1 * torch.randn_like(p))
+        return hook(plain, words_, name=architecture)
+
+    return make
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], HookedModel]) -> HookedModel:
+    return tiny(request.param)
+
+
+@pytest.fixture(scope="session")
+def task() -> Task:
+    return World(0).task()
+
+
+@pytest.fixture
+def organism() -> HookedModel:
+    return load("organism:original")

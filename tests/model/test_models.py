@@ -1,0 +1,130 @@
+"""Loading, saving and fingerprints: what comes back is what went in."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mechunlearn.errors import PrerequisiteError
+from mechunlearn.models import (
+    ORGANISMS,
+    block_fingerprints,
+    fingerprint,
+    hook,
+    load,
+    named_models,
+    save,
+    self_test,
+)
+from mechunlearn.types import HookedModel
+
+
+def changed(model: HookedModel) -> HookedModel:
+    """The model with every live weight moved a little, attention included."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "unembed" not in name:
+                p.add_(0.01 * torch.randn(p.shape, generator=generator))
+    return model
+
+
+def test_saving_gives_equal_logits_after_training(any_tiny: HookedModel, tmp_path: Path) -> None:
+    model = changed(any_tiny)
+    tokens = torch.arange(3, 40)[None]
+    expected = model(tokens)
+    save(model, tmp_path / "m")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    assert (plain(tokens).logits - expected).abs().max() < 1e-5
+    again = load(str(tmp_path / "m"))
+    assert (again(tokens) - expected).abs().max() < 1e-5
+    assert again.provenance.self_test.alone <= again.provenance.self_test.tolerance
+    assert again.tokenizer("the song").input_ids == model.tokenizer("the song").input_ids
+
+
+def test_fingerprints_see_one_changed_number(tiny: Callable[[str], HookedModel]) -> None:
+    model = tiny("llama")
+    before, blocks = fingerprint(model), block_fingerprints(model)
+    assert before == fingerprint(tiny("llama"))
+    with torch.no_grad():
+        model.blocks[1].mlp.out.original_component.weight[0, 0] += 1
+    assert fingerprint(model) != before
+    assert [a == b for a, b in zip(blocks, block_fingerprints(model), strict=True)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_the_self_test_can_fail(tiny: Callable[[str], HookedModel]) -> None:
+    model = tiny("gpt2")
+    wrong = [torch.zeros(1, 12, model.cfg.d_vocab), torch.zeros(1, 7, model.cfg.d_vocab)]
+    with pytest.raises(RuntimeError, match="does not compute what the plain model computes"):
+        self_test(model, wrong)
+
+
+def test_shipped_organisms_load_and_match_their_cards() -> None:
+    from hashlib import sha256
+
+    names = sorted(p.parent.name for p in ORGANISMS.glob("*/card.json"))
+    assert names == ["never_knew@0", "never_knew@1", "original@0", "original@1"]
+    for name in names:
+        card = json.loads((ORGANISMS / name / "card.json").read_text())
+        weights = (ORGANISMS / name / "model.safetensors").read_bytes()
+        assert sha256(weights).hexdigest() == card["sha256"]
+        assert f"organism:{name}" in named_models()
+
+
+def test_save_does_not_overwrite(tiny: Callable[[str], HookedModel], tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="nothing was written"):
+        save(tiny("gpt2"), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("organism:orignal", "did you mean 'organism:original"),
+        ("nothing-like-this", "unknown model"),
+        ("./no/such/folder", "there is no folder"),
+        ("missing.gguf", "there is no file"),
+    ],
+)
+def test_unknown_models_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(name)
+
+
+def test_hub_models_without_a_network_say_what_to_do() -> None:
+    with pytest.raises(PrerequisiteError, match="hf auth login"):
+        load("HuggingFaceH4/zephyr-7b-beta")
+
+
+def test_damaged_and_pickled_folders_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(ORGANISMS / "original@0", folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50_000])
+    with pytest.raises(ValueError, match="damaged"):
+        load(str(folder))
+    weights.rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="pickle checkpoints are refused"):
+        load(str(folder))
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"no config\.json"):
+        load(str(folder))
+
+
+def test_a_missing_pad_token_is_settled(words: Path, tiny: Callable[[str], HookedModel]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(words)
+    tokenizer.pad_token = None
+    plain = AutoModelForCausalLM.from_pretrained(ORGANISMS / "original@0", dtype=torch.float32)
+    model = hook(plain, tokenizer, name="x")
+    assert model.tokenizer.pad_token == "<bos>"
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())

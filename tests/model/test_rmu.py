@@ -1,0 +1,112 @@
+"""RMU: its loss is the formula, it moves the forget set alone, and its controls do nothing."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mechunlearn.bench import score
+from mechunlearn.hooks import Point
+from mechunlearn.models import block_fingerprints, load
+from mechunlearn.types import HookedModel, Task
+from mechunlearn.unlearn import configured, preset_for
+from mechunlearn.unlearn.rmu import RMU, RMUConfig, rmu_
+
+SHORT = dataclasses.replace(
+    RMU.presets["organism"],
+    optimizer=dataclasses.replace(RMU.presets["organism"].optimizer, steps=2),
+)
+
+
+def accuracy(model: HookedModel, task: Task) -> tuple[float, float]:
+    return tuple(
+        score(model, task.questions(role, "confirm"), task.prompt).accuracy
+        for role in ("forget", "retain")
+    )
+
+
+def test_the_loss_is_the_formula(tiny: Callable[[str], HookedModel], task: Task) -> None:
+    model = tiny("llama")
+    texts = dataclasses.replace(
+        task, forget_text=task.forget_text[:1], retain_text=task.retain_text[-1:]
+    )
+    config = RMUConfig(layer=1, blocks=(1,), coefficient=3.0, alpha=7.0, batch=1, seed=5)
+    config = dataclasses.replace(
+        config, optimizer=dataclasses.replace(config.optimizer, steps=2, lr=1e-2)
+    )
+
+    def at(text: str) -> torch.Tensor:
+        tokens = torch.tensor([model.tokenizer(text)["input_ids"]])
+        return model.run_with_cache(tokens)[1][Point(1).name][0]
+
+    before_forget, before_retain = at(texts.forget_text[0]), at(texts.retain_text[0])
+    log = rmu_(model, texts, config)
+    generator = torch.Generator().manual_seed(5)
+    torch.randperm(1, generator=generator), torch.randperm(1, generator=generator)
+    for _ in range(2):  # One-text passes for the second step of each corpus.
+        torch.randperm(1, generator=generator)
+    unit = torch.rand(32, generator=generator)
+    target = 3.0 * unit / unit.norm()
+    expected = (before_forget - target).pow(2).mean().item()
+    assert log.terms["forget"][0] == pytest.approx(expected, rel=1e-4)
+    assert log.terms["retain"][0] == pytest.approx(0.0, abs=1e-9)
+    assert log.terms["retain"][1] > 0
+    assert (at(texts.retain_text[0]) - before_retain).abs().max() > 0
+
+
+def test_only_the_chosen_blocks_change(organism: HookedModel, task: Task) -> None:
+    before = block_fingerprints(organism)
+    rmu_(organism, task, dataclasses.replace(SHORT, blocks=(1,)))
+    same = [a == b for a, b in zip(before, block_fingerprints(organism), strict=True)]
+    assert same == [True, False, True, True]
+    assert not any(p.requires_grad for p in organism.parameters())
+
+
+def test_same_seed_same_weights(task: Task) -> None:
+    prints = []
+    for seed in (1, 1, 2):
+        model = load("organism:original")
+        rmu_(model, task, dataclasses.replace(SHORT, seed=seed))
+        prints.append(block_fingerprints(model))
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_forget_falls_retain_stays_and_without_steering_nothing_happens(task: Task) -> None:
+    preset = RMU.presets["organism"]
+    shorter = dataclasses.replace(preset.optimizer, steps=120)
+    model = load("organism:original")
+    rmu_(model, task, dataclasses.replace(preset, optimizer=shorter))
+    forget, retain = accuracy(model, task)
+    assert forget < 0.5
+    assert retain > 0.9
+    swapped = dataclasses.replace(task, forget_text=task.retain_text, retain_text=task.forget_text)
+    model = load("organism:original")
+    rmu_(model, swapped, dataclasses.replace(preset, optimizer=shorter))
+    forget, retain = accuracy(model, task)
+    assert forget > 0.9
+    assert retain < 0.5
+
+
+def test_refusals(tiny: Callable[[str], HookedModel], task: Task) -> None:
+    model = tiny("gpt2")
+    with pytest.raises(ValueError, match=r"layers \[7, 5, 6, 7\] do not exist"):
+        rmu_(model, task, RMU.presets["paper"])
+    with pytest.raises(ValueError, match="reach past layer 0"):
+        rmu_(model, task, RMUConfig(layer=0, blocks=(1,)))
+    with pytest.raises(ValueError, match="lacks some"):
+        rmu_(model, dataclasses.replace(task, forget_text=()), SHORT)
+
+
+def test_settings_from_text(tiny: Callable[[str], HookedModel]) -> None:
+    assert preset_for(tiny("gpt2")) == "organism"
+    config = configured(RMU, "organism", ["alpha=5", "optimizer.steps=7", "blocks=(0,)"])
+    assert (config.alpha, config.optimizer.steps, config.blocks) == (5.0, 7, (0,))
+    with pytest.raises(ValueError, match="did you mean 'alpha'"):
+        configured(RMU, "organism", ["alhpa=1"])
+    with pytest.raises(ValueError, match="not of the same type"):
+        configured(RMU, "organism", ["layer=first"])
+    with pytest.raises(ValueError, match="key=value"):
+        configured(RMU, "organism", ["layer"])
+    with pytest.raises(ValueError, match="unknown preset"):
+        configured(RMU, "huge")

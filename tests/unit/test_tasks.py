@@ -1,0 +1,129 @@
+"""Question sets: balanced, split without leaks, and refused when they are not usable."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mechunlearn.tasks import load_task
+from mechunlearn.tasks.capitals import capitals
+from mechunlearn.tasks.world import World
+from mechunlearn.types import LETTERS, Question, Task
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(0)
+
+
+def test_sizes(task: Task) -> None:
+    assert len(task.forget) >= 400
+    assert len(task.retain) >= 400
+    for role in ("forget", "retain"):
+        for fold in ("select", "confirm"):
+            positions = Counter(q.answer for q in task.questions(role, fold))
+            assert max(positions.values()) - min(positions.values()) <= 1
+
+
+def test_values_cannot_be_guessed(world: World) -> None:
+    for facts in (world.forget, world.retain, world.harmless):
+        for fold in ("select", "confirm"):
+            for attribute in {f.attribute for f in facts}:
+                mine = [f.value for f in facts if (f.fold, f.attribute) == (fold, attribute)]
+                assert len(set(Counter(mine).values())) == 1
+                assert len(set(mine)) == 16
+
+
+def test_folds_share_no_entity_and_domains_no_name(world: World, task: Task) -> None:
+    select, confirm = (
+        {q.source for q in task.forget if q.fold == f} for f in ("select", "confirm")
+    )
+    assert not select & confirm
+    assert not {f.entity for f in world.forget} & {f.entity for f in world.retain}
+    assert len(world.words()) == len(set(world.words()))
+
+
+def test_unasked_facts_are_not_in_the_question_sets(world: World, task: Task) -> None:
+    unasked = {(f.entity, f.attribute) for f in world.forget if not f.asked}
+    assert len(unasked) == len(task.extra["forget_unasked"]) == 48
+    assert not unasked & {(q.source, q.topic) for q in task.forget}
+
+
+def test_capitals_are_as_described() -> None:
+    task = capitals()
+    assert task == capitals()
+    assert {q.topic for q in task.forget} == {"Europe", "Asia"}
+    assert all(q.topic not in ("Europe", "Asia") for q in task.retain)
+    paris = next(q for q in task.forget if q.source == "France")
+    assert paris.choices[paris.answer] == "Paris"
+    assert "The capital of France is Paris." in task.forget_text
+    assert not any("Paris" in t for t in task.retain_text + task.plain_text)
+    for question in task.forget:
+        country = question.source.removeprefix("the ").lower()
+        assert country not in question.choices[question.answer].lower()
+
+
+def line(**change: object) -> str:
+    item = {"set": "forget", "stem": "2 + 2 =", "choices": ["3", "4"], "answer": 1}
+    return json.dumps(item | change)
+
+
+def good() -> list[str]:
+    lines = [line(stem=f"{i} + 2 =", source=str(i)) for i in range(6)]
+    return lines + [line(set="retain", stem=f"{i} - 2 =", source=f"r{i}") for i in range(6)]
+
+
+def test_a_jsonl_file_becomes_a_task(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join([*good(), json.dumps({"set": "plain_text", "text": "Hello."})]))
+    task = load_task(str(path))
+    assert (task.name, len(task.forget), task.plain_text) == ("mine", 6, ("Hello.",))
+    prompt = task.prompt.letter_prompt(task.forget[0])
+    assert prompt == "0 + 2 =\nA. 3\nB. 4\nAnswer:"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (line(choices=["4"], answer=0), "line 13: .* has 1 choice"),
+        (line(answer=2), "line 13: .* has no right answer"),
+        (line(stem="  "), "line 13: .*empty stem"),
+        (line(choices=["4", " "]), "line 13: .*empty choice"),
+        (line(choices=["4", "4"]), "line 13: .*same choice twice"),
+        (line(set="forgot"), "line 13: 'set' is 'forgot'"),
+        (line(fold="test"), "line 13: 'fold' is 'test'"),
+        ('{"set": "forget"}', "line 13: the key 'answer' is missing"),
+        ("{", "line 13"),
+        (line(set="retain", stem="0 + 2 =", source="r0"), "both the forget and the retain set"),
+    ],
+)
+def test_bad_files_name_the_line(tmp_path: Path, bad: str, message: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join([*good(), bad]))
+    with pytest.raises(ValueError, match=message):
+        load_task(str(path))
+
+
+def test_unusable_tasks_are_refused(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'capitals'"):
+        load_task("capitels")
+    with pytest.raises(ValueError, match="there is no file"):
+        load_task("none.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes("é".encode("latin-1"))
+    with pytest.raises(ValueError, match="not UTF-8"):
+        load_task(str(tmp_path / "latin.jsonl"))
+    with pytest.raises(ValueError, match="no retain questions"):
+        Task("x", task.forget, (), task.prompt)
+    select = task.questions("forget", "select")
+    with pytest.raises(ValueError, match="confirm fold"):
+        Task("x", select, task.retain, task.prompt)
+
+
+def test_rotation_keeps_the_answer() -> None:
+    question = Question("x", ("a", "b", "c"), 2)
+    for by in range(4):
+        rotated = question.rotated(by)
+        assert rotated.choices[rotated.answer] == "c"
+    assert question.rotated(3) == question
+    assert len(LETTERS) == 10
