@@ -88,6 +88,9 @@ def audit(
     control: ControlOpt = "auto",
     task: TaskOpt = "",
     attacks: Annotated[str, typer.Option("--attacks", help="Comma-separated; default: all.")] = "",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="rmu.alpha=3 and the like; repeatable.")
+    ] = None,
     seed: SeedOpt = 0,
     out: OutOpt = None,
     as_json: JsonOpt = False,
@@ -102,6 +105,7 @@ def audit(
         control=control,
         task=task,
         attacks=tuple(a.strip() for a in attacks.split(",") if a.strip()),
+        changes=tuple(change or ()),
         seed=seed,
     )
     _audit(plan, out, as_json)
@@ -244,19 +248,28 @@ def figures(
 
 
 @app.command(name="list")
-def list_(as_json: JsonOpt = False) -> None:
-    """Models, tasks, unlearning methods and attacks."""
-    from mechunlearn.registry import ATTACKS, METHODS
+def list_(
+    as_json: JsonOpt = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The README's table.")] = False,
+) -> None:
+    """Unlearning methods, attacks and tasks."""
+    from mechunlearn.registry import entries, markdown
     from mechunlearn.tasks.names import TASKS
 
-    known = {"methods": METHODS, "attacks": ATTACKS, "tasks": TASKS}
+    known = {
+        "methods": {e.name: e.idea for e in entries("method")},
+        "attacks": {e.name: e.idea for e in entries("attack")},
+        "tasks": TASKS,
+    }
     if as_json:
         _print_json(known)
-        return
-    for kind, names in known.items():
-        sys.stdout.write(f"{kind}\n")
-        for name, what in names.items():
-            sys.stdout.write(f"  {name:24}{what}\n")
+    elif as_markdown:
+        sys.stdout.write(markdown() + "\n")
+    else:
+        for kind, names in known.items():
+            sys.stdout.write(f"{kind}\n")
+            for name, what in names.items():
+                sys.stdout.write(f"  {name:22}{what}\n")
 
 
 @app.command()

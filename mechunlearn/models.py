@@ -334,6 +334,8 @@ def save(model: HookedModel, folder: str | Path) -> Path:
         if folder.exists():
             folder.rmdir()
         staging.chmod(0o755)
+        for file in staging.iterdir():
+            file.chmod(0o644)
         staging.rename(folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

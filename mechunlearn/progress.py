@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 console = Console(stderr=True)
+if not console.is_terminal:
+    console = Console(stderr=True, width=100)
 """Everything a person reads goes here; stdout is for machine-readable results."""
 
 

@@ -1,6 +1,10 @@
 """Every method by name; nothing is imported until it is asked for."""
 
+import ast
+import re
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from mechunlearn.errors import unknown
@@ -28,3 +32,45 @@ def find(kind: str, name: str) -> Any:
         raise unknown(kind, name, table, " See: mechunlearn list")
     module, _, attribute = table[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a registered method says of itself in its file."""
+
+    name: str
+    idea: str
+    paper: str
+    target: str
+
+    @property
+    def file(self) -> str:
+        """The file that holds the whole method."""
+        return self.target.partition(":")[0].replace(".", "/") + ".py"
+
+
+def entries(kind: str) -> list[Entry]:
+    """All methods of a kind, read from their files without importing them."""
+    table = METHODS if kind == "method" else ATTACKS
+    found = []
+    for name, target in table.items():
+        parts = target.partition(":")[0].split(".")[1:]
+        source = Path(__file__).parent.joinpath(*parts).with_suffix(".py")
+        text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+        papers = re.findall(r"arXiv:(\d{4}\.\d{5})", text)
+        found.append(Entry(name, text.splitlines()[0], ", ".join(papers), target))
+    return found
+
+
+def markdown() -> str:
+    """The README's table of methods."""
+    lines = ["| kind | name | idea | paper (arXiv) | object | file |", "|---|---|---|---|---|---|"]
+    for kind in ("method", "attack"):
+        for e in entries(kind):
+            papers = ", ".join(f"[{p}](https://arxiv.org/abs/{p})" for p in e.paper.split(", "))
+            thing = e.target.partition(":")[2]
+            shown = "unlearning" if kind == "method" else kind
+            lines.append(
+                f"| {shown} | `{e.name}` | {e.idea} | {papers} | `{thing}` | [{e.file}]({e.file}) |"
+            )
+    return "\n".join(lines)

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-HookedModel = TransformerBridge
+HookedModel: TypeAlias = TransformerBridge
 """TransformerLens' hooked transformer; before version 4 it was called ``HookedTransformer``."""
 Fold = Literal["select", "confirm"]
 Scoring = Literal["letter", "cloze"]

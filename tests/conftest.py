@@ -1,5 +1,6 @@
 """Shared fixtures: offline, one thread, small models of real architectures."""
 
+import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -24,7 +25,7 @@ from transformers import (
 from mechunlearn.models import hook, load
 from mechunlearn.organisms.recipe import tokenizer
 from mechunlearn.tasks.world import World
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import HookedModel, Report, Task
 
 torch.set_num_threads(1)
 ARCHITECTURES = ("gpt2", "llama", "mistral")
@@ -84,3 +85,10 @@ def task() -> Task:
 @pytest.fixture
 def organism() -> HookedModel:
     return load("organism:original")
+
+
+@pytest.fixture(scope="session")
+def example_report() -> Report:
+    """The committed result of ``mechunlearn audit``."""
+    file = Path(__file__).parents[1] / "figures" / "audit-organism" / "report.json"
+    return Report.from_dict(json.loads(file.read_text()))

@@ -27,6 +27,8 @@ class AuditPlan:
     """Empty: the task that suits the original."""
     attacks: tuple[str, ...] = ()
     """Empty: all that are registered."""
+    changes: tuple[str, ...] = ()
+    """Settings of methods, such as ``rmu.alpha=3`` or ``rmu.optimizer.steps=200``."""
     seed: int = 0
     retain_limit: float = 0.05
     """Largest loss of retain accuracy an attack may cause on the select fold."""
@@ -38,6 +40,12 @@ class AuditPlan:
             object.__setattr__(self, "attacks", tuple(ATTACKS))
         for method in self.methods:
             find("method", method)
+        for change in self.changes:
+            if (method := change.partition(".")[0]) not in self.methods:
+                raise ValueError(
+                    f"--set {change!r} is for {method!r}, which is not among the methods "
+                    f"{', '.join(self.methods) or '(none)'}"
+                )
         for attack in self.attacks:
             find("attack", attack)
         if not 0 <= self.retain_limit <= 1:
@@ -60,6 +68,7 @@ class AuditPlan:
         parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
         if len(self.attacks) < len(ATTACKS):
             parts += self.attacks
+        parts += [re.sub(r"[^\w.]+", "-", change) for change in self.changes]
         return "-".join([*parts, f"seed{self.seed}"])
 
     def to_dict(self) -> dict[str, Any]:

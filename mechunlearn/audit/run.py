@@ -31,7 +31,7 @@ from mechunlearn.registry import find
 from mechunlearn.stats import holm, recovery
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Direction, HookedModel, Question, Report, RunCard, Score, Task
-from mechunlearn.unlearn import preset_for
+from mechunlearn.unlearn import configured, preset_for
 
 REFERENCE_FLOPS = 1e11
 """Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""
@@ -129,7 +129,8 @@ def _make_models(
             with state.timed(f"{name} on {source}"):
                 model = load(source)
                 method = find("method", name)
-                method.apply_(model, task, method.presets[preset_for(model)])
+                mine = [c.partition(".")[2] for c in plan.changes if c.startswith(f"{name}.")]
+                method.apply_(model, task, configured(method, preset_for(model), mine))
                 save(model, target)
     return unlearned, controls
 

@@ -41,11 +41,12 @@ def verdict(rows: list[dict[str, Any]], baselines: dict[str, Any], chance: float
         else f"{best['difference']:.0%} accuracy"
     )
     control = "a model that never knew" if best["control"] == "never_knew" else "a sham attack"
-    others = [r["attack"] for r in rows if r not in hits]
-    missed = f" {_listed(others)} found nothing." if others else ""
+    missed = [r["attack"] for r in rows if r not in hits]
     return (
         head + f"The knowledge is hidden, not gone: {best['attack'].replace('_', ' ')} brings back "
-        f"{share} net of {control}.{missed}"
+        f"{share} net of {control}."
+        + (f" {_listed([r['attack'] for r in hits[1:]])} found some too." if hits[1:] else "")
+        + (f" {_listed(missed)} found nothing." if missed else "")
     )
 
 

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.hooks import STREAMS
-from mechunlearn.plots.template import LOOKS, figure
+from mechunlearn.plots.template import LOOKS, lay_out
 from mechunlearn.types import Report
 
 TITLES = {
@@ -34,12 +34,11 @@ def lens(report: Report, unlearned: str) -> go.Figure:
         f"The lens reads {row['accuracy']:.0%} at its best layer, against "
         f"{row['control_accuracy']:.0%} for its control"
     )
-    base = figure(
-        title,
-        f"Forget questions of the confirm fold, n = {row['n']}; bands are 95 % intervals.",
-        height=560,
+    caption = (
+        f"Forget questions of the confirm fold, n = {row['n']}; bands are 95 % intervals, the "
+        "dotted line is chance."
     )
-    fig.update_layout(base.layout.to_plotly_json())
+    lay_out(fig, title, caption, height=430)
     for panel, stream in enumerate(STREAMS):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
         for role, points in curves.items():
@@ -78,7 +77,7 @@ def lens(report: Report, unlearned: str) -> go.Figure:
         )
     fig.update_yaxes(range=[0, 1.03])
     fig.update_yaxes(title="accuracy", col=1)
-    fig.update_xaxes(title="layer (dotted line: chance)", row=2)
+    fig.update_xaxes(title="layer", row=2)
     fig.update_xaxes(tickformat="d")
     for note in fig.layout.annotations[:4]:
         note.font.size = 12

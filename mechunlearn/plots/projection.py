@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, figure
+from mechunlearn.plots.template import LOOKS, lay_out
 from mechunlearn.types import Report
 
 
@@ -25,7 +25,7 @@ def projection(report: Report, unlearned: str) -> go.Figure:
     fig = make_subplots(
         rows=2, cols=1, shared_xaxes=True, subplot_titles=list(models), vertical_spacing=0.12
     )
-    fig.update_layout(figure(title, caption, height=440).layout.to_plotly_json())
+    lay_out(fig, title, caption, height=320)
     everything = np.concatenate([d[r] for d in models.values() for r in ("forget", "retain")])
     low, high = float(everything.min()), float(everything.max())
     size = (high - low) / 60 or 1.0

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from mechunlearn.plots.template import LOOKS, figure
+from mechunlearn.plots.template import LOOKS, lay_out
 from mechunlearn.types import Report
 
 
@@ -11,11 +11,14 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
     rows = [r for r in report.rows if r["unlearned"] == unlearned]
     best = max(rows, key=lambda r: r["difference"])
     names = [r["attack"].replace("_", " ") for r in rows]
-    fig = figure(
-        _title(best, unlearned),
-        f"Forget questions of the confirm fold, n = {best['n']}; bars are 95 % intervals.",
-        height=120 + 90 * len(rows),
+    forget = {m: report.baselines[m]["forget"]["accuracy"] for m in ("original", unlearned)}
+    chance = report.runcard["task"]["chance"]
+    caption = (
+        f"Forget questions of the confirm fold, n = {best['n']}; bars are 95 % intervals. Lines: "
+        f"chance {chance:.2f} (dotted), {unlearned} {forget[unlearned]:.2f} (dashed), "
+        f"original {forget['original']:.2f} (solid)."
     )
+    fig = lay_out(go.Figure(), _title(best, unlearned), caption, height=60 + 80 * len(rows))
     series = [
         ("attacked", "accuracy", -0.24, f"{unlearned}, attacked"),
         ("sham", "sham_accuracy", 0.0, "sham attack on it"),
@@ -44,21 +47,13 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
             text=names,
             hovertemplate="%{text}<br>accuracy %{x:.3f}<extra>" + label + "</extra>",
         )
-    forget = {m: report.baselines[m]["forget"]["accuracy"] for m in ("original", unlearned)}
-    chance = report.runcard["task"]["chance"]
     for x, dash in (
         (chance, "dot"),
         (forget[unlearned], "dash"),
         (forget["original"], "solid"),
     ):
         fig.add_vline(x=x, line={"color": "#777777", "dash": dash, "width": 1.3})
-    note = (
-        f"Lines: chance {chance:.2f} (dotted), {unlearned} {forget[unlearned]:.2f} (dashed), "
-        f"original {forget['original']:.2f} (solid)"
-    )
-    fig.update_xaxes(
-        title=f"accuracy<br><span style='font-size:11px'>{note}</span>", range=[0, 1.03]
-    )
+    fig.update_xaxes(title="accuracy", range=[0, 1.03])
     fig.update_yaxes(
         tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.5, -0.5], title=None
     )

@@ -35,37 +35,45 @@ TEMPLATE = go.layout.Template(
         "title": {"x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 15}},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
-        "margin": {"l": 20, "r": 20, "t": 84, "b": 50},
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        "margin": {"l": 20, "r": 20},
+        "legend": {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
         "xaxis": {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True},
         "yaxis": {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True},
     }
 )
 
 
-def figure(title: str, caption: str = "", height: int = 380) -> go.Figure:
-    """An empty figure with the package's template; long titles wrap.
+LEGEND_ROOM = 130
+"""Pixels below the axes for axis title and legend, also when the legend wraps."""
+
+
+def lay_out(fig: go.Figure, title: str, caption: str, height: int) -> go.Figure:
+    """Give a figure the package's template, its finding as title and its caption.
 
     Args:
-        title: The finding, as a sentence.
+        title: The finding, as a sentence; also kept as ``layout.meta`` for pages that set it as
+            text.
         caption: What was measured, with n; stands below the title.
+        height: Pixels of the plotting area.
     """
-    lines = _wrapped(title, 62)
+    lines, small = _wrapped(title, 64), _wrapped(caption, 90)
     text = "<br>".join(f"<b>{line}</b>" for line in lines)
-    if caption:
-        text += "".join(
-            f"<br><span style='font-size:12px'>{c}</span>" for c in _wrapped(caption, 80)
-        )
-    rows = len(lines) + (len(_wrapped(caption, 80)) if caption else 0)
-    top = 46 + 19 * rows
-    return go.Figure(
-        layout={
-            "template": TEMPLATE,
-            "title": {"text": text, "yref": "container", "y": 0.985, "yanchor": "top"},
-            "margin": {"t": top},
-            "height": height + top - 84,
-        }
+    text += "".join(f"<br><span style='font-size:12px'>{line}</span>" for line in small)
+    top = 40 + 20 * (len(lines) + len(small))
+    return fig.update_layout(
+        template=TEMPLATE,
+        title={"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 16}},
+        meta={"finding": title, "caption": caption},
+        margin={"t": top, "b": LEGEND_ROOM},
+        height=height + top + LEGEND_ROOM,
     )
+
+
+def without_title(fig: go.Figure) -> go.Figure:
+    """A copy for pages that show finding and caption as text."""
+    bare = go.Figure(fig)
+    height = fig.layout.height - fig.layout.margin.t + 40
+    return bare.update_layout(title=None, margin={"t": 40}, height=height)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

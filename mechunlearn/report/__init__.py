@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from mechunlearn.plots import figures
+from mechunlearn.plots.template import without_title
 from mechunlearn.types import Report
 
 HEADINGS = {
@@ -34,15 +35,16 @@ def render(report: Report) -> str:
     drawn: list[dict[str, str]] = []
     for name, fig in figures(report).items():
         kind, _, model = name.partition("-")
-        heading, caption = HEADINGS[kind]
-        html = fig.to_html(
+        heading, what = HEADINGS[kind]
+        html = without_title(fig).to_html(
             full_html=False,
             include_plotlyjs=False,
             div_id=f"figure-{len(drawn)}",
             config={"responsive": True, "displaylogo": False, "displayModeBar": False},
         )
         heading = heading if len(unlearned) == 1 else f"{heading}: {model}"
-        drawn.append({"heading": heading, "caption": caption, "html": html})
+        words_ = {"finding": fig.layout.meta["finding"], "caption": fig.layout.meta["caption"]}
+        drawn.append({"heading": heading, "what": what, "html": html, **words_})
     tried = {name: report.details[name].get("tried", {}) for name in unlearned}
     return environment.get_template("page.html.j2").render(
         title="Is it gone, or only hidden? "
@@ -62,7 +64,6 @@ def render(report: Report) -> str:
         card=json.dumps(card, indent=1, ensure_ascii=False),
         tried=_lines(tried),
         pct=percent,
-        span=span,
         words=words,
     )
 
@@ -73,14 +74,11 @@ def write_page(report: Report, path: Path) -> Path:
     return path
 
 
-def percent(value: float | None) -> str:
-    """``0.253`` as ``25.3 %``; a dash for nothing."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def span(ci: list[float] | None) -> str:
-    """An interval in per cent."""
-    return "–" if ci is None else f"{100 * ci[0]:.1f} to {100 * ci[1]:.1f}"
+def percent(value: float | None, ci: list[float] | None = None) -> str:
+    """``0.253`` as ``25.3``, with its interval where there is one; a dash for nothing."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}" + (f" [{100 * ci[0]:.0f}, {100 * ci[1]:.0f}]" if ci else "")
 
 
 def words(settings: dict[str, Any]) -> str:

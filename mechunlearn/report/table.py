@@ -1,38 +1,33 @@
 """The audit as a table on the terminal."""
 
+from rich import box
 from rich.table import Table
 
 from mechunlearn.progress import console
-from mechunlearn.report import percent, span
+from mechunlearn.report import percent
 from mechunlearn.types import Report
 
 
 def show(report: Report) -> None:
     """Print baselines, attacks and verdicts to standard error."""
-    table = Table(title="Forget questions, confirm fold", title_justify="left")
-    for column in ("model", "attack", "accuracy", "95 % CI", "recovery", "95 % CI", "p (Holm)"):
-        table.add_column(column, justify="left" if column in ("model", "attack") else "right")
-    for column in ("sham", "control", "on original", "retain"):
-        table.add_column(column, justify="right")
+    n, task = report.rows[0]["n"], report.runcard["task"]["name"]
+    table = Table(title=f"{task}: forget questions, n = {n}, in %", box=box.SIMPLE)
+    table.add_column("model, attack")
+    for column in ("accuracy", "recovery", "sham", "control", "original", "retain"):
+        table.add_column(column, justify="right", no_wrap=True)
     for model, sets in report.baselines.items():
         found = sets["forget"]
-        cells = [model.replace("_", "-"), "none", percent(found["accuracy"])]
-        cells += [span(found["accuracy_ci"]), *[""] * 6, percent(sets["retain"]["accuracy"])]
-        table.add_row(*cells, style="dim")
+        accuracy = percent(found["accuracy"], found["accuracy_ci"])
+        kept = percent(sets["retain"]["accuracy"])
+        table.add_row(model.replace("_", "-"), accuracy, *[""] * 4, kept, style="dim")
     table.add_section()
     for row in report.rows:
+        others = ("sham_accuracy", "control_accuracy", "original_accuracy", "retain_accuracy")
         table.add_row(
-            row["unlearned"],
-            row["attack"].replace("_", " "),
-            percent(row["accuracy"]),
-            span(row["accuracy_ci"]),
-            percent(row["recovery"]),
-            span(row["recovery_ci"]),
-            f"{row['p_holm']:.2g}",
-            percent(row["sham_accuracy"]),
-            percent(row["control_accuracy"]),
-            percent(row["original_accuracy"]),
-            percent(row["retain_accuracy"]),
+            f"{row['unlearned']}, {row['attack'].replace('_', ' ')}",
+            percent(row["accuracy"], row["accuracy_ci"]),
+            percent(row["recovery"], row["recovery_ci"]),
+            *[percent(row[key]) for key in others],
         )
     console.print(table)
     for name in dict.fromkeys(row["unlearned"] for row in report.rows):

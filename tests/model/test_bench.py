@@ -16,6 +16,7 @@ from mechunlearn.bench import (
     score_rotated,
 )
 from mechunlearn.hooks import STREAMS, Point, removal
+from mechunlearn.models import load
 from mechunlearn.types import HookedModel, Intervention, PromptFormat, Question, Task
 
 
@@ -154,3 +155,13 @@ def test_refusals(tiny: Callable[[str], HookedModel], some, task: Task) -> None:
         score(model, some, PromptFormat(letter="the " * 200 + "{stem}{choices}"))
     with pytest.raises(ValueError, match="one token per letter"):
         score(model, (Question("a", tuple("abcdef"), 0),), task.prompt)
+
+
+def test_half_precision_gives_the_same_answers(task: Task) -> None:
+    questions = task.questions("forget", "confirm")
+    full = score(load("organism:original"), questions, task.prompt)
+    half = score(load("organism:original", dtype="bfloat16"), questions, task.prompt)
+    top = np.sort(full.logits, axis=1)
+    clear = top[:, -1] - top[:, -2] > 0.5
+    assert clear.mean() > 0.9
+    assert (full.predictions == half.predictions)[clear].all()

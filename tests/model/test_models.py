@@ -120,9 +120,14 @@ def test_damaged_and_pickled_folders_are_refused(tmp_path: Path) -> None:
         load(str(folder))
 
 
-def test_a_missing_pad_token_is_settled(words: Path, tiny: Callable[[str], HookedModel]) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(words)
-    tokenizer.pad_token = None
+def test_a_missing_pad_token_is_settled(words: Path, tmp_path: Path) -> None:
+    for file in words.iterdir():
+        shutil.copy(file, tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del settings["pad_token"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.pad_token is None
     plain = AutoModelForCausalLM.from_pretrained(ORGANISMS / "original@0", dtype=torch.float32)
     model = hook(plain, tokenizer, name="x")
     assert model.tokenizer.pad_token == "<bos>"
