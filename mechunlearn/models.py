@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from mechunlearn.errors import PrerequisiteError, unknown
+from mechunlearn.hooks import forward_to, unembed
 from mechunlearn.types import HookedModel
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -34,6 +35,8 @@ class SelfTest:
     """Each sequence by itself."""
     padded: float
     """The same sequences in one right-padded batch, at their real positions."""
+    readout: float
+    """Final norm and unembedding applied to the last block's output, as all scoring does."""
     tolerance: float
 
 
@@ -136,6 +139,24 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     return model
 
 
+def check(name: str) -> dict[str, int]:
+    """Make sure that a model is there and readable, without loading its weights.
+
+    Returns:
+        The tokenizer's vocabulary.
+
+    Raises:
+        ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint.
+        PrerequisiteError: When a download or package is needed that is not there.
+    """
+    location, extra = _locate(name)
+    with _clear_errors(name, location):
+        for file in Path(location).glob("*.safetensors"):
+            with safe_open(file, framework="pt"):
+                pass
+        return AutoTokenizer.from_pretrained(location, **extra).get_vocab()
+
+
 def _locate(name: str) -> tuple[str, dict[str, Any]]:
     """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
     if name.startswith("organism:"):
@@ -228,7 +249,7 @@ def _logits(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batc
 
 
 def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) -> SelfTest:
-    """Compare hooked logits with the plain model's on the probe, alone and right-padded.
+    """Compare hooked logits with the plain model's on the probe: alone, right-padded, read out.
 
     Args:
         expected: The plain model's logits for each probe sequence.
@@ -241,14 +262,17 @@ def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) ->
     for i, row in enumerate(rows):
         batch[i, : row.shape[1]] = row
     together = _logits(model, batch)
-    alone, padded = 0.0, 0.0
+    alone, padded, readout = 0.0, 0.0, 0.0
     for i, (row, right) in enumerate(zip(rows, expected, strict=True)):
         alone = max(alone, (_logits(model, row) - right).abs().max().item())
         padded = max(padded, (together[i, : row.shape[1]] - right[0]).abs().max().item())
+        with torch.no_grad():
+            read = unembed(model, forward_to(model, row, model.cfg.n_layers - 1)[0]).float()
+        readout = max(readout, (read - right[0]).abs().max().item())
     scale = max(1.0, max(e.abs().max().item() for e in expected))
     full = next(model.parameters()).dtype == torch.float32
-    result = SelfTest(alone, padded, tolerance=(1e-3 if full else 5e-2) * scale)
-    if not max(alone, padded) <= result.tolerance:
+    result = SelfTest(alone, padded, readout, tolerance=(1e-3 if full else 5e-2) * scale)
+    if not max(alone, padded, readout) <= result.tolerance:
         raise RuntimeError(
             f"the hooked model does not compute what the plain model computes ({result}); "
             "no number from it would be valid"
@@ -345,4 +369,6 @@ def save(model: HookedModel, folder: str | Path) -> Path:
 
 def describe(model: HookedModel) -> dict[str, Any]:
     """What the RunCard says about a model."""
-    return asdict(model.provenance) | {"fingerprint": fingerprint(model)}
+    origin = asdict(model.provenance)
+    del origin["location"]  # A path of this machine; the name is what was asked for.
+    return origin | {"fingerprint": fingerprint(model)}

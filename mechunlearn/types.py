@@ -220,7 +220,13 @@ class Direction:
         return self.vectors / norms
 
     def restricted(self, layers: Sequence[int]) -> "Direction":
-        """The same direction at some of its layers."""
+        """The same direction at some of its layers.
+
+        Raises:
+            ValueError: If it has no vector for one of them.
+        """
+        if missing := [i for i in layers if i not in self.layers]:
+            raise ValueError(f"direction {self.name!r} has no vector for layers {missing}")
         rows = [self.layers.index(layer) for layer in layers]
         return Direction(self.name, tuple(layers), self.vectors[rows])
 

@@ -17,9 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
+from jaxtyping import Int
+
 from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.bench import score_points
-from mechunlearn.hooks import STREAMS, Point
+from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.rows import pad, question_rows
+from mechunlearn.hooks import STREAMS, Point, capture, count_flops, unembed
 from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Score, Task
 
 
@@ -50,6 +56,35 @@ def logit_lens(
         intervention=intervention,
         norm=norm,
     )
+
+
+@torch.no_grad()
+def answer_ranks(
+    model: HookedModel, questions: Sequence[Question], task: Task, *, norm: bool = True
+) -> Mapping[Point, Int[np.ndarray, " question"]]:
+    """Rank of the right answer's first token among the whole vocabulary, 0 being the top.
+
+    Read at the last token of each prompt, at every stream and layer.
+    """
+    rows, _ = question_rows(model.tokenizer, questions, task.prompt, task.scoring)
+    points = lens_points(model)
+    ranks = {p: np.zeros(len(rows), dtype=np.int64) for p in points}
+    for batch in batches([r.stem for r in rows], token_budget(model)):
+        tokens, _ = pad(model, [rows[i].tokens[: rows[i].stem] for i in batch])
+        last = [at * tokens.shape[1] + rows[i].stem - 1 for at, i in enumerate(batch)]
+        first = [
+            next(token for _, token, choice in rows[i].reads if choice == questions[i].answer)
+            for i in batch
+        ]
+        right = torch.tensor(first, device=tokens.device)[:, None]
+        count_flops(model, tokens.numel())
+        with capture(model, points, torch.tensor(last, device=tokens.device)) as kept:
+            model(tokens, logits_to_keep=1, return_type=None)
+        for point in points:
+            logits = unembed(model, kept[point], norm=norm)
+            better = logits > logits.gather(1, right)
+            ranks[point][batch] = better.sum(dim=1).cpu().numpy()
+    return ranks
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,22 @@ class AuditPlan:
         parts += [re.sub(r"[^\w.]+", "-", change) for change in self.changes]
         return "-".join([*parts, f"seed{self.seed}"])
 
+    def command(self, out: object) -> str:
+        """The command line that repeats this plan."""
+        words = ["mechunlearn audit --original", self.original, "--control", self.control]
+        for option, values in (
+            ("--unlearned", self.unlearned),
+            ("--method", self.methods),
+            ("--set", self.changes),
+        ):
+            words += [x for value in values for x in (option, value)]
+        words += [
+            "--attacks",
+            ",".join(self.attacks),
+            *(["--task", self.task] if self.task else []),
+        ]
+        return " ".join([*words, "--seed", str(self.seed), "--out", str(out)])
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
         plain = dataclasses.asdict(self)

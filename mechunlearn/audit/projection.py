@@ -21,7 +21,7 @@ def projections(model: HookedModel, direction: Direction, layer: int, task: Task
         for start in range(0, len(texts), 64):
             tokens, real = pad(model, model.tokenizer(texts[start : start + 64])["input_ids"])
             resid = forward_to(model, tokens, layer)
-            last = resid[torch.arange(len(tokens)), real.sum(dim=1) - 1]
+            last = resid[torch.arange(len(tokens), device=real.device), real.sum(dim=1) - 1]
             values += (last.float() @ unit.to(last.device)).tolist()
         found[role] = [round(v, 3) for v in values]
     return found

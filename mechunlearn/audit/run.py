@@ -25,7 +25,7 @@ from mechunlearn.audit.projection import projections
 from mechunlearn.audit.verdict import verdict
 from mechunlearn.bench import letter_bias, majority_letter, no_question, score
 from mechunlearn.hooks import metered
-from mechunlearn.models import describe, load, save
+from mechunlearn.models import check, describe, load, save
 from mechunlearn.progress import console
 from mechunlearn.registry import find
 from mechunlearn.stats import holm, recovery
@@ -115,8 +115,13 @@ def _make_models(
     """Name -> where to load it, for every unlearned model and for the control beside it."""
     plan, task = state.plan, state.task
     control = plan.control_model
-    model = load(plan.original)  # Before anything is written: it may not exist.
-    _check_vocabulary(plan, model, [control, *plan.unlearned])
+    words = check(plan.original)
+    for other in (control, *plan.unlearned):
+        if other and check(other) != words:
+            raise ValueError(
+                f"{other} and {plan.original} have different vocabularies; only models of one "
+                "family can be compared"
+            )
     write_json(state.out / "plan.json", identity)
     unlearned = {label(u): u for u in plan.unlearned}
     controls: dict[str, str | None] = dict.fromkeys(unlearned, control)
@@ -133,16 +138,6 @@ def _make_models(
                 method.apply_(model, task, configured(method, preset_for(model), mine))
                 save(model, target)
     return unlearned, controls
-
-
-def _check_vocabulary(plan: AuditPlan, original: HookedModel, others: Sequence[str | None]) -> None:
-    words = original.tokenizer.get_vocab()
-    for other in others:
-        if other and load(other).tokenizer.get_vocab() != words:
-            raise ValueError(
-                f"{other} and {plan.original} have different vocabularies; only models of one "
-                "family can be compared"
-            )
 
 
 def _baselines(state: _State, unlearned: dict[str, str], controls: dict[str, str | None]) -> None:
@@ -366,7 +361,7 @@ def _short(value: Any) -> Any:
 def _runcard(state: _State) -> dict[str, Any]:
     task = state.task
     card = RunCard(
-        command=f"mechunlearn audit --out {state.out}",
+        command=state.plan.command(state.out),
         seed=state.plan.seed,
         models=state.models,
         task={

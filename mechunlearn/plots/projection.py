@@ -49,5 +49,5 @@ def projection(report: Report, unlearned: str) -> go.Figure:
             )
     fig.update_layout(barmode="overlay")
     fig.update_yaxes(title="questions")
-    fig.update_xaxes(title="coordinate along the unit direction (activation units)", row=2)
+    fig.update_xaxes(title="coordinate along the direction", row=2)
     return fig
