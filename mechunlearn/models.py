@@ -132,6 +132,11 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
         )
     model.eval()
     model.requires_grad_(False)
+    # TransformerLens makes every tokenizer add <bos>, also through the public setter; prompts must
+    # stay what they are without it.
+    model._tokenizer = tokenizer
+    adds_bos = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    model.cfg.tokenizer_prepends_bos = model.cfg.default_prepend_bos = adds_bos
     result = self_test(model, expected)
     architecture = type(plain).__name__
     dtype = str(plain.dtype).removeprefix("torch.")

@@ -120,6 +120,24 @@ def test_damaged_and_pickled_folders_are_refused(tmp_path: Path) -> None:
         load(str(folder))
 
 
+@pytest.mark.parametrize("adds_bos", [True, False])
+def test_the_tokenizer_stays_as_it_was(words: Path, tmp_path: Path, adds_bos: bool) -> None:
+    for file in words.iterdir():
+        shutil.copy(file, tmp_path)
+    if not adds_bos:
+        inner = json.loads((tmp_path / "tokenizer.json").read_text())
+        inner["post_processor"] = None
+        (tmp_path / "tokenizer.json").write_text(json.dumps(inner))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(ORGANISMS / "original@0", dtype=torch.float32)
+    model = hook(plain, tokenizer, name="x")
+    ids = [2] * adds_bos + [model.tokenizer.get_vocab()[x] for x in ("the", "song")]
+    assert model.tokenizer("the song")["input_ids"] == ids
+    assert model.to_tokens("the song").tolist() == [ids]
+    save(model, tmp_path / "saved")
+    assert load(str(tmp_path / "saved")).tokenizer("the song")["input_ids"] == ids
+
+
 def test_a_missing_pad_token_is_settled(words: Path, tmp_path: Path) -> None:
     for file in words.iterdir():
         shutil.copy(file, tmp_path)
