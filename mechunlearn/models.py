@@ -1,6 +1,7 @@
 """Load, check, fingerprint and save hooked models."""
 
 import copy
+import gc
 import hashlib
 import os
 import re
@@ -94,6 +95,7 @@ def load(
         dtype = "float32" if device == "cpu" else "bfloat16"
     if dtype not in ("float32", "bfloat16", "float16"):
         raise unknown("dtype", dtype, ["float32", "bfloat16", "float16", "auto"])
+    gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
     location, extra = _locate(name)
     if not os.path.exists(location):
         extra |= {"revision": revision, "trust_remote_code": trust_remote_code}

@@ -1,66 +1,29 @@
 """Run a plan: every arm of every attack, with one model in memory at a time."""
 
-import dataclasses
 import json
 import os
-import platform
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mechunlearn import __version__
 from mechunlearn.attacks import Candidate
 from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.audit.arms import Choice, choose, score_candidates, shuffled_answers
+from mechunlearn.audit.arms import choose, score_candidates, shuffled_answers
+from mechunlearn.audit.assemble import assemble
 from mechunlearn.audit.plan import AuditPlan, label
 from mechunlearn.audit.projection import projections
-from mechunlearn.audit.verdict import verdict
-from mechunlearn.bench import letter_bias, majority_letter, no_question, score
+from mechunlearn.audit.state import State
+from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.hooks import metered
 from mechunlearn.models import check, describe, load, save
 from mechunlearn.progress import console
 from mechunlearn.registry import find
-from mechunlearn.stats import holm, recovery
 from mechunlearn.tasks import load_task
-from mechunlearn.types import Direction, HookedModel, Question, Report, RunCard, Score, Task
+from mechunlearn.types import HookedModel, Question, Report, Task
 from mechunlearn.unlearn import configured, preset_for
-
-REFERENCE_FLOPS = 1e11
-"""Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""
-
-
-@dataclass
-class _State:
-    """What one audit has found so far."""
-
-    plan: AuditPlan
-    task: Task
-    out: Path
-    scores: dict[str, dict[str, Score]] = field(default_factory=dict)
-    """Model -> question set -> score; sets of the select fold end in ``_select``."""
-    models: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    choices: dict[tuple[str, str], Choice] = field(default_factory=dict)
-    arms: dict[tuple[str, str], dict[str, Score]] = field(default_factory=dict)
-    flops: dict[tuple[str, str], int] = field(default_factory=dict)
-    details: dict[str, dict[str, Any]] = field(default_factory=dict)
-    shown: dict[str, tuple[Direction, int]] = field(default_factory=dict)
-    """The direction and layer whose projections are drawn."""
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        console.print(f"[dim]{what}[/dim]")
-        start = time.perf_counter()
-        yield
-        self.seconds[what] = round(time.perf_counter() - start, 2)
 
 
 def audit(plan: AuditPlan, out: Path) -> Report:
@@ -83,7 +46,7 @@ def audit(plan: AuditPlan, out: Path) -> Report:
         if (out / "report.json").is_file():
             console.print(f"{out} holds this finished run already; nothing to compute")
             return Report.from_dict(json.loads((out / "report.json").read_text()))
-    state = _State(plan, task, out)
+    state = State(plan, task, out)
     start = time.perf_counter()
     unlearned, controls = _make_models(state, identity)
     _baselines(state, unlearned, controls)
@@ -94,7 +57,7 @@ def audit(plan: AuditPlan, out: Path) -> Report:
             _attack_control(state, name, controls[name], references)
     _ceilings(state)
     state.seconds["total"] = round(time.perf_counter() - start, 2)
-    report = _report(state, unlearned, controls)
+    report = assemble(state, unlearned, controls)
     write_json(out / "report.json", report.to_dict())
     return report
 
@@ -110,10 +73,10 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def _make_models(
-    state: _State, identity: dict[str, Any]
+    state: State, identity: dict[str, Any]
 ) -> tuple[dict[str, str], dict[str, str | None]]:
     """Name -> where to load it, for every unlearned model and for the control beside it."""
-    plan, task = state.plan, state.task
+    plan = state.plan
     control = plan.control_model
     words = check(plan.original)
     for other in (control, *plan.unlearned):
@@ -131,47 +94,56 @@ def _make_models(
         for source, target in ((plan.original, unlearned[name]), (control, controls[name])):
             if source is None or target is None or Path(target).exists():
                 continue
-            with state.timed(f"{name} on {source}"):
-                model = load(source)
-                method = find("method", name)
-                mine = [c.partition(".")[2] for c in plan.changes if c.startswith(f"{name}.")]
-                method.apply_(model, task, configured(method, preset_for(model), mine))
-                save(model, target)
+            _make(state, name, source, target)
     return unlearned, controls
 
 
-def _baselines(state: _State, unlearned: dict[str, str], controls: dict[str, str | None]) -> None:
-    plan, task = state.plan, state.task
+def _make(state: State, name: str, source: str, target: str) -> None:
+    with state.timed(f"{name} on {source}"):
+        model, method = load(source), find("method", name)
+        prefix = f"{name}."
+        mine = [c.removeprefix(prefix) for c in state.plan.changes if c.startswith(prefix)]
+        method.apply_(model, state.task, configured(method, preset_for(model), mine))
+        save(model, target)
+
+
+def _baselines(state: State, unlearned: dict[str, str], controls: dict[str, str | None]) -> None:
+    plan = state.plan
     sources = {"original": plan.original}
     if plan.control_model:
         sources["never_knew"] = plan.control_model
     sources |= unlearned
     sources |= {f"{n} control": c for n, c in controls.items() if c}
     for name, source in sources.items():
-        with state.timed(f"baseline of {name}"):
-            model = load(source)
-            sets: dict[str, Sequence[Question]] = {
-                "forget": task.questions("forget", "confirm"),
-                "retain": task.questions("retain", "confirm"),
-                "forget_select": task.questions("forget", "select"),
-                "retain_select": task.questions("retain", "select"),
-                **task.extra,
-            }
-            state.scores[name] = {
-                key: score(model, questions, task.prompt, scoring=task.scoring)
-                for key, questions in sets.items()
-            }
-            state.models[name] = describe(model)
-            if name == "original":
-                hidden = no_question(model, sets["forget"], task.prompt, task.scoring)
-                state.details["guessing"] = {
-                    "no_question": round(hidden.accuracy, 4),
-                    "majority_position": round(majority_letter(sets["forget"]), 4),
-                    "chance": round(task.chance, 4),
-                }
+        _baseline(state, name, source)
 
 
-def _asked(state: _State, name: str) -> tuple[Question, ...]:
+def _baseline(state: State, name: str, source: str) -> None:
+    task = state.task
+    sets: dict[str, Sequence[Question]] = {
+        "forget": task.questions("forget", "confirm"),
+        "retain": task.questions("retain", "confirm"),
+        "forget_select": task.questions("forget", "select"),
+        "retain_select": task.questions("retain", "select"),
+        **task.extra,
+    }
+    with state.timed(f"baseline of {name}"):
+        model = load(source)
+        state.scores[name] = {
+            key: score(model, questions, task.prompt, scoring=task.scoring)
+            for key, questions in sets.items()
+        }
+        state.models[name] = describe(model)
+        if name == "original":
+            hidden = no_question(model, sets["forget"], task.prompt, task.scoring)
+            state.details["guessing"] = {
+                "no_question": round(hidden.accuracy, 4),
+                "majority_position": round(majority_letter(sets["forget"]), 4),
+                "chance": round(task.chance, 4),
+            }
+
+
+def _asked(state: State, name: str) -> tuple[Question, ...]:
     """Select-fold questions that the original answers and the unlearned model does not."""
     questions = state.task.questions("forget", "select")
     lost = state.scores["original"]["forget_select"].correct
@@ -180,7 +152,7 @@ def _asked(state: _State, name: str) -> tuple[Question, ...]:
     return chosen if len(chosen) >= 8 else questions
 
 
-def _references(state: _State, unlearned: dict[str, str]) -> dict[tuple[str, str], Any]:
+def _references(state: State, unlearned: dict[str, str]) -> dict[tuple[str, str], Any]:
     with state.timed("references from original"):
         model = load(state.plan.original)
         if "logit_lens" in state.plan.attacks:
@@ -197,7 +169,7 @@ def _references(state: _State, unlearned: dict[str, str]) -> dict[tuple[str, str
     return references
 
 
-def _attack(state: _State, name: str, source: str, references: dict[tuple[str, str], Any]) -> None:
+def _attack(state: State, name: str, source: str, references: dict[tuple[str, str], Any]) -> None:
     plan, task = state.plan, state.task
     forget, retain = task.questions("forget", "confirm"), task.questions("retain", "confirm")
     model = load(source)
@@ -239,7 +211,7 @@ def _attack(state: _State, name: str, source: str, references: dict[tuple[str, s
 
 
 def _attack_control(
-    state: _State, name: str, source: str | None, references: dict[tuple[str, str], Any]
+    state: State, name: str, source: str | None, references: dict[tuple[str, str], Any]
 ) -> None:
     """The same attack, at the settings chosen for ``name``, on the model that never knew."""
     assert source is not None
@@ -257,7 +229,7 @@ def _attack_control(
                 state.details[name]["control_lens"] = _lens_curves(model, task)
 
 
-def _ceilings(state: _State) -> None:
+def _ceilings(state: State) -> None:
     """The chosen variants on the original itself: does the attack hurt or inflate accuracy?"""
     task, forget = state.task, state.task.questions("forget", "confirm")
     with state.timed("ceilings on original"):
@@ -281,108 +253,3 @@ def _lens_curves(model: HookedModel, task: Task) -> list[dict[str, Any]]:
         }
         for point, s in scores.items()
     ]
-
-
-def _report(state: _State, unlearned: dict[str, str], controls: dict[str, str | None]) -> Report:
-    rows = [
-        _row(state, name, attack, controls.get(name))
-        for name in unlearned
-        for attack in state.plan.attacks
-    ]
-    for row, p in zip(rows, holm([r["p_value"] for r in rows]), strict=True):
-        row["p_holm"] = _short(p)
-    shown = ["original", *(["never_knew"] if "never_knew" in state.scores else []), *unlearned]
-    shown += [f"{n} control" for n, c in controls.items() if c and n in state.plan.methods]
-    baselines = {
-        name: {
-            key: {"accuracy": _short(s.accuracy), "accuracy_ci": _short(s.interval), "n": s.n}
-            for key, s in state.scores[name].items()
-            if not key.endswith("_select")
-        }
-        for name in shown
-    }
-    for name in unlearned:
-        mine = [r for r in rows if r["unlearned"] == name]
-        state.details[name]["verdict"] = verdict(mine, baselines, state.task.chance)
-        if state.task.scoring == "letter":
-            share = letter_bias(state.scores[name]["forget"])
-            state.details[name]["letter_share"] = [_short(float(x)) for x in share]
-    return Report(_runcard(state), baselines, rows, state.details)
-
-
-def _row(state: _State, name: str, attack: str, control: str | None) -> dict[str, Any]:
-    scores, arms = state.scores, state.arms[name, attack]
-    choice = state.choices[name, attack]
-    before = scores[name]["forget"]
-    attacked_control = arms["control"] if control else arms["sham"]
-    found = recovery(
-        original=scores["original"]["forget"].correct,
-        unlearned=before.correct,
-        attacked=arms["attacked"].correct,
-        control=(scores[f"{name} control"]["forget"] if control else before).correct,
-        attacked_control=attacked_control.correct,
-        seed=state.plan.seed,
-    )
-    flops = state.flops[name, attack]
-    return {
-        "unlearned": name,
-        "attack": attack,
-        "settings": choice.candidate.settings,
-        "n": before.n,
-        "accuracy": _short(arms["attacked"].accuracy),
-        "accuracy_ci": _short(arms["attacked"].interval),
-        "recovery": _short(found.ratio),
-        "recovery_ci": _short(found.ratio_ci),
-        "difference": _short(found.difference),
-        "difference_ci": _short(found.difference_ci),
-        "gap": _short(found.gap),
-        "gap_ci": _short(found.gap_ci),
-        "p_value": found.p_value,
-        "p_holm": 1.0,
-        "detectable": _short(found.detectable),
-        "control": "never_knew" if control else "sham",
-        "control_accuracy": _short(attacked_control.accuracy),
-        "sham_accuracy": _short(arms["sham"].accuracy),
-        "original_accuracy": _short(arms["original"].accuracy),
-        "retain_accuracy": _short(arms["retain"].accuracy),
-        "within_limit": choice.within_limit,
-        "flops": flops,
-        "seconds": _short(flops / REFERENCE_FLOPS),
-    }
-
-
-def _short(value: Any) -> Any:
-    """Six significant digits, so that files stay readable."""
-    if isinstance(value, tuple):
-        return [_short(v) for v in value]
-    return None if value is None else float(f"{value:.6g}")
-
-
-def _runcard(state: _State) -> dict[str, Any]:
-    task = state.task
-    card = RunCard(
-        command=state.plan.command(state.out),
-        seed=state.plan.seed,
-        models=state.models,
-        task={
-            "name": task.name,
-            "scoring": task.scoring,
-            "chance": task.chance,
-            "n": {
-                f"{role}, {fold}": len(task.questions(role, fold))
-                for role in ("forget", "retain")
-                for fold in ("select", "confirm")
-            },
-        },
-        settings=state.plan.to_dict(),
-        versions={"mechunlearn": __version__}
-        | {p: version(p) for p in ("torch", "transformers", "transformer-lens", "numpy", "scipy")},
-        machine={
-            "system": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "device": next(iter(state.models.values()))["device"],
-            "python": sys.version.split()[0],
-        },
-        seconds=state.seconds,
-    )
-    return dataclasses.asdict(card)

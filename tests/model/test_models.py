@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +152,9 @@ def test_a_missing_pad_token_is_settled(words: Path, tmp_path: Path) -> None:
     assert model.tokenizer.pad_token == "<bos>"
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_a_model_let_go_of_is_freed_by_the_next_load() -> None:
+    first = weakref.ref(load("organism:original"))
+    load("organism:never_knew")
+    assert first() is None
