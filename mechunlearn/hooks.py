@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechunlearn.types import HookedModel, HookFn
+from mechunlearn.types import HookedModel
 
 Stream = Literal["resid_post", "attn_out", "resid_mid", "mlp_out"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
@@ -53,17 +53,24 @@ def check_layers(model: HookedModel, layers: Sequence[int]) -> None:
         raise ValueError("no layers were given; name at least one")
 
 
-def remove(
-    activation: Float[Tensor, "*batch d_model"], hook: object, unit: Float[Tensor, " d_model"]
+def move_along(
+    activation: Float[Tensor, "*batch d_model"],
+    hook: object,
+    unit: Float[Tensor, " d_model"],
+    to: float = 0.0,
+    excess_only: bool = False,
 ) -> Float[Tensor, "*batch d_model"]:
-    """Project the unit vector out: ``x - (x . u) u``; a new tensor, never in place."""
+    """Set the coordinate along a unit vector: ``x - (x . u - to) u``; a new tensor.
+
+    Args:
+        to: The new coordinate; 0 projects the vector out.
+        excess_only: Leave coordinates below ``to`` as they are.
+    """
     unit = unit.to(activation)
-    return activation - (activation @ unit)[..., None] * unit
-
-
-def removal(unit: Float[Tensor, " d_model"]) -> HookFn:
-    """The hook function that removes ``unit``."""
-    return partial(remove, unit=unit)
+    excess = activation @ unit - to
+    if excess_only:
+        excess = excess.clamp_min(0)
+    return activation - excess[..., None] * unit
 
 
 @contextmanager

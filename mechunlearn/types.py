@@ -207,6 +207,8 @@ class Direction:
     layers: tuple[int, ...]
     vectors: Float[Tensor, "layer d_model"]
     """Row i belongs to ``layers[i]``; not normalised, so its length can be read."""
+    reference: Float[Tensor, "layer d_model"] | None = None
+    """Mean activations of what the direction was taken against, where it was."""
 
     def unit(self) -> Float[Tensor, "layer d_model"]:
         """The vectors at length 1.
@@ -228,7 +230,8 @@ class Direction:
         if missing := [i for i in layers if i not in self.layers]:
             raise ValueError(f"direction {self.name!r} has no vector for layers {missing}")
         rows = [self.layers.index(layer) for layer in layers]
-        return Direction(self.name, tuple(layers), self.vectors[rows])
+        reference = None if self.reference is None else self.reference[rows]
+        return Direction(self.name, tuple(layers), self.vectors[rows], reference)
 
 
 @dataclass(frozen=True, eq=False)

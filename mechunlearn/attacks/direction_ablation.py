@@ -1,16 +1,20 @@
-"""Find the direction in which unlearning pushed the forget questions, and project it out.
+"""Find the direction in which unlearning pushed the forget questions, and undo the push.
 
-    d_l = mean_t h_l(forget; unlearned) - mean_t h_l(other),     h_l <- h_l - (h_l . u_l) u_l
+    d_l = mean_t h_l(forget; unlearned) - mean_t h_l(other),      u_l = d_l / |d_l|
+    h_l <- h_l - (h_l . u_l - m_l) u_l                            at every token and chosen layers
 
-with ``u_l = d_l / |d_l|`` at every token and chosen layers. What ``other`` is gives the variants:
-the original model on the same questions (``original``), or the unlearned model on benign questions
-(``benign``) or plain text (``text``); ``pca`` takes the first principal component of the original's
-and the unlearned model's activations together.
+What ``other`` is gives the variants: the original model on the same questions (``original``), or
+the unlearned model on benign questions (``benign``) or plain text (``text``); ``pca`` takes the
+first principal component of the original's and the unlearned model's activations together. Where
+the coordinate is moved to gives three more: ``zero`` (the paper's projection, m = 0), ``reference``
+(m is the mean coordinate of ``other``) and ``at most reference`` (only what lies beyond m is taken
+away). A projection also takes away what every activation had along ``u`` before unlearning, which
+can cost more than it brings back; the other two spare that.
 
 Reference:
-    Łucki et al. 2024, arXiv:2409.18025, section 4.2 (orthogonalization); the form that ablates one
-    direction from every write to the residual stream is Arditi et al. 2024, arXiv:2406.11717,
-    equations 4 and 5.
+    Łucki et al. 2024, arXiv:2409.18025 (orthogonalization). Moving to a mean instead of
+    zero is affine concept editing, Marshall et al. 2024, arXiv:2411.09003. The form that ablates
+    one direction from every write to the residual stream is Arditi et al. 2024, arXiv:2406.11717.
     Differs: means are streamed in float64, no token is stored; the first tokens skipped are those
     all prompts share instead of a fixed 40; the principal component is rescaled from standardised
     to activation units; the variant and the layers are chosen on the select fold.
@@ -18,7 +22,8 @@ Reference:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -27,12 +32,13 @@ from torch import Tensor
 from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
+from mechunlearn.errors import unknown
 from mechunlearn.hooks import (
     Point,
     capture,
     check_layers,
     count_flops,
-    removal,
+    move_along,
     stream_weights,
     stream_writes,
     untie_,
@@ -40,6 +46,9 @@ from mechunlearn.hooks import (
 from mechunlearn.models import block_fingerprints
 from mechunlearn.types import Direction, HookedModel, Intervention, Question, Task
 
+Target = Literal["zero", "reference", "at most reference"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""Where a coordinate can be moved."""
 OUTLIER_TOKENS = 1000
 """Tokens among which outliers are looked for."""
 OUTLIER_Z = 3.0
@@ -47,24 +56,44 @@ RESERVOIR = 1000
 """Tokens per model kept for the principal component."""
 SINGLE_LAYERS = 8
 """Models with more layers try single layers at quarters of their depth only."""
+NO_DIRECTION = 1e-4
+"""Share of the longest layer's vector below which a layer counts as having none."""
 
 
 def ablate_direction(
-    model: HookedModel, direction: Direction, *, layers: Sequence[int] | None = None
+    model: HookedModel,
+    direction: Direction,
+    *,
+    layers: Sequence[int] | None = None,
+    to: Target = "zero",
 ) -> Intervention:
-    """Project the direction out of the residual stream after each of some blocks.
+    """Undo the push along the direction after each of some blocks.
 
     Args:
         layers: Blocks, each with its own row of the direction; default: all the direction has.
+        to: Where the coordinate is moved; see the module's text.
 
     Raises:
-        ValueError: If a layer does not exist or the direction has no length there.
+        ValueError: If a layer does not exist, the direction has no length there, or ``to`` needs a
+            reference and the direction has none.
     """
     layers = direction.layers if layers is None else tuple(layers)
     check_layers(model, layers)
-    units = direction.restricted(layers).unit()
-    hooks = tuple((Point(i).name, removal(u)) for i, u in zip(layers, units, strict=True))
-    return Intervention(f"ablate {direction.name} at {_span(layers)}", hooks)
+    if to not in TARGETS:
+        raise unknown("target", to, TARGETS)
+    here = direction.restricted(layers)
+    units = here.unit()
+    coordinates = [0.0] * len(layers)
+    if to != "zero":
+        if here.reference is None:
+            raise ValueError(f"direction {direction.name!r} has no reference to move to")
+        coordinates = (here.reference * units).sum(dim=-1).tolist()
+    excess_only = to == "at most reference"
+    hooks = tuple(
+        (Point(layer).name, partial(move_along, unit=unit, to=at, excess_only=excess_only))
+        for layer, unit, at in zip(layers, units, coordinates, strict=True)
+    )
+    return Intervention(f"{direction.name} to {to} at {_span(layers)}", hooks)
 
 
 def ablate_everywhere(model: HookedModel, direction: Direction, *, layer: int) -> Intervention:
@@ -75,7 +104,7 @@ def ablate_everywhere(model: HookedModel, direction: Direction, *, layer: int) -
     """
     check_layers(model, [layer])
     (unit,) = direction.restricted([layer]).unit()
-    hooks = tuple((name, removal(unit)) for name in stream_writes(model))
+    hooks = tuple((name, partial(move_along, unit=unit)) for name in stream_writes(model))
     return Intervention(f"ablate {direction.name} of layer {layer} everywhere", hooks)
 
 
@@ -223,17 +252,26 @@ class _Found:
         everything = tuple(range(n))
         singles = everything if n <= SINGLE_LAYERS else tuple(n * k // 4 for k in range(4))
         singles = tuple(sorted({*singles, *self.edited[:3], *self.edited[-1:], n - 1}))
-        spans = list(dict.fromkeys([everything, self.edited, *((i,) for i in singles)]))
-        grid: list[Settings] = [
-            {"against": source, "layers": list(span), "form": "each layer"}
-            for source in self.directions
-            for span in spans
-        ]
-        return grid + [
-            {"against": source, "layers": [layer], "form": "every write"}
-            for source in ("original", "benign")
-            for layer in singles
-        ]
+        spans = [everything, self.edited, *((i,) for i in singles)]
+        grid: list[Settings] = []
+        for source, direction in self.directions.items():
+            # Blocks before the first edited one compute what the original's do: no direction.
+            norms = direction.vectors.norm(dim=-1)
+            alive = {i for i in everything if norms[i] > NO_DIRECTION * norms.max()}
+            kept = [tuple(i for i in span if i in alive) for span in spans]
+            places = [span for span in dict.fromkeys(kept) if span]
+            grid += [
+                {"against": source, "layers": [*p], "form": "each layer", "to": to}
+                for to in TARGETS
+                for p in places
+            ]
+            if source in ("original", "benign"):
+                single = [p for p in places if len(p) == 1]
+                grid += [
+                    {"against": source, "layers": [*p], "form": "every write", "to": "zero"}
+                    for p in single
+                ]
+        return grid
 
     def build(self, settings: Settings) -> Candidate:
         direction = self.directions[settings["against"]]
@@ -245,13 +283,14 @@ class _Found:
         random = torch.randn(found.vectors.shape, generator=generator, dtype=found.vectors.dtype)
         length = found.vectors.norm(dim=-1, keepdim=True)
         random *= length / random.norm(dim=-1, keepdim=True)
-        sham = Direction("random direction", found.layers, random)
+        sham = Direction("random direction", found.layers, random, found.reference)
         return Candidate(settings, self._intervention(sham, settings))
 
     def _intervention(self, direction: Direction, settings: Settings) -> Intervention:
         if settings["form"] == "every write":
             return ablate_everywhere(self.model, direction, layer=settings["layers"][0])
-        return ablate_direction(self.model, direction, layers=settings["layers"])
+        layers, to = settings["layers"], settings["to"]
+        return ablate_direction(self.model, direction, layers=layers, to=to)
 
 
 class DirectionAblation:
@@ -283,10 +322,14 @@ class DirectionAblation:
         if task.plain_text:
             means["text"] = activation_statistics(model, task.plain_text, drop=drop).mean
         vectors = {name: forget.mean - mean for name, mean in means.items()}
-        vectors["pca"] = first_component(reference.statistics.reservoir, forget.reservoir)
+        component = first_component(reference.statistics.reservoir, forget.reservoir)
+        means["pca"] = means["original"]
+        towards = (component * (forget.mean - means["pca"])).sum(dim=-1, keepdim=True)
+        vectors["pca"] = component * towards.sign()  # Its sign is arbitrary; unlearned is up.
         layers = tuple(range(model.cfg.n_layers))
         directions = {
-            name: Direction(f"{name} direction", layers, v.float()) for name, v in vectors.items()
+            name: Direction(f"{name} direction", layers, v.float(), means[name].float())
+            for name, v in vectors.items()
         }
         blocks = block_fingerprints(model)
         changed = [i for i in layers if blocks[i] != reference.blocks[i]]

@@ -7,7 +7,7 @@ and MLP, MLP output.
 
 Reference:
     nostalgebraist 2020, Interpreting GPT: the logit lens; as an attack on unlearned models by
-    Łucki et al. 2024, arXiv:2409.18025, section 4.3.
+    Łucki et al. 2024, arXiv:2409.18025.
     Differs: logits are compared, not probabilities rounded to six decimals, and exact ties count
     as no answer (in the paper's code they become "A"); layer and stream are chosen on the select
     fold; all streams and layers come from one forward.

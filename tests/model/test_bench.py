@@ -1,6 +1,7 @@
 """Scoring is exact: equal to one plain forward per prompt, whatever is batched or shared."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mechunlearn.bench import (
     score_points,
     score_rotated,
 )
-from mechunlearn.hooks import STREAMS, Point, removal
+from mechunlearn.hooks import STREAMS, Point, move_along
 from mechunlearn.models import load
 from mechunlearn.types import HookedModel, Intervention, PromptFormat, Question, Task
 
@@ -93,7 +94,7 @@ def test_cloze_with_a_shared_prefix(any_tiny: HookedModel, some, task: Task) -> 
 
 def test_interventions_are_seen_in_every_mode(any_tiny: HookedModel, some, task: Task) -> None:
     unit = torch.nn.functional.normalize(torch.arange(-9.0, 23.0), dim=0)
-    change = Intervention("x", ((Point(1).name, removal(unit)),))
+    change = Intervention("x", ((Point(1).name, partial(move_along, unit=unit)),))
     found = score(any_tiny, some, task.prompt, intervention=change)
     with change.on(any_tiny):
         expected = naive_letters(any_tiny, some, task.prompt)

@@ -14,7 +14,7 @@ from mechunlearn.attacks.direction_ablation import (
     orthogonalize_,
     outlier_tokens,
 )
-from mechunlearn.hooks import Point, remove
+from mechunlearn.hooks import Point, move_along
 from mechunlearn.models import fingerprint, load, save
 from mechunlearn.types import Direction, HookedModel, Task
 
@@ -29,11 +29,35 @@ def test_remove_is_a_projection() -> None:
     x, u = torch.randn(4, 7, 16, dtype=torch.float64), torch.randn(16, dtype=torch.float64)
     u /= u.norm()
     before = x.clone()
-    once = remove(x, None, u)
+    once = move_along(x, None, u)
     assert (x == before).all()
     assert (once @ u).abs().max() < 1e-12
-    assert (remove(once, None, u) - once).abs().max() < 1e-12
-    assert (remove(x + 5 * u, None, u) - once).abs().max() < 1e-12
+    assert (move_along(once, None, u) - once).abs().max() < 1e-12
+    assert (move_along(x + 5 * u, None, u) - once).abs().max() < 1e-12
+
+
+def test_coordinates_are_set_or_capped() -> None:
+    x, u = torch.randn(50, 16, dtype=torch.float64), torch.randn(16, dtype=torch.float64)
+    u /= u.norm()
+    before = x @ u
+    assert (move_along(x, None, u, to=0.3) @ u - 0.3).abs().max() < 1e-12
+    capped = move_along(x, None, u, to=0.3, excess_only=True) @ u
+    assert (capped - before.clamp_max(0.3)).abs().max() < 1e-12
+    across = x - before[:, None] * u
+    assert (move_along(x, None, u, to=0.3) - 0.3 * u - across).abs().max() < 1e-12
+
+
+def test_the_reference_is_where_it_is_moved(any_tiny: HookedModel) -> None:
+    model, bare = any_tiny, some_direction(any_tiny)
+    reference = torch.full_like(bare.vectors, 0.7)
+    direction = Direction("d", bare.layers, bare.vectors, reference)
+    tokens = torch.arange(3, 20)[None]
+    with ablate_direction(model, direction, layers=[1], to="reference").on(model):
+        _, cache = model.run_with_cache(tokens)
+    unit = direction.unit()[1]
+    assert (cache[Point(1).name] @ unit - reference[1] @ unit).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="no reference"):
+        ablate_direction(model, bare, layers=[1], to="reference")
 
 
 def test_ablation_acts_where_asked_and_leaves_no_trace(any_tiny: HookedModel) -> None:
