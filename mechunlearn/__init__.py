@@ -16,7 +16,7 @@ _WHERE = {
     "save": "models",
     "load_task": "tasks",
     "score": "bench",
-    "bench": "bench",
+    "score_task": "bench",
 }
 __all__ = sorted([*_WHERE, "__version__"])
 

@@ -182,12 +182,12 @@ def bench(
     model: ModelOpt = "organism:original", task: TaskOpt = "", as_json: JsonOpt = False
 ) -> None:
     """Accuracy of a model on every question set of a task."""
-    from mechunlearn.bench import bench as run
+    from mechunlearn.bench import score_task
     from mechunlearn.models import load
     from mechunlearn.tasks import load_task
 
     questions = load_task(task or None, model)
-    found = run(load(model), questions)
+    found = score_task(load(model), questions)
     if as_json:
         _print_json(
             {

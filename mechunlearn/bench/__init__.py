@@ -22,7 +22,6 @@ from mechunlearn.types import (
 
 __all__ = [
     "Perplexity",
-    "bench",
     "letter_bias",
     "majority_letter",
     "no_question",
@@ -30,6 +29,7 @@ __all__ = [
     "score",
     "score_points",
     "score_rotated",
+    "score_task",
 ]
 
 
@@ -95,7 +95,7 @@ def score(
     return found[final]
 
 
-def bench(
+def score_task(
     model: HookedModel, task: Task, intervention: Intervention = NO_CHANGE
 ) -> dict[str, Score]:
     """Scores on every question set of a task: forget, retain and the extra ones."""

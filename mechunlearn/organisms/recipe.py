@@ -38,7 +38,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from mechunlearn.bench import bench
+from mechunlearn.bench import score_task
 from mechunlearn.models import load
 from mechunlearn.tasks.world import (
     FORGET_ATTRIBUTES,
@@ -288,7 +288,7 @@ def train_organism(role: Role, seed: int, folder: Path, recipe: Recipe | None = 
     with tempfile.TemporaryDirectory(dir=folder) as staging:
         model.half().save_pretrained(staging)
         words.save_pretrained(staging)
-        scores = bench(load(staging), load_task(f"organism@{seed}"))
+        scores = score_task(load(staging), load_task(f"organism@{seed}"))
         weights = (Path(staging) / "model.safetensors").read_bytes()
         card: dict[str, Any] = {
             "role": role,

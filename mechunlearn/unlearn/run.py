@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mechunlearn import __version__
-from mechunlearn.bench import bench
+from mechunlearn.bench import score_task
 from mechunlearn.models import describe, load, save
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
@@ -35,11 +35,11 @@ def unlearn_to(
     hooked = load(model)
     preset = preset or preset_for(hooked)
     config = configured(chosen, preset, changes)
-    before, source = bench(hooked, questions), describe(hooked)
+    before, source = score_task(hooked, questions), describe(hooked)
     start = time.perf_counter()
     log = chosen.apply_(hooked, questions, config)
     seconds = round(time.perf_counter() - start, 2)
-    after = bench(hooked, questions)
+    after = score_task(hooked, questions)
     card = {
         "method": method,
         "preset": preset,
