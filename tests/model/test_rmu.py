@@ -72,9 +72,10 @@ def test_same_seed_same_weights(task: Task) -> None:
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_forget_falls_retain_stays_and_without_steering_nothing_happens(task: Task) -> None:
+@pytest.mark.slow
+def test_forget_falls_retain_stays_and_swapped_roles_swap_that(task: Task) -> None:
     preset = RMU.presets["organism"]
-    shorter = dataclasses.replace(preset.optimizer, steps=120)
+    shorter = dataclasses.replace(preset.optimizer, steps=80)
     model = load("organism:original")
     rmu_(model, task, dataclasses.replace(preset, optimizer=shorter))
     forget, retain = accuracy(model, task)

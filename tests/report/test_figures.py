@@ -26,7 +26,8 @@ def test_every_figure_says_what_it_shows(example_report: Report) -> None:
             "</b> <b>", " "
         )
         assert "n = " in fig.layout.meta["caption"]
-        assert fig.layout.xaxis.title.text or fig.layout.xaxis2.title.text
+        assert any(axis.title.text for axis in fig.select_xaxes())
+        assert any(axis.title.text or axis.ticktext for axis in fig.select_yaxes())
 
 
 def test_titles_follow_the_numbers(example_report: Report) -> None:

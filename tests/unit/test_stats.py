@@ -65,7 +65,7 @@ def test_no_ratio_without_a_gap() -> None:
 
 def test_intervals_cover_the_truth() -> None:
     rng, hits = np.random.default_rng(0), 0
-    for seed in range(60):
+    for seed in range(25):
         n = 150
         arms = {k: rng.random(n) < p for k, p in (("original", 0.9), ("unlearned", 0.3))}
         attacked, control, after = (rng.random(n) < p for p in (0.6, 0.3, 0.35))
@@ -73,7 +73,7 @@ def test_intervals_cover_the_truth() -> None:
             **arms, attacked=attacked, control=control, attacked_control=after, seed=seed
         )
         hits += found.difference_ci[0] <= 0.25 <= found.difference_ci[1]
-    assert hits >= 53
+    assert hits >= 21
 
 
 def test_same_seed_same_numbers_and_unequal_arms_are_refused() -> None:
