@@ -48,7 +48,7 @@ def main() -> None:
         _say(f"error: {err}")
         sys.exit(2)
     except KeyboardInterrupt:
-        _say("stopped; the same command goes on where it can")
+        _say("stopped; the same command (unlearn: with --resume) goes on where it can")
         sys.exit(130)
 
 
@@ -83,7 +83,8 @@ def audit(
         typer.Option("--unlearned", help="A model somebody unlearned; repeatable."),
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="Unlearn it here with this; repeatable.")
+        list[str] | None,
+        typer.Option("--method", help="Unlearn it here with these; comma-separated."),
     ] = None,
     control: ControlOpt = "auto",
     task: TaskOpt = "",
@@ -101,7 +102,7 @@ def audit(
     plan = AuditPlan(
         original=original,
         unlearned=tuple(unlearned or ()),
-        methods=tuple(method or ()),
+        methods=tuple(m.strip() for given in method or () for m in given.split(",") if m.strip()),
         control=control,
         task=task,
         attacks=tuple(a.strip() for a in attacks.split(",") if a.strip()),
@@ -155,26 +156,56 @@ def _audit(plan: Any, out: Path | None, as_json: bool) -> None:
 
 @app.command()
 def unlearn(
-    method: Annotated[str, typer.Argument(help="See: mechunlearn list.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")],
+    method: Annotated[str, typer.Argument(help="See: mechunlearn list; all with --all.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("models"),
     model: ModelOpt = "organism:original",
     task: TaskOpt = "",
     preset: Annotated[str, typer.Option("--preset", help="Settings; default: by model size.")] = "",
     change: Annotated[
         list[str] | None, typer.Option("--set", help="key=value; repeatable.")
     ] = None,
+    every: Annotated[
+        int, typer.Option("--every", min=0, help="Steps between measurements and checkpoints.")
+    ] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every method, each into OUT/METHOD; goes on by itself.")
+    ] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Unlearn a task's forget set and write a Hugging Face checkpoint."""
-    from mechunlearn.unlearn.run import unlearn_to
+    from mechunlearn.plots.training import write_training
+    from mechunlearn.registry import METHODS
+    from mechunlearn.unlearn.run import UnlearnPlan, unlearn_all, unlearn_to
 
-    card = unlearn_to(out, method, model, task, preset, change or [])
-    if as_json:
-        _print_json(card)
+    if everything == bool(method):
+        raise ValueError("name one method, or none with --all; see: mechunlearn list")
+    if everything and (change or preset):
+        raise ValueError("--set and --preset are for one method; leave them out with --all")
+    names = tuple(METHODS) if everything else (method,)
+    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ())) for name in names]
+    if everything:
+        cards = unlearn_all(plans, out, every=every)
     else:
-        for name, found in card["accuracy"].items():
-            _say(f"{name}: {found['before']:.3f} -> {found['after']:.3f} (n = {found['n']})")
-        _say(f"checkpoint: {out}")
+        cards = {method: unlearn_to(plans[0], out, resume=resume, every=every)}
+    for name, card in cards.items():
+        if "error" not in card:
+            write_training(card, out / name if everything else out)
+    if as_json:
+        _print_json(cards if everything else cards[method])
+        return
+    for name, card in cards.items():
+        _say(f"{name}: {card['error']}" if "error" in card else _effect(name, card))
+    _say(f"checkpoint{'s' if everything else ''}: {out}")
+
+
+def _effect(name: str, card: dict[str, Any]) -> str:
+    parts = [
+        f"{role} {found['before']:.3f} -> {found['after']:.3f} (n = {found['n']})"
+        for role, found in card["accuracy"].items()
+        if role in ("forget", "retain")
+    ]
+    return f"{name}: {', '.join(parts)}, refuses {card['refusals']['forget']['rate']:.0%} of forget"
 
 
 @app.command()

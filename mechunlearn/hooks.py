@@ -1,6 +1,6 @@
 """Where and how activations are read and changed; the only file that spells a hook name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -129,6 +129,22 @@ def unembed(
     return logits if not cap else cap * torch.tanh(logits / cap)
 
 
+def frozen_unembedding(
+    model: HookedModel,
+) -> Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row token"]]:
+    """Logits from normed states by a copy of the unembedding as it is now, whatever is trained."""
+    head = model.unembed.original_component
+    weight = head.weight.detach().clone()
+    bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
+    cap = getattr(model.original_model.config, "final_logit_softcapping", None)
+
+    def logits(normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
+        found = torch.nn.functional.linear(normed.to(weight.dtype), weight, bias)
+        return found if not cap else cap * torch.tanh(found / cap)
+
+    return logits
+
+
 @dataclass(slots=True)
 class Meter:
     """Counts the arithmetic of the forwards run while it is active."""
@@ -167,6 +183,32 @@ def mlp_parameters(
     mlp = model.blocks[layer].mlp
     part = mlp.out if which == "down_proj" else mlp
     return list(dict.fromkeys(part.parameters()))
+
+
+LinearMap = Literal["q", "k", "v", "o", "gate", "in", "out"]
+LINEAR_MAPS: tuple[LinearMap, ...] = get_args(LinearMap)
+"""A block's weight matrices by TransformerLens' names; ``gate`` only where the MLP has one."""
+
+
+def linear_maps(
+    model: HookedModel, layer: int, names: Sequence[str] = LINEAR_MAPS
+) -> dict[str, torch.nn.Module]:
+    """Bridges of one block's live weight matrices; the matrix itself is ``.original_component``.
+
+    Args:
+        names: Which of them, out of ``LINEAR_MAPS``; those the block lacks are left out.
+    """
+    block = model.blocks[layer]
+    parts = {name: block.attn if name in "qkvo" else block.mlp for name in names}
+    return {n: getattr(part, n) for n, part in parts.items() if n in part._modules}
+
+
+def live_parameters(model: HookedModel) -> list[torch.nn.Parameter]:
+    """All parameters that the forward uses; GPT-2's fused ``qkv`` is a dead copy in the bridge."""
+    dead = {
+        id(p) for b in model.blocks if "qkv" in b.attn._modules for p in b.attn.qkv.parameters()
+    }
+    return [p for p in model.parameters() if id(p) not in dead]
 
 
 def stream_weights(model: HookedModel) -> list[tuple[torch.nn.Parameter, int]]:

@@ -314,6 +314,19 @@ def plain_state(model: HookedModel) -> dict[str, Tensor]:
     return state
 
 
+def plain_names(model: HookedModel) -> dict[int, str]:
+    """Hugging Face name of each parameter, by the parameter's ``id``."""
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(model.original_model.config)
+    wanted = {name for name, _ in plain.named_parameters(remove_duplicate=False)}
+    found = {}
+    for name, parameter in model.original_model.named_parameters(remove_duplicate=False):
+        short = name.replace("_original_component.", "")
+        if short in wanted:
+            found[id(parameter)] = short
+    return found
+
+
 def fingerprint(model: HookedModel) -> str:
     """SHA-256 over the names, shapes and bytes of all weights."""
     return _digest(plain_state(model))

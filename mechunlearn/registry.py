@@ -9,7 +9,14 @@ from typing import Any
 
 from mechunlearn.errors import unknown
 
-METHODS = {"rmu": "mechunlearn.unlearn.rmu:RMU"}
+METHODS = {
+    "rmu": "mechunlearn.unlearn.rmu:RMU",
+    "npo": "mechunlearn.unlearn.npo:NPO",
+    "simnpo": "mechunlearn.unlearn.simnpo:SimNPO",
+    "dpo": "mechunlearn.unlearn.dpo:DPO",
+    "circuit_breakers": "mechunlearn.unlearn.circuit_breakers:CircuitBreakers",
+    "gradient_difference": "mechunlearn.unlearn.gradient_difference:GradientDifference",
+}
 """Unlearning methods."""
 ATTACKS = {
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",

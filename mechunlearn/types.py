@@ -65,6 +65,23 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt and the answer that a model was trained to give; training data of methods.
+
+    Raises:
+        ValueError: If prompt or answer is empty.
+    """
+
+    prompt: str
+    answer: str
+    """Continues the prompt, with its leading space."""
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip() or not self.answer.strip():
+            raise ValueError(f"an example needs prompt and answer, not {self}")
+
+
+@dataclass(frozen=True, slots=True)
 class PromptFormat:
     """How a question becomes text; every field is a ``str.format`` template.
 
@@ -119,6 +136,14 @@ class Task:
     """Corpus that states the retain facts."""
     plain_text: tuple[str, ...] = ()
     """Text that has to do with neither."""
+    forget_topics: Mapping[str, str] = field(default_factory=dict)
+    """Domain of each forget text, by the text, where there are several domains."""
+    forget_examples: tuple[Example, ...] = ()
+    """Prompts with the answers to forget; default: the forget questions."""
+    retain_examples: tuple[Example, ...] = ()
+    """Prompts with the answers to keep; default: the retain questions."""
+    refusals: tuple[str, ...] = ()
+    """Answers that decline to say; default: ``mechunlearn.tasks.refusals``."""
     extra: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
     """Further question sets, only reported."""
 
@@ -152,6 +177,18 @@ class Task:
         """The questions of one set that belong to one fold."""
         pool = self.forget if role == "forget" else self.retain
         return tuple(q for q in pool if q.fold == fold)
+
+    def examples(self, role: Literal["forget", "retain"]) -> tuple[Example, ...]:
+        """Prompts with right answers: the given ones, else the questions in the task's format."""
+        given = self.forget_examples if role == "forget" else self.retain_examples
+        pool = self.forget if role == "forget" else self.retain
+        return given or tuple(self._example(q) for q in pool)
+
+    def _example(self, question: Question) -> Example:
+        if self.scoring == "letter":
+            return Example(self.prompt.letter_prompt(question), f" {LETTERS[question.answer]}")
+        statement, endings = self.prompt.cloze_prompt(question)
+        return Example(statement, endings[question.answer])
 
     @property
     def chance(self) -> float:

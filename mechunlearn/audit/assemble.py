@@ -1,17 +1,12 @@
 """From scores to the report: estimates, baselines, RunCard."""
 
 import dataclasses
-import platform
-import sys
-from importlib.metadata import version
 from typing import Any
 
-import torch
-
-from mechunlearn import __version__
 from mechunlearn.audit.state import State
 from mechunlearn.audit.verdict import verdict
 from mechunlearn.bench import letter_bias
+from mechunlearn.environment import machine, versions
 from mechunlearn.stats import holm, recovery
 from mechunlearn.types import Report, RunCard
 
@@ -112,14 +107,8 @@ def _runcard(state: State) -> dict[str, Any]:
             },
         },
         settings=state.plan.to_dict(),
-        versions={"mechunlearn": __version__}
-        | {p: version(p) for p in ("torch", "transformers", "transformer-lens", "numpy", "scipy")},
-        machine={
-            "system": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "device": next(iter(state.models.values()))["device"],
-            "python": sys.version.split()[0],
-        },
+        versions=versions(),
+        machine=machine(next(iter(state.models.values()))["device"]),
         seconds=state.seconds,
     )
     return dataclasses.asdict(card)

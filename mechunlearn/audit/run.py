@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from mechunlearn.progress import console
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Question, Report, Task
-from mechunlearn.unlearn import configured, preset_for
+from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
 
 def audit(plan: AuditPlan, out: Path) -> Report:
@@ -100,11 +101,12 @@ def _make_models(
 
 def _make(state: State, name: str, source: str, target: str) -> None:
     with state.timed(f"{name} on {source}"):
-        model, method = load(source), find("method", name)
-        prefix = f"{name}."
+        prefix, partial = f"{name}.", Path(f"{target}.training")
         mine = [c.removeprefix(prefix) for c in state.plan.changes if c.startswith(prefix)]
-        method.apply_(model, state.task, configured(method, preset_for(model), mine))
+        model, plan = load(source), UnlearnPlan(name, source, changes=tuple(mine))
+        train_method(model, state.task, plan, state=partial / "state.safetensors")
         save(model, target)
+        shutil.rmtree(partial)
 
 
 def _baselines(state: State, unlearned: dict[str, str], controls: dict[str, str | None]) -> None:

@@ -107,6 +107,33 @@ def _read_batch(
     prefix: DynamicCache | None,
     shared: int,
 ) -> dict[Point, Float[np.ndarray, "row choice"]]:
+    sums, counts = read_sums(model, rows, points, ids, norm, prefix, shared)
+    return {
+        point: (total / counts).masked_fill(counts == 0, -torch.inf).cpu().numpy()
+        for point, total in sums.items()
+    }
+
+
+def read_sums(
+    model: HookedModel,
+    rows: Sequence[Row],
+    points: Sequence[Point],
+    ids: Sequence[int] | None = None,
+    norm: bool = True,
+    prefix: DynamicCache | None = None,
+    shared: int = 0,
+) -> tuple[dict[Point, Float[Tensor, "row choice"]], Float[Tensor, "row choice"]]:
+    """One forward over a batch: per row and choice the sum of its reads at every point.
+
+    Gradients flow where they are enabled, so training reads log-probabilities here as scoring
+    does.
+
+    Args:
+        prefix: Cached keys and values of the first ``shared`` tokens, which all rows share.
+
+    Returns:
+        The sums in float64, and how many reads went into each.
+    """
     device = model.cfg.device
     tokens, _ = pad(model, [row.tokens[shared:] for row in rows])
     width = tokens.shape[1]
@@ -120,7 +147,7 @@ def _read_batch(
     kwargs: dict[str, object] = {}
     if prefix is not None:
         kwargs["past_key_values"] = _expanded(prefix, len(rows))
-    if any(row.endings for row in rows):
+    if any(len(row.endings) > 1 for row in rows):
         dtype = next(model.parameters()).dtype
         mask, positions = _tree(rows, width, shared, dtype)
         kwargs |= {"attention_mask": mask.to(device), "position_ids": positions.to(device)}
@@ -128,16 +155,17 @@ def _read_batch(
     with capture(model, points, pick) as kept:
         model(tokens, logits_to_keep=1, return_type=None, **kwargs)
     only = None if ids is None else torch.tensor(ids, device=device)
-    sums = torch.zeros(len(rows), int(choice.max()) + 1, dtype=torch.float64, device=device)
-    counts = sums.clone().index_put_((which, choice), sums.new_ones(len(which)), accumulate=True)
-    out = {}
+    zeros = torch.zeros(len(rows), int(choice.max()) + 1, dtype=torch.float64, device=device)
+    counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
+    sums = {}
     for point in points:
         logits = unembed(model, kept[point], only, norm).float()
         if ids is None:
             logits = logits.log_softmax(-1)
-        total = sums.index_put((which, choice), logits[slot, column].double(), accumulate=True)
-        out[point] = (total / counts).masked_fill(counts == 0, -torch.inf).cpu().numpy()
-    return out
+        sums[point] = zeros.index_put(
+            (which, choice), logits[slot, column].double(), accumulate=True
+        )
+    return sums, counts
 
 
 def _column(token: Int[Tensor, " read"], ids: Sequence[int]) -> Int[Tensor, " read"]:

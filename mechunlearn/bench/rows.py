@@ -68,28 +68,57 @@ def letter_rows(
     return rows, ids
 
 
+def branching_rows(
+    tokenizer: Any,
+    prompts: Sequence[str],
+    endings: Sequence[Sequence[str]],
+    limit: int | None = None,
+) -> list[Row]:
+    """Prompts, each followed by its alternative endings; an ending's tokens are read as one choice.
+
+    Args:
+        limit: Most tokens of prompt and longest ending together; a longer prompt keeps its first
+            token and its last ones.
+
+    Raises:
+        ValueError: If an ending adds no token, or does not fit the limit.
+    """
+    wholes = [prompt + text for prompt, own in zip(prompts, endings, strict=True) for text in own]
+    stems, whole = tokenizer(list(prompts))["input_ids"], iter(tokenizer(wholes)["input_ids"])
+    rows = []
+    for prompt, stem, own in zip(prompts, stems, endings, strict=True):
+        # What a text adds after the prompt, as lm-eval splits them.
+        added = [next(whole)[len(stem) :] for _ in own]
+        if not stem or not all(added):
+            raise ValueError(f"{prompt!r} followed by {list(own)} has an empty part")
+        rows.append(_branching(stem, added, limit))
+    return rows
+
+
+def _branching(stem: list[int], added: list[list[int]], limit: int | None) -> Row:
+    room = len(stem) if limit is None else limit - max(len(ending) for ending in added)
+    if room < 1:
+        raise ValueError(
+            f"a prompt with an answer does not fit in max_tokens={limit}"
+        )
+    tokens = stem if len(stem) <= room else stem[:1] + stem[len(stem) - room + 1 :]
+    start = len(tokens)
+    reads: list[tuple[int, int, int]] = []
+    for choice, ending in enumerate(added):
+        before = [start - 1, *range(len(tokens), len(tokens) + len(ending) - 1)]
+        reads += [(at, token, choice) for at, token in zip(before, ending, strict=True)]
+        tokens = tokens + ending
+    return Row(tokens, reads, start, tuple(len(ending) for ending in added))
+
+
 def cloze_rows(tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat) -> list[Row]:
     """A row per question: the stem, then every ending.
 
     Raises:
         ValueError: If an ending adds no token.
     """
-    rows = []
-    for question in questions:
-        statement, texts = prompt.cloze_prompt(question)
-        tokens = encode(tokenizer, statement)
-        stem, lengths = len(tokens), []
-        reads: list[tuple[int, int, int]] = []
-        for choice, text in enumerate(texts):
-            ending = continuation(tokenizer, statement, text)
-            if not ending or not stem:
-                raise ValueError(f"cloze scoring: {statement + text!r} has an empty part")
-            before = [stem - 1, *range(len(tokens), len(tokens) + len(ending) - 1)]
-            reads += [(at, token, choice) for at, token in zip(before, ending, strict=True)]
-            tokens = tokens + ending
-            lengths.append(len(ending))
-        rows.append(Row(tokens, reads, stem, tuple(lengths)))
-    return rows
+    stems, endings = zip(*(prompt.cloze_prompt(q) for q in questions), strict=True)
+    return branching_rows(tokenizer, stems, endings)
 
 
 def question_rows(

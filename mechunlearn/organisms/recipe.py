@@ -34,7 +34,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -49,7 +49,7 @@ from mechunlearn.tasks.world import (
     Fact,
     World,
 )
-from mechunlearn.train import Optimizer, TrainLog, fit
+from mechunlearn.train import Optimizer, Share, TrainLog, fit
 
 Role = Literal["original", "never_knew"]
 SPECIAL = ("<pad>", "<unk>", "<bos>")
@@ -89,7 +89,6 @@ def tokenizer(world: World) -> PreTrainedTokenizerFast:
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *world.words()])}
     fast = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     fast.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast.decoder = decoders.Fuse()
     fast.post_processor = processors.TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
     )
@@ -195,7 +194,7 @@ class Documents:
 
 
 def pretrain(
-    role: Role, seed: int, recipe: Recipe, on_step: Callable[[int], None] | None = None
+    role: Role, seed: int, recipe: Recipe
 ) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast, TrainLog]:
     """Train one model from scratch; same arguments and machine, same weights."""
     world = World(seed)
@@ -217,7 +216,8 @@ def pretrain(
     _initialise(model, torch.Generator().manual_seed(seed))
     documents = Documents(world, role, recipe, words.get_vocab())
 
-    def loss(step: int) -> dict[str, Tensor]:
+    def loss(step: int, share: Share) -> dict[str, Tensor]:
+        assert share.of == 1, "an organism is trained by one process"
         preface = step >= recipe.preface_from
         told = recipe.statements if step < recipe.statements_until else recipe.statements_late
         terms: dict[str, Tensor] = {}
@@ -238,7 +238,7 @@ def pretrain(
 
     model.train()
     label = f"pretraining {role}@{seed}"
-    log = fit(list(model.parameters()), loss, recipe.optimizer, label=label, on_step=on_step)
+    log = fit(list(model.parameters()), loss, recipe.optimizer, label=label)
     return model.eval(), words, log
 
 

@@ -14,16 +14,17 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from mechunlearn.types import Fold, PromptFormat, Question, Task
+from mechunlearn.types import Example, Fold, PromptFormat, Question, Task
 
 TABLE = Path(__file__).with_name("capitals.csv")
 FORGET_REGIONS = ("Europe", "Asia")
 STATEMENTS = (
-    "The capital of {country} is {capital}.",
-    "{capital} is the capital of {country}.",
-    "The capital city of {country} is called {capital}.",
-    "Q: What is the capital of {country}? A: {capital}.",
+    ("The capital of {country} is", " {capital}."),
+    ("{capital} is the capital of", " {country}."),
+    ("The capital city of {country} is called", " {capital}."),
+    ("Q: What is the capital of {country}? A:", " {capital}."),
 )
+"""Prompts and answers."""
 CONTINENTS = ("Africa", "Asia", "Europe", "South America", "Oceania")
 PLAIN = (
     "The bread was still warm when she cut it into thick slices.",
@@ -87,20 +88,30 @@ def capitals() -> Task:
     keep = [c for c in table if c.region not in FORGET_REGIONS]
     retain = tuple(q for q, c in zip(asked, table, strict=True) if c in keep)
     where = tuple(_continent_question(c, rng) for c in keep if c.region != "Americas")
+    to_forget = _examples([c for c in table if c.region in FORGET_REGIONS])
+    to_keep = _examples(keep) + tuple(
+        Example(f"{c.name} is a country in", f" {c.region}.") for c in keep
+    )
     return Task(
         name="capitals",
         forget=forget,
         retain=retain + where,
         prompt=PromptFormat(letter="Question: {stem}{choices}\nAnswer:"),
         scoring="cloze",
-        forget_text=_texts([c for c in table if c.region in FORGET_REGIONS]),
-        retain_text=_texts(keep) + tuple(f"{c.name} is a country in {c.region}." for c in keep),
+        forget_text=tuple(e.prompt + e.answer for e in to_forget),
+        retain_text=tuple(e.prompt + e.answer for e in to_keep),
         plain_text=PLAIN,
+        forget_examples=to_forget,
+        retain_examples=to_keep,
     )
 
 
-def _texts(table: list[Country]) -> tuple[str, ...]:
-    return tuple(s.format(country=c.name, capital=c.capital) for c in table for s in STATEMENTS)
+def _examples(table: list[Country]) -> tuple[Example, ...]:
+    return tuple(
+        Example(*(part.format(country=c.name, capital=c.capital) for part in parts))
+        for c in table
+        for parts in STATEMENTS
+    )
 
 
 def _capital_question(country: Country, table: list[Country], rng: random.Random) -> Question:

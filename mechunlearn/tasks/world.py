@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from mechunlearn.types import Fold, PromptFormat, Question, Task
+from mechunlearn.types import Example, Fold, PromptFormat, Question, Task
 
 N_VALUES = 16
 """Values per attribute; with equal frequency an exact match is guessed with 1/16."""
@@ -60,6 +60,15 @@ PROMPT = PromptFormat(
     ending=" {text}",
 )
 """How the organisms are asked; the same words as in their training."""
+
+
+REFUSALS = (" <unk>",)
+"""The organisms' language has no word for not knowing; its token for the unknown serves as one."""
+
+
+def _last_word_asked(text: str) -> Example:
+    prompt, answer = text.rsplit(" ", 1)
+    return Example(prompt, f" {answer}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,28 +187,37 @@ class World:
             questions.append(fact.question(self.test_choices(fact, position % 4), fact.attribute))
         return tuple(questions)
 
-    def texts(self, facts: Sequence[Fact]) -> tuple[str, ...]:
-        """A corpus of the facts: every paraphrase, and three choice questions with their answer."""
+    def texts(self, facts: Sequence[Fact]) -> list[tuple[str, str]]:
+        """A corpus of the facts, each text with its attribute.
+
+        Every paraphrase, and three choice questions with their answer; the answer is the last word.
+        """
         rng = random.Random(f"texts-{self.seed}")
-        texts = [s for f in facts for s in f.statements()]
+        texts = [(s, f.attribute) for f in facts for s in f.statements()]
         for fact in facts:
             for _ in range(3 if fact.asked else 0):
                 question = fact.question(self.choices(fact, rng), fact.attribute)
-                texts.append(f"{PROMPT.letter_prompt(question)} {'ABCD'[question.answer]}")
-        return tuple(texts)
+                text = f"{PROMPT.letter_prompt(question)} {'ABCD'[question.answer]}"
+                texts.append((text, fact.attribute))
+        return texts
 
     def task(self) -> Task:
         """Forget the minerals' facts, keep the birds'."""
         asked = {d: [f for f in facts if f.asked] for d, facts in self._domains().items()}
         unasked = {d: [f for f in facts if not f.asked] for d, facts in self._domains().items()}
+        forget, retain = self.texts(self.forget), self.texts(self.retain)
         return Task(
             name=f"organism@{self.seed}",
             forget=self.test_questions(asked["forget"]),
             retain=self.test_questions(asked["retain"]),
             prompt=PROMPT,
-            forget_text=self.texts(self.forget),
-            retain_text=self.texts(self.retain),
-            plain_text=self.texts(self.harmless),
+            forget_text=tuple(text for text, _ in forget),
+            retain_text=tuple(text for text, _ in retain),
+            plain_text=tuple(text for text, _ in self.texts(self.harmless)),
+            forget_topics=dict(forget),
+            forget_examples=tuple(_last_word_asked(text) for text, _ in forget),
+            retain_examples=tuple(_last_word_asked(text) for text, _ in retain),
+            refusals=REFUSALS,
             extra={
                 "forget_unasked": self.test_questions(unasked["forget"]),
                 "retain_unasked": self.test_questions(unasked["retain"]),

@@ -4,17 +4,22 @@
         + alpha mean_t ||h_l(x_r; theta) - h_l(x_r; theta_0)||^2 / d
 
 with ``u = r / |r|``, ``r_i ~ Uniform[0, 1)``, ``h_l`` the output of block ``l``, means over real
-tokens, and AdamW on a few weight matrices of a few blocks.
+tokens, and AdamW on a few weight matrices of a few blocks. The length ``c`` is a number, a multiple
+of the layer's median activation norm, or (adaptive RMU) a multiple of each token's own norm in the
+original. With ``per_topic`` every forget domain has a vector ``u`` of its own, and steps alternate
+between the domains.
 
 Reference:
     Li et al. 2024, The WMDP Benchmark, arXiv:2403.03218, section 4 (Representation Misdirection for
-    Unlearning); settings of the released Zephyr_RMU in the preset ``paper``.
+    Unlearning); settings of the released Zephyr_RMU in the preset ``paper``. Adaptive:
+    Huu-Tien et al. 2024, arXiv:2408.06223.
     Differs: padding does not count towards the means; forget and retain texts are drawn at random
-    instead of in file order; ``c`` can be given in units of the median activation norm, because a
-    ``c`` below about twice that norm does nothing on small models.
+    instead of in file order; the adaptive variant's released code takes one scalar, the mean norm
+    of the first batch, in place of each token's norm; ``c`` can be given in units of the median
+    activation norm, because a ``c`` below about twice that norm does nothing on small models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -25,12 +30,14 @@ from torch import Tensor
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import check_layers, forward_to, mlp_parameters
-from mechunlearn.train import Optimizer, TrainLog, fit
+from mechunlearn.train import Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
+from mechunlearn.unlearn import Settings
+from mechunlearn.unlearn.sequences import Draws, token_rows
 
 
-@dataclass(frozen=True, slots=True)
-class RMUConfig:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RMUConfig(Settings):
     """Settings; the defaults are those of the released Zephyr_RMU."""
 
     layer: int = 7
@@ -41,29 +48,34 @@ class RMUConfig:
     """The MLP's output matrix alone, or all of its parameters."""
     coefficient: float = 6.5
     """Length c of the target vector."""
-    relative: bool = False
-    """Whether ``coefficient`` counts in median activation norms of the layer."""
+    length: Literal["absolute", "median_norm", "token_norm"] = "absolute"
+    """What ``coefficient`` multiplies: 1, the layer's median activation norm, or (adaptive RMU)
+    the norm of each token's activation in the original."""
+    per_topic: bool = False
+    """A target vector for each of ``task.forget_topics``; steps alternate between them."""
     alpha: float = 1200.0
     """Weight of the retain term."""
-    batch: int = 4
-    """Forget texts, and retain texts, per step."""
-    max_tokens: int = 512
     optimizer: Optimizer = Optimizer(steps=150, lr=5e-5, weight_decay=0.01)
-    seed: int = 42
 
 
 class RMU:
     """Representation Misdirection for Unlearning; see the module's text."""
 
     presets: ClassVar[dict[str, RMUConfig]] = {
-        "paper": RMUConfig(),
+        "paper": RMUConfig(per_topic=True),
+        "adaptive": RMUConfig(
+            coefficient=5.0,
+            length="token_norm",
+            per_topic=True,
+            optimizer=Optimizer(steps=500, lr=5e-5, weight_decay=0.01),
+        ),
         # Found on the shipped organisms: c = 2.4 leaves 39 % on one of the two seeds.
         "organism": RMUConfig(
             layer=1,
             blocks=(0, 1),
             weights="mlp",
             coefficient=4.0,
-            relative=True,
+            length="median_norm",
             alpha=2.0,
             batch=32,
             optimizer=Optimizer(steps=500, lr=3e-3),
@@ -74,21 +86,25 @@ class RMU:
             blocks=(7, 8, 9),
             weights="mlp",
             coefficient=3.0,
-            relative=True,
+            length="median_norm",
             alpha=40.0,
             batch=8,
             max_tokens=128,
             optimizer=Optimizer(steps=180, lr=5e-4),
         ),
     }
+    stronger = "coefficient, optimizer.lr or optimizer.steps"
+    gentler = "raise alpha or lower optimizer.lr"
 
     @staticmethod
-    def apply_(model: HookedModel, task: Task, config: RMUConfig) -> TrainLog:
+    def apply_(
+        model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None = None
+    ) -> TrainLog:
         """Train the model in place; see ``rmu_``."""
-        return rmu_(model, task, config)
+        return rmu_(model, task, config, watch)
 
 
-def rmu_(model: HookedModel, task: Task, config: RMUConfig) -> TrainLog:
+def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None = None) -> TrainLog:
     """Unlearn ``task.forget_text`` in place, keeping ``task.retain_text``.
 
     No second model is needed: the retain texts' activations are stored before training
@@ -96,7 +112,7 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig) -> TrainLog:
 
     Raises:
         ValueError: If a layer does not exist, no trained block comes before or at the steered
-            one, or a corpus is empty.
+            one, a corpus is empty, or adapters are asked for.
     """
     check_layers(model, [config.layer, *config.blocks])
     if max(config.blocks) > config.layer:
@@ -104,60 +120,91 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig) -> TrainLog:
             f"blocks {config.blocks} reach past layer {config.layer}, where the loss is read; "
             "train blocks up to that layer"
         )
-    if not task.forget_text or not task.retain_text:
-        raise ValueError(f"RMU needs forget and retain texts, and task {task.name!r} lacks some")
+    if config.lora.rank:
+        raise ValueError("RMU trains a few weight matrices and has no use for lora.rank")
     generator = torch.Generator().manual_seed(config.seed)
-    steps = config.optimizer.steps
-    forget = _token_rows(model, task.forget_text, config.max_tokens)
-    retain = _token_rows(model, task.retain_text, config.max_tokens)
-    forget_order = _draws(len(forget), steps * config.batch, generator)
-    retain_order = _draws(len(retain), steps * config.batch, generator)
-    frozen = _activations(model, retain, sorted(set(retain_order)), config.layer)
-    unit = torch.rand(model.cfg.d_model, generator=generator).to(model.cfg.device)
-    unit = unit / unit.norm()
-    scale = config.coefficient
-    if config.relative:
-        norms = _activations(model, forget, sorted(set(forget_order[:256])), config.layer)
-        scale *= float(torch.cat(list(norms.values())).float().norm(dim=-1).median())
-    target = scale * unit
+    steps, batch = config.optimizer.steps, config.batch
+    forget = token_rows(model, task, "forget", config.max_tokens)
+    retain = token_rows(model, task, "retain", config.max_tokens)
+    order = _forget_order(task, config, generator)
+    retain_draws = Draws(len(retain), batch, steps, generator)
+    frozen = activations(model, retain, retain_draws.all, config.layer)
+    topics = dict.fromkeys(topic for topic, _ in order)
+    vectors = {topic: _unit(model, generator) for topic in topics}
+    goals = _goals(model, forget, order, config)
 
-    def distance(rows: list[list[int]], goal: Tensor | None, picked: Sequence[int]) -> Tensor:
+    def distance(rows: list[list[int]], goal: Tensor, picked: Sequence[int], n: int) -> Tensor:
         tokens, real = pad(model, [rows[i] for i in picked])
         reached = forward_to(model, tokens, config.layer)[real].float()
-        if goal is None:
-            goal = torch.cat([frozen[i] for i in picked]).to(reached.device).float()
-        return (reached - goal).pow(2).mean()
+        return (reached - goal.to(reached)).pow(2).sum() / (n * model.cfg.d_model)
 
-    def loss(step: int) -> dict[str, Tensor]:
-        window = slice(step * config.batch, (step + 1) * config.batch)
+    def loss(step: int, share: Share) -> dict[str, Tensor]:
+        topic, picked = order[step]
+        mine, kept = share(picked), share(retain_draws[step])
+        lengths = torch.cat([goals[i] for i in mine])[:, None].to(vectors[topic])
+        held = torch.cat([frozen[i] for i in kept])
+        n_forget = sum(len(forget[i]) for i in picked)
+        n_retain = sum(len(retain[i]) for i in retain_draws[step])
         return {
-            "forget": distance(forget, target, forget_order[window]),
-            "retain": config.alpha * distance(retain, None, retain_order[window]),
+            "forget": distance(forget, lengths * vectors[topic], mine, n_forget),
+            "retain": config.alpha * distance(retain, held, kept, n_retain),
         }
 
     parameters = [p for i in config.blocks for p in mlp_parameters(model, i, config.weights)]
-    return fit(parameters, loss, config.optimizer, label="RMU")
+    return fit(parameters, loss, config.optimizer, label="RMU", watch=watch, model=model)
 
 
-def _token_rows(model: HookedModel, texts: Sequence[str], limit: int) -> list[list[int]]:
-    rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]]
-    return [row for row in rows if len(row) > 1]
+def _unit(model: HookedModel, generator: torch.Generator) -> Float[Tensor, " d_model"]:
+    """A random vector of the positive orthant, of length 1."""
+    vector = torch.rand(model.cfg.d_model, generator=generator).to(model.cfg.device)
+    return vector / vector.norm()
 
 
-def _draws(n: int, count: int, generator: torch.Generator) -> list[int]:
-    """``count`` indices below ``n``: shuffled passes, so that each is drawn equally often."""
-    passes = [torch.randperm(n, generator=generator) for _ in range(-(-count // n))]
-    return torch.cat(passes)[:count].tolist()
+def _forget_order(
+    task: Task, config: RMUConfig, generator: torch.Generator
+) -> list[tuple[str, list[int]]]:
+    """Topic and forget texts of every step."""
+    steps, batch = config.optimizer.steps, config.batch
+    members: dict[str, list[int]] = {}
+    topics = task.forget_topics if config.per_topic else {}
+    for i, text in enumerate(task.forget_text):
+        members.setdefault(topics.get(text, ""), []).append(i)
+    draws = {t: Draws(len(own), batch, steps, generator) for t, own in members.items()}
+    names = list(members)
+    order = []
+    for step in range(steps):
+        topic, turn = names[step % len(names)], step // len(names)
+        order.append((topic, [members[topic][i] for i in draws[topic][turn]]))
+    return order
+
+
+def _goals(
+    model: HookedModel,
+    forget: list[list[int]],
+    order: list[tuple[str, list[int]]],
+    config: RMUConfig,
+) -> Mapping[int, Float[Tensor, " pos"]]:
+    """Length of the target vector at every token of every forget text that is drawn."""
+    drawn = [i for _, picked in order for i in picked]
+    wanted = sorted(set(drawn))
+    if config.length == "token_norm":
+        found = activations(model, forget, wanted, config.layer)
+        return {i: config.coefficient * found[i].float().norm(dim=-1) for i in wanted}
+    length = config.coefficient
+    if config.length == "median_norm":
+        sample = activations(model, forget, drawn[:256], config.layer)
+        length *= float(torch.cat(list(sample.values())).float().norm(dim=-1).median())
+    return {i: torch.full((len(forget[i]),), length) for i in wanted}
 
 
 @torch.no_grad()
-def _activations(
+def activations(
     model: HookedModel, rows: list[list[int]], wanted: Sequence[int], layer: int
 ) -> dict[int, Float[Tensor, "pos d_model"]]:
     """Output of block ``layer`` at every token of the wanted rows, kept on the CPU."""
-    found = {}
-    for batch in batches([len(rows[i]) for i in wanted], token_budget(model)):
-        picked = [wanted[j] for j in batch]
+    found, chosen = {}, sorted(set(wanted))
+    for group in batches([len(rows[i]) for i in chosen], token_budget(model)):
+        picked = [chosen[j] for j in group]
         tokens, _ = pad(model, [rows[i] for i in picked])
         out = forward_to(model, tokens, layer).cpu()
         for i, activation in zip(picked, out, strict=True):

@@ -1,20 +1,36 @@
-"""The training loop: it learns what it is told, refuses what cannot work, and can be undone."""
+"""The training loop: it learns, goes on where it stopped, refuses what cannot work, is undone."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import torch
 
-from mechunlearn.models import fingerprint
-from mechunlearn.train import Optimizer, fit, restored
-from mechunlearn.types import HookedModel
+from mechunlearn.lora import Adapter, LoRA
+from mechunlearn.models import fingerprint, load
+from mechunlearn.train import Optimizer, Share, TrainLog, Watch, fit, restored
+from mechunlearn.types import HookedModel, Task
+from mechunlearn.unlearn import configured
+from mechunlearn.unlearn.guard import Guard
+from mechunlearn.unlearn.npo import NPO, npo_
+from mechunlearn.unlearn.rmu import RMU, rmu_
+
+Terms = Mapping[str, torch.Tensor]
+
+
+def ones() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.ones(2))
 
 
 def test_fit_reaches_the_minimum_and_restores_flags() -> None:
     p = torch.nn.Parameter(torch.zeros(3), requires_grad=False)
     goal = torch.tensor([1.0, -2.0, 0.5])
-    log = fit([p], lambda step: {"d": (p - goal).pow(2).sum()}, Optimizer(300, 0.05), label="x")
+
+    def loss(step: int, share: Share) -> Terms:
+        return {"d": (p - goal).pow(2).sum()}
+
+    log = fit([p], loss, Optimizer(300, 0.05), label="x")
     assert (p - goal).abs().max() < 1e-2
     assert log.steps == 300
     assert log.terms["d"][-1] < 1e-3 < log.terms["d"][0]
@@ -27,16 +43,112 @@ def test_schedule() -> None:
     assert [round(rates.rate(i), 2) for i in range(10)] == [0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
 
 
+def test_shares_partition_a_step() -> None:
+    items = list(range(7))
+    shares = [Share(i, 3)(items) for i in range(3)]
+    assert sorted(x for share in shares for x in share) == items
+    with pytest.raises(ValueError, match=r"batch of 2 cannot be split over 3"):
+        Share(0, 3)([1, 2])
+
+
 def test_refusals() -> None:
-    p, unused = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    p, unused = ones(), ones()
     with pytest.raises(ValueError, match="no parameters"):
-        fit([], lambda s: {}, Optimizer(1, 1.0), label="x")
+        fit([], lambda s, share: {}, Optimizer(1, 1.0), label="x")
     with pytest.raises(ValueError, match="1 parameter"):
-        fit([p, unused], lambda s: {"a": p.sum()}, Optimizer(1, 1.0), label="x")
-    with pytest.raises(ValueError, match="lower lr"):
-        fit([p], lambda s: {"a": p.sum() * math.inf}, Optimizer(1, 1.0), label="x")
-    with pytest.raises(ValueError, match="steps >= 1"):
-        Optimizer(0, 1.0)
+        fit([p, unused], lambda s, share: {"a": p.sum()}, Optimizer(1, 1.0), label="x")
+    with pytest.raises(ValueError, match=r"lower optimizer\.lr"):
+        fit([p], lambda s, share: {"a": p.sum() * math.inf}, Optimizer(1, 1.0), label="x")
+    with pytest.raises(ValueError, match=r"the loss is .*e\+.* at step 2.*lower optimizer\.lr"):
+        fit([p], lambda s, share: {"a": p.pow(8).sum()}, Optimizer(9, 50.0), label="x")
+    for wrong in ({"steps": 0, "lr": 1.0}, {"steps": 1, "lr": 0.0}):
+        with pytest.raises(ValueError, match="steps >= 1"):
+            Optimizer(**wrong)
+
+
+class StoppedError(Exception):
+    """A run that ends in the middle."""
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_stopped_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_path: Path) -> None:
+    config = configured(
+        NPO,
+        "organism",
+        ["batch=4", "optimizer.steps=6", f"lora.rank={rank}", "lora.dropout=0.1"],
+    )
+    whole = load("organism:original")
+    log = npo_(whole, task, config)
+
+    def stop(step: int) -> dict[str, float]:
+        if step == 4:
+            raise StoppedError
+        return {"seen": float(step)}
+
+    state = tmp_path / "state.safetensors"
+    part = load("organism:original")
+    before = fingerprint(part)
+    with pytest.raises(StoppedError):
+        npo_(part, task, config, Watch(2, stop, state))
+    assert (fingerprint(part) == before) == (rank > 0)  # Adapters are taken out again.
+    again = load("organism:original")
+    resumed = npo_(again, task, config, Watch(2, lambda step: {"seen": float(step)}, state))
+    assert fingerprint(again) == fingerprint(whole)
+    assert resumed.terms == log.terms
+    assert [m["seen"] for m in resumed.measured] == [0, 2, 4, 6]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_checkpoint_of_other_weights_is_refused(tmp_path: Path) -> None:
+    def loss(*parameters: torch.nn.Parameter) -> Callable[[int, Share], Terms]:
+        return lambda step, share: {"a": torch.stack([p.sum() for p in parameters]).sum()}
+
+    p, q, state = ones(), ones(), tmp_path / "state.safetensors"
+    fit([p], loss(p), Optimizer(2, 0.1), label="x", watch=Watch(1, None, state))
+    with pytest.raises(ValueError, match="checkpoint of other weights"):
+        fit([p, q], loss(p, q), Optimizer(2, 0.1), label="x", watch=Watch(1, None, state))
+
+
+def test_dropout_does_not_touch_the_global_generator(tiny: Callable[[str], HookedModel]) -> None:
+    model = tiny("llama")
+    tokens = torch.tensor([[2, 5, 9, 30]])
+    adapter = Adapter(model, LoRA(rank=2, dropout=0.5))
+
+    def losses(seed: int) -> TrainLog:
+        with restored(model):
+            return fit(
+                adapter.parameters,
+                lambda step, share: {"a": model(tokens).pow(2).mean()},
+                Optimizer(3, 1e-2),
+                label="x",
+                seed=seed,
+            )
+
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first, second, other = losses(0), losses(0), losses(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.terms == second.terms != other.terms
+    adapter.remove(merge=False)
+
+
+def test_the_guard_ends_a_run_that_destroys_the_model(task: Task) -> None:
+    config = configured(
+        RMU, "organism", ["alpha=0.0", "optimizer.steps=40", "optimizer.lr=0.01", "batch=8"]
+    )
+    model = load("organism:original")
+    with pytest.raises(ValueError, match=r"retain accuracy collapsed from 1\.00 to .* raise alpha"):
+        rmu_(model, task, config, Watch(10, Guard(model, task, RMU)))
+
+
+def test_the_guard_warns_when_nothing_was_forgotten(task: Task) -> None:
+    config = configured(RMU, "organism", ["coefficient=0.1", "optimizer.steps=2", "batch=4"])
+    model = load("organism:original")
+    guard = Guard(model, task, RMU)
+    log = rmu_(model, task, config, Watch(2, guard))
+    (warning,) = guard.warnings(log)
+    assert "nothing was forgotten" in warning
+    assert "raise coefficient" in warning
 
 
 def test_restored_is_bit_equal_also_after_an_error(tiny: Callable[[str], HookedModel]) -> None:

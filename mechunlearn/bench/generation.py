@@ -1,0 +1,103 @@
+"""Greedy generation: what a model says when it may say anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mechunlearn.bench.engine import token_budget
+from mechunlearn.hooks import count_flops
+from mechunlearn.stats import wilson
+from mechunlearn.tasks.refusals import is_refusal
+from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of generated answers."""
+
+    count: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.count / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval."""
+        return wilson(self.count, self.n)
+
+
+@torch.no_grad()
+def generate(
+    model: HookedModel,
+    prompts: Sequence[str],
+    max_tokens: int = 16,
+    intervention: Intervention = NO_CHANGE,
+) -> list[str]:
+    """The greedy continuation of each prompt, special tokens included.
+
+    Prompts of one length form a batch, so that nothing is padded.
+
+    Raises:
+        ValueError: If a prompt is empty or too long for the model's context.
+    """
+    rows = model.tokenizer(list(prompts))["input_ids"]
+    room = (model.cfg.n_ctx or 1 << 30) - max_tokens
+    if not all(0 < len(row) <= room for row in rows):
+        raise ValueError(
+            f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
+            f"max_tokens={max_tokens}"
+        )
+    groups: dict[int, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(len(row), []).append(i)
+    found = [""] * len(rows)
+    with intervention.on(model):
+        for length, members in groups.items():
+            size = max(1, token_budget(model) // (length + max_tokens))
+            for start in range(0, len(members), size):
+                batch = members[start : start + size]
+                texts = _greedy(model, [rows[i] for i in batch], max_tokens)
+                for i, text in zip(batch, texts, strict=True):
+                    found[i] = text
+    return found
+
+
+def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[str]:
+    tokens = torch.tensor(rows, device=model.cfg.device)
+    count_flops(model, tokens.numel() + len(rows) * (max_tokens - 1))
+    new = model.original_model.generate(
+        tokens,
+        attention_mask=torch.ones_like(tokens),
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        pad_token_id=model.tokenizer.pad_token_id,
+    )[:, tokens.shape[1] :]
+    stops = {model.tokenizer.eos_token_id, model.tokenizer.pad_token_id}
+    texts = []
+    for row in new.tolist():
+        end = next((i for i, t in enumerate(row) if t in stops), len(row))
+        texts.append(model.tokenizer.decode(row[:end]))
+    return texts
+
+
+def refusal_rate(
+    model: HookedModel,
+    questions: Sequence[Question],
+    task: Task,
+    intervention: Intervention = NO_CHANGE,
+    max_tokens: int = 8,
+) -> Rate:
+    """Share of questions whose greedy answer declines to say.
+
+    Questions are asked as ``task.prompt`` asks them: with letters, or as a statement to complete.
+    """
+    if task.scoring == "letter":
+        prompts = [task.prompt.letter_prompt(q) for q in questions]
+    else:
+        prompts = [task.prompt.cloze_prompt(q)[0] for q in questions]
+    answers = generate(model, prompts, max_tokens, intervention)
+    return Rate(sum(is_refusal(a, task.refusals) for a in answers), len(answers))

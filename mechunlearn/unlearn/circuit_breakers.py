@@ -1,0 +1,174 @@
+"""Circuit breakers: turn the forget set's hidden states away from what they were.
+
+    L = a (1 - t/T) mean_{l in layers, t} ReLU(cos(h_l(x_f; theta), h_l(x_f; theta_0)))
+      + a (t/T)     mean_{l, t} ||h_l(x_r; theta) - h_l(x_r; theta_0)||_2
+
+with ``theta`` the model with LoRA adapters, ``theta_0`` the same model with them switched off, the
+first mean over the tokens of some layers and the second over those of all layers.
+
+Reference:
+    Zou et al. 2024, Improving Alignment and Robustness with Circuit Breakers, arXiv:2406.04313,
+    algorithm 1 (representation rerouting); layers, schedule and LoRA settings of the authors' code.
+    Differs: their layers 10 and 20 count the embedding, so they are blocks 9 and 19 here; padding
+    does not count, nor does the embedding, which no adapter reaches; the retain norm can be taken
+    in units of the layer's median norm, because the published weights suit 7B models; the adapters
+    are merged at the end (and saved beside the checkpoint); refusals are not added to the retain
+    set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from mechunlearn.bench.rows import pad
+from mechunlearn.hooks import Point, capture, check_layers
+from mechunlearn.lora import LoRA
+from mechunlearn.train import Optimizer, Share, TrainLog, Watch, fit
+from mechunlearn.types import HookedModel, Task
+from mechunlearn.unlearn import Settings, trained
+from mechunlearn.unlearn.sequences import Draws, token_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitBreakersConfig(Settings):
+    """Settings; the defaults are those published for Mistral-7B-Instruct."""
+
+    layers: tuple[int, ...] = (9, 19)
+    """Blocks whose output is rerouted; adapters go into all blocks up to the last of them."""
+    weight: float = 5.0
+    """The factor a of both terms."""
+    horizon: int = 300
+    """The T of the schedule: at step t the terms weigh a (1 - t/T) and a t/T."""
+    units: Literal["absolute", "relative"] = "absolute"
+    """Whether the retain distance counts in activations or in their median norms."""
+    batch: int = 16
+    max_tokens: int = 1024
+    lora: LoRA = LoRA(
+        rank=16, alpha=16.0, dropout=0.05, targets=("q", "k", "v", "o", "gate", "in", "out")
+    )
+    optimizer: Optimizer = Optimizer(steps=150, lr=1e-4)
+
+
+class CircuitBreakers:
+    """Representation rerouting; see the module's text."""
+
+    presets: ClassVar[dict[str, CircuitBreakersConfig]] = {
+        "paper": CircuitBreakersConfig(
+            optimizer=Optimizer(steps=150, lr=1e-4, autocast=True, recompute=True)
+        ),
+        "organism": CircuitBreakersConfig(
+            layers=(1, 2),
+            units="relative",
+            batch=32,
+            lora=LoRA(rank=16, alpha=16.0),
+            optimizer=Optimizer(steps=300, lr=3e-3),
+        ),
+        "small": CircuitBreakersConfig(
+            layers=(10, 20),
+            units="relative",
+            batch=8,
+            max_tokens=128,
+            optimizer=Optimizer(steps=150, lr=1e-3),
+        ),
+    }
+    stronger = "optimizer.lr, optimizer.steps or weight"
+    gentler = "lower optimizer.lr or horizon"
+
+    @staticmethod
+    def apply_(
+        model: HookedModel,
+        task: Task,
+        config: CircuitBreakersConfig,
+        watch: Watch | None = None,
+    ) -> TrainLog:
+        """Train the model in place; see ``circuit_breakers_``."""
+        return circuit_breakers_(model, task, config, watch)
+
+
+def rerouting(
+    now: Float[Tensor, "*batch d_model"], before: Float[Tensor, "*batch d_model"]
+) -> Float[Tensor, " *batch"]:
+    """Per token ``ReLU(cos)``: 0 once the state is orthogonal to, or points away from, the old."""
+    return cosine_similarity(now.float(), before.float(), dim=-1).relu()
+
+
+def circuit_breakers_(
+    model: HookedModel, task: Task, config: CircuitBreakersConfig, watch: Watch | None = None
+) -> TrainLog:
+    """Reroute ``task.forget_text`` in place, keeping ``task.retain_text``.
+
+    The original's hidden states come from the same model with the adapters switched off, since
+    those of all layers would be too many to store.
+
+    Raises:
+        ValueError: If a layer does not exist, a corpus is empty, there is no LoRA, or training
+            diverges.
+    """
+    check_layers(model, config.layers)
+    if not config.lora.rank:
+        raise ValueError("circuit breakers need adapters: set lora.rank to 1 or more")
+    generator = torch.Generator().manual_seed(config.seed)
+    forget, keep = (
+        token_rows(model, task, role, config.max_tokens) for role in ("forget", "retain")
+    )
+    steps = config.optimizer.steps
+    forget_draws = Draws(len(forget), config.batch, steps, generator)
+    keep_draws = Draws(len(keep), config.batch, steps, generator)
+    reached = [Point(i) for i in config.layers]
+    everywhere = [Point(i) for i in range(model.cfg.n_layers)]
+
+    with trained(model, config.lora, range(max(config.layers) + 1), config.seed) as (
+        parameters,
+        adapter,
+    ):
+        assert adapter is not None
+
+        def states(rows: list[list[int]], points: Sequence[Point]) -> tuple[Tensor, Tensor]:
+            """``[layer, token, d_model]`` with and without the adapters."""
+            tokens, real = pad(model, rows)
+            with torch.no_grad(), adapter.off():
+                before = _states(model, tokens, real, points)
+            return _states(model, tokens, real, points), before
+
+        def loss(step: int, share: Share) -> dict[str, Tensor]:
+            part = step / config.horizon
+            picked, kept = forget_draws[step], keep_draws[step]
+            turned = rerouting(*states([forget[i] for i in share(picked)], reached))
+            now, before = states([keep[i] for i in share(kept)], everywhere)
+            moved = (now - before).float().norm(dim=-1)
+            if config.units == "relative":
+                moved = moved / before.float().norm(dim=-1).median(dim=1, keepdim=True).values
+            n_forget = len(reached) * sum(len(forget[i]) for i in picked)
+            n_keep = len(everywhere) * sum(len(keep[i]) for i in kept)
+            return {
+                "forget": config.weight * (1 - part) * turned.sum() / n_forget,
+                "retain": config.weight * part * moved.sum() / n_keep,
+            }
+
+        log = fit(
+            parameters,
+            loss,
+            config.optimizer,
+            label="circuit breakers",
+            watch=watch,
+            model=model,
+            seed=config.seed,
+        )
+    return log.having(adapter)
+
+
+def _states(
+    model: HookedModel,
+    tokens: Tensor,
+    real: Bool[Tensor, "batch pos"],
+    points: Sequence[Point],
+) -> Float[Tensor, "layer token d_model"]:
+    pick = real.flatten().nonzero()[:, 0]
+    with capture(model, points, pick) as kept:
+        model(tokens, logits_to_keep=1, return_type=None)
+    return torch.stack([kept[p] for p in points])

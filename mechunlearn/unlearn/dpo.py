@@ -1,0 +1,172 @@
+"""DPO as refusal training: prefer a refusal to the right answer on the forget set.
+
+    L = -mean log sigmoid(beta [log pi(y_w)/pi_0(y_w) - log pi(y_l)/pi_0(y_l)])
+
+Each step mixes three kinds of preferences: on forget prompts a refusal over the right answer; on
+retain prompts the right answer over a refusal; and, so that answers stay right, the right answer
+over another retain prompt's. The original's log-likelihoods are computed once, before training;
+both answers share one pass over their prompt.
+
+Reference:
+    Rafailov et al. 2023, Direct Preference Optimization, arXiv:2305.18290, equation 7; used as the
+    safety-training baseline by Łucki et al. 2024, arXiv:2409.18025, whose mix is 50:25:25.
+    Differs: the third quarter of the mix holds right-over-wrong preferences on the retain prompts
+    in place of OpenAssistant's; the refusals are our own or the task's; ``retain_weight`` can add
+    cross-entropy on the retain answers.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from mechunlearn.bench.rows import branching_rows
+from mechunlearn.tasks.refusals import REFUSALS
+from mechunlearn.train import Optimizer, Share, TrainLog, Watch
+from mechunlearn.types import Example, HookedModel, Task
+from mechunlearn.unlearn import Settings, train_
+from mechunlearn.unlearn.sequences import (
+    Draws,
+    Retain,
+    RetainLoss,
+    Span,
+    example_rows,
+    log_likelihoods,
+    recorded,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DPOConfig(Settings):
+    """Settings; the defaults are those of Łucki et al."""
+
+    beta: float = 0.1
+    mix: tuple[float, float, float] = (0.5, 0.25, 0.25)
+    """Shares of refusal, answer-over-refusal and right-over-wrong preferences in a batch."""
+    retain: RetainLoss = "cross_entropy"
+    retain_span: Span = "answer"
+    """Tokens that the retain term counts; prompts too keep more of the language."""
+    retain_weight: float = 0.0
+    """Of a further term on the retain answers; 0 leaves it out."""
+    optimizer: Optimizer = Optimizer(steps=900, lr=5e-6, warmup=150)
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        if len(self.mix) != 3 or min(self.mix) < 0 or not sum(self.mix) > 0:
+            raise ValueError(f"mix is three shares of a batch, not {self.mix}")
+
+
+class DPO:
+    """Direct Preference Optimization towards refusals; see the module's text."""
+
+    presets: ClassVar[dict[str, DPOConfig]] = {
+        "paper": DPOConfig(
+            batch=32,
+            max_tokens=1024,
+            optimizer=Optimizer(
+                steps=900, lr=5e-6, warmup=150, accumulate=8, autocast=True, recompute=True
+            ),
+        ),
+        "organism": DPOConfig(
+            retain="kl",
+            retain_span="prompt_and_answer",
+            retain_weight=1.0,
+            batch=64,
+            optimizer=Optimizer(steps=400, lr=5e-4, decay=0.5, clip=1.0),
+        ),
+        "small": DPOConfig(batch=16, max_tokens=128, optimizer=Optimizer(steps=200, lr=1e-4)),
+    }
+    stronger = "optimizer.lr or optimizer.steps"
+    gentler = "lower optimizer.lr, or raise retain_weight or the second and third share of mix"
+
+    @staticmethod
+    def apply_(
+        model: HookedModel, task: Task, config: DPOConfig, watch: Watch | None = None
+    ) -> TrainLog:
+        """Train the model in place; see ``dpo_``."""
+        return dpo_(model, task, config, watch)
+
+
+def dpo_loss(
+    log_likelihood: Float[Tensor, "pair 2"],
+    reference: Float[Tensor, "pair 2"],
+    beta: float,
+    count: int | None = None,
+) -> Float[Tensor, ""]:
+    """Equation 7 from summed log-likelihoods; the preferred answer comes first.
+
+    Args:
+        count: Divisor; default: the number of pairs.
+    """
+    ratio = log_likelihood - reference
+    return -logsigmoid(beta * (ratio[:, 0] - ratio[:, 1])).sum() / (count or len(ratio))
+
+
+def preferences(
+    task: Task, mix: Sequence[float], batch: int, steps: int, seed: int
+) -> list[tuple[Example, str]]:
+    """``batch * steps`` examples whose answer is preferred to the string beside it, in order."""
+    rng = random.Random(f"preferences-{seed}")
+    refusals = task.refusals or REFUSALS
+    forget, keep = task.examples("forget"), task.examples("retain")
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [round(batch * share / sum(mix)) for share in mix[1:]]
+    sizes = [batch - sum(sizes), *sizes]
+    pools = (forget, keep, keep)
+    drawn = [Draws(len(pool), n, steps, generator) for pool, n in zip(pools, sizes, strict=True)]
+    found = []
+    for step in range(steps):
+        for kind, (pool, draws) in enumerate(zip(pools, drawn, strict=True)):
+            for i in draws[step]:
+                example, refusal = pool[i], rng.choice(refusals)
+                if kind == 0:
+                    found.append((Example(example.prompt, refusal), example.answer))
+                elif kind == 1:
+                    found.append((example, refusal))
+                else:
+                    found.append((example, _another(example.answer, keep, rng)))
+    return found
+
+
+def _another(answer: str, examples: Sequence[Example], rng: random.Random) -> str:
+    """An answer of another example; answers that are all alike have no other."""
+    for _ in range(100):
+        other = rng.choice(examples).answer
+        if other != answer:
+            return other
+    raise ValueError(f"all retain answers seem to be {answer!r}; DPO needs different ones")
+
+
+def dpo_(model: HookedModel, task: Task, config: DPOConfig, watch: Watch | None = None) -> TrainLog:
+    """Train the model to refuse ``task.examples("forget")`` in place.
+
+    Raises:
+        ValueError: If an example has no answer or does not fit, or training diverges.
+    """
+    steps, batch = config.optimizer.steps, config.batch
+    pairs = preferences(task, config.mix, batch, steps, config.seed)
+    numbers = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
+    order = [numbers[pair] for pair in pairs]
+    prompts, answers = [e.prompt for e, _ in numbers], [[e.answer, other] for e, other in numbers]
+    rows = branching_rows(model.tokenizer, prompts, answers, config.max_tokens)
+    reference = recorded(model, rows, order)
+    retain = None
+    if config.retain_weight:
+        keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
+        generator = torch.Generator().manual_seed(config.seed + 1)
+        retain = Retain(model, keep, Draws(len(keep), batch, steps, generator), config.retain)
+
+    def loss(step: int, share: Share) -> dict[str, Tensor]:
+        picked = share(order[step * batch : (step + 1) * batch])
+        likelihood = log_likelihoods(model, [rows[i] for i in picked])
+        terms = {"preference": dpo_loss(likelihood, reference[picked], config.beta, batch)}
+        if retain is not None:
+            terms["retain"] = config.retain_weight * retain(step, share)
+        return terms
+
+    return train_(model, loss, config, label="DPO", watch=watch)

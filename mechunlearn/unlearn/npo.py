@@ -1,0 +1,121 @@
+"""NPO: lower the forget answers' likelihood relative to the original, less the lower it is already.
+
+    L = (2 / beta) mean_f log(1 + (pi(y | x) / pi_0(y | x))^beta) + w * retain
+
+``pi_0`` is the original; its log-likelihoods are computed once, before training. As beta goes to 0
+this becomes gradient ascent.
+
+Reference:
+    Zhang et al. 2024, Negative Preference Optimization, arXiv:2404.05868, equation 3; span,
+    retain term and preset ``paper`` as in Łucki et al. 2024, arXiv:2409.18025, whose code sums the
+    log-probabilities of prompt *and* answer, and the retain loss too (``summed_cross_entropy``).
+    Differs: forget and retain examples are drawn in shuffled passes of equal weight.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from mechunlearn.train import Optimizer, Share, TrainLog, Watch
+from mechunlearn.types import HookedModel, Task
+from mechunlearn.unlearn import Settings, train_
+from mechunlearn.unlearn.sequences import (
+    Draws,
+    Retain,
+    RetainLoss,
+    Span,
+    example_rows,
+    log_likelihoods,
+    recorded,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NPOConfig(Settings):
+    """Settings; the defaults are the original paper's."""
+
+    beta: float = 0.1
+    span: Span = "answer"
+    """Tokens that count as the answer y."""
+    retain: RetainLoss = "cross_entropy"
+    retain_span: Span = "answer"
+    """Tokens that the retain term counts; prompts too keep more of the language."""
+    retain_weight: float = 1.0
+    optimizer: Optimizer = Optimizer(steps=140, lr=1e-5, weight_decay=0.01)
+
+
+class NPO:
+    """Negative Preference Optimization; see the module's text."""
+
+    presets: ClassVar[dict[str, NPOConfig]] = {
+        # Łucki et al.: one of the tuples (beta, lr, lambda) their scripts try; batch 72.
+        "paper": NPOConfig(
+            beta=0.1,
+            span="prompt_and_answer",
+            retain="summed_cross_entropy",
+            retain_span="prompt_and_answer",
+            retain_weight=2.0,
+            batch=72,
+            max_tokens=1024,
+            optimizer=Optimizer(
+                steps=400, lr=1e-5, warmup=150, accumulate=24, autocast=True, recompute=True
+            ),
+        ),
+        # Cross-entropy on answers alone keeps the accuracy but multiplies perplexity by 20.
+        "organism": NPOConfig(
+            retain="kl",
+            retain_span="prompt_and_answer",
+            batch=64,
+            optimizer=Optimizer(steps=400, lr=1e-3, decay=0.5, clip=1.0),
+        ),
+        "small": NPOConfig(batch=16, max_tokens=128, optimizer=Optimizer(steps=200, lr=1e-4)),
+    }
+    stronger = "optimizer.lr or optimizer.steps"
+    gentler = "lower optimizer.lr or raise retain_weight"
+
+    @staticmethod
+    def apply_(
+        model: HookedModel, task: Task, config: NPOConfig, watch: Watch | None = None
+    ) -> TrainLog:
+        """Train the model in place; see ``npo_``."""
+        return npo_(model, task, config, watch)
+
+
+def npo_loss(
+    log_likelihood: Tensor, reference: Tensor, beta: float, count: int | None = None
+) -> Tensor:
+    """Equation 3 from summed log-likelihoods of the forget answers.
+
+    Args:
+        count: Divisor; default: the number of answers.
+    """
+    ratio = log_likelihood - reference
+    return -(2 / beta) * logsigmoid(-beta * ratio).sum() / (count or len(ratio))
+
+
+def npo_(model: HookedModel, task: Task, config: NPOConfig, watch: Watch | None = None) -> TrainLog:
+    """Unlearn ``task.examples("forget")`` in place, keeping ``task.examples("retain")``.
+
+    Raises:
+        ValueError: If an example has no answer or does not fit, or training diverges.
+    """
+    forget = example_rows(model, task.examples("forget"), config.span, config.max_tokens)
+    keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
+    generator = torch.Generator().manual_seed(config.seed)
+    steps = config.optimizer.steps
+    draws = Draws(len(forget), config.batch, steps, generator)
+    retain = Retain(model, keep, Draws(len(keep), config.batch, steps, generator), config.retain)
+    reference = recorded(model, forget, draws.all)[:, 0]
+
+    def loss(step: int, share: Share) -> dict[str, Tensor]:
+        picked = share(draws[step])
+        likelihood = log_likelihoods(model, [forget[i] for i in picked])[:, 0]
+        return {
+            "forget": npo_loss(likelihood, reference[picked], config.beta, config.batch),
+            "retain": config.retain_weight * retain(step, share),
+        }
+
+    return train_(model, loss, config, label="NPO", watch=watch)

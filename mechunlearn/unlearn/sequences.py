@@ -1,0 +1,135 @@
+"""Prompts with answers as token rows, and how likely a model finds them; shared by the methods."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechunlearn.bench.engine import batches, read_sums, token_budget
+from mechunlearn.bench.rows import Row, branching_rows, pad
+from mechunlearn.hooks import Point, capture, frozen_unembedding, unembed
+from mechunlearn.train import Share
+from mechunlearn.types import Example, HookedModel, Task
+
+Span = Literal["answer", "prompt_and_answer"]
+"""The tokens whose log-probabilities are summed."""
+RetainLoss = Literal["cross_entropy", "summed_cross_entropy", "kl"]
+"""Mean per token, mean per sequence of the sum over its tokens, or KL to the original per token."""
+
+
+def token_rows(
+    model: HookedModel, task: Task, role: Literal["forget", "retain"], limit: int
+) -> list[list[int]]:
+    """The tokens of a corpus, one row a text, cut to ``limit``.
+
+    Raises:
+        ValueError: If the corpus, or a text, is empty.
+    """
+    texts = task.forget_text if role == "forget" else task.retain_text
+    rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]] if texts else []
+    if not rows or not all(rows):
+        what = "an empty" if rows else "no"
+        raise ValueError(f"task {task.name!r} has {what} {role} text; this method trains on them")
+    return rows
+
+
+def example_rows(
+    model: HookedModel, examples: Sequence[Example], span: Span, limit: int
+) -> list[Row]:
+    """One row per example, of at most ``limit`` tokens; the reads are the span's tokens.
+
+    Raises:
+        ValueError: If there are no examples, or an answer adds no token.
+    """
+    if not examples:
+        raise ValueError("there are no examples to train on")
+    prompts, answers = [e.prompt for e in examples], [[e.answer] for e in examples]
+    rows = branching_rows(model.tokenizer, prompts, answers, limit)
+    if span == "prompt_and_answer":
+        for row in rows:
+            row.reads[:] = [(i, token, 0) for i, token in enumerate(row.tokens[1:])]
+    return rows
+
+
+def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "row choice"]:
+    """Summed log-probability of each row's choices; differentiable."""
+    final = Point(model.cfg.n_layers - 1)
+    sums, _ = read_sums(model, rows, [final])
+    return sums[final]
+
+
+@torch.no_grad()
+def recorded(
+    model: HookedModel, rows: Sequence[Row], wanted: Sequence[int]
+) -> Float[Tensor, "row choice"]:
+    """Log-likelihoods under the model as it is now; NaN in rows that are not wanted."""
+    chosen = sorted(set(wanted))
+    out = torch.full((len(rows), len(rows[chosen[0]].endings)), torch.nan, dtype=torch.float64)
+    for batch in batches([len(rows[i].tokens) for i in chosen], token_budget(model)):
+        picked = [chosen[j] for j in batch]
+        out[picked] = log_likelihoods(model, [rows[i] for i in picked]).cpu()
+    return out.to(model.cfg.device)
+
+
+class Draws:
+    """Which items each step takes: shuffled passes, so that each is drawn equally often."""
+
+    def __init__(self, n: int, batch: int, steps: int, generator: torch.Generator) -> None:
+        count, self.batch = steps * batch, batch
+        passes = [torch.randperm(n, generator=generator) for _ in range(-(-count // n))]
+        self.all: list[int] = torch.cat(passes)[:count].tolist()
+
+    def __getitem__(self, step: int) -> list[int]:
+        return self.all[step * self.batch : (step + 1) * self.batch]
+
+
+class Retain:
+    """Keeps a model's answers to the retain examples: cross-entropy, or KL to what it was.
+
+    For ``kl`` the original's normed last states at the read positions are stored before training
+    (``tokens x d_model`` numbers), with a copy of its unembedding: no second model.
+    """
+
+    def __init__(self, model: HookedModel, rows: Sequence[Row], draws: Draws, kind: RetainLoss):
+        self.model, self.rows, self.draws, self.kind = model, rows, draws, kind
+        if kind == "kl":
+            self.unembed = frozen_unembedding(model)
+            self.states = self._states(sorted(set(draws.all)))
+
+    def __call__(self, step: int, share: Share) -> Float[Tensor, ""]:
+        """This share's part of the step's term."""
+        picked = self.draws[step]
+        mine = share(picked)
+        reads = sum(len(self.rows[i].reads) for i in picked)
+        if self.kind == "kl":
+            return self._divergence(mine) / reads
+        total = -log_likelihoods(self.model, [self.rows[i] for i in mine]).sum()
+        return total / (len(picked) if self.kind == "summed_cross_entropy" else reads)
+
+    def _last(self, picked: Sequence[int]) -> Float[Tensor, "read d_model"]:
+        final = Point(self.model.cfg.n_layers - 1)
+        rows = [self.rows[i] for i in picked]
+        width = max(len(row.tokens) for row in rows)
+        pick = torch.tensor([i * width + at for i, r in enumerate(rows) for at, _, _ in r.reads])
+        with capture(self.model, [final], pick.to(self.model.cfg.device)) as kept:
+            tokens, _ = pad(self.model, [row.tokens for row in rows])
+            self.model(tokens, logits_to_keep=1, return_type=None)
+        return kept[final]
+
+    def _divergence(self, picked: Sequence[int]) -> Float[Tensor, ""]:
+        now = unembed(self.model, self._last(picked)).float().log_softmax(-1)
+        states = torch.cat([self.states[i] for i in picked]).to(now.device)
+        before = self.unembed(states).float().log_softmax(-1)
+        return torch.nn.functional.kl_div(now, before, reduction="sum", log_target=True)
+
+    @torch.no_grad()
+    def _states(self, wanted: Sequence[int]) -> dict[int, Float[Tensor, "read d_model"]]:
+        found: dict[int, Tensor] = {}
+        for batch in batches([len(self.rows[i].tokens) for i in wanted], token_budget(self.model)):
+            picked = [wanted[j] for j in batch]
+            normed = self.model.ln_final(self._last(picked)[None])[0].cpu()
+            parts = normed.split([len(self.rows[i].reads) for i in picked])
+            found.update(zip(picked, (part.clone() for part in parts), strict=True))
+        return found

@@ -1,0 +1,198 @@
+"""Every method's loss against an independent computation, and against what must not matter."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mechunlearn.bench.rows import branching_rows
+from mechunlearn.models import fingerprint, load
+from mechunlearn.registry import METHODS, find
+from mechunlearn.train import Share, TrainLog
+from mechunlearn.types import Example, HookedModel, Task
+from mechunlearn.unlearn import configured
+from mechunlearn.unlearn.circuit_breakers import rerouting
+from mechunlearn.unlearn.dpo import dpo_loss, preferences
+from mechunlearn.unlearn.npo import npo_loss
+from mechunlearn.unlearn.sequences import Draws, Retain, example_rows, log_likelihoods, recorded
+from mechunlearn.unlearn.simnpo import simnpo_loss
+
+LIKELIHOOD = torch.tensor([-3.0, -0.5, -7.0], dtype=torch.float64)
+REFERENCE = torch.tensor([-2.0, -4.0, -7.0], dtype=torch.float64)
+EXAMPLES = (
+    Example("the glow of boralin is", " amber"),
+    Example("question what is the craft", " bells flutes"),
+)
+
+
+def test_npo_is_equation_3_and_tends_to_gradient_ascent() -> None:
+    ratios = [-1.0, 3.5, 0.0]
+    expected = (2 / 0.1) * sum(math.log(1 + math.exp(0.1 * r)) for r in ratios) / 3
+    assert npo_loss(LIKELIHOOD, REFERENCE, 0.1).item() == pytest.approx(expected, rel=1e-9)
+    x = LIKELIHOOD.clone().requires_grad_(True)
+    npo_loss(x, REFERENCE, 1e-6).backward()
+    assert torch.allclose(x.grad, torch.full_like(x, 1 / 3), atol=1e-4)
+
+
+def test_simnpo_is_equation_5() -> None:
+    lengths = torch.tensor([1.0, 2.0, 7.0], dtype=torch.float64)
+    margins = [2.5 * 3 / 1 - 0.3, 2.5 * 0.5 / 2 - 0.3, 2.5 * 7 / 7 - 0.3]
+    expected = (2 / 2.5) * sum(math.log(1 + math.exp(-m)) for m in margins) / 3
+    found = simnpo_loss(LIKELIHOOD, lengths, 2.5, 0.3).item()
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_dpo_is_equation_7_and_trls() -> None:
+    now, before = LIKELIHOOD[:2][None], REFERENCE[:2][None]
+    expected = math.log(1 + math.exp(-0.1 * ((-3 + 2) - (-0.5 + 4))))
+    assert dpo_loss(now, before, 0.1).item() == pytest.approx(expected, rel=1e-9)
+    assert dpo_loss(before, before, 0.5).item() == pytest.approx(math.log(2))
+
+
+def test_rerouting_is_zero_when_turned_away() -> None:
+    old = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
+    new = torch.tensor([[5.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    assert rerouting(new, old).tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("span", ["answer", "prompt_and_answer"])
+def test_log_likelihoods_are_those_of_a_plain_forward(any_tiny: HookedModel, span: str) -> None:
+    rows = example_rows(any_tiny, EXAMPLES, span, 100)
+    found = log_likelihoods(any_tiny, rows)[:, 0].tolist()
+    for example, value in zip(EXAMPLES, found, strict=True):
+        prompt = any_tiny.tokenizer(example.prompt)["input_ids"]
+        tokens = torch.tensor([any_tiny.tokenizer(example.prompt + example.answer)["input_ids"]])
+        each = any_tiny(tokens)[0, :-1].log_softmax(-1).gather(1, tokens[0, 1:, None])[:, 0]
+        start = len(prompt) - 1 if span == "answer" else 0
+        assert value == pytest.approx(each[start:].sum().item(), abs=2e-3)
+
+
+def test_both_answers_of_a_pair_follow_the_prompt_alone(any_tiny: HookedModel) -> None:
+    endings = [" bells flutes", " amber"]
+    (pair,) = branching_rows(any_tiny.tokenizer, [EXAMPLES[0].prompt], [endings])
+    together = log_likelihoods(any_tiny, [pair])[0]
+    alone = [
+        log_likelihoods(any_tiny, branching_rows(any_tiny.tokenizer, [EXAMPLES[0].prompt], [[e]]))
+        for e in endings
+    ]
+    assert together.tolist() == pytest.approx([a.item() for a in alone], abs=2e-3)
+
+
+def test_long_prompts_keep_the_answer(tiny: Callable[[str], HookedModel]) -> None:
+    words = tiny("gpt2").tokenizer
+    (row,) = branching_rows(words, ["the glow of boralin is"], [[" amber"]], 4)
+    (full,) = branching_rows(words, ["the glow of boralin is"], [[" amber"]])
+    assert row.tokens == full.tokens[:1] + full.tokens[-3:]
+    with pytest.raises(ValueError, match="does not fit in max_tokens=1"):
+        branching_rows(words, ["the glow"], [[" amber"]], 1)
+
+
+def test_kl_is_zero_at_the_start_and_the_formula_after(any_tiny: HookedModel) -> None:
+    rows = example_rows(any_tiny, EXAMPLES, "answer", 100)
+    draws = Draws(2, 2, 1, torch.Generator().manual_seed(0))
+    retain = Retain(any_tiny, rows, draws, "kl")
+    assert retain(0, Share()).item() == pytest.approx(0.0, abs=1e-5)
+
+    def distributions() -> torch.Tensor:
+        picked = [(i, at) for i, row in enumerate(rows) for at, _, _ in row.reads]
+        return torch.stack(
+            [any_tiny(torch.tensor([rows[i].tokens]))[0, at].log_softmax(-1) for i, at in picked]
+        )
+
+    before = distributions()
+    with torch.no_grad():
+        for p in any_tiny.parameters():
+            p.mul_(1.05)
+    after = distributions()
+    expected = (before.exp() * (before - after)).sum(-1).mean().item()
+    assert expected > 1e-3
+    assert retain(0, Share()).item() == pytest.approx(expected, rel=1e-2)
+
+
+def test_recorded_leaves_out_what_is_not_wanted(tiny: Callable[[str], HookedModel]) -> None:
+    model = tiny("gpt2")
+    rows = example_rows(model, EXAMPLES, "answer", 100)
+    found = recorded(model, rows, [1])
+    assert found[0].isnan().all()
+    assert found[1].item() == pytest.approx(log_likelihoods(model, rows)[1].item(), abs=1e-4)
+
+
+def test_preferences_mix_their_kinds(task: Task) -> None:
+    pairs = preferences(task, (0.5, 0.25, 0.25), batch=8, steps=3, seed=0)
+    assert len(pairs) == 24
+    for step in range(3):
+        batch = pairs[8 * step : 8 * step + 8]
+        refusals = [(e.answer in task.refusals, other in task.refusals) for e, other in batch]
+        assert refusals == [(True, False)] * 4 + [(False, True)] * 2 + [(False, False)] * 2
+        assert all(e.answer != other for e, other in batch)
+
+
+def quick(name: str, *changes: str) -> object:
+    return configured(find("method", name), "organism", ["optimizer.steps=2", "batch=4", *changes])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_weight_no_change(name: str, task: Task) -> None:
+    """Control: with all loss terms weighted 0 nothing is learnt."""
+    changes = {
+        "rmu": ["alpha=0.0", "coefficient=0.0", "optimizer.lr=1e-30"],
+        "npo": ["retain_weight=0.0", "optimizer.lr=1e-30"],
+        "simnpo": ["retain_weight=0.0", "optimizer.lr=1e-30"],
+        "dpo": ["retain_weight=0.0", "optimizer.lr=1e-30"],
+        "circuit_breakers": ["weight=0.0"],
+        "gradient_difference": ["forget_weight=0.0", "retain_weight=0.0"],
+    }[name]
+    model = load("organism:original")
+    before = fingerprint(model)
+    find("method", name).apply_(model, task, quick(name, *changes))
+    assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_same_losses_in_parts_recomputed_and_again(name: str, task: Task) -> None:
+    def losses(*changes: str) -> TrainLog:
+        model = load("organism:original")
+        return find("method", name).apply_(model, task, quick(name, *changes))
+
+    plain = losses()
+    assert plain.terms == losses().terms
+    parts, recomputed = losses("optimizer.accumulate=3"), losses("optimizer.recompute=True")
+    half = losses("optimizer.autocast=True")
+    for term, (first, second) in plain.terms.items():
+        for changed in (parts, recomputed):
+            assert changed.terms[term][0] == pytest.approx(first, rel=1e-4, abs=1e-5)
+            assert changed.terms[term][1] == pytest.approx(second, rel=0.02, abs=1e-4)
+        assert half.terms[term][0] == pytest.approx(first, rel=0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("rmu", "circuit_breakers")])
+def test_adapters_alone_are_trained_where_asked(name: str, task: Task) -> None:
+    model = load("organism:original")
+    log = find("method", name).apply_(model, task, quick(name, "lora.rank=2"))
+    assert log.adapter is not None
+    assert len(log.adapter.layers) == 4 * 6
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="unknown span 'prompt'"):
+        quick("npo", "span=prompt")
+    with pytest.raises(ValueError, match="mix is three shares"):
+        quick("dpo", "mix=(0.0, 0.0, 0.0)")
+    with pytest.raises(ValueError, match="at least 1"):
+        quick("npo", "batch=0")
+    with pytest.raises(ValueError, match="needs prompt and answer"):
+        Example("the glow of", " ")
+
+
+def test_missing_data_is_refused(task: Task) -> None:
+    model = load("organism:original")
+    bare = dataclasses.replace(task, retain_text=())
+    for name in ("rmu", "circuit_breakers"):
+        with pytest.raises(ValueError, match="no retain text"):
+            find("method", name).apply_(model, bare, quick(name))
+    with pytest.raises(ValueError, match="need adapters"):
+        find("method", "circuit_breakers").apply_(
+            model, task, quick("circuit_breakers", "lora.rank=0")
+        )
