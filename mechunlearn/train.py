@@ -150,7 +150,7 @@ def fit(
     """Minimise ``loss`` over ``parameters`` in place.
 
     Only these parameters require gradients while it runs; flags are restored afterwards. Started
-    with ``accelerate launch`` or ``torchrun``, every process computes its share of each step and
+    with ``torchrun`` (or ``accelerate launch``), every process computes its share of each step and
     all of them take the same step.
 
     Args:
