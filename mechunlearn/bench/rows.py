@@ -98,9 +98,7 @@ def branching_rows(
 def _branching(stem: list[int], added: list[list[int]], limit: int | None) -> Row:
     room = len(stem) if limit is None else limit - max(len(ending) for ending in added)
     if room < 1:
-        raise ValueError(
-            f"a prompt with an answer does not fit in max_tokens={limit}"
-        )
+        raise ValueError(f"a prompt with an answer does not fit in max_tokens={limit}")
     tokens = stem if len(stem) <= room else stem[:1] + stem[len(stem) - room + 1 :]
     start = len(tokens)
     reads: list[tuple[int, int, int]] = []
