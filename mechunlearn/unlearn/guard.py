@@ -9,13 +9,15 @@ from mechunlearn.unlearn import Method
 
 COLLAPSED = 0.5
 """A retain accuracy that lost this share of its margin over chance has collapsed."""
+PATIENCE = 3
 
 
 @dataclass(slots=True)
 class Guard:
     """Measures forget and retain accuracy on one fold, and ends a run that destroys the model.
 
-    A retain accuracy may dip while a method settles; two measurements in a row end the run.
+    A retain accuracy may dip while a method settles (NPO's does at first); only ``PATIENCE``
+    measurements in a row end the run.
     """
 
     model: HookedModel
@@ -31,7 +33,7 @@ class Guard:
         """Forget and retain accuracy now.
 
         Raises:
-            ValueError: If the retain accuracy has collapsed for the second time in a row.
+            ValueError: If the retain accuracy has stayed collapsed for ``PATIENCE`` measurements.
         """
         found = {
             f"{role} accuracy": score(
@@ -45,7 +47,7 @@ class Guard:
         now = found["retain accuracy"]
         self.first = now if self.first is None else self.first
         self.fallen = self.fallen + 1 if now < self._floor(self.first) else 0
-        if self.fallen == 2:
+        if self.fallen == PATIENCE:
             raise ValueError(
                 f"retain accuracy collapsed from {self.first:.2f} to {now:.2f} by step {step}; "
                 f"{self.method.gentler}"
