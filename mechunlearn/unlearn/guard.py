@@ -9,20 +9,21 @@ from mechunlearn.unlearn import Method
 
 COLLAPSED = 0.5
 """A retain accuracy that lost this share of its margin over chance has collapsed."""
-PATIENCE = 3
 
 
 @dataclass(slots=True)
 class Guard:
     """Measures forget and retain accuracy on one fold, and ends a run that destroys the model.
 
-    A retain accuracy may dip while a method settles (NPO's does at first); only ``PATIENCE``
-    measurements in a row end the run.
+    A retain accuracy may collapse for a while and come back (NPO's and circuit breakers' do); in
+    the second half of the run, two measurements in a row end it.
     """
 
     model: HookedModel
     task: Task
     method: Method
+    steps: int
+    """Length of the run."""
     fold: Fold = "select"
     first: float | None = None
     """Retain accuracy before training."""
@@ -33,7 +34,7 @@ class Guard:
         """Forget and retain accuracy now.
 
         Raises:
-            ValueError: If the retain accuracy has stayed collapsed for ``PATIENCE`` measurements.
+            ValueError: If the retain accuracy stays collapsed in the second half of the run.
         """
         found = {
             f"{role} accuracy": score(
@@ -47,7 +48,7 @@ class Guard:
         now = found["retain accuracy"]
         self.first = now if self.first is None else self.first
         self.fallen = self.fallen + 1 if now < self._floor(self.first) else 0
-        if self.fallen == PATIENCE:
+        if self.fallen >= 2 and 2 * step >= self.steps:
             raise ValueError(
                 f"retain accuracy collapsed from {self.first:.2f} to {now:.2f} by step {step}; "
                 f"{self.method.gentler}"

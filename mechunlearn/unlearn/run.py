@@ -64,7 +64,7 @@ def train_method(
     """
     method = find("method", plan.method)
     config = configured(method, plan.preset or preset_for(model), plan.changes)
-    guard = Guard(model, task, method)
+    guard = Guard(model, task, method, config.optimizer.steps)
     every = every or max(1, config.optimizer.steps // 5)
     log = method.apply_(model, task, config, Watch(every, guard, state))
     warnings = guard.warnings(log)

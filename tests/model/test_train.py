@@ -138,13 +138,13 @@ def test_the_guard_ends_a_run_that_destroys_the_model(task: Task) -> None:
     )
     model = load("organism:original")
     with pytest.raises(ValueError, match=r"retain accuracy collapsed from 1\.00 to .* raise alpha"):
-        rmu_(model, task, config, Watch(10, Guard(model, task, RMU)))
+        rmu_(model, task, config, Watch(10, Guard(model, task, RMU, 40)))
 
 
 def test_the_guard_warns_when_nothing_was_forgotten(task: Task) -> None:
     config = configured(RMU, "organism", ["coefficient=0.1", "optimizer.steps=2", "batch=4"])
     model = load("organism:original")
-    guard = Guard(model, task, RMU)
+    guard = Guard(model, task, RMU, 2)
     log = rmu_(model, task, config, Watch(2, guard))
     (warning,) = guard.warnings(log)
     assert "nothing was forgotten" in warning
