@@ -76,8 +76,8 @@ class Optimizer:
     weight_decay: float = 0.0
     """Applied to matrices only."""
     betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = math.inf
-    """Largest gradient norm."""
+    clip: float = 0.0
+    """Largest gradient norm; 0: no limit."""
     accumulate: int = 1
     """Backward passes per step, each over a part of the batch; the same losses in less memory."""
     autocast: bool = False
@@ -201,7 +201,7 @@ def fit(
             for name, value in named.items():
                 log.terms.setdefault(name, []).append(value)
             _refuse_divergence(label, log, optimizer.lr)
-            if optimizer.clip < math.inf:
+            if optimizer.clip:
                 torch.nn.utils.clip_grad_norm_(parameters, optimizer.clip)
             adamw.step()
             adamw.zero_grad(set_to_none=True)

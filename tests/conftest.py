@@ -1,5 +1,6 @@
 """Shared fixtures: offline, one thread, small models of real architectures."""
 
+import gc
 import json
 import os
 
@@ -28,6 +29,7 @@ from mechunlearn.tasks.world import World
 from mechunlearn.types import HookedModel, Report, Task
 
 torch.set_num_threads(1)
+gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
 ARCHITECTURES = ("gpt2", "llama", "mistral")
 
 

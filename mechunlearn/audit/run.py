@@ -1,9 +1,7 @@
 """Run a plan: every arm of every attack, with one model in memory at a time."""
 
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from mechunlearn.audit.plan import AuditPlan, label
 from mechunlearn.audit.projection import projections
 from mechunlearn.audit.state import State
 from mechunlearn.bench import majority_letter, no_question, score
+from mechunlearn.environment import write_json
 from mechunlearn.hooks import metered
 from mechunlearn.models import check, describe, load, save
 from mechunlearn.progress import console
@@ -61,16 +60,6 @@ def audit(plan: AuditPlan, out: Path) -> Report:
     report = assemble(state, unlearned, controls)
     write_json(out / "report.json", report.to_dict())
     return report
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write atomically: a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump(data, file, indent=1, allow_nan=False)
-        file.write("\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def _make_models(

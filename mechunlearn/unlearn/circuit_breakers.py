@@ -48,9 +48,7 @@ class CircuitBreakersConfig(Settings):
     """Whether the retain distance counts in activations or in their median norms."""
     batch: int = 16
     max_tokens: int = 1024
-    lora: LoRA = LoRA(
-        rank=16, alpha=16.0, dropout=0.05, targets=("q", "k", "v", "o", "gate", "in", "out")
-    )
+    lora: LoRA = LoRA(rank=16, alpha=16.0, dropout=0.05)
     optimizer: Optimizer = Optimizer(steps=150, lr=1e-4)
 
 

@@ -16,33 +16,19 @@ Reference:
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import HookedModel, Task
-from mechunlearn.unlearn import Settings, train_
-from mechunlearn.unlearn.sequences import (
-    Draws,
-    Retain,
-    RetainLoss,
-    Span,
-    example_rows,
-    log_likelihoods,
-)
+from mechunlearn.unlearn import train_
+from mechunlearn.unlearn.sequences import AnswerSettings, log_likelihoods, prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GradientDifferenceConfig(Settings):
+class GradientDifferenceConfig(AnswerSettings):
     """Settings; the defaults are TOFU's."""
 
-    span: Span = "answer"
-    """Tokens that count as the answer."""
     forget_weight: float = 1.0
-    retain: RetainLoss = "cross_entropy"
-    retain_span: Span = "answer"
-    """Tokens that the retain term counts; prompts too keep more of the language."""
-    retain_weight: float = 1.0
     optimizer: Optimizer = Optimizer(steps=60, lr=1e-5, weight_decay=0.01)
 
 
@@ -90,12 +76,7 @@ def gradient_difference_(
     Raises:
         ValueError: If an example has no answer or does not fit, or training diverges.
     """
-    forget = example_rows(model, task.examples("forget"), config.span, config.max_tokens)
-    keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
-    generator = torch.Generator().manual_seed(config.seed)
-    steps = config.optimizer.steps
-    draws = Draws(len(forget), config.batch, steps, generator)
-    retain = Retain(model, keep, Draws(len(keep), config.batch, steps, generator), config.retain)
+    forget, draws, retain = prepared(model, task, config)
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         picked = draws[step]

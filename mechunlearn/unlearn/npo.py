@@ -15,35 +15,20 @@ Reference:
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import HookedModel, Task
-from mechunlearn.unlearn import Settings, train_
-from mechunlearn.unlearn.sequences import (
-    Draws,
-    Retain,
-    RetainLoss,
-    Span,
-    example_rows,
-    log_likelihoods,
-    recorded,
-)
+from mechunlearn.unlearn import train_
+from mechunlearn.unlearn.sequences import AnswerSettings, log_likelihoods, prepared, recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NPOConfig(Settings):
+class NPOConfig(AnswerSettings):
     """Settings; the defaults are the original paper's."""
 
     beta: float = 0.1
-    span: Span = "answer"
-    """Tokens that count as the answer y."""
-    retain: RetainLoss = "cross_entropy"
-    retain_span: Span = "answer"
-    """Tokens that the retain term counts; prompts too keep more of the language."""
-    retain_weight: float = 1.0
     optimizer: Optimizer = Optimizer(steps=140, lr=1e-5, weight_decay=0.01)
 
 
@@ -102,12 +87,7 @@ def npo_(model: HookedModel, task: Task, config: NPOConfig, watch: Watch | None 
     Raises:
         ValueError: If an example has no answer or does not fit, or training diverges.
     """
-    forget = example_rows(model, task.examples("forget"), config.span, config.max_tokens)
-    keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
-    generator = torch.Generator().manual_seed(config.seed)
-    steps = config.optimizer.steps
-    draws = Draws(len(forget), config.batch, steps, generator)
-    retain = Retain(model, keep, Draws(len(keep), config.batch, steps, generator), config.retain)
+    forget, draws, retain = prepared(model, task, config)
     reference = recorded(model, forget, draws.all)[:, 0]
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import os
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from accelerate import PartialState
 
 from mechunlearn.bench import perplexity, score_task
 from mechunlearn.bench.generation import refusal_rate
-from mechunlearn.environment import machine, peak_memory, versions
+from mechunlearn.environment import machine, peak_memory, versions, write_json
 from mechunlearn.models import describe, load, save
 from mechunlearn.progress import console
 from mechunlearn.registry import find
@@ -106,6 +106,7 @@ def unlearn_to(
             raise ValueError(f"{kept} holds an unfinished run of other settings; remove it first")
     task = load_task(plan.task or None, plan.model)
     model = load(plan.model)
+    configured(find("method", plan.method), plan.preset or preset_for(model), plan.changes)
     source, before = describe(model), score_task(model, task)
     main = PartialState(cpu=model.cfg.device == "cpu").is_main_process
     if main:
@@ -133,7 +134,7 @@ def unlearn_to(
         save(model, out)
         if log.adapter is not None:
             log.adapter.save(out / "adapter")
-        _write(out / "runcard.json", card)
+        write_json(out / "runcard.json", card)
         shutil.rmtree(kept)
     return card
 
@@ -189,14 +190,9 @@ def _effects(model: HookedModel, task: Task, before: dict[str, Any]) -> dict[str
         }
     if task.retain_text:
         text = perplexity(model, task.retain_text[:PERPLEXITY_TEXTS])
-        found["perplexity"]["retain_text"] = {"value": text.value, "n_tokens": text.n_tokens}
+        value = text.value if math.isfinite(text.value) else None  # JSON has no infinity.
+        found["perplexity"]["retain_text"] = {"value": value, "n_tokens": text.n_tokens}
     return found
-
-
-def _write(path: Path, data: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def unlearn_all(

@@ -1,6 +1,7 @@
 """Prompts with answers as token rows, and how likely a model finds them; shared by the methods."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,11 +13,24 @@ from mechunlearn.bench.rows import Row, branching_rows, pad
 from mechunlearn.hooks import Point, capture, frozen_unembedding, unembed
 from mechunlearn.train import Share
 from mechunlearn.types import Example, HookedModel, Task
+from mechunlearn.unlearn import Settings
 
 Span = Literal["answer", "prompt_and_answer"]
 """The tokens whose log-probabilities are summed."""
 RetainLoss = Literal["cross_entropy", "summed_cross_entropy", "kl"]
 """Mean per token, mean per sequence of the sum over its tokens, or KL to the original per token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSettings(Settings):
+    """Settings of the methods that train on the likelihood of answers."""
+
+    span: Span = "answer"
+    """Tokens that count as the answer y."""
+    retain: RetainLoss = "cross_entropy"
+    retain_span: Span = "answer"
+    """Tokens that the retain term counts; prompts too keep more of the language."""
+    retain_weight: float = 1.0
 
 
 def token_rows(
@@ -133,3 +147,20 @@ class Retain:
             parts = normed.split([len(self.rows[i].reads) for i in picked])
             found.update(zip(picked, (part.clone() for part in parts), strict=True))
         return found
+
+
+def prepared(
+    model: HookedModel, task: Task, config: AnswerSettings
+) -> tuple[list[Row], Draws, Retain]:
+    """The forget examples as rows, which of them each step takes, and the retain term.
+
+    Raises:
+        ValueError: If an example has no answer or does not fit.
+    """
+    forget = example_rows(model, task.examples("forget"), config.span, config.max_tokens)
+    keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
+    generator = torch.Generator().manual_seed(config.seed)
+    steps = config.optimizer.steps
+    draws = Draws(len(forget), config.batch, steps, generator)
+    kept = Draws(len(keep), config.batch, steps, generator)
+    return forget, draws, Retain(model, keep, kept, config.retain)

@@ -14,38 +14,24 @@ Reference:
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import HookedModel, Task
-from mechunlearn.unlearn import Settings, train_
-from mechunlearn.unlearn.sequences import (
-    Draws,
-    Retain,
-    RetainLoss,
-    Span,
-    example_rows,
-    log_likelihoods,
-)
+from mechunlearn.unlearn import train_
+from mechunlearn.unlearn.sequences import AnswerSettings, log_likelihoods, prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimNPOConfig(Settings):
+class SimNPOConfig(AnswerSettings):
     """Settings; the defaults are the authors' for TOFU, forget05."""
 
     beta: float = 2.5
     gamma: float = 0.0
     """Margin that the likelihood per token has to fall below."""
-    span: Span = "answer"
-    """Tokens that count as the answer y."""
-    retain: RetainLoss = "cross_entropy"
-    retain_span: Span = "answer"
-    """Tokens that the retain term counts; prompts too keep more of the language."""
     forget_weight: float = 0.1375
-    retain_weight: float = 1.0
     optimizer: Optimizer = Optimizer(steps=125, lr=1e-5, weight_decay=0.01)
 
 
@@ -110,12 +96,7 @@ def simnpo_(
     Raises:
         ValueError: If an example has no answer or does not fit, or training diverges.
     """
-    forget = example_rows(model, task.examples("forget"), config.span, config.max_tokens)
-    keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
-    generator = torch.Generator().manual_seed(config.seed)
-    steps = config.optimizer.steps
-    draws = Draws(len(forget), config.batch, steps, generator)
-    retain = Retain(model, keep, Draws(len(keep), config.batch, steps, generator), config.retain)
+    forget, draws, retain = prepared(model, task, config)
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         rows = [forget[i] for i in share(draws[step])]
