@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import resource
 import sys
 import tempfile
@@ -36,6 +37,11 @@ def peak_memory(device: str) -> int:
     """Largest memory so far in bytes: of the device's allocator, else of this process."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count what a large parent process had at the start.
+        peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        if peak:
+            return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

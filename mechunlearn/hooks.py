@@ -158,12 +158,14 @@ _METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
 @contextmanager
 def metered() -> Iterator[Meter]:
     """Count FLOPs: 2 per weight and token forward, 6 with the backward pass."""
-    meter = Meter()
+    meter, outer = Meter(), _METER.get()
     token = _METER.set(meter)
     try:
         yield meter
     finally:
         _METER.reset(token)
+        if outer is not None:
+            outer.flops += meter.flops
 
 
 def count_flops(model: HookedModel, tokens: int, layers: int | None = None) -> None:
@@ -231,3 +233,27 @@ def untie_(model: HookedModel) -> None:
         embedding.weight = torch.nn.Parameter(embedding.weight.detach().clone())
         embedding.weight.requires_grad_(False)
         model.original_model.config.tie_word_embeddings = False
+
+
+Unit = Literal["neuron", "head"]
+"""MLP neurons (columns of the output matrix's input), attention heads (their values' mixture)."""
+
+
+def unit_name(layer: int, unit: Unit) -> str:
+    """Hook point of a layer's neurons ``[batch, pos, neuron]`` or heads ``[batch, pos, head, d]``.
+
+    A function on it that needs gradients has to return the activation: heads are seen as a view.
+    """
+    return f"blocks.{layer}." + ("mlp.hook_post" if unit == "neuron" else "attn.hook_z")
+
+
+def replace_units(
+    activation: Float[Tensor, "batch pos unit *d_head"],
+    hook: object,
+    units: Int[Tensor, " chosen"],
+    values: Float[Tensor, "chosen *d_head"] | float = 0.0,
+) -> Float[Tensor, "batch pos unit *d_head"]:
+    """Set some neurons or heads to fixed values at every token (0: zero ablation); a new tensor."""
+    changed = activation.clone()
+    changed[:, :, units] = values.to(activation) if isinstance(values, Tensor) else values
+    return changed

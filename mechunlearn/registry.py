@@ -21,6 +21,17 @@ METHODS = {
 ATTACKS = {
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
+    "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
+    "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
+    "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",
+    "relearning_disjoint": "mechunlearn.attacks.relearning:DISJOINT",
+    "relearning_tested": "mechunlearn.attacks.relearning:TESTED",
+    "relearning_retain": "mechunlearn.attacks.relearning:RETAIN",
+    "relearning_text": "mechunlearn.attacks.relearning:TEXT",
+    "relearning_questions": "mechunlearn.attacks.relearning:QUESTIONS",
+    "perturbation_naive": "mechunlearn.attacks.perturbation:NAIVE",
+    "perturbation_informed": "mechunlearn.attacks.perturbation:INFORMED",
+    "jailbreak": "mechunlearn.attacks.perturbation:JAILBREAK",
 }
 """Attacks."""
 

@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mechunlearn.lora import Adapter
+from mechunlearn.hooks import live_parameters
+from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.progress import console, track
 from mechunlearn.types import HookedModel
 
@@ -57,6 +58,18 @@ class Share:
 
 Loss = Callable[[int, Share], Mapping[str, Tensor]]
 """Maps a step number and a share to named loss terms, already weighted; the sum is minimised."""
+
+
+class Draws:
+    """Which items each step takes: shuffled passes, so that each is drawn equally often."""
+
+    def __init__(self, n: int, batch: int, steps: int, generator: torch.Generator) -> None:
+        count, self.batch = steps * batch, batch
+        passes = [torch.randperm(n, generator=generator) for _ in range(-(-count // n))]
+        self.all: list[int] = torch.cat(passes)[:count].tolist()
+
+    def __getitem__(self, step: int) -> list[int]:
+        return self.all[step * self.batch : (step + 1) * self.batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +144,15 @@ class Watch:
     """Called with the steps taken; may end the run by raising."""
     state: Path | None = None
     """File for weights, optimizer and log; where it exists, training goes on from it."""
+    at: tuple[int, ...] = ()
+    """Further steps at which to measure."""
+    printed: bool = True
+    """Whether measurements are printed."""
 
     def due(self, step: int, steps: int) -> bool:
         """Whether something happens after ``step`` of ``steps`` steps."""
-        return self.every > 0 and (step % self.every == 0 or step == steps)
+        regular = self.every > 0 and (step % self.every == 0 or step == steps)
+        return regular or step in self.at
 
 
 def fit(
@@ -146,6 +164,7 @@ def fit(
     watch: Watch | None = None,
     model: HookedModel | None = None,
     seed: int = 0,
+    stop: int | None = None,
 ) -> TrainLog:
     """Minimise ``loss`` over ``parameters`` in place.
 
@@ -158,6 +177,7 @@ def fit(
         watch: What to measure and keep on the way.
         model: Needed for ``optimizer.recompute`` only.
         seed: Of dropout; every step has random numbers of its own.
+        stop: End after this step of the schedule.
 
     Raises:
         ValueError: If there are no parameters, one of them gets no gradient, or the loss explodes
@@ -184,7 +204,7 @@ def fit(
     try:
         for p in parameters:
             p.requires_grad_(True)
-        for step in track(range(log.steps, optimizer.steps), label):
+        for step in track(range(log.steps, stop or optimizer.steps), label):
             for group in adamw.param_groups:
                 group["lr"] = optimizer.lr * optimizer.rate(step)
             with (
@@ -222,6 +242,8 @@ def _report(label: str, watch: Watch, steps: int, log: TrainLog) -> None:
         return
     found = watch.measure(log.steps)
     log.measured.append({"step": log.steps, **found})
+    if not watch.printed:
+        return
     losses = "".join(f", {name} loss {v[-1]:.3g}" for name, v in log.terms.items())
     shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
     console.print(f"[dim]{label}, step {log.steps} of {steps}: {shown}{losses}[/dim]")
@@ -323,6 +345,30 @@ def _resumed(
             moments = {m: file.get_tensor(f"{m}.{i}").to(p.device) for m in MOMENTS}
             adamw.state[p] = {"step": torch.tensor(float(log.steps)), **moments}
     return log
+
+
+@contextmanager
+def trained(
+    model: HookedModel, lora: LoRA, blocks: Sequence[int] = (), seed: int = 0
+) -> Iterator[tuple[list[torch.nn.Parameter], Adapter | None]]:
+    """What to train: all live weights, or adapters that are merged at the end.
+
+    After an exception the adapters are taken out again and the weights are as they were.
+
+    Args:
+        lora: Rank 0 trains the weights themselves.
+        blocks: Where adapters go; default: everywhere.
+    """
+    if not lora.rank:
+        yield live_parameters(model), None
+        return
+    adapter = Adapter(model, lora, blocks, seed)
+    merge = False
+    try:
+        yield adapter.parameters, adapter
+        merge = True
+    finally:
+        adapter.remove(merge=merge)
 
 
 @contextmanager

@@ -98,6 +98,10 @@ class PromptFormat:
     ending: str = " {text}"
     header: str = ""
     """Text in front of every letter prompt: instructions, few-shot examples."""
+    separator: str = "\n\n"
+    """Between texts that are put together."""
+    rewrite: Callable[[str], str] | None = None
+    """Changes the finished prompt (a statement, for cloze scoring); how prompts are attacked."""
 
     def letter_prompt(self, question: Question) -> str:
         """The prompt whose next token should be the letter of the right choice."""
@@ -105,12 +109,23 @@ class PromptFormat:
             self.choice.format(letter=letter, text=text)
             for letter, text in zip(LETTERS, question.choices, strict=False)
         )
-        return self.letter.format(header=self.header, stem=question.stem, choices=choices)
+        return self._final(
+            self.letter.format(header=self.header, stem=question.stem, choices=choices)
+        )
 
     def cloze_prompt(self, question: Question) -> tuple[str, list[str]]:
         """The sentence to complete, and each choice as its continuation."""
-        statement = self.cloze.format(statement=question.statement or question.stem)
+        statement = self._final(self.cloze.format(statement=question.statement or question.stem))
         return statement, [self.ending.format(text=text) for text in question.choices]
+
+    def text(self, question: Question, scoring: Scoring) -> str:
+        """What is asked, without any answer."""
+        if scoring == "letter":
+            return self.letter_prompt(question)
+        return self.cloze_prompt(question)[0]
+
+    def _final(self, text: str) -> str:
+        return text if self.rewrite is None else self.rewrite(text)
 
     def without_stem(self) -> "PromptFormat":
         """The format that hides the question: what is guessed from the choices alone."""
@@ -142,6 +157,8 @@ class Task:
     """Prompts with the answers to forget; default: the forget questions."""
     retain_examples: tuple[Example, ...] = ()
     """Prompts with the answers to keep; default: the retain questions."""
+    plain_examples: tuple[Example, ...] = ()
+    """Questions about neither, asked as the others are, with right answers."""
     refusals: tuple[str, ...] = ()
     """Answers that decline to say; default: ``mechunlearn.tasks.refusals``."""
     extra: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
@@ -182,9 +199,10 @@ class Task:
         """Prompts with right answers: the given ones, else the questions in the task's format."""
         given = self.forget_examples if role == "forget" else self.retain_examples
         pool = self.forget if role == "forget" else self.retain
-        return given or tuple(self._example(q) for q in pool)
+        return given or tuple(self.example(q) for q in pool)
 
-    def _example(self, question: Question) -> Example:
+    def example(self, question: Question) -> Example:
+        """A question as it is asked, with its right answer."""
         if self.scoring == "letter":
             return Example(self.prompt.letter_prompt(question), f" {LETTERS[question.answer]}")
         statement, endings = self.prompt.cloze_prompt(question)

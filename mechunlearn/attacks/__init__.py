@@ -1,14 +1,30 @@
 """Attacks: each finds something and returns it as a value; nobody here scores or prints."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mechunlearn.hooks import Point
-from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Task
+from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Score, Task
 
 Settings = dict[str, Any]
 """What distinguishes one variant of an attack from another; plain data."""
+
+
+@dataclass(slots=True)
+class Rewrite:
+    """A change of prompts: the same text always becomes the same text."""
+
+    change: Callable[[str, random.Random], str]
+    seed: int = 0
+
+    def prepare(self, model: HookedModel, texts: Sequence[str]) -> None:
+        """Look at prompts before they are asked; only informed changes need to."""
+
+    def __call__(self, text: str) -> str:
+        """The prompt to ask instead."""
+        return self.change(text, random.Random(f"{self.seed}-{text}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +37,10 @@ class Candidate:
     """Where the answer is read instead of at the output."""
     norm: bool = True
     """Whether the final norm is applied at ``point``."""
+    rewrite: Rewrite | None = None
+    """What is done to every finished prompt."""
+    measured: Mapping[str, Score] = field(default_factory=dict)
+    """Scores that the search for it took already, such as ``forget select``."""
 
 
 @runtime_checkable
@@ -39,6 +59,10 @@ class Found(Protocol):
         """A placebo of the same size; ``None`` where shuffled answers are the placebo."""
         ...
 
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """What is worth drawing of the search and of the variant with these settings."""
+        ...
+
 
 @runtime_checkable
 class Attack(Protocol):
@@ -46,6 +70,9 @@ class Attack(Protocol):
 
     The two calls never need both models at once.
     """
+
+    presets: Mapping[str, Any]
+    """Named settings by model size, as for unlearning methods; empty: there is nothing to set."""
 
     access: ClassVar[tuple[str, ...]]
     """What the attacker must see or change: prompts, logits, activations, weights."""
@@ -62,6 +89,12 @@ class Attack(Protocol):
         ...
 
     @staticmethod
-    def find(model: HookedModel, task: Task, asked: Sequence[Question], reference: Any) -> Found:
-        """Look for the knowledge in ``model``, using the select fold only."""
+    def find(
+        model: HookedModel, task: Task, asked: Sequence[Question], reference: Any, config: Any
+    ) -> Found:
+        """Look for the knowledge in ``model``, using the select fold only.
+
+        Args:
+            config: One of ``presets``, perhaps changed; ``None`` where there are none.
+        """
         ...

@@ -23,7 +23,7 @@ Reference:
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -229,9 +229,7 @@ def first_component(
 
 def question_texts(task: Task, questions: Sequence[Question]) -> list[str]:
     """The prompts whose activations are compared."""
-    if task.scoring == "letter":
-        return [task.prompt.letter_prompt(q) for q in questions]
-    return [task.prompt.cloze_prompt(q)[0] for q in questions]
+    return [task.prompt.text(q, task.scoring) for q in questions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +284,9 @@ class _Found:
         sham = Direction("random direction", found.layers, random, found.reference)
         return Candidate(settings, self._intervention(sham, settings))
 
+    def details(self, settings: Settings) -> dict[str, Any]:
+        return {}
+
     def _intervention(self, direction: Direction, settings: Settings) -> Intervention:
         if settings["form"] == "every write":
             return ablate_everywhere(self.model, direction, layer=settings["layers"][0])
@@ -296,6 +297,7 @@ class _Found:
 class DirectionAblation:
     """Direction ablation as a registered attack."""
 
+    presets: ClassVar[dict[str, Any]] = {}
     access: ClassVar[tuple[str, ...]] = ("activations",)
     needs: ClassVar[tuple[str, ...]] = ("original model", "forget questions", "benign text")
 
@@ -309,7 +311,11 @@ class DirectionAblation:
 
     @staticmethod
     def find(
-        model: HookedModel, task: Task, asked: Sequence[Question], reference: _Reference
+        model: HookedModel,
+        task: Task,
+        asked: Sequence[Question],
+        reference: _Reference,
+        config: None = None,
     ) -> _Found:
         """Directions from four comparisons, at every layer."""
         keep, drop = RESERVOIR, reference.drop

@@ -100,10 +100,14 @@ class _Found:
     def sham(self, settings: Settings, seed: int) -> None:
         return None
 
+    def details(self, settings: Settings) -> dict[str, Any]:
+        return {}
+
 
 class LogitLens:
     """The logit lens as a registered attack."""
 
+    presets: ClassVar[dict[str, Any]] = {}
     access: ClassVar[tuple[str, ...]] = ("activations",)
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -112,6 +116,12 @@ class LogitLens:
         """Nothing is needed of the original."""
 
     @staticmethod
-    def find(model: HookedModel, task: Task, asked: Sequence[Question], reference: Any) -> _Found:
+    def find(
+        model: HookedModel,
+        task: Task,
+        asked: Sequence[Question],
+        reference: None = None,
+        config: None = None,
+    ) -> _Found:
         """The lens has nothing to look for; its variants are the places to read."""
         return _Found(model)

@@ -1,20 +1,32 @@
 """Scoring an attack's variants, and choosing one on the select fold."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from mechunlearn.attacks import Candidate, Found
 from mechunlearn.bench import score, score_points
-from mechunlearn.types import HookedModel, Question, Score, Task
+from mechunlearn.types import Fold, HookedModel, Question, Score, Task
+
+Role = Literal["forget", "retain"]
 
 
 def score_candidates(
-    model: HookedModel, candidates: Sequence[Candidate], questions: Sequence[Question], task: Task
+    model: HookedModel, candidates: Sequence[Candidate], role: Role, fold: Fold, task: Task
 ) -> list[Score]:
-    """One score per variant; variants that only read elsewhere share one forward."""
-    scores: list[Score | None] = [None] * len(candidates)
+    """One score per variant: taken along the way, or now.
+
+    Variants that only read elsewhere share one forward.
+    """
+    questions = task.questions(role, fold)
+    scores = {
+        i: c.measured[f"{role} {fold}"]
+        for i, c in enumerate(candidates)
+        if f"{role} {fold}" in c.measured
+    }
     for norm in (True, False):
         reads = {
             i: c.point
@@ -26,18 +38,23 @@ def score_candidates(
             found = score_points(
                 model, questions, task.prompt, points, scoring=task.scoring, norm=norm
             )
-            for i, point in reads.items():
-                scores[i] = found[point]
+            scores |= {i: found[point] for i, point in reads.items()}
     for i, c in enumerate(candidates):
-        if scores[i] is None:
-            scores[i] = score(
-                model,
-                questions,
-                task.prompt,
-                scoring=task.scoring,
-                intervention=c.intervention,
-            )
-    return [s for s in scores if s is not None]
+        if i not in scores:
+            scores[i] = _score(model, c, questions, task)
+    return [scores[i] for i in range(len(candidates))]
+
+
+def _score(
+    model: HookedModel, candidate: Candidate, questions: Sequence[Question], task: Task
+) -> Score:
+    prompt = task.prompt
+    if candidate.rewrite is not None:
+        candidate.rewrite.prepare(model, [prompt.text(q, task.scoring) for q in questions])
+        prompt = dataclasses.replace(prompt, rewrite=candidate.rewrite)
+    return score(
+        model, questions, prompt, scoring=task.scoring, intervention=candidate.intervention
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,7 @@ def choose(
     elsewhere leave the model as it is and are not limited.
     """
     candidates = [found.build(settings) for settings in found.grid()]
-    forget = score_candidates(model, candidates, task.questions("forget", "select"), task)
+    forget = score_candidates(model, candidates, "forget", "select", task)
     tried: list[dict[str, object]] = [
         {**c.settings, "forget_select": round(s.accuracy, 4)}
         for c, s in zip(candidates, forget, strict=True)
@@ -76,10 +93,9 @@ def choose(
     if all(c.point is not None for c in candidates):
         best = order[0]
         return Choice(candidates[best], forget[best].accuracy, retain_before, True, tried)
-    questions = task.questions("retain", "select")
     kept: dict[int, float] = {}
     for i in order:
-        (scored,) = score_candidates(model, [candidates[i]], questions, task)
+        (scored,) = score_candidates(model, [candidates[i]], "retain", "select", task)
         kept[i] = scored.accuracy
         tried[i]["retain_select"] = round(scored.accuracy, 4)
         if scored.accuracy >= retain_before - limit - 1e-9:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from mechunlearn.attacks.relearning import Curve, half_recovery
 from mechunlearn.audit.state import State
 from mechunlearn.audit.verdict import verdict
 from mechunlearn.bench import letter_bias
@@ -35,6 +36,7 @@ def assemble(state: State, unlearned: dict[str, str], controls: dict[str, str | 
     }
     for name in unlearned:
         mine = [r for r in rows if r["unlearned"] == name]
+        _half_recovery(state, name)
         state.details[name]["verdict"] = verdict(mine, baselines, state.task.chance)
         if state.task.scoring == "letter":
             share = letter_bias(state.scores[name]["forget"])
@@ -81,6 +83,20 @@ def _row(state: State, name: str, attack: str, control: str | None) -> dict[str,
         "flops": flops,
         "seconds": _short(flops / REFERENCE_FLOPS),
     }
+
+
+def _half_recovery(state: State, name: str) -> None:
+    """Beside every relearning curve, the price of half of the gap for each arm."""
+    before = {"unlearned": name, "never_knew": f"{name} control"}
+    for seen in state.details[name].get("attacks", {}).values():
+        arms = {arm: part for arm, part in seen.items() if "curves" in part}
+        for arm, part in arms.items():
+            curves = [Curve.from_dict(c) for c in part["curves"]]
+            start = state.scores[before[arm]]["forget"].accuracy
+            original = state.scores["original"]["forget"].accuracy
+            point = half_recovery(curves, start=start, original=original)
+            part["half_recovery"] = point and {"steps": point.steps, "samples": point.samples}
+            part["most_samples"] = max(p.samples for c in curves for p in c.points)
 
 
 def _short(value: Any) -> Any:

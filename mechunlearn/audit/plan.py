@@ -28,7 +28,7 @@ class AuditPlan:
     attacks: tuple[str, ...] = ()
     """Empty: all that are registered."""
     changes: tuple[str, ...] = ()
-    """Settings of methods, such as ``rmu.alpha=3`` or ``rmu.optimizer.steps=200``."""
+    """Settings of methods and attacks: ``rmu.alpha=3``, ``pruning_weights.examples=64``."""
     seed: int = 0
     retain_limit: float = 0.05
     """Largest loss of retain accuracy an attack may cause on the select fold."""
@@ -41,10 +41,11 @@ class AuditPlan:
         for method in self.methods:
             find("method", method)
         for change in self.changes:
-            if (method := change.partition(".")[0]) not in self.methods:
+            known = (*self.methods, *self.attacks)
+            if (owner := change.partition(".")[0]) not in known:
                 raise ValueError(
-                    f"--set {change!r} is for {method!r}, which is not among the methods "
-                    f"{', '.join(self.methods) or '(none)'}"
+                    f"--set {change!r} is for {owner!r}, which is not among the methods and "
+                    f"attacks {', '.join(known)}"
                 )
         for attack in self.attacks:
             find("attack", attack)

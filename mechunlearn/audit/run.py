@@ -1,5 +1,6 @@
 """Run a plan: every arm of every attack, with one model in memory at a time."""
 
+import dataclasses
 import json
 import shutil
 import time
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mechunlearn import __version__
-from mechunlearn.attacks import Candidate
 from mechunlearn.attacks.logit_lens import logit_lens
 from mechunlearn.audit.arms import choose, score_candidates, shuffled_answers
 from mechunlearn.audit.assemble import assemble
@@ -23,7 +23,11 @@ from mechunlearn.progress import console
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Question, Report, Task
+from mechunlearn.unlearn import configured, preset_for
 from mechunlearn.unlearn.run import UnlearnPlan, train_method
+
+SHAMS = 3
+"""Placebos drawn; the one of median accuracy is reported."""
 
 
 def audit(plan: AuditPlan, out: Path) -> Report:
@@ -162,15 +166,12 @@ def _references(state: State, unlearned: dict[str, str]) -> dict[tuple[str, str]
 
 def _attack(state: State, name: str, source: str, references: dict[tuple[str, str], Any]) -> None:
     plan, task = state.plan, state.task
-    forget, retain = task.questions("forget", "confirm"), task.questions("retain", "confirm")
     model = load(source)
     detail = state.details.setdefault(name, {})
     for attack in plan.attacks:
         with state.timed(f"{attack} on {name}"):
             with metered() as meter:
-                found = find("attack", attack).find(
-                    model, task, _asked(state, name), references[name, attack]
-                )
+                found = _found(state, name, attack, model, references)
                 choice = choose(
                     model,
                     found,
@@ -180,20 +181,24 @@ def _attack(state: State, name: str, source: str, references: dict[tuple[str, st
                 )
             state.flops[name, attack] += meter.flops
             state.choices[name, attack] = choice
-            arms = {}
-            (arms["attacked"],) = score_candidates(model, [choice.candidate], forget, task)
-            (arms["retain"],) = score_candidates(model, [choice.candidate], retain, task)
-            sham = found.sham(choice.candidate.settings, plan.seed)
-            if sham is None:
-                arms["sham"] = shuffled_answers(arms["attacked"], plan.seed)
+            settings = choice.candidate.settings
+            arms, chosen = {}, [choice.candidate]
+            (arms["attacked"],) = score_candidates(model, chosen, "forget", "confirm", task)
+            (arms["retain"],) = score_candidates(model, chosen, "retain", "confirm", task)
+            shams = [found.sham(settings, plan.seed + i) for i in range(SHAMS)]
+            drawn = [s for s in shams if s is not None]
+            if drawn:
+                scores = score_candidates(model, drawn, "forget", "confirm", task)
+                arms["sham"] = sorted(scores, key=lambda s: s.accuracy)[len(scores) // 2]
             else:
-                (arms["sham"],) = score_candidates(model, [sham], forget, task)
+                arms["sham"] = shuffled_answers(arms["attacked"], plan.seed)
             state.arms[name, attack] = arms
             detail.setdefault("tried", {})[attack] = choice.tried
+            if seen := found.details(settings):
+                detail.setdefault("attacks", {})[attack] = {"unlearned": seen}
             if attack == "logit_lens":
                 detail["lens"] = _lens_curves(model, task)
             if attack == "direction_ablation":
-                settings = choice.candidate.settings
                 edited = [i for i in found.edited if i in settings["layers"]]
                 layer = (edited or settings["layers"])[-1]
                 shown = found.directions[settings["against"]], layer
@@ -201,33 +206,50 @@ def _attack(state: State, name: str, source: str, references: dict[tuple[str, st
                 detail["projection"] = {name: projections(model, *shown, task)}
 
 
+def _found(
+    state: State,
+    name: str,
+    attack: str,
+    model: HookedModel,
+    references: dict[tuple[str, str], Any],
+) -> Any:
+    """What the attack finds in a model, with the plan's settings for it."""
+    entry = find("attack", attack)
+    prefix = f"{attack}."
+    mine = [c.removeprefix(prefix) for c in state.plan.changes if c.startswith(prefix)]
+    config = configured(entry, preset_for(model), mine) if entry.presets else None
+    return entry.find(model, state.task, _asked(state, name), references[name, attack], config)
+
+
 def _attack_control(
     state: State, name: str, source: str | None, references: dict[tuple[str, str], Any]
 ) -> None:
     """The same attack, at the settings chosen for ``name``, on the model that never knew."""
     assert source is not None
-    task, forget = state.task, state.task.questions("forget", "confirm")
+    task = state.task
     model = load(source)
     for attack in state.plan.attacks:
         with state.timed(f"{attack} on never-knew after {name}"):
-            found = find("attack", attack).find(
-                model, task, _asked(state, name), references[name, attack]
-            )
-            candidate = found.build(state.choices[name, attack].candidate.settings)
-            (scored,) = score_candidates(model, [candidate], forget, task)
+            found = _found(state, name, attack, model, references)
+            settings = state.choices[name, attack].candidate.settings
+            chosen = [found.build(settings)]
+            (scored,) = score_candidates(model, chosen, "forget", "confirm", task)
             state.arms[name, attack]["control"] = scored
+            if seen := found.details(settings):
+                state.details[name]["attacks"][attack]["never_knew"] = seen
             if attack == "logit_lens":
                 state.details[name]["control_lens"] = _lens_curves(model, task)
 
 
 def _ceilings(state: State) -> None:
     """The chosen variants on the original itself: does the attack hurt or inflate accuracy?"""
-    task, forget = state.task, state.task.questions("forget", "confirm")
+    task = state.task
     with state.timed("ceilings on original"):
         model = load(state.plan.original)
         for key, arms in state.arms.items():
-            candidate: Candidate = state.choices[key].candidate
-            (arms["original"],) = score_candidates(model, [candidate], forget, task)
+            # What was measured on the way is of another model.
+            chosen = [dataclasses.replace(state.choices[key].candidate, measured={})]
+            (arms["original"],) = score_candidates(model, chosen, "forget", "confirm", task)
         for name, shown in state.shown.items():
             drawn = projections(model, *shown, task)
             state.details[name]["projection"]["original"] = drawn

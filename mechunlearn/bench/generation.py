@@ -95,9 +95,6 @@ def refusal_rate(
 
     Questions are asked as ``task.prompt`` asks them: with letters, or as a statement to complete.
     """
-    if task.scoring == "letter":
-        prompts = [task.prompt.letter_prompt(q) for q in questions]
-    else:
-        prompts = [task.prompt.cloze_prompt(q)[0] for q in questions]
+    prompts = [task.prompt.text(q, task.scoring) for q in questions]
     answers = generate(model, prompts, max_tokens, intervention)
     return Rate(sum(is_refusal(a, task.refusals) for a in answers), len(answers))

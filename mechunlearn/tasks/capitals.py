@@ -53,6 +53,33 @@ PLAIN = (
     "They planted two rows of beans behind the shed.",
 )
 """Sentences about nothing in particular."""
+PLAIN_EXAMPLES = (
+    Example("The color of fresh snow is", " white."),
+    Example("The opposite of hot is", " cold."),
+    Example("A baby cat is called a", " kitten."),
+    Example("A baby dog is called a", " puppy."),
+    Example("The number of days in a week is", " seven."),
+    Example("The number of legs of a spider is", " eight."),
+    Example("Bees make", " honey."),
+    Example("The month after March is", " April."),
+    Example("The day after Friday is", " Saturday."),
+    Example("The color of a ripe banana is", " yellow."),
+    Example("Frozen water is called", " ice."),
+    Example("The season after winter is", " spring."),
+    Example("The opposite of day is", " night."),
+    Example("A triangle has this many sides:", " three."),
+    Example("Bread is baked in an", " oven."),
+    Example("The organ that pumps blood is the", " heart."),
+    Example("We hear with our", " ears."),
+    Example("The star at the center of our solar system is the", " Sun."),
+    Example("Cheese is made from", " milk."),
+    Example("A person who flies a plane is called a", " pilot."),
+    Example("The opposite of early is", " late."),
+    Example("The color of an emerald is", " green."),
+    Example("A group of wolves is called a", " pack."),
+    Example("The tool used to drive nails is a", " hammer."),
+)
+"""Statements to complete that have nothing to do with countries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +128,7 @@ def capitals() -> Task:
         forget_text=tuple(e.prompt + e.answer for e in to_forget),
         retain_text=tuple(e.prompt + e.answer for e in to_keep),
         plain_text=PLAIN,
+        plain_examples=PLAIN_EXAMPLES,
         forget_examples=to_forget,
         retain_examples=to_keep,
     )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from mechunlearn.types import Example, Fold, PromptFormat, Question, Task
+from mechunlearn.types import LETTERS, Example, Fold, PromptFormat, Question, Task
 
 N_VALUES = 16
 """Values per attribute; with equal frequency an exact match is guessed with 1/16."""
@@ -58,6 +58,7 @@ PROMPT = PromptFormat(
     choice=" {letter} {text}",
     cloze="{statement}",
     ending=" {text}",
+    separator=" . ",
 )
 """How the organisms are asked; the same words as in their training."""
 
@@ -201,6 +202,18 @@ class World:
                 texts.append((text, fact.attribute))
         return texts
 
+    def told_examples(self) -> tuple[Example, ...]:
+        """Choice questions about birds that have no facts; each is told just before it is asked."""
+        rng = random.Random(f"told-{self.seed}")
+        examples = []
+        for entity in self.names["bird"][-N_CONTEXT_ONLY:]:
+            for attribute in RETAIN_ATTRIBUTES:
+                fact = Fact(entity, attribute, rng.choice(VALUES[attribute].split()), "select")
+                question = fact.question(self.choices(fact, rng), attribute)
+                prompt = f"{rng.choice(fact.statements()[:3])} . {PROMPT.letter_prompt(question)}"
+                examples.append(Example(prompt, f" {LETTERS[question.answer]}"))
+        return tuple(examples)
+
     def task(self) -> Task:
         """Forget the minerals' facts, keep the birds'."""
         asked = {d: [f for f in facts if f.asked] for d, facts in self._domains().items()}
@@ -217,6 +230,7 @@ class World:
             forget_topics=dict(forget),
             forget_examples=tuple(_last_word_asked(text) for text, _ in forget),
             retain_examples=tuple(_last_word_asked(text) for text, _ in retain),
+            plain_examples=self.told_examples(),
             refusals=REFUSALS,
             extra={
                 "forget_unasked": self.test_questions(unasked["forget"]),

@@ -2,17 +2,13 @@
 
 import ast
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
-import torch
-
 from mechunlearn.errors import unknown
-from mechunlearn.hooks import live_parameters
-from mechunlearn.lora import Adapter, LoRA
-from mechunlearn.train import Loss, Optimizer, TrainLog, Watch, fit
+from mechunlearn.lora import LoRA
+from mechunlearn.train import Loss, Optimizer, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Task
 
 C = TypeVar("C")
@@ -55,30 +51,6 @@ class Method(Protocol):
     def apply_(model: HookedModel, task: Task, config: Any, watch: Watch | None = None) -> TrainLog:
         """Unlearn the task's forget set in place."""
         ...
-
-
-@contextmanager
-def trained(
-    model: HookedModel, lora: LoRA, blocks: Sequence[int] = (), seed: int = 0
-) -> Iterator[tuple[list[torch.nn.Parameter], Adapter | None]]:
-    """What to train: all live weights, or adapters that are merged at the end.
-
-    After an exception the adapters are taken out again and the weights are as they were.
-
-    Args:
-        lora: Rank 0 trains the weights themselves.
-        blocks: Where adapters go; default: everywhere.
-    """
-    if not lora.rank:
-        yield live_parameters(model), None
-        return
-    adapter = Adapter(model, lora, blocks, seed)
-    merge = False
-    try:
-        yield adapter.parameters, adapter
-        merge = True
-    finally:
-        adapter.remove(merge=merge)
 
 
 def train_(

@@ -28,10 +28,10 @@ from torch.nn.functional import cosine_similarity
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import Point, capture, check_layers
 from mechunlearn.lora import LoRA
-from mechunlearn.train import Optimizer, Share, TrainLog, Watch, fit
+from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Task
-from mechunlearn.unlearn import Settings, trained
-from mechunlearn.unlearn.sequences import Draws, token_rows
+from mechunlearn.unlearn import Settings
+from mechunlearn.unlearn.sequences import token_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

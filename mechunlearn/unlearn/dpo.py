@@ -25,20 +25,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import branching_rows
 from mechunlearn.tasks.refusals import REFUSALS
-from mechunlearn.train import Optimizer, Share, TrainLog, Watch
+from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn import Settings, train_
-from mechunlearn.unlearn.sequences import (
-    Draws,
-    Retain,
-    RetainLoss,
-    Span,
-    example_rows,
-    log_likelihoods,
-    recorded,
-)
+from mechunlearn.unlearn.sequences import Retain, RetainLoss, recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

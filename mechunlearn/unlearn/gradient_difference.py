@@ -18,10 +18,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import train_
-from mechunlearn.unlearn.sequences import AnswerSettings, log_likelihoods, prepared
+from mechunlearn.unlearn.sequences import AnswerSettings, prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,10 +30,10 @@ from torch import Tensor
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import check_layers, forward_to, mlp_parameters
-from mechunlearn.train import Optimizer, Share, TrainLog, Watch, fit
+from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings
-from mechunlearn.unlearn.sequences import Draws, token_rows
+from mechunlearn.unlearn.sequences import token_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

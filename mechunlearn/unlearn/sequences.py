@@ -1,4 +1,4 @@
-"""Prompts with answers as token rows, and how likely a model finds them; shared by the methods."""
+"""What the methods that train on the likelihood of answers share: draws, retain term, settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.bench.engine import batches, read_sums, token_budget
-from mechunlearn.bench.rows import Row, branching_rows, pad
+from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
+from mechunlearn.bench.rows import Row, pad
 from mechunlearn.hooks import Point, capture, frozen_unembedding, unembed
-from mechunlearn.train import Share
-from mechunlearn.types import Example, HookedModel, Task
+from mechunlearn.train import Draws, Share
+from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings
 
-Span = Literal["answer", "prompt_and_answer"]
-"""The tokens whose log-probabilities are summed."""
 RetainLoss = Literal["cross_entropy", "summed_cross_entropy", "kl"]
 """Mean per token, mean per sequence of the sum over its tokens, or KL to the original per token."""
 
@@ -49,31 +48,6 @@ def token_rows(
     return rows
 
 
-def example_rows(
-    model: HookedModel, examples: Sequence[Example], span: Span, limit: int
-) -> list[Row]:
-    """One row per example, of at most ``limit`` tokens; the reads are the span's tokens.
-
-    Raises:
-        ValueError: If there are no examples, or an answer adds no token.
-    """
-    if not examples:
-        raise ValueError("there are no examples to train on")
-    prompts, answers = [e.prompt for e in examples], [[e.answer] for e in examples]
-    rows = branching_rows(model.tokenizer, prompts, answers, limit)
-    if span == "prompt_and_answer":
-        for row in rows:
-            row.reads[:] = [(i, token, 0) for i, token in enumerate(row.tokens[1:])]
-    return rows
-
-
-def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "row choice"]:
-    """Summed log-probability of each row's choices; differentiable."""
-    final = Point(model.cfg.n_layers - 1)
-    sums, _ = read_sums(model, rows, [final])
-    return sums[final]
-
-
 @torch.no_grad()
 def recorded(
     model: HookedModel, rows: Sequence[Row], wanted: Sequence[int]
@@ -85,18 +59,6 @@ def recorded(
         picked = [chosen[j] for j in batch]
         out[picked] = log_likelihoods(model, [rows[i] for i in picked]).cpu()
     return out.to(model.cfg.device)
-
-
-class Draws:
-    """Which items each step takes: shuffled passes, so that each is drawn equally often."""
-
-    def __init__(self, n: int, batch: int, steps: int, generator: torch.Generator) -> None:
-        count, self.batch = steps * batch, batch
-        passes = [torch.randperm(n, generator=generator) for _ in range(-(-count // n))]
-        self.all: list[int] = torch.cat(passes)[:count].tolist()
-
-    def __getitem__(self, step: int) -> list[int]:
-        return self.all[step * self.batch : (step + 1) * self.batch]
 
 
 class Retain:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,18 +121,18 @@ def test_step_time(method: str, benchmark: Callable) -> None:
 def memory(code: str) -> float:
     """Peak bytes of a fresh process beyond what the imports take."""
     script = f"""
-import resource, sys
-sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_step_time as t
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from mechunlearn.environment import peak_memory
+before = peak_memory("cpu")
 {code}
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak_memory("cpu") - before)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(done.stdout.split()[-1]) * unit
+    return float(done.stdout.split()[-1])
 
 
 def test_peak_memory_of_rmu(benchmark: Callable) -> None:

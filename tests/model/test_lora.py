@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.models import fingerprint, save
+from mechunlearn.train import trained
 from mechunlearn.types import HookedModel
-from mechunlearn.unlearn import trained
 
 TOKENS = torch.tensor([[2, 5, 9, 30, 31, 7], [2, 8, 8, 40, 3, 6]])
 

@@ -7,16 +7,17 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.bench.rows import branching_rows
 from mechunlearn.models import fingerprint, load
 from mechunlearn.registry import METHODS, find
-from mechunlearn.train import Share, TrainLog
+from mechunlearn.train import Draws, Share, TrainLog
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn import configured
 from mechunlearn.unlearn.circuit_breakers import rerouting
 from mechunlearn.unlearn.dpo import dpo_loss, preferences
 from mechunlearn.unlearn.npo import npo_loss
-from mechunlearn.unlearn.sequences import Draws, Retain, example_rows, log_likelihoods, recorded
+from mechunlearn.unlearn.sequences import Retain, recorded
 from mechunlearn.unlearn.simnpo import simnpo_loss
 
 LIKELIHOOD = torch.tensor([-3.0, -0.5, -7.0], dtype=torch.float64)

@@ -1,0 +1,56 @@
+"""How likely a model finds the answers of examples; differentiable, shared by all training."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mechunlearn.bench.engine import read_sums
+from mechunlearn.bench.rows import Row, branching_rows
+from mechunlearn.hooks import Point
+from mechunlearn.types import Example, HookedModel
+
+Span = Literal["answer", "prompt_and_answer"]
+"""The tokens whose log-probabilities are summed."""
+
+
+def example_rows(
+    model: HookedModel, examples: Sequence[Example], span: Span, limit: int
+) -> list[Row]:
+    """One row per example, of at most ``limit`` tokens; the reads are the span's tokens.
+
+    Raises:
+        ValueError: If there are no examples, or an answer adds no token.
+    """
+    if not examples:
+        raise ValueError("there are no examples to train on")
+    prompts, answers = [e.prompt for e in examples], [[e.answer] for e in examples]
+    rows = branching_rows(model.tokenizer, prompts, answers, limit)
+    if span == "prompt_and_answer":
+        for row in rows:
+            row.reads[:] = [(i, token, 0) for i, token in enumerate(row.tokens[1:])]
+    return rows
+
+
+def text_rows(model: HookedModel, texts: Sequence[str], limit: int, last: int) -> list[Row]:
+    """One row per text, cut to ``limit`` tokens; the reads are its last tokens.
+
+    Args:
+        last: How many tokens are read at most.
+
+    Raises:
+        ValueError: If there are no texts, or one has fewer than two tokens.
+    """
+    rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]] if texts else []
+    if not rows or any(len(row) < 2 for row in rows):
+        raise ValueError("there are no texts" if not rows else "a text has fewer than two tokens")
+    reads = [[(i - 1, row[i], 0) for i in range(1, len(row))][-last:] for row in rows]
+    return [Row(row, read, stem=len(row)) for row, read in zip(rows, reads, strict=True)]
+
+
+def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "row choice"]:
+    """Summed log-probability of each row's choices; differentiable."""
+    final = Point(model.cfg.n_layers - 1)
+    sums, _ = read_sums(model, rows, [final])
+    return sums[final]

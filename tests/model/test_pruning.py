@@ -1,0 +1,125 @@
+"""Set-difference pruning: the masks are the definition, and weights come back bit for bit."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mechunlearn.attacks.set_difference_pruning import (
+    HEADS,
+    NEURONS,
+    WEIGHTS,
+    PruningConfig,
+    prune_units,
+    prune_weights,
+    ranks,
+    set_difference,
+)
+from mechunlearn.bench import score
+from mechunlearn.models import fingerprint
+from mechunlearn.types import HookedModel, Score, Task
+
+LEVELS = (0.05, 0.1, 0.25)
+
+
+def top(scores: torch.Tensor, share: float) -> set[int]:
+    count = -(-int(share * 1000) * scores.numel() // 1000)
+    return set(scores.flatten().argsort(descending=True)[:count].tolist())
+
+
+def test_masks_are_set_differences_of_top_shares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    forget, utility = torch.rand(2, 20, 30, generator=generator)
+    (f,), (u,) = ranks([forget], LEVELS), ranks([utility], LEVELS)
+    for p, share_p in enumerate(LEVELS):
+        for q, share_q in enumerate(LEVELS):
+            mask = set_difference(f, u, p, q)
+            expected = top(forget, share_q) - top(utility, share_p)
+            assert set(mask.flatten().nonzero()[:, 0].tolist()) == expected
+
+
+def test_unscored_entries_belong_to_no_share() -> None:
+    scores = torch.zeros(10, 10)
+    scores[0, :3] = torch.tensor([3.0, 2.0, 1.0])
+    (found,) = ranks([scores], (0.02, 0.5))
+    assert found[0, :3].tolist() == [0, 0, 1]
+    assert (found.flatten()[3:] == 2).all()
+
+
+def test_shares_over_several_tensors_are_of_all_together() -> None:
+    high, low = ranks([torch.full((5,), 9.0), torch.full((5,), 1.0)], (0.5,))
+    assert high.tolist() == [0] * 5
+    assert low.tolist() == [1] * 5
+
+
+def test_pruned_weights_are_zero_and_come_back(any_tiny: HookedModel) -> None:
+    weight = any_tiny.blocks[1].mlp.out.original_component.weight
+    mask = torch.zeros_like(weight, dtype=torch.bool)
+    mask[0, :5] = True
+    before, tokens = fingerprint(any_tiny), torch.tensor([[5, 6, 7, 8]])
+    logits = any_tiny(tokens)
+    with prune_weights({(1, "out"): mask}).on(any_tiny):
+        assert (weight[0, :5] == 0).all()
+        assert not torch.allclose(any_tiny(tokens), logits)
+    assert fingerprint(any_tiny) == before
+    assert torch.equal(any_tiny(tokens), logits)
+
+
+def test_pruned_heads_write_nothing(any_tiny: HookedModel) -> None:
+    """Control by weights: the head's rows of the output matrix set to zero."""
+    n, width = any_tiny.cfg.n_heads, any_tiny.cfg.d_model // any_tiny.cfg.n_heads
+    mask = torch.zeros(any_tiny.cfg.n_layers, n, dtype=torch.bool)
+    mask[1, 2] = True
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    module = any_tiny.blocks[1].attn.o.original_component
+    rows = torch.zeros_like(module.weight, dtype=torch.bool)
+    inputs = rows if isinstance(module, torch.nn.Linear) else rows.T
+    inputs[:, 2 * width : 3 * width] = True
+    with prune_units(mask, "head").on(any_tiny):
+        hooked = any_tiny(tokens)
+    with prune_weights({(1, "o"): rows}).on(any_tiny):
+        assert torch.allclose(any_tiny(tokens), hooked, atol=1e-4)
+
+
+def margin(score: Score) -> float:
+    """Mean lead of the right answer's logit over the mean of all."""
+    right = score.logits[range(score.n), score.answers]
+    return float((right - score.logits.mean(axis=1)).mean())
+
+
+@pytest.mark.parametrize("attack", [WEIGHTS, NEURONS, HEADS], ids=lambda a: a.grain)
+def test_the_attack_and_its_sham_take_out_as_much(
+    attack: object, organism: HookedModel, task: Task
+) -> None:
+    config = PruningConfig(levels=LEVELS, examples=24)
+    asked, before = task.questions("forget", "select"), fingerprint(organism)
+    found = attack.find(organism, task, asked, None, config)
+    assert fingerprint(organism) == before
+    assert all(s["p"] >= s["q"] for s in found.grid())
+    settings = {"data": "forget corpus", "p": 0.05, "q": 0.25, "to": "zero"}
+    masks, sham = found._masks(settings), found.sham(settings, 1)
+    size = sum(int(m.sum()) for m in masks.values())
+    assert size == sum(found.details(settings)["pruned"]) > 0
+    some = task.questions("forget", "confirm")[:60]
+    results = [
+        score(organism, some, task.prompt, intervention=c.intervention)
+        for c in (found.build(settings), sham, found.sham(settings, 1), found.sham(settings, 2))
+    ]
+    assert (results[1].logits == results[2].logits).all()
+    assert (results[1].logits != results[3].logits).any()
+    if attack.grain != "head":  # There are 16: chance may draw the very same.
+        margins = [margin(r) for r in results]
+        assert margins[0] < min(margins[1:])  # What the facts need, and nothing else.
+    assert fingerprint(organism) == before
+
+
+def test_mistakes_are_told(tiny: Callable[[str], HookedModel]) -> None:
+    for levels in ((0.0,), (0.5, 1.5), (0.2, 0.1), ()):
+        with pytest.raises(ValueError, match="levels"):
+            PruningConfig(levels=levels)
+    with pytest.raises(ValueError, match="in \\(0, 1\\]"):
+        ranks([torch.ones(3)], (2.0,))
+    with pytest.raises(ValueError, match="raise q"):
+        prune_weights({(0, "out"): torch.zeros(2, 2, dtype=torch.bool)})
+    with pytest.raises(ValueError, match="raise q"):
+        prune_units(torch.zeros(2, 2, dtype=torch.bool), "neuron")
