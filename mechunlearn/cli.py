@@ -88,7 +88,9 @@ def audit(
     ] = None,
     control: ControlOpt = "auto",
     task: TaskOpt = "",
-    attacks: Annotated[str, typer.Option("--attacks", help="Comma-separated; default: all.")] = "",
+    attacks: Annotated[
+        str, typer.Option("--attacks", help="Comma-separated, or all; default: one of each family.")
+    ] = "",
     change: Annotated[
         list[str] | None, typer.Option("--set", help="rmu.alpha=3 and the like; repeatable.")
     ] = None,

@@ -34,6 +34,14 @@ ATTACKS = {
     "jailbreak": "mechunlearn.attacks.perturbation:JAILBREAK",
 }
 """Attacks."""
+DEFAULT_ATTACKS = (
+    "direction_ablation",
+    "logit_lens",
+    "pruning_weights",
+    "relearning_disjoint",
+    "perturbation_naive",
+)
+"""One of each family; what an audit runs when nothing else is asked for."""
 
 
 def find(kind: str, name: str) -> Any:

@@ -203,7 +203,7 @@ class Relearning:
             decay=0.95,
         ),
         "small": RelearningConfig(rates=(1e-5, 5e-5), steps=32, batch=8, max_tokens=128),
-        "organism": RelearningConfig(rates=(3e-4, 1e-3, 3e-3), steps=32),
+        "organism": RelearningConfig(rates=(3e-4, 1e-3), steps=128, batch=2),
     }
 
     def __init__(self, data: Data) -> None:
@@ -362,14 +362,24 @@ def _run(
     return Curve(rate, seed, tuple(points)), scores
 
 
-def half_recovery(curves: Sequence[Curve], *, start: float, original: float) -> Point | None:
+def half_recovery(
+    curves: Sequence[Curve], *, start: float, original: float, limit: float = 1.0
+) -> Point | None:
     """The first point, over all runs, that lies half-way from ``start`` to ``original`` accuracy.
+
+    Args:
+        limit: Points that lost more retain accuracy than this do not count.
 
     Returns:
         ``None`` where no run gets there.
     """
     goal = (start + original) / 2
-    reached = [p for c in curves for p in c.points if p.steps and p.accuracy >= goal]
+    reached = [
+        p
+        for c in curves
+        for p in c.points
+        if p.steps and p.accuracy >= goal and p.retain >= c.points[0].retain - limit
+    ]
     return min(reached, key=lambda p: p.samples, default=None)
 
 

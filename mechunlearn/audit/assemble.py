@@ -94,7 +94,8 @@ def _half_recovery(state: State, name: str) -> None:
             curves = [Curve.from_dict(c) for c in part["curves"]]
             start = state.scores[before[arm]]["forget"].accuracy
             original = state.scores["original"]["forget"].accuracy
-            point = half_recovery(curves, start=start, original=original)
+            limit = state.plan.retain_limit
+            point = half_recovery(curves, start=start, original=original, limit=limit)
             part["half_recovery"] = point and {"steps": point.steps, "samples": point.samples}
             part["most_samples"] = max(p.samples for c in curves for p in c.points)
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mechunlearn.registry import ATTACKS, find
+from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class AuditPlan:
     task: str = ""
     """Empty: the task that suits the original."""
     attacks: tuple[str, ...] = ()
-    """Empty: all that are registered."""
+    """Empty: one of each family; ``all``: all that are registered."""
     changes: tuple[str, ...] = ()
     """Settings of methods and attacks: ``rmu.alpha=3``, ``pruning_weights.examples=64``."""
     seed: int = 0
@@ -37,6 +37,8 @@ class AuditPlan:
         if not self.unlearned and not self.methods:
             object.__setattr__(self, "methods", ("rmu",))
         if not self.attacks:
+            object.__setattr__(self, "attacks", DEFAULT_ATTACKS)
+        if self.attacks == ("all",):
             object.__setattr__(self, "attacks", tuple(ATTACKS))
         for method in self.methods:
             find("method", method)
@@ -67,8 +69,8 @@ class AuditPlan:
     def name(self) -> str:
         """Folder name that says what is audited."""
         parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
-        if len(self.attacks) < len(ATTACKS):
-            parts += self.attacks
+        if self.attacks != DEFAULT_ATTACKS:
+            parts += ["all"] if self.attacks == tuple(ATTACKS) else self.attacks
         parts += [re.sub(r"[^\w.]+", "-", change) for change in self.changes]
         return "-".join([*parts, f"seed{self.seed}"])
 

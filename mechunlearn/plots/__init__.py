@@ -6,11 +6,23 @@ import plotly.graph_objects as go
 
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.plots.lens import lens
+from mechunlearn.plots.perturbation import FAMILIES, perturbation
 from mechunlearn.plots.projection import projection
+from mechunlearn.plots.pruning import pruning
 from mechunlearn.plots.recovery import recovery
+from mechunlearn.plots.relearning import relearning
 from mechunlearn.types import Report
 
-__all__ = ["figures", "lens", "projection", "recovery", "write"]
+__all__ = [
+    "figures",
+    "lens",
+    "perturbation",
+    "projection",
+    "pruning",
+    "recovery",
+    "relearning",
+    "write",
+]
 
 
 def figures(report: Report) -> dict[str, go.Figure]:
@@ -23,6 +35,12 @@ def figures(report: Report) -> dict[str, go.Figure]:
             found[f"lens-{name}"] = lens(report, name)
         if "projection" in detail:
             found[f"projection-{name}"] = projection(report, name)
+        tried = detail["tried"]
+        for kind, draw in (("pruning", pruning), ("relearning", relearning)):
+            if any(attack.startswith(f"{kind}_") for attack in tried):
+                found[f"{kind}-{name}"] = draw(report, name)
+        if set(FAMILIES) & set(tried):
+            found[f"perturbation-{name}"] = perturbation(report, name)
     return found
 
 

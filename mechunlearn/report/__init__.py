@@ -21,6 +21,18 @@ HEADINGS = {
         "What unlearning moved",
         "Activations projected on the direction that the ablation removes.",
     ),
+    "pruning": (
+        "What can be taken out",
+        "Weights, neurons or heads that forgetting needs and nothing else does.",
+    ),
+    "relearning": (
+        "What a little training brings back",
+        "Accuracy along finetuning runs; the never-knew model's is the price of teaching.",
+    ),
+    "perturbation": (
+        "What asking differently brings back",
+        "Prompts changed at random, where activations point along the direction, or by templates.",
+    ),
 }
 
 

@@ -50,13 +50,14 @@ class SimNPO:
             ),
         ),
         "organism": SimNPOConfig(
-            # 2.5 is satisfied with a likelihood that leaves 36 % of the answers on seed 0.
+            # beta 2.5 is satisfied with a likelihood that leaves 36 % of the answers on seed 0, and
+            # 400 steps leave 32 % on seed 1.
             beta=0.5,
             forget_weight=1.0,
             retain="kl",
             retain_span="prompt_and_answer",
             batch=64,
-            optimizer=Optimizer(steps=400, lr=1e-3, decay=0.5, clip=1.0),
+            optimizer=Optimizer(steps=700, lr=1e-3, decay=0.5, clip=1.0),
         ),
         "small": SimNPOConfig(
             forget_weight=1.0, batch=16, max_tokens=128, optimizer=Optimizer(steps=200, lr=1e-4)

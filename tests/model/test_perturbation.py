@@ -29,9 +29,7 @@ TEXT = "question what is the glow of boralin ? letter :"
 
 
 @pytest.mark.parametrize("settings", naive_grid(PerturbationConfig()), ids=str)
-def test_every_naive_kind_changes_the_prompt_and_keeps_its_end(
-    settings: dict, task: Task
-) -> None:
+def test_every_naive_kind_changes_the_prompt_and_keeps_its_end(settings: dict, task: Task) -> None:
     changed = naive(settings, task)(TEXT, random.Random(0))
     assert changed.endswith("letter :")
     if settings["kind"] != "lower case" and settings.get("rate", 1) > 0.1:

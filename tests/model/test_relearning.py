@@ -64,9 +64,7 @@ def test_curves_are_what_retraining_gives(
     assert Curve.from_dict(dataclasses.asdict(curve)) == curve
 
 
-def test_disjoint_facts_are_neither_tested_nor_chosen_by(
-    organism: HookedModel, task: Task
-) -> None:
+def test_disjoint_facts_are_neither_tested_nor_chosen_by(organism: HookedModel, task: Task) -> None:
     found = DISJOINT.find(organism, task, (), None, QUICK)
     taught = [organism.tokenizer.decode(row.tokens) for row in found.rows]
     chosen_by = found.build(found.grid()[0]).measured["forget select"].n
@@ -133,8 +131,8 @@ def test_mistakes_are_told(organism: HookedModel, task: Task) -> None:
         DISJOINT.find(organism, dataclasses.replace(task, forget=alone), (), None, QUICK)
     with pytest.raises(ValueError, match="relearning needs"):
         RelearningConfig(rates=(), steps=1)
+    config = dataclasses.replace(QUICK, lora=LoRA(rank=2, targets=("gate",)))
     with pytest.raises(ValueError, match="match nothing"):
-        config = dataclasses.replace(QUICK, lora=LoRA(rank=2, targets=("gate",)))
         DISJOINT.find(organism, task, (), None, config)
 
 
