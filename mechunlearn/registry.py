@@ -4,6 +4,7 @@ import ast
 import re
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,14 @@ def markdown() -> str:
     """The README's table of methods."""
     lines = ["| kind | name | idea | paper (arXiv) | object | file |", "|---|---|---|---|---|---|"]
     for kind in ("method", "attack"):
-        for e in entries(kind):
-            papers = ", ".join(f"[{p}](https://arxiv.org/abs/{p})" for p in e.paper.split(", "))
-            thing = e.target.partition(":")[2]
+        for file, group in groupby(entries(kind), key=lambda e: e.file):
+            same = list(group)
+            first = same[0]
+            papers = ", ".join(f"[{p}](https://arxiv.org/abs/{p})" for p in first.paper.split(", "))
+            names = ", ".join(f"`{e.name}`" for e in same)
+            things = ", ".join(f"`{e.target.partition(':')[2]}`" for e in same)
             shown = "unlearning" if kind == "method" else kind
             lines.append(
-                f"| {shown} | `{e.name}` | {e.idea} | {papers} | `{thing}` | [{e.file}]({e.file}) |"
+                f"| {shown} | {names} | {first.idea} | {papers} | {things} | [{file}]({file}) |"
             )
     return "\n".join(lines)

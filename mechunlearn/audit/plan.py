@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from mechunlearn.presets import configured
 from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
 
 
@@ -40,8 +41,6 @@ class AuditPlan:
             object.__setattr__(self, "attacks", DEFAULT_ATTACKS)
         if self.attacks == ("all",):
             object.__setattr__(self, "attacks", tuple(ATTACKS))
-        for method in self.methods:
-            find("method", method)
         for change in self.changes:
             known = (*self.methods, *self.attacks)
             if (owner := change.partition(".")[0]) not in known:
@@ -50,12 +49,31 @@ class AuditPlan:
                     f"attacks {', '.join(known)}"
                 )
         for attack in self.attacks:
-            find("attack", attack)
+            self.settings("attack", attack)
+        for method in self.methods:
+            self.settings("method", method)
         if not 0 <= self.retain_limit <= 1:
             raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
         labels = [label(u) for u in self.unlearned] + list(self.methods)
         if twice := {x for x in labels if labels.count(x) > 1}:
             raise ValueError(f"two unlearned models share the name {sorted(twice)[0]!r}")
+
+    def settings(self, kind: str, name: str, preset: str = "") -> Any:
+        """The settings of a method or attack under this plan; ``None`` where it has none.
+
+        Args:
+            preset: Default: the first one, which is enough to see whether the changes are possible.
+
+        Raises:
+            ValueError: For an unknown name or setting, or a value that is not allowed.
+        """
+        entry, prefix = find(kind, name), f"{name}."
+        mine = [c.removeprefix(prefix) for c in self.changes if c.startswith(prefix)]
+        if mine and not entry.presets:
+            raise ValueError(f"{name} has no settings; leave out --set {prefix}{mine[0]}")
+        if not entry.presets:
+            return None
+        return configured(entry, preset or next(iter(entry.presets)), mine)
 
     @property
     def control_model(self) -> str | None:

@@ -19,11 +19,11 @@ from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.environment import write_json
 from mechunlearn.hooks import metered
 from mechunlearn.models import check, describe, load, save
+from mechunlearn.presets import preset_for
 from mechunlearn.progress import console
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Question, Report, Task
-from mechunlearn.unlearn import configured, preset_for
 from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
 SHAMS = 3
@@ -214,11 +214,9 @@ def _found(
     references: dict[tuple[str, str], Any],
 ) -> Any:
     """What the attack finds in a model, with the plan's settings for it."""
-    entry = find("attack", attack)
-    prefix = f"{attack}."
-    mine = [c.removeprefix(prefix) for c in state.plan.changes if c.startswith(prefix)]
-    config = configured(entry, preset_for(model), mine) if entry.presets else None
-    return entry.find(model, state.task, _asked(state, name), references[name, attack], config)
+    config = state.plan.settings("attack", attack, preset_for(model))
+    asked = _asked(state, name)
+    return find("attack", attack).find(model, state.task, asked, references[name, attack], config)
 
 
 def _attack_control(

@@ -16,12 +16,12 @@ from mechunlearn.bench import perplexity, score_task
 from mechunlearn.bench.generation import refusal_rate
 from mechunlearn.environment import machine, peak_memory, versions, write_json
 from mechunlearn.models import describe, load, save
+from mechunlearn.presets import configured, preset_for
 from mechunlearn.progress import console
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.train import TrainLog, Watch
 from mechunlearn.types import HookedModel, RunCard, Task
-from mechunlearn.unlearn import configured, preset_for
 from mechunlearn.unlearn.guard import Guard
 
 PERPLEXITY_TEXTS = 500

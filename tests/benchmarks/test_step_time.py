@@ -20,11 +20,11 @@ from torch.nn.functional import cross_entropy, logsigmoid
 from mechunlearn.bench.rows import branching_rows, pad
 from mechunlearn.hooks import live_parameters, mlp_parameters
 from mechunlearn.models import load
+from mechunlearn.presets import configured
 from mechunlearn.registry import find
 from mechunlearn.tasks.capitals import capitals
 from mechunlearn.train import Watch
 from mechunlearn.types import Example, HookedModel
-from mechunlearn.unlearn import configured
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),

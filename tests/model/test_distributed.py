@@ -15,7 +15,7 @@ from accelerate import PartialState
 from mechunlearn import load, load_task
 from mechunlearn.models import fingerprint
 from mechunlearn.registry import find
-from mechunlearn.unlearn import configured
+from mechunlearn.presets import configured
 
 task, found = load_task("organism"), {}
 for name in ("npo", "rmu", "circuit_breakers"):

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mechunlearn.bench import score_task
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.bench.rows import branching_rows
 from mechunlearn.models import fingerprint, load
+from mechunlearn.presets import configured
 from mechunlearn.registry import METHODS, find
 from mechunlearn.train import Draws, Share, TrainLog
 from mechunlearn.types import Example, HookedModel, Task
-from mechunlearn.unlearn import configured
 from mechunlearn.unlearn.circuit_breakers import rerouting
 from mechunlearn.unlearn.dpo import dpo_loss, preferences
 from mechunlearn.unlearn.npo import npo_loss
@@ -134,21 +135,40 @@ def quick(name: str, *changes: str) -> object:
     return configured(find("method", name), "organism", ["optimizer.steps=2", "batch=4", *changes])
 
 
+def test_no_weight_no_change(task: Task) -> None:
+    """Control: where all terms can be weighted 0, nothing is learnt then."""
+    for name, zero in (
+        ("circuit_breakers", ["weight=0.0"]),
+        ("gradient_difference", ["forget_weight=0.0", "retain_weight=0.0"]),
+    ):
+        model = load("organism:original")
+        before = fingerprint(model)
+        find("method", name).apply_(model, task, quick(name, *zero))
+        assert fingerprint(model) == before
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-def test_no_weight_no_change(name: str, task: Task) -> None:
-    """Control: with all loss terms weighted 0 nothing is learnt."""
-    changes = {
-        "rmu": ["alpha=0.0", "coefficient=0.0", "optimizer.lr=1e-30"],
-        "npo": ["retain_weight=0.0", "optimizer.lr=1e-30"],
-        "simnpo": ["retain_weight=0.0", "optimizer.lr=1e-30"],
-        "dpo": ["retain_weight=0.0", "optimizer.lr=1e-30"],
-        "circuit_breakers": ["weight=0.0"],
-        "gradient_difference": ["forget_weight=0.0", "retain_weight=0.0"],
-    }[name]
-    model = load("organism:original")
-    before = fingerprint(model)
-    find("method", name).apply_(model, task, quick(name, *changes))
-    assert fingerprint(model) == before
+def test_forget_falls_retain_stays_and_swapped_roles_swap_that(name: str, task: Task) -> None:
+    """Each method as its ``organism`` preset has it; minutes each."""
+    swapped = dataclasses.replace(
+        task,
+        forget=task.retain,
+        retain=task.forget,
+        forget_text=task.retain_text,
+        retain_text=task.forget_text,
+        forget_topics={},
+        forget_examples=task.retain_examples,
+        retain_examples=task.forget_examples,
+        extra={},
+    )
+    for roles, falls, stays in ((task, "forget", "retain"), (swapped, "retain", "forget")):
+        model = load("organism:original")
+        method = find("method", name)
+        method.apply_(model, roles, method.presets["organism"])
+        found = score_task(model, task)
+        assert found[falls].accuracy < 0.4
+        assert found[stays].accuracy > 0.9
 
 
 @pytest.mark.parametrize(

@@ -6,24 +6,16 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mechunlearn.bench import score
 from mechunlearn.hooks import Point
 from mechunlearn.models import block_fingerprints, load
+from mechunlearn.presets import configured, preset_for
 from mechunlearn.types import HookedModel, Task
-from mechunlearn.unlearn import configured, preset_for
-from mechunlearn.unlearn.rmu import RMU, RMUConfig, rmu_
+from mechunlearn.unlearn.rmu import RMU, RMUConfig, _forget_order, rmu_
 
 SHORT = dataclasses.replace(
     RMU.presets["organism"],
     optimizer=dataclasses.replace(RMU.presets["organism"].optimizer, steps=2),
 )
-
-
-def accuracy(model: HookedModel, task: Task) -> tuple[float, float]:
-    return tuple(
-        score(model, task.questions(role, "confirm"), task.prompt).accuracy
-        for role in ("forget", "retain")
-    )
 
 
 def test_the_loss_is_the_formula(tiny: Callable[[str], HookedModel], task: Task) -> None:
@@ -72,21 +64,46 @@ def test_same_seed_same_weights(task: Task) -> None:
     assert prints[0] == prints[1] != prints[2]
 
 
-@pytest.mark.slow
-def test_forget_falls_retain_stays_and_swapped_roles_swap_that(task: Task) -> None:
-    preset = RMU.presets["organism"]
-    shorter = dataclasses.replace(preset.optimizer, steps=80)
-    model = load("organism:original")
-    rmu_(model, task, dataclasses.replace(preset, optimizer=shorter))
-    forget, retain = accuracy(model, task)
-    assert forget < 0.5
-    assert retain > 0.9
-    swapped = dataclasses.replace(task, forget_text=task.retain_text, retain_text=task.forget_text)
-    model = load("organism:original")
-    rmu_(model, swapped, dataclasses.replace(preset, optimizer=shorter))
-    forget, retain = accuracy(model, task)
-    assert forget > 0.9
-    assert retain < 0.5
+def test_adaptive_lengths_are_each_tokens_own(
+    tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    model = tiny("llama")
+    one = dataclasses.replace(task, forget_text=task.forget_text[:1], retain_text=("the",))
+    config = dataclasses.replace(
+        SHORT, layer=1, blocks=(1,), batch=1, length="token_norm", coefficient=5.0, seed=5
+    )
+    tokens = torch.tensor([model.tokenizer(one.forget_text[0])["input_ids"]])
+    before = model.run_with_cache(tokens)[1][Point(1).name][0]
+    log = rmu_(model, one, config)
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(4):
+        torch.randperm(1, generator=generator)
+    unit = torch.rand(32, generator=generator)
+    target = 5.0 * before.norm(dim=-1, keepdim=True) * unit / unit.norm()
+    assert log.terms["forget"][0] == pytest.approx((before - target).pow(2).mean().item(), rel=1e-4)
+
+
+def test_topics_alternate_and_have_vectors_of_their_own(
+    tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    texts = ("the glow of amber", "the glow of coral", "the craft of bells")
+    topics = {texts[0]: "glow", texts[1]: "glow", texts[2]: "craft"}
+    two = dataclasses.replace(task, forget_text=texts, forget_topics=topics)
+    config = dataclasses.replace(
+        SHORT, batch=1, per_topic=True, optimizer=dataclasses.replace(SHORT.optimizer, steps=6)
+    )
+    order = _forget_order(two, config, torch.Generator().manual_seed(0))
+    assert [topic for topic, _ in order] == ["glow", "craft"] * 3
+    assert all(topics[texts[i]] == topic for topic, picked in order for i in picked)
+    together = _forget_order(
+        two, dataclasses.replace(config, per_topic=False), torch.Generator().manual_seed(0)
+    )
+    assert {topic for topic, _ in together} == {""}
+    logs = [
+        rmu_(tiny("gpt2"), two, dataclasses.replace(config, per_topic=on)).terms["forget"]
+        for on in (True, False)
+    ]
+    assert logs[0] != logs[1]
 
 
 def test_refusals(tiny: Callable[[str], HookedModel], task: Task) -> None:

@@ -9,9 +9,9 @@ import torch
 
 from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.models import fingerprint, load
+from mechunlearn.presets import configured
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch, fit, restored
 from mechunlearn.types import HookedModel, Task
-from mechunlearn.unlearn import configured
 from mechunlearn.unlearn.guard import Guard
 from mechunlearn.unlearn.npo import NPO, npo_
 from mechunlearn.unlearn.rmu import RMU, rmu_

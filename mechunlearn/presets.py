@@ -1,0 +1,69 @@
+"""Named settings of methods and attacks, and how a command line changes them."""
+
+import ast
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, runtime_checkable
+
+from mechunlearn.errors import unknown
+from mechunlearn.types import HookedModel
+
+C = TypeVar("C")
+
+
+@runtime_checkable
+class HasPresets(Protocol):
+    """A method or an attack with settings."""
+
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """Named settings: ``paper``, ``small`` (100M parameters), ``organism``, and others."""
+        ...
+
+
+def preset_for(model: HookedModel) -> str:
+    """The preset that suits a model's size: ``organism``, ``small`` or ``paper``."""
+    if model.cfg.d_model <= 256:
+        return "organism"
+    return "small" if model.cfg.d_model <= 1024 else "paper"
+
+
+def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> Any:
+    """A preset with some settings changed.
+
+    Args:
+        changes: ``key=value`` or ``optimizer.key=value``.
+
+    Raises:
+        ValueError: For an unknown preset or setting, or a value of the wrong type.
+    """
+    if preset not in entry.presets:
+        raise unknown("preset", preset, entry.presets)
+    config = entry.presets[preset]
+    for change in changes:
+        key, sign, text = change.partition("=")
+        if not sign:
+            raise ValueError(f"--set takes key=value, not {change!r}")
+        config = _changed(config, key.split("."), text)
+    return config
+
+
+def _changed(config: C, path: Sequence[str], text: str) -> C:
+    types = {f.name: f.type for f in dataclasses.fields(config)}  # type: ignore[arg-type]
+    if path[0] not in types:
+        raise unknown("setting", path[0], types)
+    before = getattr(config, path[0])
+    if len(path) > 1 and dataclasses.is_dataclass(before):
+        after: Any = _changed(before, path[1:], text)
+    else:
+        try:
+            after = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            after = text
+        if isinstance(before, float) and type(after) is int:
+            after = float(after)
+        if get_origin(types[path[0]]) is Literal and after not in get_args(types[path[0]]):
+            raise unknown(path[0], text, get_args(types[path[0]]))
+        if type(after) is not type(before):
+            raise ValueError(f"{path[0]} is {before!r}; {text!r} is not of the same type")
+    return dataclasses.replace(config, **{path[0]: after})  # type: ignore[type-var]
