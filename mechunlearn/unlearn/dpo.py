@@ -66,14 +66,14 @@ class DPO:
             ),
         ),
         # beta 0.1 is satisfied by refusing: among the letters the right one still leads (87 % on
-        # seed 1), as it does with 0.05 (60 %) and 0.02 (32 %).
+        # seed 1), as it does with 0.05 (60 %) and 0.02 (32 %), all after 400 steps.
         "organism": DPOConfig(
             beta=0.01,
             retain="kl",
             retain_span="prompt_and_answer",
             retain_weight=1.0,
             batch=64,
-            optimizer=Optimizer(steps=400, lr=5e-4, decay=0.5, clip=1.0),
+            optimizer=Optimizer(steps=600, lr=5e-4, decay=0.5, clip=1.0),
         ),
         "small": DPOConfig(
             beta=0.05, batch=16, max_tokens=128, optimizer=Optimizer(steps=250, lr=1e-4)

@@ -44,13 +44,14 @@ class GradientDifference:
                 steps=500, lr=5e-6, warmup=50, decay=0.9, autocast=True, recompute=True
             ),
         ),
-        # 60 steps at 2e-4 left 79 %, 5e-4 with weight 1 took the retain set along, and retaining
-        # answers alone the language (perplexity in the millions on seed 1).
+        # Ascent knows no end: with cross-entropy on the retain answers, perplexity reached millions
+        # on seed 1; with a weight of 5 or a rate of 3e-4 the retain set collapsed on either seed.
         "organism": GradientDifferenceConfig(
+            retain="kl",
             retain_span="prompt_and_answer",
-            retain_weight=5.0,
+            retain_weight=10.0,
             batch=64,
-            optimizer=Optimizer(steps=150, lr=3e-4, clip=1.0),
+            optimizer=Optimizer(steps=300, lr=2e-4, decay=0.5, clip=1.0),
         ),
         "small": GradientDifferenceConfig(
             batch=16, max_tokens=128, optimizer=Optimizer(steps=60, lr=5e-5)
