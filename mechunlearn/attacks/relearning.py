@@ -19,6 +19,7 @@ Reference:
 """
 
 import dataclasses
+import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -182,10 +183,8 @@ class _Found:
         return Candidate(settings, relearning(self.sham_rows(seed), self.config, **settings))
 
     def details(self, settings: Settings) -> dict[str, Any]:
-        return {
-            "examples": len(self.rows),
-            "curves": [dataclasses.asdict(curve) for curve in self.curves],
-        }
+        curves = [dataclasses.asdict(curve) for curve in self.curves]
+        return {"examples": len(self.rows), "curves": json.loads(json.dumps(curves))}
 
 
 class Relearning:

@@ -251,17 +251,27 @@ class SetDifferencePruning:
         reference: None,
         config: PruningConfig,
     ) -> _Found:
-        """Ranks by forget attribution (for each kind of data) and by utility attribution."""
+        """Ranks by forget attribution (for each kind of data) and by utility attribution.
+
+        Raises:
+            ValueError: If no p and q leave anything to take out.
+        """
         limit = min(config.max_tokens, model.cfg.n_ctx or config.max_tokens)
         forget = forget_rows(model, task, asked, config.examples, limit)
         utility = utility_rows(model, task, config.examples, limit)
-        return _Found(
+        found = _Found(
             self.grain,
             config.levels,
             {data: self._ranks(model, rows, config) for data, rows in forget.items()},
             self._ranks(model, utility, config),
             {} if self.grain == "weight" else unit_means(model, utility, self.grain),
         )
+        if not found.grid():
+            raise ValueError(
+                f"pruning {self.grain}s: no p and q among {config.levels} leave anything to take "
+                "out; give other levels"
+            )
+        return found
 
     def _ranks(
         self, model: HookedModel, rows: Sequence[Row], config: PruningConfig

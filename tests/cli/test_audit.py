@@ -17,7 +17,18 @@ KEYS = {
     "retain_accuracy", "seconds",
 }  # fmt: skip
 
-QUICK = AuditPlan(changes=("rmu.optimizer.steps=80", "rmu.batch=16"))
+QUICK = AuditPlan(
+    attacks=("direction_ablation", "logit_lens", "pruning_weights", "relearning_disjoint"),
+    changes=(
+        "rmu.optimizer.steps=80",
+        "rmu.batch=16",
+        "pruning_weights.levels=(0.1,)",
+        "pruning_weights.examples=16",
+        "relearning_disjoint.rates=(1e-3,)",
+        "relearning_disjoint.seeds=(0,)",
+        "relearning_disjoint.steps=1",
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +96,28 @@ def test_the_page_escapes_and_names_its_numbers(report: Report) -> None:
     data = report.to_dict()
     evil = "<script>alert(1)</script></script>"
     data["details"] = {**data["details"], "rmu": {**data["details"]["rmu"], "verdict": evil}}
-    data["rows"] = [{**r, "settings": {"x": evil}} for r in data["rows"]]
+    data["rows"] = [{**r, "settings": {**r["settings"], "x": evil}} for r in data["rows"]]
     page = render(Report.from_dict(data))
     assert evil not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert 'src="http' not in page
-    assert set(figures(report)) == {"recovery-rmu", "lens-rmu", "projection-rmu"}
+    kinds = ("recovery", "lens", "projection", "pruning", "relearning")
+    assert set(figures(report)) == {f"{kind}-rmu" for kind in kinds}
+
+
+def test_every_arm_has_its_curve_and_its_pruned_layers(report: Report) -> None:
+    attacks = report.details["rmu"]["attacks"]
+    assert set(attacks) == {"pruning_weights", "relearning_disjoint"}
+    for arms in attacks.values():
+        assert set(arms) == {"unlearned", "never_knew"}
+    learned = attacks["relearning_disjoint"]
+    for arm, start in (("unlearned", "rmu"), ("never_knew", "rmu control")):
+        (curve,) = learned[arm]["curves"]
+        first = curve["points"][0]["accuracy"]
+        assert first == pytest.approx(report.baselines[start]["forget"]["accuracy"], abs=1e-5)
+        assert learned[arm]["half_recovery"] is None
+        assert learned[arm]["most_samples"] == 2
+    assert sum(attacks["pruning_weights"]["unlearned"]["pruned"]) > 0
 
 
 def test_other_files_are_no_reports() -> None:
