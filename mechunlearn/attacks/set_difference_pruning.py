@@ -218,6 +218,9 @@ class _Found:
 
     def _candidate(self, settings: Settings, masks: dict[Matrix, Tensor]) -> Candidate:
         name = f"{self.grain}s, p = {settings['p']:g}, q = {settings['q']:g}"
+        if not any(mask.any() for mask in masks.values()):
+            # Shares chosen on another model may leave nothing in this one, such as the control.
+            return Candidate(settings, Intervention(f"{name}: nothing"))
         if self.grain == "weight":
             return Candidate(settings, prune_weights(masks, name))
         means = self.means if settings["to"] == "mean" else None

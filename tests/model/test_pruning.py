@@ -10,6 +10,7 @@ from mechunlearn.attacks.set_difference_pruning import (
     NEURONS,
     WEIGHTS,
     PruningConfig,
+    _Found,
     prune_units,
     prune_weights,
     ranks,
@@ -111,6 +112,15 @@ def test_the_attack_and_its_sham_take_out_as_much(
         margins = [margin(r) for r in results]
         assert margins[0] < min(margins[1:])  # What the facts need, and nothing else.
     assert fingerprint(organism) == before
+
+
+def test_shares_that_leave_nothing_in_another_model_change_nothing() -> None:
+    rank = torch.zeros(2, 4, dtype=torch.uint8)
+    found = _Found("head", LEVELS, {"own answers": {(-1, "head"): rank}}, {(-1, "head"): rank}, {})
+    assert found.grid() == []
+    candidate = found.build({"data": "own answers", "p": 0.1, "q": 0.1, "to": "zero"})
+    assert not candidate.intervention.hooks
+    assert not candidate.intervention.edits
 
 
 def test_mistakes_are_told(tiny: Callable[[str], HookedModel]) -> None:
