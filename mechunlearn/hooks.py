@@ -108,6 +108,35 @@ def forward_to(
     return kept[Point(layer)]
 
 
+def embedding_table(model: HookedModel) -> Float[Tensor, "d_vocab d_model"]:
+    """What each token adds to the stream as its embedding, any scaling included."""
+    module = model.embed.original_component
+    if type(module) is torch.nn.Embedding:
+        return module.weight
+    with torch.no_grad():
+        return model.embed(torch.arange(model.cfg.d_vocab, device=model.cfg.device)[None])[0]
+
+
+@contextmanager
+def first_embeddings(
+    model: HookedModel, vectors: Float[Tensor, "pos d_model"] | None, skip: int = 0
+) -> Iterator[None]:
+    """Put ``vectors`` in the place of every row's first token embeddings, after ``skip`` tokens.
+
+    Gradients flow to the vectors; ``None`` changes nothing.
+    """
+    if vectors is None:
+        yield
+        return
+
+    def replace(activation: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:
+        own = vectors.to(activation).expand(len(activation), -1, -1)
+        return torch.cat([activation[:, :skip], own, activation[:, skip + own.shape[1] :]], dim=1)
+
+    with model.hooks(fwd_hooks=[(EMBED, replace)]):
+        yield
+
+
 def unembed(
     model: HookedModel,
     resid: Float[Tensor, "row d_model"],

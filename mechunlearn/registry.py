@@ -33,6 +33,7 @@ ATTACKS = {
     "perturbation_naive": "mechunlearn.attacks.perturbation:NAIVE",
     "perturbation_informed": "mechunlearn.attacks.perturbation:INFORMED",
     "jailbreak": "mechunlearn.attacks.perturbation:JAILBREAK",
+    "gcg": "mechunlearn.attacks.gcg.attack:GCG",
 }
 """Attacks."""
 DEFAULT_ATTACKS = (

@@ -80,11 +80,12 @@ class Attack(Protocol):
     """What else it takes: the original model, forget questions, benign text."""
 
     @staticmethod
-    def reference(original: HookedModel, task: Task, asked: Sequence[Question]) -> Any:
+    def reference(original: HookedModel, task: Task, asked: Sequence[Question], config: Any) -> Any:
         """What has to be known of the original model.
 
         Args:
             asked: Select-fold questions the original answers and the unlearned model does not.
+            config: As for ``find``.
         """
         ...
 

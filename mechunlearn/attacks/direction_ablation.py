@@ -302,7 +302,9 @@ class DirectionAblation:
     needs: ClassVar[tuple[str, ...]] = ("original model", "forget questions", "benign text")
 
     @staticmethod
-    def reference(original: HookedModel, task: Task, asked: Sequence[Question]) -> _Reference:
+    def reference(
+        original: HookedModel, task: Task, asked: Sequence[Question], config: None = None
+    ) -> _Reference:
         """Mean activations of the original, and a digest of each block to see what was edited."""
         texts = question_texts(task, asked)
         drop = outlier_tokens(original, texts)

@@ -112,7 +112,9 @@ class LogitLens:
     needs: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
-    def reference(original: HookedModel, task: Task, asked: Sequence[Question]) -> None:
+    def reference(
+        original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
+    ) -> None:
         """Nothing is needed of the original."""
 
     @staticmethod

@@ -270,7 +270,9 @@ class Perturbation:
         self.access = ("activations",) if informed else ("prompts",)
         self.needs = ("original model", "forget questions") if informed else ()
 
-    def reference(self, original: HookedModel, task: Task, asked: Sequence[Question]) -> Any:
+    def reference(
+        self, original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
+    ) -> Any:
         """For informed changes: the original's mean activations and its blocks' digests."""
         if self.family != "informed":
             return None

@@ -219,7 +219,9 @@ class Relearning:
             "questions": ("unrelated questions",),
         }[self.data]
 
-    def reference(self, original: HookedModel, task: Task, asked: Sequence[Question]) -> None:
+    def reference(
+        self, original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
+    ) -> None:
         """Nothing is needed of the original."""
 
     def find(

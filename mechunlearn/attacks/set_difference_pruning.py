@@ -243,7 +243,9 @@ class SetDifferencePruning:
             "organism": PruningConfig(levels=levels),
         }
 
-    def reference(self, original: HookedModel, task: Task, asked: Sequence[Question]) -> None:
+    def reference(
+        self, original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
+    ) -> None:
         """Nothing is needed of the original."""
 
     def find(

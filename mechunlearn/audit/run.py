@@ -156,9 +156,9 @@ def _references(state: State, unlearned: dict[str, str]) -> dict[tuple[str, str]
         for name in unlearned:
             for attack in state.plan.attacks:
                 with metered() as meter:
-                    asked = _asked(state, name)
+                    config = state.plan.settings("attack", attack, preset_for(model))
                     references[name, attack] = find("attack", attack).reference(
-                        model, state.task, asked
+                        model, state.task, _asked(state, name), config
                     )
                 state.flops[name, attack] = meter.flops
     return references

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.rows import Row, common_prefix, pad
 from mechunlearn.hooks import Point, capture, count_flops, unembed
 from mechunlearn.types import HookedModel
@@ -80,21 +81,8 @@ def read(
 
 
 def _prefix_cache(model: HookedModel, tokens: list[int]) -> DynamicCache:
-    cache = DynamicCache(config=model.original_model.config)
-    row = torch.tensor([tokens], device=model.cfg.device)
-    count_flops(model, len(tokens))
-    model(row, past_key_values=cache, logits_to_keep=1, return_type=None)
-    return cache
-
-
-def _expanded(prefix: DynamicCache, n: int) -> DynamicCache:
-    """``n`` copies of a cached row, without touching the original."""
-    cache = DynamicCache()
-    for i, layer in enumerate(prefix.layers):
-        keys, values = layer.keys, layer.values
-        assert keys is not None
-        assert values is not None
-        cache.update(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1), i)
+    cache = new_cache(model)
+    extend(model, cache, torch.tensor([tokens], device=model.cfg.device))
     return cache
 
 
@@ -146,7 +134,9 @@ def read_sums(
     column = token if ids is None else _column(token, ids)
     kwargs: dict[str, object] = {}
     if prefix is not None:
-        kwargs["past_key_values"] = _expanded(prefix, len(rows))
+        kwargs["past_key_values"] = chosen(
+            prefix, torch.zeros(len(rows), dtype=torch.long, device=device)
+        )
     if any(len(row.endings) > 1 for row in rows):
         dtype = next(model.parameters()).dtype
         mask, positions = _tree(rows, width, shared, dtype)

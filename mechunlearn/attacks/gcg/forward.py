@@ -1,0 +1,389 @@
+"""Losses and gradients of candidates, computing no token, position or block twice.
+
+A candidate differs from its parent from some token on; what stands before keeps its keys and
+values. A prefix is run once per candidate and shared by all questions; a suffix is run behind each
+question, whose keys and values are computed once per search. Candidates are sorted by their first
+changed token, so that those of a batch share much. Only places that an objective reads are
+unembedded, and nothing after the last block that it needs is run, forward or backward.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from mechunlearn.attacks.gcg.objective import (
+    Hidden,
+    Objective,
+    Reference,
+    likelihood_losses,
+    matched,
+    repetition,
+)
+from mechunlearn.attacks.gcg.problem import Problem
+from mechunlearn.bench.cache import chosen, extend, leaves, new_cache
+from mechunlearn.bench.engine import token_budget
+from mechunlearn.bench.rows import encode
+from mechunlearn.hooks import Point, embedding_table, first_embeddings, unembed
+from mechunlearn.types import HookedModel
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows of one forward: for each pair of candidate and item the tokens that are not cached."""
+
+    pairs: list[tuple[int, int]]
+    tokens: Int[Tensor, "row pos"]
+    offset: int
+    """Place of the first token after the slot."""
+
+
+class Forwards:
+    """Cached forwards of one problem.
+
+    Args:
+        reference: What the original computes; for objectives with hidden states.
+        budget: Tokens per batch; the default suits the device.
+
+    Raises:
+        ValueError: If a layer of the objective does not exist, or letters are asked for where
+            answers are not letters.
+    """
+
+    def __init__(
+        self,
+        model: HookedModel,
+        problem: Problem,
+        objective: Objective,
+        reference: Reference | None = None,
+        *,
+        budget: int = 0,
+    ) -> None:
+        if objective.over == "choices" and not problem.choices:
+            raise ValueError("objective.over='choices' needs letter scoring; use 'vocabulary'")
+        self.model, self.problem, self.objective = model, problem, objective
+        self.reference = reference or Reference()
+        self.blocks, self.points = objective.blocks(model), objective.points(model)
+        self.budget = budget or token_budget(model)
+        self.device = torch.device(model.cfg.device)
+        self.table = embedding_table(model)
+        # What has to be run after the slot; without hidden states, the last forced token is only
+        # predicted.
+        self.tails = [
+            [*i.after, *(i.target if objective.hidden else i.target[: i.forced - 1])]
+            for i in problem.items
+        ]
+        models = [model] + ([self.reference.original] if objective.dynamic.weight else [])
+        self._caches = [_Caches(m, problem, self.blocks) for m in models if m is not None]
+
+    @torch.no_grad()
+    def losses(
+        self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
+    ) -> Float[np.ndarray, "candidate item"]:
+        """Every candidate's loss on every picked item.
+
+        Args:
+            parent: What the candidates were made from; need not be among them.
+        """
+        found = np.zeros((len(candidates), len(picked)))
+        column = {item: j for j, item in enumerate(picked)}
+        for length in sorted({len(c) for c in candidates}):
+            same = {
+                i: _shared(parent, ids) for i, ids in enumerate(candidates) if len(ids) == length
+            }
+            order = sorted(same, key=lambda i: (same[i], i))
+            for group in self._groups(picked):
+                run = self._split if self.problem.shared and len(group) > 1 else self._whole
+                for batch, values in run(parent, candidates, order, same, group):
+                    for (i, item), value in zip(batch.pairs, values.tolist(), strict=True):
+                        found[i, column[item]] = value
+        return found + self._alone(candidates)[:, None]
+
+    def gradient(self, ids: Ids, picked: Sequence[int]) -> Float[Tensor, "pos d_vocab"]:
+        """Gradient of the mean loss over the picked items with respect to one-hot tokens.
+
+        The original's states count as constants, also where they depend on the tokens.
+        """
+        leaf = self.table[torch.tensor(ids, device=self.device)].detach().clone()
+        leaf.requires_grad_()
+        with torch.enable_grad():
+            for group in self._groups(picked):
+                if self.problem.shared and len(group) > 1:
+                    self._split_backward(leaf, ids, group, len(picked))
+                else:
+                    self._whole_backward(leaf, ids, group, len(picked))
+            if self.objective.fluency:
+                with first_embeddings(self.model, leaf, skip=len(self._specials())):
+                    (self.objective.fluency * self._fluency([ids])[0]).backward()
+        assert leaf.grad is not None
+        return leaf.grad @ self.table.T.to(leaf.grad)
+
+    def _groups(self, picked: Sequence[int]) -> list[list[int]]:
+        """Items with equally long text before the slot, the longest rest first."""
+        groups: dict[int, list[int]] = {}
+        for item in sorted(picked, key=lambda i: (-len(self.tails[i]), i)):
+            groups.setdefault(len(self.problem.items[item].before), []).append(item)
+        return list(groups.values())
+
+    def _whole(
+        self,
+        parent: Ids,
+        candidates: Sequence[Ids],
+        order: Sequence[int],
+        same: dict[int, int],
+        group: list[int],
+    ) -> Iterator[tuple[_Batch, Float[Tensor, " row"]]]:
+        """Candidates and the rest of each question in one forward."""
+        before = len(self.problem.items[group[0]].before)
+        pairs = [(i, item) for i in order for item in group]
+        tail = max(len(self.tails[item]) for item in group)
+        while pairs:
+            start = same[pairs[0][0]]
+            size = max(1, self.budget // (len(candidates[pairs[0][0]]) - start + tail))
+            part, pairs = pairs[:size], pairs[size:]
+            rows = [[*candidates[i][start:], *self.tails[item]] for i, item in part]
+            batch = _Batch(part, self._padded(rows), len(candidates[part[0][0]]) - start)
+            yield (
+                batch,
+                self._judged(
+                    batch,
+                    [
+                        c.after_parent(parent, group, [q for _, q in part], before + start)
+                        for c in self._caches
+                    ],
+                ),
+            )
+
+    def _split(
+        self,
+        parent: Ids,
+        candidates: Sequence[Ids],
+        order: Sequence[int],
+        same: dict[int, int],
+        group: list[int],
+    ) -> Iterator[tuple[_Batch, Float[Tensor, " row"]]]:
+        """Candidates once, then every question behind each."""
+        before, rest = len(self.problem.items[group[0]].before), list(order)
+        while rest:
+            start = same[rest[0]]
+            size = max(1, self.budget // (len(candidates[rest[0]]) - start))
+            part, rest = rest[:size], rest[size:]
+            tokens = self._padded([candidates[i][start:] for i in part])
+            prefixes = [
+                c.after_parent(parent, group[:1], group[:1] * len(part), before + start)
+                for c in self._caches
+            ]
+            for caches, cache in zip(self._caches, prefixes, strict=True):
+                extend(caches.model, cache, tokens, blocks=self.blocks)
+            pairs = [(at, item) for item in group for at in range(len(part))]
+            while pairs:
+                size = max(1, self.budget // max(1, len(self.tails[pairs[0][1]])))
+                now, pairs = pairs[:size], pairs[size:]
+                which = torch.tensor([at for at, _ in now], device=self.device)
+                rows = self._padded([self.tails[item] for _, item in now])
+                batch = _Batch([(part[at], item) for at, item in now], rows, 0)
+                yield batch, self._judged(batch, [chosen(p, which) for p in prefixes])
+
+    def _split_backward(self, leaf: Tensor, ids: Ids, group: list[int], n: int) -> None:
+        (main, *others) = self._caches
+        cache = main.before(group[:1])
+        with first_embeddings(self.model, leaf):
+            extend(self.model, cache, torch.tensor([ids], device=self.device), blocks=self.blocks)
+        prefix, passed_on = leaves(cache)
+        start = len(self.problem.items[group[0]].before) + len(ids)
+        size = max(1, self.budget // max(1, len(self.tails[group[0]])))
+        for at in range(0, len(group), size):
+            part = group[at : at + size]
+            rows = self._padded([self.tails[item] for item in part])
+            zeros = torch.zeros(len(part), dtype=torch.long, device=self.device)
+            behind = [chosen(prefix, zeros)]
+            behind += [c.after_parent(ids, group[:1], group[:1] * len(part), start) for c in others]
+            (self._judged(_Batch([(0, i) for i in part], rows, 0), behind).sum() / n).backward()
+        used = [(whole, copy.grad) for whole, copy in passed_on if copy.grad is not None]
+        torch.autograd.backward([whole for whole, _ in used], [grad for _, grad in used])
+
+    def _whole_backward(self, leaf: Tensor, ids: Ids, group: list[int], n: int) -> None:
+        tail = max(len(self.tails[item]) for item in group)
+        size = max(1, self.budget // (len(ids) + tail))
+        for at in range(0, len(group), size):
+            part = group[at : at + size]
+            rows = self._padded([[*ids, *self.tails[item]] for item in part])
+            batch = _Batch([(0, i) for i in part], rows, len(ids))
+            caches = [c.before(part) for c in self._caches]
+            (self._judged(batch, caches, leaf).sum() / n).backward()
+
+    def _judged(
+        self, batch: _Batch, caches: Sequence[DynamicCache], leaf: Tensor | None = None
+    ) -> Float[Tensor, " row"]:
+        """Run the rows behind their caches and weigh the objective's terms."""
+        reads = self._reads(batch)
+        places = [place for found in reads.values() for place, _, _ in found]
+        pick = torch.tensor(places, device=self.device)
+        kept = []
+        for own, cache in zip(self._caches, caches, strict=True):
+            with first_embeddings(own.model, leaf if own.model is self.model else None):
+                kept.append(
+                    extend(own.model, cache, batch.tokens, self.points, pick, blocks=self.blocks)
+                )
+        total = torch.zeros(len(batch.pairs), device=self.device)
+        begin = 0
+        for name, found in reads.items():
+            part = slice(begin, begin + len(found))
+            begin = part.stop
+            rows = torch.tensor([row for _, row, _ in found], device=self.device)
+            shares = torch.tensor([share for _, _, share in found], device=self.device)
+            for values in self._values(name, kept, part, batch):
+                total = total.index_add(0, rows, values * shares)
+        return total
+
+    def _reads(self, batch: _Batch) -> dict[str, list[tuple[int, int, float]]]:
+        """For each term with a weight: flat place, row and share in the row's mean."""
+        width, objective = batch.tokens.shape[1], self.objective
+        found: dict[str, list[tuple[int, int, float]]] = {}
+        for row, (_, item) in enumerate(batch.pairs):
+            known = self.problem.items[item]
+            spans: dict[str, range] = {}
+            if objective.cross_entropy:
+                last = len(known.after) - 1
+                spans["likely"] = range(last, last + known.forced)
+            if objective.static.weight:
+                spans["static"] = self._static_places(item)
+            if objective.dynamic.weight:
+                spans["dynamic"] = matched(known, objective.dynamic.span)
+            for name, places in spans.items():
+                first = row * width + batch.offset
+                found.setdefault(name, []).extend(
+                    (first + place, row, 1 / len(places)) for place in places
+                )
+        return found
+
+    def _static_places(self, item: int) -> range:
+        """The last places, as many as the clean prompt has."""
+        places = matched(self.problem.items[item], self.objective.static.span)
+        return places[-min(len(places), self.reference.static[item].shape[1]) :]
+
+    def _values(
+        self, name: str, kept: Sequence[dict[Point, Tensor]], part: slice, batch: _Batch
+    ) -> Iterator[Float[Tensor, " read"]]:
+        """A term's weighted value at every place it reads, once per layer."""
+        items, objective = [item for _, item in batch.pairs], self.objective
+        if name == "likely":
+            known = [self.problem.items[i] for i in items]
+            targets = torch.tensor(
+                [t for i in known for t in i.target[: i.forced]], device=self.device
+            )
+            states = kept[0][Point(self.model.cfg.n_layers - 1)][part]
+            yield objective.cross_entropy * likelihood_losses(
+                self.model, states, targets, objective, self.problem.choices
+            )
+            return
+        term: Hidden = getattr(objective, name)
+        for at, layer in enumerate(objective.layers):
+            if name == "static":
+                lengths = {i: len(self._static_places(i)) for i in items}
+                there = torch.cat([self.reference.static[i][at, -lengths[i] :] for i in items])
+            else:
+                there = kept[1][Point(layer)][part].detach()
+            far = term.distance(kept[0][Point(layer)][part], there.to(self.device))
+            yield term.weight / len(objective.layers) * far
+
+    def _alone(self, candidates: Sequence[Ids]) -> Float[np.ndarray, " candidate"]:
+        """Terms that depend on the optimised text only."""
+        found = np.array([self.objective.repetition * repetition(ids) for ids in candidates])
+        if self.objective.fluency:
+            for length in sorted({len(c) for c in candidates}):
+                members = [i for i, c in enumerate(candidates) if len(c) == length]
+                values = self._fluency([candidates[i] for i in members])
+                found[members] += self.objective.fluency * values.cpu().numpy()
+        return found
+
+    def _fluency(self, candidates: Sequence[Ids]) -> Float[Tensor, " candidate"]:
+        """Mean negative log-likelihood of the tokens, each after those before it."""
+        specials = self._specials()
+        first = max(1, len(specials))
+        tokens = torch.tensor([[*specials, *ids] for ids in candidates], device=self.device)
+        final = Point(self.model.cfg.n_layers - 1)
+        kept = extend(self.model, new_cache(self.model), tokens, [final])[final]
+        states, targets = kept[:, first - 1 : -1], tokens[:, first:]
+        logits = unembed(self.model, states.flatten(0, 1)).float()
+        losses = torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="none")
+        return losses.view(targets.shape).mean(dim=1)
+
+    def _specials(self) -> list[int]:
+        return encode(self.model.tokenizer, "")
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> Int[Tensor, "row pos"]:
+        width = max(1, *(len(row) for row in rows)) if rows else 1
+        filler = self.model.tokenizer.pad_token_id
+        return torch.tensor(
+            [[*row, *[filler] * (width - len(row))] for row in rows], device=self.device
+        )
+
+
+class _Caches:
+    """Keys and values of one model that do not depend on a candidate."""
+
+    def __init__(self, model: HookedModel, problem: Problem, blocks: int) -> None:
+        self.model, self.blocks = model, blocks
+        self.device = model.cfg.device
+        self.texts = [item.before for item in problem.items]
+        if problem.shared:
+            self.texts = self.texts[:1]
+        self._before: dict[int, DynamicCache] = {}
+        self._after: dict[Ids, DynamicCache] = {}
+        self._parent: Ids = ()
+
+    def before(self, wanted: Sequence[int]) -> DynamicCache:
+        """Everything before the slot, which is equally long for all wanted items; a row each."""
+        length = len(self._text(wanted[0]))
+        same = [i for i, text in enumerate(self.texts) if len(text) == length]
+        if length not in self._before:
+            cache = new_cache(self.model)
+            if length:
+                tokens = torch.tensor([self.texts[i] for i in same], device=self.device)
+                with torch.no_grad():
+                    extend(self.model, cache, tokens, blocks=self.blocks)
+            self._before[length] = cache
+        return chosen(self._before[length], self._places(same, wanted))
+
+    def after_parent(
+        self, parent: Ids, group: Sequence[int], wanted: Sequence[int], length: int
+    ) -> DynamicCache:
+        """The first ``length`` tokens of the text before the slot and the parent behind it.
+
+        Args:
+            group: Items whose rows are computed together.
+            wanted: Some of them, as often as wanted; a row each.
+        """
+        if length == 0:
+            return new_cache(self.model)
+        if parent != self._parent:
+            self._parent, self._after = parent, {}
+        own = list(group) if len(self.texts) > 1 else [0]
+        if tuple(own) not in self._after:
+            cache = self.before(own)
+            tokens = torch.tensor([parent] * len(own), device=self.device)
+            with torch.no_grad():
+                extend(self.model, cache, tokens, blocks=self.blocks)
+            self._after[tuple(own)] = cache
+        return chosen(self._after[tuple(own)], self._places(own, wanted), length)
+
+    def _text(self, item: int) -> Ids:
+        return self.texts[item if len(self.texts) > 1 else 0]
+
+    def _places(self, rows: Sequence[int], wanted: Sequence[int]) -> Int[Tensor, " row"]:
+        place = {item: at for at, item in enumerate(rows)}
+        found = [place[i] if len(self.texts) > 1 else 0 for i in wanted]
+        return torch.tensor(found, device=self.device)
+
+
+def _shared(parent: Ids, ids: Ids) -> int:
+    """Number of leading tokens that a candidate shares with its parent, at least one short."""
+    most = min(len(parent), len(ids) - 1)
+    return next((i for i in range(most) if parent[i] != ids[i]), most)

@@ -1,0 +1,122 @@
+"""New candidates from a parent: single edits, by gradient or by what the model would say."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mechunlearn.attacks.gcg.problem import Problem
+from mechunlearn.bench.cache import extend, new_cache
+from mechunlearn.hooks import Point, unembed
+from mechunlearn.types import HookedModel
+
+Ids = tuple[int, ...]
+Operator = Literal["substitute", "insert", "delete", "swap"]
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
+
+
+def allowed_tokens(tokenizer: Any, size: int, printable: bool) -> Bool[Tensor, " d_vocab"]:
+    """Tokens that a text may consist of: no special ones, and on request printable ASCII only.
+
+    Args:
+        size: The model's vocabulary, which may be larger than the tokenizer's.
+
+    Raises:
+        ValueError: If no token is left.
+    """
+    texts = tokenizer.batch_decode([[i] for i in range(min(size, len(tokenizer)))])
+    special = set(tokenizer.all_special_ids)
+    found = torch.zeros(size, dtype=torch.bool)
+    for i, text in enumerate(texts):
+        bare = text.strip()
+        found[i] = bool(bare) and i not in special and "\ufffd" not in text
+        if printable:
+            found[i] &= bare.isascii() and bare.isprintable()
+    if not found.any():
+        raise ValueError("no token of the vocabulary may be used; set printable=False")
+    return found
+
+
+def substitutions(
+    ids: Ids,
+    gradient: Float[Tensor, "pos d_vocab"],
+    allowed: Bool[Tensor, " d_vocab"],
+    top_k: int,
+    n: int,
+    generator: torch.Generator,
+) -> list[Ids]:
+    """Single tokens replaced by one of the ``top_k`` with the most negative gradient there.
+
+    Places and ranks are drawn uniformly, without repetition (GCG, Zou et al. 2023).
+    """
+    scores = gradient.masked_fill(~allowed.to(gradient.device), torch.inf)
+    scores[torch.arange(len(ids)), torch.tensor(ids)] = torch.inf  # Itself is no candidate.
+    k = min(top_k, int(allowed.sum()) - 1)
+    best = scores.topk(k, largest=False).indices.cpu()
+    drawn = torch.randperm(best.numel(), generator=generator)[:n].tolist()
+    return [_replaced(ids, at // k, int(best[at // k, at % k])) for at in drawn]
+
+
+def deletions(ids: Ids, n: int, generator: torch.Generator) -> list[Ids]:
+    """One token left out."""
+    places = torch.randperm(len(ids), generator=generator)[:n].tolist()
+    return list(dict.fromkeys(ids[:at] + ids[at + 1 :] for at in places))
+
+
+def insertions(
+    ids: Ids, spoken: Int[Tensor, "pos_and_end token"], n: int, generator: torch.Generator
+) -> list[Ids]:
+    """One token put in, out of those the model would say at that place (BEAST-like)."""
+    drawn = torch.randperm(spoken.numel(), generator=generator)[:n].tolist()
+    k = spoken.shape[1]
+    return [ids[: at // k] + (int(spoken[at // k, at % k]),) + ids[at // k :] for at in drawn]
+
+
+def swaps(
+    ids: Ids, spoken: Int[Tensor, "pos_and_end token"], n: int, generator: torch.Generator
+) -> list[Ids]:
+    """Single tokens replaced by one that the model would say at that place."""
+    k = spoken.shape[1]
+    drawn = torch.randperm(len(ids) * k, generator=generator)[:n].tolist()
+    found = [_replaced(ids, at // k, int(spoken[at // k, at % k])) for at in drawn]
+    return [c for c in found if c != ids]
+
+
+@torch.no_grad()
+def spoken_tokens(
+    model: HookedModel,
+    problem: Problem,
+    ids: Ids,
+    item: int,
+    allowed: Bool[Tensor, " d_vocab"],
+    k: int,
+    generator: torch.Generator,
+) -> Int[Tensor, "pos_and_end token"]:
+    """``k`` tokens drawn, without repetition, from what the model says at every place of the text.
+
+    The first place of a text with nothing before it is drawn uniformly.
+    """
+    before = problem.items[item].before
+    tokens = torch.tensor([[*before, *ids]], device=model.cfg.device)
+    final = Point(model.cfg.n_layers - 1)
+    states = extend(model, new_cache(model), tokens, [final])[final][0, max(0, len(before) - 1) :]
+    logits = unembed(model, states).float().cpu()
+    if not before:
+        logits = torch.cat([torch.zeros(1, logits.shape[1]), logits])
+    chances = logits.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+    k = min(k, int((chances > 0).sum(dim=1).min()))
+    return torch.multinomial(chances, k, generator=generator)
+
+
+def drawn_text(
+    n: int, allowed: Bool[Tensor, " d_vocab"], generator: torch.Generator
+) -> Sequence[int]:
+    """Random allowed tokens."""
+    ids = allowed.nonzero()[:, 0]
+    return ids[torch.randint(len(ids), (n,), generator=generator)].tolist()
+
+
+def _replaced(ids: Ids, at: int, token: int) -> Ids:
+    return (*ids[:at], token, *ids[at + 1 :])

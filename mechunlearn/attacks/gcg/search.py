@@ -1,0 +1,347 @@
+"""The search: a buffer of the best texts so far, single edits of its best, races among children.
+
+Children run on a few questions first, and only the better ones on more. Every step is a function of
+the state before it and of (seed, restart, step), so a search that was stopped goes on bit for bit.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mechunlearn.attacks.gcg.forward import Forwards, Ids
+from mechunlearn.attacks.gcg.objective import Objective, Reference
+from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
+from mechunlearn.attacks.gcg.proposals import (
+    OPERATORS,
+    Operator,
+    allowed_tokens,
+    deletions,
+    drawn_text,
+    insertions,
+    spoken_tokens,
+    substitutions,
+    swaps,
+)
+from mechunlearn.progress import track
+from mechunlearn.types import HookedModel
+
+TRIES = 50
+"""How often a random start is drawn until its text is read back as the same tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """A length in tokens that grows with the steps."""
+
+    start: int
+    per_step: float = 0.0
+    most: int = 1_000_000
+
+    def at(self, step: int) -> int:
+        """The length at a step."""
+        return min(int(self.start + self.per_step * step), self.most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """Settings of a search.
+
+    Raises:
+        ValueError: If a number makes no sense.
+    """
+
+    steps: int
+    """Of each restart."""
+    length: int = 20
+    """Tokens of a random start."""
+    shortest: Length = Length(start=1)
+    """A text that is not longer is only made longer."""
+    longest: Length = Length(start=20)
+    """A text that is not shorter is not made longer."""
+    width: int = 64
+    """Children per step."""
+    top_k: int = 64
+    """Tokens considered at each place."""
+    buffer: int = 1
+    elitist: bool = True
+    """Whether the parent stays in the buffer when its children are worse."""
+    substitute: float = 1.0
+    insert: float = 0.0
+    delete: float = 0.0
+    swap: float = 0.0
+    """Chances of the kinds of edits."""
+    races: tuple[int, ...] = ()
+    """Numbers of questions after which the worse children are dropped; empty: all see all."""
+    keep: float = 0.5
+    """Share of children that stay after each of them."""
+    gradient_questions: int = 0
+    """Questions behind each gradient; 0: all."""
+    restarts: int = 1
+    starts: tuple[str, ...] = ()
+    """Texts to start from instead of random ones, one a restart."""
+    printable: bool = True
+    """Whether only printable ASCII may be used."""
+    goal: float = 0.0
+    """Loss at which a restart ends early."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.steps, self.length, self.width, self.top_k, self.buffer, self.restarts)
+        if min(numbers) < 1 or not 0 < self.keep < 1 or self.gradient_questions < 0:
+            raise ValueError(
+                "a search needs steps, length, width, top_k, buffer and restarts of at least 1 and "
+                f"keep in (0, 1), not {self}"
+            )
+        if list(self.races) != sorted(set(self.races)) or min(self.races, default=1) < 1:
+            raise ValueError(f"races are rising numbers of questions, not {self.races}")
+        if min(self.chances) < 0 or not sum(self.chances):
+            raise ValueError(f"chances of edits must not be negative or all 0: {self.chances}")
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the longest text that may come up."""
+        if not self.insert:
+            return self.length
+        return max(self.length, self.longest.at(self.steps), self.shortest.at(self.steps))
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """Chances of the operators, in their order."""
+        return (self.substitute, self.insert, self.delete, self.swap)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An optimised text and its loss over all questions."""
+
+    ids: Ids
+    loss: float
+
+
+@dataclass(slots=True)
+class State:
+    """Where a search stands."""
+
+    restart: int = 0
+    step: int = 0
+    buffer: list[Text] = field(default_factory=list)
+    """Best first."""
+    bests: list[Text] = field(default_factory=list)
+    """The best text ever of each restart."""
+    curve: list[float] = field(default_factory=list)
+    """Best loss so far of the restart, after each step of each restart."""
+    scored: int = 0
+    """Children scored."""
+
+    @property
+    def best(self) -> Text:
+        """The best text ever."""
+        return min(self.bests, key=lambda t: t.loss)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; floats survive JSON bit for bit."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "State":
+        """The inverse of ``to_dict``."""
+        texts = {
+            k: [Text(tuple(t["ids"]), t["loss"]) for t in data[k]] for k in ("buffer", "bests")
+        }
+        return cls(**data | texts)
+
+
+class Search:
+    """A search for one text that minimises an objective over a problem's questions.
+
+    Args:
+        state_file: Where the state is kept every ``every`` steps; where it exists, the search goes
+            on from it.
+
+    Raises:
+        ValueError: If the text does not fit the context, a start is not read back as the tokens
+            it is made of, or the file belongs to another search.
+    """
+
+    def __init__(
+        self,
+        model: HookedModel,
+        problem: Problem,
+        objective: Objective,
+        config: SearchConfig,
+        reference: Reference | None = None,
+        *,
+        seed: int = 0,
+        state_file: Path | None = None,
+        every: int = 10,
+        label: str = "GCG",
+    ) -> None:
+        problem.room(
+            model,
+            min(config.longest.most, config.longest.at(config.steps))
+            if config.longest.start < 1_000_000
+            else config.length,
+        )
+        self.model, self.problem, self.config = model, problem, config
+        self.forwards = Forwards(model, problem, objective, reference)
+        self.allowed: Bool[Tensor, " d_vocab"] = allowed_tokens(
+            model.tokenizer, self.forwards.table.shape[0], config.printable
+        )
+        self.seed, self.state_file, self.every, self.label = seed, state_file, every, label
+        identity = (model.provenance, problem.slot, problem.items, objective, config, seed)
+        self.identity = hashlib.sha256(repr(identity).encode()).hexdigest()
+        self.state = self._resumed()
+
+    def run(self, on_step: Callable[[State], None] | None = None) -> State:
+        """Search to the end.
+
+        Args:
+            on_step: Called after every step.
+        """
+        total = self.config.steps * self.config.restarts
+        begun = self.state.restart * self.config.steps + self.state.step
+        for _ in track(range(begun, total), self.label):
+            if self.state.restart >= self.config.restarts:
+                break
+            self._advance()
+            if on_step is not None:
+                on_step(self.state)
+            if self.state_file and (self.state.step % self.every == 0):
+                self._keep()
+        if self.state_file:
+            self._keep()
+        return self.state
+
+    def text(self, found: Text) -> str:
+        """The text to put into prompts."""
+        return text_of(self.model.tokenizer, found.ids)
+
+    def _advance(self) -> None:
+        """One step, or the start of a restart and its first step."""
+        state, config = self.state, self.config
+        if not state.buffer:
+            start = self.start()
+            everything = range(len(self.problem.items))
+            loss = float(self.forwards.losses(start, [start], everything).mean())
+            state.buffer = [Text(start, loss)]
+            state.bests.append(state.buffer[0])
+        random = self._random("step", state.step)
+        children = self._children(state.buffer[0].ids, random)
+        scored = self._race(state.buffer[0].ids, children, random)
+        state.scored += len(children)
+        old = state.buffer if config.elitist else state.buffer[1:]
+        merged = {t.ids: t for t in [*scored, *old]}
+        if merged:
+            ranked = sorted(merged.values(), key=lambda t: (t.loss, t.ids))
+            state.buffer = ranked[: config.buffer]
+        if state.buffer[0].loss < state.bests[-1].loss:
+            state.bests[-1] = state.buffer[0]
+        state.curve.append(state.bests[-1].loss)
+        state.step += 1
+        if state.step == config.steps or state.bests[-1].loss <= config.goal:
+            state.restart, state.step, state.buffer = state.restart + 1, 0, []
+
+    def _children(self, parent: Ids, random: torch.Generator) -> list[Ids]:
+        """Edits of the parent whose text is read back as the same tokens."""
+        config, step = self.config, self.state.step
+        operator = self._operator(len(parent), step, random)
+        wanted = 2 * config.width  # Some do not survive.
+        if operator == "delete":
+            found = deletions(parent, wanted, random)
+        elif operator == "substitute":
+            count = config.gradient_questions or len(self.problem.items)
+            picked = torch.randperm(len(self.problem.items), generator=random)[:count].tolist()
+            gradient = self.forwards.gradient(parent, picked)
+            found = substitutions(parent, gradient, self.allowed, config.top_k, wanted, random)
+        else:
+            item = int(torch.randint(len(self.problem.items), (1,), generator=random))
+            spoken = spoken_tokens(
+                self.model, self.problem, parent, item, self.allowed, config.top_k, random
+            )
+            make = insertions if operator == "insert" else swaps
+            found = make(parent, spoken, wanted, random)
+        found = [c for c in dict.fromkeys(found) if c != parent]
+        alive = survives(self.model.tokenizer, self.problem, found)
+        return [c for c, fine in zip(found, alive, strict=True) if fine][: config.width]
+
+    def _operator(self, length: int, step: int, random: torch.Generator) -> Operator:
+        chances = dict(zip(OPERATORS, self.config.chances, strict=True))
+        if length <= self.config.shortest.at(step):
+            if chances["insert"]:
+                return "insert"
+            chances["delete"] = 0.0
+        if length >= self.config.longest.at(step):
+            chances["insert"] = 0.0
+        weights = torch.tensor(list(chances.values()))
+        return OPERATORS[int(torch.multinomial(weights, 1, generator=random))]
+
+    def _race(self, parent: Ids, children: Sequence[Ids], random: torch.Generator) -> list[Text]:
+        """The children that reach the end, with their mean loss over all questions."""
+        n = len(self.problem.items)
+        order = torch.randperm(n, generator=random).tolist()
+        alive, seen = list(children), 0
+        losses = {ids: np.zeros(0) for ids in alive}
+        for until in (*(r for r in self.config.races if r < n), n):
+            if not alive:
+                break
+            found = self.forwards.losses(parent, alive, order[seen:until])
+            for ids, values in zip(alive, found, strict=True):
+                losses[ids] = np.concatenate([losses[ids], values])
+            seen = until
+            if seen < n:
+                alive.sort(key=lambda ids: (losses[ids].mean(), ids))
+                alive = alive[: math.ceil(self.config.keep * len(alive))]
+        return [Text(ids, float(losses[ids].mean())) for ids in alive]
+
+    def start(self) -> Ids:
+        """A start text, or random tokens, that survive being written and read."""
+        tokenizer, config = self.model.tokenizer, self.config
+        if self.state.restart < len(config.starts):
+            text = config.starts[self.state.restart]
+            ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+            if not ids or not survives(tokenizer, self.problem, [ids])[0]:
+                raise ValueError(f"the start {text!r} is read as other tokens inside a prompt")
+            return ids
+        random, ids = self._random("start"), ()
+        while len(ids) < config.length:
+            new = [(*ids, t) for t in drawn_text(TRIES, self.allowed, random)]
+            alive = [
+                c for c, ok in zip(new, survives(tokenizer, self.problem, new), strict=True) if ok
+            ]
+            if not alive:
+                raise ValueError(
+                    f"no random start of {config.length} tokens is read back as itself; give starts"
+                )
+            ids = alive[0]
+        return ids
+
+    def _random(self, *what: object) -> torch.Generator:
+        words = repr((self.seed, self.state.restart, *what)).encode()
+        number = int.from_bytes(hashlib.sha256(words).digest()[:7], "big")
+        return torch.Generator().manual_seed(number)
+
+    def _resumed(self) -> State:
+        if self.state_file is None or not self.state_file.is_file():
+            return State()
+        kept = json.loads(self.state_file.read_text(encoding="utf-8"))
+        if kept["identity"] != self.identity:
+            raise ValueError(f"{self.state_file} belongs to another search; remove it first")
+        return State.from_dict(kept["state"])
+
+    def _keep(self) -> None:
+        assert self.state_file is not None
+        self.state_file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.state_file.with_suffix(".partial")
+        kept = {"identity": self.identity, "state": self.state.to_dict()}
+        partial.write_text(json.dumps(kept), encoding="utf-8")
+        os.replace(partial, self.state_file)

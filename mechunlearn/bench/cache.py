@@ -1,0 +1,73 @@
+"""Keys and values of tokens that many sequences share: computed once, repeated, cut, continued."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from mechunlearn.hooks import Point, capture, count_flops
+from mechunlearn.types import HookedModel
+
+
+def new_cache(model: HookedModel) -> DynamicCache:
+    """A cache without tokens."""
+    return DynamicCache(config=model.original_model.config)
+
+
+def extend(
+    model: HookedModel,
+    cache: DynamicCache,
+    tokens: Int[Tensor, "row pos"],
+    points: Sequence[Point] = (),
+    pick: Int[Tensor, " read"] | None = None,
+    blocks: int | None = None,
+) -> dict[Point, Tensor]:
+    """Run ``tokens`` after what ``cache`` holds, and add their keys and values to it.
+
+    Args:
+        points: Where to read, at the flat indices ``pick`` into ``row * pos``.
+        blocks: How many blocks to run; default: all. Nothing after them is computed.
+
+    Returns:
+        What passed each point: ``[row, pos, d_model]``, or ``[read, d_model]`` with ``pick``.
+    """
+    count_flops(model, tokens.numel(), layers=blocks)
+    with capture(model, points, pick) as kept:
+        if blocks is None or blocks >= model.cfg.n_layers:
+            model(tokens, past_key_values=cache, logits_to_keep=1, return_type=None)
+        else:
+            model(tokens, past_key_values=cache, stop_at_layer=blocks)
+    return kept
+
+
+def chosen(
+    cache: DynamicCache, rows: Int[Tensor, " row"], length: int | None = None
+) -> DynamicCache:
+    """A new cache with some rows of another, as often as wanted, cut to ``length`` tokens.
+
+    A cache of one row serves any number of rows, whatever their indices. Gradients flow.
+    """
+    found = DynamicCache()
+    for i, layer in enumerate(cache.layers):
+        if layer.keys is None or layer.values is None or not layer.keys.numel():
+            continue  # A block that did not run.
+        pair = [x[:, :, :length] for x in (layer.keys, layer.values)]
+        if len(layer.keys) == 1:
+            pair = [x.expand(len(rows), -1, -1, -1) for x in pair]
+        else:
+            pair = [x[rows] for x in pair]
+        found.update(pair[0], pair[1], i)
+    return found
+
+
+def leaves(cache: DynamicCache) -> tuple[DynamicCache, list[tuple[Tensor, Tensor]]]:
+    """A detached copy that collects gradients, and pairs of (original, copy) to pass them on."""
+    found, pairs = DynamicCache(), []
+    for i, layer in enumerate(cache.layers):
+        if layer.keys is None or layer.values is None:
+            continue
+        copies = [x.detach().requires_grad_() for x in (layer.keys, layer.values)]
+        pairs += list(zip((layer.keys, layer.values), copies, strict=True))
+        found.update(copies[0], copies[1], i)
+    return found, pairs
