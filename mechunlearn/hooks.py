@@ -137,6 +137,21 @@ def first_embeddings(
         yield
 
 
+def replaced_embeddings(
+    model: HookedModel, ids: Sequence[int], vectors: Float[Tensor, "place d_model"]
+) -> tuple[str, Callable[..., Tensor]]:
+    """A hook that puts ``vectors`` in the place of some tokens' embeddings, wherever they stand."""
+    keys = embedding_table(model)[torch.tensor(ids, device=model.cfg.device)].detach()
+
+    def replace(activation: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:
+        for key, vector in zip(keys, vectors.to(activation), strict=True):
+            here = (activation == key).all(dim=-1, keepdim=True)
+            activation = torch.where(here, vector, activation)
+        return activation
+
+    return EMBED, replace
+
+
 def unembed(
     model: HookedModel,
     resid: Float[Tensor, "row d_model"],

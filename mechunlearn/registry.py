@@ -34,6 +34,7 @@ ATTACKS = {
     "perturbation_informed": "mechunlearn.attacks.perturbation:INFORMED",
     "jailbreak": "mechunlearn.attacks.perturbation:JAILBREAK",
     "gcg": "mechunlearn.attacks.gcg.attack:GCG",
+    "soft_prompt": "mechunlearn.attacks.soft_prompt:SoftPrompt",
 }
 """Attacks."""
 DEFAULT_ATTACKS = (

@@ -1,0 +1,1 @@
+"""Discrete optimisation of prompts; ``attack.py`` says what and whence."""

@@ -33,6 +33,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
+
 from mechunlearn.attacks import Candidate, Rewrite, Settings
 from mechunlearn.attacks.gcg.effect import token_effects
 from mechunlearn.attacks.gcg.objective import Hidden, Objective, Reference, static_states
@@ -73,7 +75,7 @@ class GCGConfig:
     """Further tokens of the original's continuation whose hidden states are compared."""
     questions: int = 32
     """Forget questions to optimise for."""
-    retain_share: float = 0.25
+    retain_share: float = 0.2
     """Retain questions beside them, as a share of all."""
     seed: int = 0
 
@@ -87,7 +89,7 @@ class GCGConfig:
             raise ValueError("only the original's continuation can be matched: target='original'")
 
 
-FAST = SearchConfig(steps=60, length=5, width=32, races=(4, 12), gradient_questions=16, restarts=4)
+FAST = SearchConfig(steps=30, length=5, width=32, races=(4, 12), gradient_questions=16, restarts=2)
 PAPER = GCGConfig(
     # FLRT's search: 16 children of 64 tokens a place, a buffer of 16, 0.7/0.1/0.1/0.1, growing
     # lengths; targets of 10 forced and 35 matched tokens; RMU's blocks 5 to 7.
@@ -186,9 +188,10 @@ def posed(
 
 def examples_of(task: Task, asked: Sequence[Question], config: GCGConfig) -> list[Example]:
     """Forget questions with their answers, then retain questions with theirs."""
-    forget = _spread(asked, config.questions)
+    rng = random.Random(config.seed)
+    forget = _drawn(asked, config.questions, rng)
     count = round(len(forget) * config.retain_share / (1 - config.retain_share))
-    keep = _spread(task.questions("retain", "select"), count)
+    keep = _drawn(task.questions("retain", "select"), count, rng)
     return [task.example(q) for q in (*forget, *keep)]
 
 
@@ -207,9 +210,9 @@ def shuffled(
     return dataclasses.replace(problem, items=items), dataclasses.replace(reference, static=static)
 
 
-def _spread(items: Sequence[Question], n: int) -> list[Question]:
-    """At most ``n`` items, evenly spaced."""
-    return [items[i * len(items) // n] for i in range(n)] if len(items) > n else list(items)
+def _drawn(items: Sequence[Question], n: int, rng: random.Random) -> list[Question]:
+    """At most ``n`` items at random; even spacing could pick one answer letter only."""
+    return rng.sample(items, n) if len(items) > n else list(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,25 +277,25 @@ class _Found:
         return text_of(self.model.tokenizer, ids)
 
     def _candidate(self, settings: Settings, text: str) -> Candidate:
-        fill = partial(_filled, slot=self.problem.slot, added=text)
+        fill = partial(filled, slot=self.problem.slot, added=text)
         return Candidate(settings, rewrite=Rewrite(fill))
 
     def _random_accuracies(self, length: int) -> list[float]:
         """Accuracy on the confirm fold behind random texts of the same length."""
+        search = dataclasses.replace(self.config.search, length=length)
+        drawing = Search(self.model, self.problem, Objective(), search)
+        random_numbers = torch.Generator().manual_seed(self.config.seed)
         found = []
-        for i in range(RANDOM_TEXTS):
-            search = dataclasses.replace(self.config.search, length=length, starts=())
-            drawn = Search(
-                self.model, self.problem, Objective(), search, seed=self.config.seed + 1 + i
-            )
-            change = self.problem.rewrite(self._text(drawn.start()))
+        for _ in range(RANDOM_TEXTS):
+            change = self.problem.rewrite(self._text(drawing.drawn(random_numbers)))
             prompt = dataclasses.replace(self.task.prompt, rewrite=change)
             questions = self.task.questions("forget", "confirm")
             found.append(score(self.model, questions, prompt, scoring=self.task.scoring).accuracy)
         return sorted(found)
 
 
-def _filled(prompt: str, rng: object, slot: Slot, added: str) -> str:
+def filled(prompt: str, rng: object, slot: Slot, added: str) -> str:
+    """The prompt with a text in its slot, as a rewrite."""
     return slot.fill(added, prompt)
 
 
@@ -305,9 +308,7 @@ class GCG:
     presets: ClassVar[dict[str, GCGConfig]] = {
         "paper": PAPER,
         "fast": GCGConfig(search=FAST),
-        "small": GCGConfig(
-            search=dataclasses.replace(FAST, steps=40, length=8, restarts=2), questions=24
-        ),
+        "small": GCGConfig(search=dataclasses.replace(FAST, restarts=1), questions=24),
         "organism": GCGConfig(search=FAST),
         "nanogcg": NANOGCG,
     }

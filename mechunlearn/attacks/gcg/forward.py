@@ -110,8 +110,21 @@ class Forwards:
 
         The original's states count as constants, also where they depend on the tokens.
         """
-        leaf = self.table[torch.tensor(ids, device=self.device)].detach().clone()
-        leaf.requires_grad_()
+        leaf = self.embeddings(ids).requires_grad_()
+        self.backward(leaf, ids, picked)
+        assert leaf.grad is not None
+        return leaf.grad @ self.table.T.to(leaf.grad)
+
+    def embeddings(self, ids: Ids) -> Float[Tensor, "pos d_model"]:
+        """A copy of the tokens' embeddings."""
+        return self.table[torch.tensor(ids, device=self.device)].detach().clone()
+
+    def backward(self, leaf: Float[Tensor, "pos d_model"], ids: Ids, picked: Sequence[int]) -> None:
+        """Add to ``leaf.grad`` the gradient of the mean loss with ``leaf`` in the slot.
+
+        Args:
+            ids: Tokens that stand there, for their number and for terms that need tokens.
+        """
         with torch.enable_grad():
             for group in self._groups(picked):
                 if self.problem.shared and len(group) > 1:
@@ -121,8 +134,6 @@ class Forwards:
             if self.objective.fluency:
                 with first_embeddings(self.model, leaf, skip=len(self._specials())):
                     (self.objective.fluency * self._fluency([ids])[0]).backward()
-        assert leaf.grad is not None
-        return leaf.grad @ self.table.T.to(leaf.grad)
 
     def _groups(self, picked: Sequence[int]) -> list[list[int]]:
         """Items with equally long text before the slot, the longest rest first."""

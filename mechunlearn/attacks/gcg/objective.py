@@ -37,7 +37,7 @@ class Hidden:
     measure: Measure = "cosine"
     """``1 - cos``, or a norm of the difference."""
     relative: bool = False
-    """Divide a norm by the mean norm of the original's states."""
+    """Divide a norm of the difference by that of the original's state."""
     span: Span = "answer"
     """The last prompt token and the target, or the question's tokens as well."""
 
@@ -50,7 +50,7 @@ class Hidden:
             return 1 - torch.cosine_similarity(h, reference, dim=-1)
         p = 1 if self.measure == "l1" else 2
         found = (h - reference).norm(p=p, dim=-1)
-        return found / reference.norm(p=p, dim=-1).mean() if self.relative else found
+        return found / reference.norm(p=p, dim=-1) if self.relative else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ def matched(item: Item, span: Span) -> range:
 class Reference:
     """What the original computes; found once where the optimised text does not matter."""
 
-    static: tuple[Float[Tensor, "layer place d_model"], ...] = ()
+    static: tuple[Float[Tensor, "layer _ d_model"], ...] = ()
     """Hidden states of the clean prompts and targets, by item."""
     original: HookedModel | None = None
     """The model itself, where its states depend on the optimised text."""
@@ -125,7 +125,7 @@ class Reference:
 @torch.no_grad()
 def static_states(
     original: HookedModel, problem: Problem, objective: Objective
-) -> tuple[Float[Tensor, "layer place d_model"], ...]:
+) -> tuple[Float[Tensor, "layer _ d_model"], ...]:
     """The original's states on clean prompts with their targets, at the places compared."""
     blocks = max(objective.layers) + 1
     check_layers(original, objective.layers)

@@ -71,7 +71,7 @@ def insertions(
     """One token put in, out of those the model would say at that place (BEAST-like)."""
     drawn = torch.randperm(spoken.numel(), generator=generator)[:n].tolist()
     k = spoken.shape[1]
-    return [ids[: at // k] + (int(spoken[at // k, at % k]),) + ids[at // k :] for at in drawn]
+    return [(*ids[: at // k], int(spoken[at // k, at % k]), *ids[at // k :]) for at in drawn]
 
 
 def swaps(

@@ -36,8 +36,8 @@ from mechunlearn.attacks.gcg.proposals import (
 from mechunlearn.progress import track
 from mechunlearn.types import HookedModel
 
-TRIES = 50
-"""How often a random start is drawn until its text is read back as the same tokens."""
+TRIES = 8
+"""Tokens drawn for a place of a random text, of which one has to be read back as itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +186,7 @@ class Search:
         every: int = 10,
         label: str = "GCG",
     ) -> None:
-        problem.room(
-            model,
-            min(config.longest.most, config.longest.at(config.steps))
-            if config.longest.start < 1_000_000
-            else config.length,
-        )
+        problem.room(model, config.most_tokens)
         self.model, self.problem, self.config = model, problem, config
         self.forwards = Forwards(model, problem, objective, reference)
         self.allowed: Bool[Tensor, " d_vocab"] = allowed_tokens(
@@ -304,7 +299,11 @@ class Search:
         return [Text(ids, float(losses[ids].mean())) for ids in alive]
 
     def start(self) -> Ids:
-        """A start text, or random tokens, that survive being written and read."""
+        """A start text, or the best of ``width`` random ones that survive being read back.
+
+        Raises:
+            ValueError: If the start text does not survive, or no random text does.
+        """
         tokenizer, config = self.model.tokenizer, self.config
         if self.state.restart < len(config.starts):
             text = config.starts[self.state.restart]
@@ -312,17 +311,26 @@ class Search:
             if not ids or not survives(tokenizer, self.problem, [ids])[0]:
                 raise ValueError(f"the start {text!r} is read as other tokens inside a prompt")
             return ids
-        random, ids = self._random("start"), ()
-        while len(ids) < config.length:
+        random = self._random("start")
+        drawn = [self.drawn(random) for _ in range(config.width)]
+        return min(self._race(drawn[0], drawn, random), key=lambda t: (t.loss, t.ids)).ids
+
+    def drawn(self, random: torch.Generator) -> Ids:
+        """A random text that survives being read back.
+
+        Raises:
+            ValueError: If none is found.
+        """
+        ids: Ids = ()
+        while len(ids) < self.config.length:
             new = [(*ids, t) for t in drawn_text(TRIES, self.allowed, random)]
-            alive = [
-                c for c, ok in zip(new, survives(tokenizer, self.problem, new), strict=True) if ok
-            ]
-            if not alive:
+            fine = survives(self.model.tokenizer, self.problem, new)
+            if not any(fine):
                 raise ValueError(
-                    f"no random start of {config.length} tokens is read back as itself; give starts"
+                    f"no random text of {self.config.length} tokens is read back as itself; give "
+                    "search.starts"
                 )
-            ids = alive[0]
+            ids = new[fine.index(True)]
         return ids
 
     def _random(self, *what: object) -> torch.Generator:

@@ -1,0 +1,305 @@
+"""GCG: cached losses and gradients against plain forwards, search, controls, resume."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mechunlearn.attacks.gcg.attack import GCG, GCGConfig, examples_of, posed, shuffled
+from mechunlearn.attacks.gcg.forward import Forwards, Ids
+from mechunlearn.attacks.gcg.objective import (
+    Hidden,
+    Objective,
+    Reference,
+    matched,
+    repetition,
+    static_states,
+)
+from mechunlearn.attacks.gcg.problem import Item, Problem, Slot, survives, text_of
+from mechunlearn.attacks.gcg.search import Length, Search, SearchConfig, State
+from mechunlearn.bench.rows import encode
+from mechunlearn.types import HookedModel, Task
+
+LAYERS = (0, 1)
+OBJECTIVES = {
+    "likelihood": Objective(),
+    "choices": Objective(over="choices"),
+    "clamped": Objective(clamp=0.5, repetition=0.3),
+    "fluent": Objective(fluency=0.7),
+    "static": Objective(static=Hidden(weight=10.0), layers=LAYERS),
+    "early": Objective(
+        cross_entropy=0.0, static=Hidden(weight=1.0, measure="l2", span="question"), layers=(1,)
+    ),
+    "dynamic": Objective(
+        dynamic=Hidden(weight=0.1, measure="l1", relative=True, span="question"), layers=LAYERS
+    ),
+}
+
+
+def problem_of(model: HookedModel, place: str, forced: int, n: int = 4) -> Problem:
+    """Questions of different lengths with targets of ``forced`` tokens and one to match."""
+    rng = np.random.default_rng(0)
+
+    def draw(length: int) -> tuple[int, ...]:
+        return tuple(rng.integers(3, 200, length).tolist())
+
+    items = []
+    for i in range(n):
+        before, after = ((2,), draw(5 + i % 2)) if place == "prefix" else ((2, *draw(4)), draw(2))
+        items.append(Item(before, after, draw(forced + 1), forced))
+    words = tuple(model.tokenizer.decode(draw(6)) for _ in items)
+    return Problem(Slot(place, " . "), words, tuple(items), tuple(i.target[0] for i in items))
+
+
+def plain_loss(
+    model: HookedModel,
+    problem: Problem,
+    objective: Objective,
+    reference: Reference,
+    ids: Ids,
+    item: int,
+    embeddings: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The loss from whole forwards of one row at a time, without caches."""
+
+    def forward(which: HookedModel, row: list[int], start: int) -> tuple[torch.Tensor, list]:
+        tokens, states = torch.tensor([row]), {}
+        embedded = which.embed(tokens)
+        if embeddings is not None and which is model:
+            end = start + len(ids)
+            embedded = torch.cat([embedded[:, :start], embeddings[None], embedded[:, end:]], 1)
+        hooks = [("hook_embed", lambda a, hook: embedded)]
+        for i in LAYERS:
+            hooks.append(
+                (f"blocks.{i}.hook_resid_post", lambda a, hook, i=i: states.__setitem__(i, a[0]))
+            )
+        return which.run_with_hooks(tokens, fwd_hooks=hooks)[0].log_softmax(-1), states
+
+    known = problem.items[item]
+    row = [*known.before, *ids, *known.after, *known.target]
+    end = len(known.before) + len(ids)
+    logp, states = forward(model, row, len(known.before))
+    total = torch.tensor(objective.repetition * repetition(ids))
+    if objective.cross_entropy:
+        if objective.over == "choices":
+            logp = torch.full_like(logp, -torch.inf).index_copy(
+                1, torch.tensor(problem.choices), logp[:, list(problem.choices)].log_softmax(-1)
+            )
+        at = end + len(known.after) - 1
+        each = [-logp[at + k, known.target[k]] for k in range(known.forced)]
+        each = [x.clamp_min(objective.clamp) if objective.clamp else x for x in each]
+        total = total + objective.cross_entropy * torch.stack(each).mean()
+    for name in ("static", "dynamic"):
+        term: Hidden = getattr(objective, name)
+        if not term.weight:
+            continue
+        places = [end + p for p in matched(known, term.span)]
+        if name == "static":
+            there = dict(zip(objective.layers, reference.static[item], strict=True))
+            places = places[-len(there[objective.layers[0]]) :]
+            there = {i: s[-len(places) :] for i, s in there.items()}
+        else:
+            with torch.no_grad():
+                found = forward(reference.original, row, len(known.before))[1]
+            there = {i: found[i][places] for i in objective.layers}
+        far = [term.distance(states[i][places], there[i]) for i in objective.layers]
+        total = total + term.weight * torch.stack(far).mean()
+    if objective.fluency:
+        specials = encode(model.tokenizer, "")
+        logp, _ = forward(model, [*specials, *ids], len(specials))
+        each = [-logp[len(specials) + k - 1, ids[k]] for k in range(len(ids))]
+        total = total + objective.fluency * torch.stack(each).mean()
+    return total
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("place", ["prefix", "suffix"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_losses_and_gradients_equal_plain_forwards(
+    architecture: str, place: str, objective: str, tiny: Callable[..., HookedModel]
+) -> None:
+    """Differences of 1e-4 and less come from other orders of summation in float32."""
+    model, original, terms = tiny(architecture), tiny(architecture, 1), OBJECTIVES[objective]
+    problem = problem_of(model, place, 1 if terms.over == "choices" else 2)
+    if terms.over == "choices":
+        items = [dataclasses.replace(i, target=i.target[:1]) for i in problem.items]
+        problem = dataclasses.replace(problem, items=tuple(items))
+    static = static_states(original, problem, terms) if terms.static.weight else ()
+    reference = Reference(static, original if terms.dynamic.weight else None)
+    parent: Ids = (5, 9, 13, 17, 21)
+    children = [(5, 9, 13, 17, 40), (50, 9, 13, 17, 21), (5, 9, 60, 17, 21), parent]
+    children += [(5, 9, 17, 21), (5, 70, 9, 13, 17, 21)]
+    for budget, picked in ((37, range(4)), (4000, [2, 1]), (4000, [3])):
+        forwards = Forwards(model, problem, terms, reference, budget=budget)
+        found = forwards.losses(parent, children, picked)
+        with torch.no_grad():
+            plain = [
+                [float(plain_loss(model, problem, terms, reference, c, i)) for i in picked]
+                for c in children
+            ]
+        np.testing.assert_allclose(found, plain, atol=1e-4)
+        assert (found.mean(1).argsort() == np.mean(plain, axis=1).argsort()).all()
+    leaf = forwards.embeddings(parent).requires_grad_()
+    plain_loss(model, problem, terms, reference, parent, 3, leaf).backward()
+    expected = leaf.grad @ forwards.table.T
+    np.testing.assert_allclose(forwards.gradient(parent, [3]), expected, atol=1e-4)
+    whole = forwards.gradient(parent, range(4))
+    each = torch.stack([forwards.gradient(parent, [i]) for i in range(4)]).mean(0)
+    np.testing.assert_allclose(whole, each, atol=1e-4)
+
+
+def test_objective_at_early_layers_stops_there(tiny: Callable[..., HookedModel]) -> None:
+    model = tiny("llama")
+    problem = problem_of(model, "prefix", 1)
+    objective = OBJECTIVES["early"]
+    reference = Reference(static_states(model, problem, objective))
+    forwards = Forwards(model, problem, objective, reference)
+    ran = []
+    names = [(f"blocks.{i}.hook_resid_post", lambda a, hook, i=i: ran.append(i)) for i in range(3)]
+    with model.hooks(fwd_hooks=names):
+        forwards.losses((5, 6), [(5, 7)], range(4))
+        forwards.gradient((5, 6), range(4))
+    assert set(ran) == {0, 1}
+
+
+FEW = SearchConfig(steps=6, length=3, width=8, races=(2,), gradient_questions=4)
+
+
+def small_problem(model: HookedModel, task: Task, n: int = 6) -> Problem:
+    config = GCGConfig(search=FEW, questions=n, retain_share=0.0)
+    return posed(model, task, examples_of(task, task.questions("forget", "select"), config), config)
+
+
+def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: Task) -> None:
+    problem, _ = shuffled(small_problem(organism, task), Reference(), 6, 0)
+    search = Search(organism, problem, Objective(), FEW)
+    state = search.run()
+    random = torch.Generator().manual_seed(0)
+    drawn = [search.drawn(random) for _ in range(16)]
+    losses = search.forwards.losses(drawn[0], drawn, range(6)).mean(1)
+    assert state.best.loss < losses.min()
+    assert state.curve == sorted(state.curve, reverse=True)
+    assert survives(organism.tokenizer, problem, [state.best.ids]) == [True]
+    alone = Forwards(organism, problem, Objective()).losses((1,), [state.best.ids], range(6))
+    assert alone.mean() == pytest.approx(state.best.loss, abs=1e-5)
+
+
+def test_races_and_no_races_find_equally_scored_texts(organism: HookedModel, task: Task) -> None:
+    """The winner of a race is scored on every question, as without races."""
+    problem = small_problem(organism, task)
+    for races in ((), (2, 4)):
+        search = Search(organism, problem, Objective(), dataclasses.replace(FEW, races=races))
+        found = search._race((5, 6, 7), [(5, 6, 8), (5, 9, 7), (4, 6, 7)], torch.Generator())
+        for text in found:
+            loss = search.forwards.losses((1,), [text.ids], range(6)).mean()
+            assert text.loss == pytest.approx(loss, abs=1e-5)
+        assert len(found) == (1 if races else 3)
+
+
+def test_every_edit_and_the_length_schedule(organism: HookedModel, task: Task) -> None:
+    edits = dataclasses.replace(
+        FEW, steps=12, substitute=0.4, insert=0.3, delete=0.3, swap=0.3, buffer=3, elitist=False,
+        longest=Length(start=4, per_step=0.2, most=5), shortest=Length(start=3),
+    )  # fmt: skip
+    lengths = []
+    search = Search(organism, small_problem(organism, task), Objective(), edits)
+    search.run(lambda s: lengths.extend(len(t.ids) for t in s.buffer))
+    assert {3, 4} <= set(lengths) <= {2, 3, 4, 5, 6}
+    assert search.state.best.loss == min(search.state.curve)
+
+
+def test_a_stopped_search_goes_on_bit_for_bit(
+    organism: HookedModel, task: Task, tmp_path: Path
+) -> None:
+    problem = small_problem(organism, task)
+    whole = Search(organism, problem, Objective(), FEW).run()
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(state: State) -> None:
+        if len(state.curve) == 3:
+            raise StoppedError
+
+    file = tmp_path / "gcg.json"
+    with pytest.raises(StoppedError):
+        Search(organism, problem, Objective(), FEW, state_file=file, every=1).run(stop)
+    assert State.from_dict(json.loads(file.read_text())["state"]).step == 2
+    resumed = Search(organism, problem, Objective(), FEW, state_file=file, every=1).run()
+    assert resumed == whole
+    with pytest.raises(ValueError, match="belongs to another search"):
+        Search(organism, problem, Objective(), FEW, seed=1, state_file=file)
+
+
+def test_texts_stand_in_prompts_as_their_tokens(organism: HookedModel, task: Task) -> None:
+    for place in ("prefix", "suffix"):
+        slot = Slot.of(task, place)
+        prompt = task.prompt.letter_prompt(task.forget[0])
+        assert "".join(slot.around(prompt)).endswith(prompt)
+        text = text_of(organism.tokenizer, [5, 9])
+        assert slot.fill(text, prompt).endswith(slot.cue)
+        assert text in slot.fill(text, prompt)
+
+
+def test_shuffled_targets_keep_retain_questions(organism: HookedModel, task: Task) -> None:
+    config = GCGConfig(search=FEW, questions=12, retain_share=0.25)
+    examples = examples_of(task, task.questions("forget", "select"), config)
+    problem = posed(organism, task, examples, config)
+    assert len(problem.items) == 16
+    placebo, _ = shuffled(problem, Reference(), 12, 0)
+    assert placebo.items[12:] == problem.items[12:]
+    assert placebo.items[:12] != problem.items[:12]
+    assert sorted(i.target for i in placebo.items) == sorted(i.target for i in problem.items)
+
+
+def test_bad_input(organism: HookedModel, task: Task) -> None:
+    problem = small_problem(organism, task)
+    with pytest.raises(ValueError, match="at least one question"):
+        posed(organism, task, [], GCGConfig(search=FEW))
+    with pytest.raises(ValueError, match="context is 192; lower length"):
+        Search(organism, problem, Objective(), dataclasses.replace(FEW, length=190))
+    with pytest.raises(ValueError, match=r"layers \[7\] do not exist"):
+        Search(organism, problem, Objective(static=Hidden(weight=1.0), layers=(7,)), FEW)
+    with pytest.raises(ValueError, match="at no layer"):
+        Objective(static=Hidden(weight=1.0))
+    with pytest.raises(ValueError, match="needs cross_entropy"):
+        Objective(cross_entropy=0.0)
+    with pytest.raises(ValueError, match="read as other tokens"):
+        Search(organism, problem, Objective(), dataclasses.replace(FEW, starts=("xx",))).run()
+    cloze = dataclasses.replace(problem, choices=())
+    with pytest.raises(ValueError, match="needs letter scoring"):
+        Forwards(organism, cloze, Objective(over="choices"))
+    letterless = dataclasses.replace(
+        task, prompt=dataclasses.replace(task.prompt, letter="{stem}{choices} letter:")
+    )
+    questions = GCGConfig(search=FEW, questions=2)
+    examples = examples_of(letterless, task.questions("forget", "select"), questions)
+    with pytest.raises(ValueError, match="one token per letter"):
+        posed(organism, letterless, examples, questions)
+
+
+@pytest.mark.slow
+def test_gcg_finds_what_rmu_hid_and_nothing_in_a_model_that_never_knew(task: Task) -> None:
+    from mechunlearn.audit.arms import score_candidates
+    from mechunlearn.models import load
+    from mechunlearn.unlearn.rmu import RMU, rmu_
+
+    asked = task.questions("forget", "select")
+    config = GCG.presets["organism"]
+    accuracy = {}
+    for role in ("original", "never_knew"):
+        model = load(f"organism:{role}")
+        rmu_(model, task, RMU.presets["organism"])
+        known = GCG.reference(model, task, asked, config)
+        found = GCG.find(model, task, asked, known, config)
+        attacked = found.build({"rank": 0})
+        candidates = [attacked, found.sham({"rank": 0}, 0)] if role == "original" else [attacked]
+        scores = score_candidates(model, candidates, "forget", "confirm", task)
+        accuracy[role] = [s.accuracy for s in scores]
+    assert accuracy["original"][0] > 0.6
+    assert accuracy["original"][1] < 0.45
+    assert accuracy["never_knew"][0] < 0.35
