@@ -5,6 +5,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.plots.gcg import gcg
 from mechunlearn.plots.lens import lens
 from mechunlearn.plots.perturbation import FAMILIES, perturbation
 from mechunlearn.plots.projection import projection
@@ -15,6 +16,7 @@ from mechunlearn.types import Report
 
 __all__ = [
     "figures",
+    "gcg",
     "lens",
     "perturbation",
     "projection",
@@ -39,6 +41,8 @@ def figures(report: Report) -> dict[str, go.Figure]:
         for kind, draw in (("pruning", pruning), ("relearning", relearning)):
             if any(attack.startswith(f"{kind}_") for attack in tried):
                 found[f"{kind}-{name}"] = draw(report, name)
+        if "gcg" in tried:
+            found[f"gcg-{name}"] = gcg(report, name)
         if set(FAMILIES) & set(tried):
             found[f"perturbation-{name}"] = perturbation(report, name)
     return found

@@ -33,6 +33,10 @@ HEADINGS = {
         "What asking differently brings back",
         "Prompts changed at random, where activations point along the direction, or by templates.",
     ),
+    "gcg": (
+        "What an optimised text brings back",
+        "One short text in every prompt, found by greedy coordinate gradient on other questions.",
+    ),
 }
 
 

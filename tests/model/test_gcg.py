@@ -268,18 +268,18 @@ def test_bad_input(organism: HookedModel, task: Task) -> None:
         Objective(static=Hidden(weight=1.0))
     with pytest.raises(ValueError, match="needs cross_entropy"):
         Objective(cross_entropy=0.0)
-    with pytest.raises(ValueError, match="read as other tokens"):
+    with pytest.raises(ValueError, match="may not be used"):
         Search(organism, problem, Objective(), dataclasses.replace(FEW, starts=("xx",))).run()
     cloze = dataclasses.replace(problem, choices=())
     with pytest.raises(ValueError, match="needs letter scoring"):
         Forwards(organism, cloze, Objective(over="choices"))
-    letterless = dataclasses.replace(
-        task, prompt=dataclasses.replace(task.prompt, letter="{stem}{choices} letter:")
-    )
-    questions = GCGConfig(search=FEW, questions=2)
-    examples = examples_of(letterless, task.questions("forget", "select"), questions)
+    more = tuple(
+        dataclasses.replace(q, choices=(*q.choices, "well", "so")) for q in task.forget
+    )  # The organism's vocabulary has no letters beyond D.
+    lettered = dataclasses.replace(task, forget=more)
+    config = GCGConfig(search=FEW, questions=2)
     with pytest.raises(ValueError, match="one token per letter"):
-        posed(organism, letterless, examples, questions)
+        posed(organism, lettered, examples_of(task, task.forget[:2], config), config)
 
 
 @pytest.mark.slow

@@ -379,9 +379,10 @@ class _Caches:
         own = list(group) if len(self.texts) > 1 else [0]
         if tuple(own) not in self._after:
             cache = self.before(own)
-            tokens = torch.tensor([parent] * len(own), device=self.device)
-            with torch.no_grad():
-                extend(self.model, cache, tokens, blocks=self.blocks)
+            if parent:
+                tokens = torch.tensor([parent] * len(own), device=self.device)
+                with torch.no_grad():
+                    extend(self.model, cache, tokens, blocks=self.blocks)
             self._after[tuple(own)] = cache
         return chosen(self._after[tuple(own)], self._places(own, wanted), length)
 

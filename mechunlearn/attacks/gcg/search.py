@@ -308,8 +308,12 @@ class Search:
         if self.state.restart < len(config.starts):
             text = config.starts[self.state.restart]
             ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-            if not ids or not survives(tokenizer, self.problem, [ids])[0]:
-                raise ValueError(f"the start {text!r} is read as other tokens inside a prompt")
+            fine = bool(ids) and bool(self.allowed[list(ids)].all())
+            if not fine or not survives(tokenizer, self.problem, [ids])[0]:
+                raise ValueError(
+                    f"the start {text!r} holds tokens that may not be used, or is read as others "
+                    "inside a prompt"
+                )
             return ids
         random = self._random("start")
         drawn = [self.drawn(random) for _ in range(config.width)]
