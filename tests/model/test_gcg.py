@@ -301,5 +301,5 @@ def test_gcg_finds_what_rmu_hid_and_nothing_in_a_model_that_never_knew(task: Tas
         scores = score_candidates(model, candidates, "forget", "confirm", task)
         accuracy[role] = [s.accuracy for s in scores]
     assert accuracy["original"][0] > 0.6
-    assert accuracy["original"][1] < 0.45
+    assert accuracy["original"][1] < 0.35
     assert accuracy["never_knew"][0] < 0.35

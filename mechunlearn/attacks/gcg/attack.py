@@ -8,8 +8,7 @@ it cannot carry their answers. Each step edits the best text so far at one token
 one of those with the most negative gradient of the loss (or inserting, deleting, or putting in what
 the model itself would say), and scores the children; worse ones drop out after a few questions. A
 share of retain questions is optimised along, so that the text does not cost what must survive. The
-sham optimises for shuffled answers; the never-knew model gets a search of its own; random texts of
-the same length are scored beside.
+sham is a random text of the same length; the never-knew model gets a search of its own.
 
 Reference:
     Zou et al. 2023, arXiv:2307.15043 (greedy coordinate gradient: preset ``nanogcg``, with the
@@ -52,9 +51,6 @@ from mechunlearn.bench import score
 from mechunlearn.bench.generation import generate
 from mechunlearn.types import Example, HookedModel, Question, Task
 
-RANDOM_TEXTS = 3
-"""Random texts of the same length scored beside the optimised one."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GCGConfig:
@@ -77,6 +73,9 @@ class GCGConfig:
     """Forget questions to optimise for."""
     retain_share: float = 0.2
     """Retain questions beside them, as a share of all."""
+    shuffled_search: bool = False
+    """Also search for shuffled answers, and report what that text brings back: it may well bring
+    back something where the right form of an answer is enough to undo the suppression."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -223,7 +222,7 @@ class Known:
     reference: Reference
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Found:
     model: HookedModel
     task: Task
@@ -232,7 +231,6 @@ class _Found:
     known: Known
     state: State
     texts: list[str]
-    placebos: list[str] = field(default_factory=list)
 
     def grid(self) -> list[Settings]:
         return [{"rank": i} for i in range(len(self.texts))]
@@ -241,25 +239,18 @@ class _Found:
         return self._candidate(settings, self._chosen(settings))
 
     def sham(self, settings: Settings, seed: int) -> Candidate:
-        """A text optimised for shuffled answers; seeds take those of different restarts."""
-        if not self.placebos:
-            n = min(self.config.questions, len(self.problem.items))
-            problem, reference = shuffled(self.problem, self.known.reference, n, self.config.seed)
-            config = self.config
-            if config.objective.dynamic.weight:  # It would pull towards the right answers.
-                without = dataclasses.replace(config.objective, dynamic=Hidden())
-                config = dataclasses.replace(config, objective=without)
-            _, self.placebos = optimise(
-                self.model, problem, config, reference, label="GCG, shuffled answers"
-            )
-        return self._candidate(settings, self.placebos[seed % len(self.placebos)])
+        """A random text of the same length."""
+        length = len(self._chosen_ids(settings))
+        search = dataclasses.replace(self.config.search, length=length)
+        drawing = Search(self.model, self.problem, Objective(), search)
+        ids = drawing.drawn(torch.Generator().manual_seed(seed))
+        return self._candidate(settings, text_of(self.model.tokenizer, ids))
 
     def details(self, settings: Settings) -> dict[str, Any]:
         """The text, its course, what each token does at each layer, and random texts beside it."""
-        text = self._chosen(settings)
-        ids = next(t.ids for t in self.state.bests if self._text(t.ids) == text)
-        return {
-            "text": text,
+        ids = self._chosen_ids(settings)
+        found = {
+            "text": self._chosen(settings),
             "tokens": [self.model.tokenizer.decode([i]) for i in ids],
             "place": self.config.place,
             "losses": [round(t.loss, 5) for t in sorted(self.state.bests, key=lambda t: t.loss)],
@@ -267,31 +258,36 @@ class _Found:
             "steps": len(self.state.curve),
             "candidates": self.state.scored,
             "effects": token_effects(self.model, self.problem, ids),
-            "random_texts": [round(a, 4) for a in self._random_accuracies(len(ids))],
         }
+        if self.config.shuffled_search:
+            found["shuffled_answers"] = self._shuffled_accuracy()
+        return found
+
+    def _shuffled_accuracy(self) -> float:
+        """Confirm-fold accuracy behind a text that was optimised for shuffled answers."""
+        n = min(self.config.questions, len(self.problem.items))
+        problem, reference = shuffled(self.problem, self.known.reference, n, self.config.seed)
+        config = self.config
+        if config.objective.dynamic.weight:  # It would pull towards the right answers.
+            without = dataclasses.replace(config.objective, dynamic=Hidden())
+            config = dataclasses.replace(config, objective=without)
+        label = "GCG, shuffled answers"
+        _, texts = optimise(self.model, problem, config, reference, label=label)
+        prompt = dataclasses.replace(self.task.prompt, rewrite=problem.rewrite(texts[0]))
+        questions = self.task.questions("forget", "confirm")
+        found = score(self.model, questions, prompt, scoring=self.task.scoring)
+        return round(found.accuracy, 4)
 
     def _chosen(self, settings: Settings) -> str:
         return self.texts[min(settings["rank"], len(self.texts) - 1)]
 
-    def _text(self, ids: tuple[int, ...]) -> str:
-        return text_of(self.model.tokenizer, ids)
+    def _chosen_ids(self, settings: Settings) -> tuple[int, ...]:
+        text = self._chosen(settings)
+        return next(t.ids for t in self.state.bests if text_of(self.model.tokenizer, t.ids) == text)
 
     def _candidate(self, settings: Settings, text: str) -> Candidate:
         fill = partial(filled, slot=self.problem.slot, added=text)
         return Candidate(settings, rewrite=Rewrite(fill))
-
-    def _random_accuracies(self, length: int) -> list[float]:
-        """Accuracy on the confirm fold behind random texts of the same length."""
-        search = dataclasses.replace(self.config.search, length=length)
-        drawing = Search(self.model, self.problem, Objective(), search)
-        random_numbers = torch.Generator().manual_seed(self.config.seed)
-        found = []
-        for _ in range(RANDOM_TEXTS):
-            change = self.problem.rewrite(self._text(drawing.drawn(random_numbers)))
-            prompt = dataclasses.replace(self.task.prompt, rewrite=change)
-            questions = self.task.questions("forget", "confirm")
-            found.append(score(self.model, questions, prompt, scoring=self.task.scoring).accuracy)
-        return sorted(found)
 
 
 def filled(prompt: str, rng: object, slot: Slot, added: str) -> str:
