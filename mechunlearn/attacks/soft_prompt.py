@@ -24,11 +24,10 @@ from torch import Tensor
 
 from mechunlearn.attacks import Candidate, Rewrite, Settings
 from mechunlearn.attacks.gcg.attack import GCGConfig, examples_of, filled, posed, shuffled
-from mechunlearn.attacks.gcg.forward import Forwards
 from mechunlearn.attacks.gcg.objective import Objective, Reference
 from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
 from mechunlearn.attacks.gcg.proposals import allowed_tokens
-from mechunlearn.attacks.gcg.search import SearchConfig
+from mechunlearn.attacks.gcg.search import Search, SearchConfig
 from mechunlearn.hooks import replaced_embeddings
 from mechunlearn.progress import track
 from mechunlearn.train import Draws
@@ -70,17 +69,19 @@ class SoftPromptConfig:
 def train_soft_prompt(
     model: HookedModel, problem: Problem, ids: Sequence[int], config: SoftPromptConfig
 ) -> dict[int, Float[Tensor, "place d_model"]]:
-    """Adam on the vectors; the model's weights are not touched.
+    """Adam on the vectors, from the best of some random texts; weights are not touched.
 
     Args:
-        ids: Placeholder tokens, whose embeddings are the start.
+        ids: Placeholder tokens; only their number matters here.
 
     Returns:
         The vectors after a quarter, half and all of the steps.
     """
-    forwards = Forwards(model, problem, Objective())
+    random_texts = SearchConfig(steps=1, length=len(ids), races=(4, 12))
+    search = Search(model, problem, Objective(), random_texts, seed=config.seed)
+    forwards = search.forwards
     scale = float(forwards.table.float().pow(2).mean().sqrt())
-    leaf = forwards.embeddings(tuple(ids)).requires_grad_()
+    leaf = forwards.embeddings(search.start()).requires_grad_()
     adam = torch.optim.Adam([leaf], lr=config.lr * scale)
     generator = torch.Generator().manual_seed(config.seed)
     batch = min(config.batch, len(problem.items))

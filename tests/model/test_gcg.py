@@ -133,8 +133,8 @@ def test_losses_and_gradients_equal_plain_forwards(
     parent: Ids = (5, 9, 13, 17, 21)
     children = [(5, 9, 13, 17, 40), (50, 9, 13, 17, 21), (5, 9, 60, 17, 21), parent]
     children += [(5, 9, 17, 21), (5, 70, 9, 13, 17, 21)]
-    for budget, picked in ((37, range(4)), (4000, [2, 1]), (4000, [3])):
-        forwards = Forwards(model, problem, terms, reference, budget=budget)
+    for budget, memory, picked in ((37, 0, range(4)), (4000, 90_000, [2, 1]), (4000, 0, [3])):
+        forwards = Forwards(model, problem, terms, reference, budget=budget, memory=memory)
         found = forwards.losses(parent, children, picked)
         with torch.no_grad():
             plain = [

@@ -233,10 +233,11 @@ class _Found:
     texts: list[str]
 
     def grid(self) -> list[Settings]:
-        return [{"rank": i} for i in range(len(self.texts))]
+        return [{"rank": i, "text": text} for i, text in enumerate(self.texts)]
 
     def build(self, settings: Settings) -> Candidate:
-        return self._candidate(settings, self._chosen(settings))
+        """This model's own text of that rank; another model's text has been sought for it."""
+        return _candidate(self.problem.slot, settings, self._chosen(settings))
 
     def sham(self, settings: Settings, seed: int) -> Candidate:
         """A random text of the same length."""
@@ -244,7 +245,7 @@ class _Found:
         search = dataclasses.replace(self.config.search, length=length)
         drawing = Search(self.model, self.problem, Objective(), search)
         ids = drawing.drawn(torch.Generator().manual_seed(seed))
-        return self._candidate(settings, text_of(self.model.tokenizer, ids))
+        return _candidate(self.problem.slot, settings, text_of(self.model.tokenizer, ids))
 
     def details(self, settings: Settings) -> dict[str, Any]:
         """The text, its course, what each token does at each layer, and random texts beside it."""
@@ -285,9 +286,9 @@ class _Found:
         text = self._chosen(settings)
         return next(t.ids for t in self.state.bests if text_of(self.model.tokenizer, t.ids) == text)
 
-    def _candidate(self, settings: Settings, text: str) -> Candidate:
-        fill = partial(filled, slot=self.problem.slot, added=text)
-        return Candidate(settings, rewrite=Rewrite(fill))
+
+def _candidate(slot: Slot, settings: Settings, text: str) -> Candidate:
+    return Candidate(settings, rewrite=Rewrite(partial(filled, slot=slot, added=text)))
 
 
 def filled(prompt: str, rng: object, slot: Slot, added: str) -> str:
@@ -352,3 +353,8 @@ class GCG:
         problem = posed(model, task, reference.examples, config)
         state, texts = optimise(model, problem, config, reference.reference, state_file=state_file)
         return _Found(model, task, config, problem, reference, state, texts)
+
+    @staticmethod
+    def rebuild(model: HookedModel, task: Task, settings: Settings, config: GCGConfig) -> Candidate:
+        """The text of an earlier search, without searching again."""
+        return _candidate(Slot.of(task, config.place), settings, settings["text"])

@@ -50,6 +50,7 @@ class Forwards:
     Args:
         reference: What the original computes; for objectives with hidden states.
         budget: Tokens per batch; the default suits the device.
+        memory: Bytes that a batch may take, by an estimate; 0: no limit but the budget.
 
     Raises:
         ValueError: If a layer of the objective does not exist, or letters are asked for where
@@ -64,13 +65,14 @@ class Forwards:
         reference: Reference | None = None,
         *,
         budget: int = 0,
+        memory: int = 0,
     ) -> None:
         if objective.over == "choices" and not problem.choices:
             raise ValueError("objective.over='choices' needs letter scoring; use 'vocabulary'")
         self.model, self.problem, self.objective = model, problem, objective
         self.reference = reference or Reference()
         self.blocks, self.points = objective.blocks(model), objective.points(model)
-        self.budget = budget or token_budget(model)
+        self.budget, self.memory = budget or token_budget(model), memory
         self.device = torch.device(model.cfg.device)
         self.table = embedding_table(model)
         # What has to be run after the slot; without hidden states, the last forced token is only
@@ -142,6 +144,23 @@ class Forwards:
             groups.setdefault(len(self.problem.items[item].before), []).append(item)
         return list(groups.values())
 
+    def _size(self, tokens: int, cached: int, reads: int = 1, graph: bool = False) -> int:
+        """Rows of a batch, for ``tokens`` new and ``cached`` old ones a row.
+
+        A row takes its keys and values twice (kept, and joined for attention), about twelve
+        activations a token (in every block where a graph is kept), and logits where it is read.
+        """
+        rows = self.budget // max(1, tokens)
+        if self.memory:
+            cfg = self.model.cfg
+            heads = getattr(cfg, "n_key_value_heads", None) or cfg.n_heads
+            row = 4 * self.blocks * heads * cfg.d_head * (tokens + cached)
+            row += 12 * tokens * cfg.d_model * (self.blocks if graph else 1)
+            if self.objective.cross_entropy:
+                row += 3 * reads * max(i.forced for i in self.problem.items) * cfg.d_vocab
+            rows = min(rows, self.memory // (self.table.element_size() * row))
+        return max(1, rows)
+
     def _whole(
         self,
         parent: Ids,
@@ -156,7 +175,7 @@ class Forwards:
         tail = max(len(self.tails[item]) for item in group)
         while pairs:
             start = same[pairs[0][0]]
-            size = max(1, self.budget // (len(candidates[pairs[0][0]]) - start + tail))
+            size = self._size(len(candidates[pairs[0][0]]) - start + tail, before + start)
             part, pairs = pairs[:size], pairs[size:]
             rows = [[*candidates[i][start:], *self.tails[item]] for i, item in part]
             batch = _Batch(part, self._padded(rows), len(candidates[part[0][0]]) - start)
@@ -183,7 +202,7 @@ class Forwards:
         before, rest = len(self.problem.items[group[0]].before), list(order)
         while rest:
             start = same[rest[0]]
-            size = max(1, self.budget // (len(candidates[rest[0]]) - start))
+            size = self._size(len(candidates[rest[0]]) - start, before + start, reads=0)
             part, rest = rest[:size], rest[size:]
             tokens = self._padded([candidates[i][start:] for i in part])
             prefixes = [
@@ -194,7 +213,7 @@ class Forwards:
                 extend(caches.model, cache, tokens, blocks=self.blocks)
             pairs = [(at, item) for item in group for at in range(len(part))]
             while pairs:
-                size = max(1, self.budget // max(1, len(self.tails[pairs[0][1]])))
+                size = self._size(len(self.tails[pairs[0][1]]), before + len(candidates[part[0]]))
                 now, pairs = pairs[:size], pairs[size:]
                 which = torch.tensor([at for at, _ in now], device=self.device)
                 rows = self._padded([self.tails[item] for _, item in now])
@@ -208,7 +227,7 @@ class Forwards:
             extend(self.model, cache, torch.tensor([ids], device=self.device), blocks=self.blocks)
         prefix, passed_on = leaves(cache)
         start = len(self.problem.items[group[0]].before) + len(ids)
-        size = max(1, self.budget // max(1, len(self.tails[group[0]])))
+        size = self._size(len(self.tails[group[0]]), start, graph=True)
         for at in range(0, len(group), size):
             part = group[at : at + size]
             rows = self._padded([self.tails[item] for item in part])
@@ -221,7 +240,8 @@ class Forwards:
 
     def _whole_backward(self, leaf: Tensor, ids: Ids, group: list[int], n: int) -> None:
         tail = max(len(self.tails[item]) for item in group)
-        size = max(1, self.budget // (len(ids) + tail))
+        before = len(self.problem.items[group[0]].before)
+        size = self._size(len(ids) + tail, before, graph=True)
         for at in range(0, len(group), size):
             part = group[at : at + size]
             rows = self._padded([[*ids, *self.tails[item]] for item in part])

@@ -92,6 +92,8 @@ class SearchConfig:
     """Texts to start from instead of random ones, one a restart."""
     printable: bool = True
     """Whether only printable ASCII may be used."""
+    memory_gib: float = 0.0
+    """Most memory a batch may take, by an estimate; 0: batches as large as is fastest."""
     goal: float = 0.0
     """Loss at which a restart ends early."""
 
@@ -188,7 +190,8 @@ class Search:
     ) -> None:
         problem.room(model, config.most_tokens)
         self.model, self.problem, self.config = model, problem, config
-        self.forwards = Forwards(model, problem, objective, reference)
+        memory = int(config.memory_gib * 2**30)
+        self.forwards = Forwards(model, problem, objective, reference, memory=memory)
         self.allowed: Bool[Tensor, " d_vocab"] = allowed_tokens(
             model.tokenizer, self.forwards.table.shape[0], config.printable
         )
