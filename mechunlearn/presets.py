@@ -23,9 +23,14 @@ class HasPresets(Protocol):
 
 def preset_for(model: HookedModel) -> str:
     """The preset that suits a model's size: ``organism``, ``small`` or ``paper``."""
-    if model.cfg.d_model <= 256:
+    return preset_of(model.cfg.d_model)
+
+
+def preset_of(d_model: int) -> str:
+    """The preset that suits a width."""
+    if d_model <= 256:
         return "organism"
-    return "small" if model.cfg.d_model <= 1024 else "paper"
+    return "small" if d_model <= 1024 else "paper"
 
 
 def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> Any:

@@ -108,6 +108,11 @@ class AuditPlan:
         ]
         return " ".join([*words, "--seed", str(self.seed), "--out", str(out)])
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on, as plain data."""
+        return self.to_dict()
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
         plain = dataclasses.asdict(self)
