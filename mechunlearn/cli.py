@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mechunlearn import __version__
+from mechunlearn import __version__, cli_audit
+from mechunlearn.cli_options import (
+    ControlOpt,
+    JsonOpt,
+    ModelOpt,
+    OriginalOpt,
+    OutOpt,
+    SeedOpt,
+    TaskOpt,
+)
+from mechunlearn.cli_options import print_json as _print_json
+from mechunlearn.cli_options import say as _say
 from mechunlearn.errors import PrerequisiteError
 
 if TYPE_CHECKING:
@@ -24,17 +35,9 @@ app = typer.Typer(
 organism_app = typer.Typer(help="Tiny models whose knowledge is known.", no_args_is_help=True)
 app.add_typer(organism_app, name="organism")
 
-ModelOpt = Annotated[str, typer.Option("--model", help="Name, folder, .gguf file or Hub id.")]
-OriginalOpt = Annotated[str, typer.Option("--original", help="The model before unlearning.")]
-ControlOpt = Annotated[
-    str, typer.Option("--control", help="Never-knew model; auto: an organism's twin; none.")
-]
-TaskOpt = Annotated[
-    str, typer.Option("--task", help="organism, capitals, or a .jsonl file; default: by model.")
-]
-SeedOpt = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
+app.command()(cli_audit.plan)
+app.command()(cli_audit.audit)
+app.command()(cli_audit.validate)
 
 
 def main() -> None:
@@ -52,14 +55,6 @@ def main() -> None:
         sys.exit(130)
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(" ".join(text.split()) + "\n")
-
-
-def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=1) + "\n")
-
-
 def _version(value: bool) -> None:
     if value:
         sys.stdout.write(f"mechunlearn {__version__}\n")
@@ -73,45 +68,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-@app.command()
-def audit(
-    original: OriginalOpt = "organism:original",
-    unlearned: Annotated[
-        list[str] | None,
-        typer.Option("--unlearned", help="A model somebody unlearned; repeatable."),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option("--method", help="Unlearn it here with these; comma-separated."),
-    ] = None,
-    control: ControlOpt = "auto",
-    task: TaskOpt = "",
-    attacks: Annotated[
-        str, typer.Option("--attacks", help="Comma-separated, or all; default: one of each family.")
-    ] = "",
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="rmu.alpha=3 and the like; repeatable.")
-    ] = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """Attack unlearned models and report what comes back, with every control."""
-    from mechunlearn.audit.plan import AuditPlan
-
-    plan = AuditPlan(
-        original=original,
-        unlearned=tuple(unlearned or ()),
-        methods=tuple(m.strip() for given in method or () for m in given.split(",") if m.strip()),
-        control=control,
-        task=task,
-        attacks=tuple(a.strip() for a in attacks.split(",") if a.strip()),
-        changes=tuple(change or ()),
-        seed=seed,
-    )
-    _audit(plan, out, as_json)
 
 
 @app.command()
@@ -136,24 +92,7 @@ def attack(
         attacks=(name,),
         seed=seed,
     )
-    _audit(plan, out, as_json)
-
-
-def _audit(plan: Any, out: Path | None, as_json: bool) -> None:
-    from mechunlearn.audit.run import audit as run
-    from mechunlearn.plots import write
-    from mechunlearn.report import write_page
-    from mechunlearn.report.table import show
-
-    out = out or Path("runs") / plan.name
-    report = run(plan, out)
-    write(report, out / "figures")
-    page = write_page(report, out / "report.html")
-    if as_json:
-        _print_json(report.to_dict())
-    else:
-        show(report)
-        _say(f"report: {page}")
+    cli_audit.run_audit(plan, out, as_json)
 
 
 @app.command()

@@ -102,9 +102,9 @@ def cost(
         baseline: The unlearned model's accuracies.
 
     Returns:
-        ``attacks``: a price list, ``pareto`` where no attack recovers as much for no more
-        arithmetic, forget tokens and utility; ``half``: the entry of least arithmetic whose
-        recovery is at least one half, or ``None``.
+        ``attacks``: a price list, ``pareto`` where something comes back and no attack brings back
+        as much for no more arithmetic, forget tokens and utility; ``half``: the entry of least
+        arithmetic whose recovery is at least one half, or ``None``.
     """
     entries = []
     for row in rows:
@@ -113,6 +113,7 @@ def cost(
         entries.append(
             {
                 "attack": row["attack"],
+                "pareto": row["difference_ci"][0] > 0,
                 "difference": row["difference"],
                 "recovery": row["recovery"],
                 "samples": samples,
@@ -123,7 +124,7 @@ def cost(
             }
         )
     for entry in entries:
-        entry["pareto"] = not any(_beats(other, entry) for other in entries)
+        entry["pareto"] &= not any(_beats(other, entry) for other in entries)
     half = [e for e in entries if e["recovery"] is not None and e["recovery"] >= 0.5]
     return {"attacks": entries, "half": min(half, key=lambda e: e["flops"], default=None)}
 

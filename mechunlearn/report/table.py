@@ -1,4 +1,6 @@
-"""The audit as a table on the terminal."""
+"""Audits and validations as tables on the terminal."""
+
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -32,3 +34,19 @@ def show(report: Report) -> None:
     console.print(table)
     for name in dict.fromkeys(row["unlearned"] for row in report.rows):
         console.print(report.details[name]["verdict"], highlight=False)
+
+
+def show_validation(found: dict[str, Any]) -> None:
+    """Print sensitivities and false-alarm rates to standard error."""
+    table = Table(title="models of known truth, in % with 95 % intervals", box=box.SIMPLE)
+    for column in ("", "sensitivity", "n", "false alarms", "n"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for name, rates in [*found["attacks"].items(), ("verdict", found["verdict"])]:
+        cells = [name.replace("_", " ")]
+        for key in ("sensitivity", "false_alarm_rate"):
+            cells += [percent(rates[key], rates[f"{key}_ci"]), str(rates[f"{key}_n"])]
+        table.add_row(*cells)
+    console.print(table)
+    for condition, categories in found["verdict"]["confusion"].items():
+        words = ", ".join(f"{category} {n}" for category, n in categories.items())
+        console.print(f"{condition}: {words}", highlight=False)

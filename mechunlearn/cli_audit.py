@@ -1,0 +1,173 @@
+"""The commands around an audit: plan it, run it."""
+
+import dataclasses
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mechunlearn.cli_options import (
+    AttacksOpt,
+    ChangeOpt,
+    ControlOpt,
+    JsonOpt,
+    LimitOpt,
+    MethodOpt,
+    OriginalOpt,
+    OutOpt,
+    SeedOpt,
+    TaskOpt,
+    UnlearnedOpt,
+    print_json,
+    say,
+)
+
+
+def _planned(file: Path | None = None, **given: Any) -> Any:
+    """The plan of a command line, or of a file."""
+    from mechunlearn.audit.plan import AuditPlan
+    from mechunlearn.audit.plan_file import read_plan
+
+    values = {
+        **given,
+        "unlearned": tuple(given["unlearned"] or ()),
+        "methods": _names(given["methods"] or ()),
+        "attacks": _names([given["attacks"]]),
+        "changes": tuple(given["changes"] or ()),
+    }
+    if file is None:
+        return AuditPlan(**values)
+    defaults = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
+    if twice := sorted(k for k, v in values.items() if v != defaults[k]):
+        raise ValueError(f"--plan says everything; leave out what you gave for {', '.join(twice)}")
+    return read_plan(file)
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(n.strip() for names in given for n in names.split(",") if n.strip())
+
+
+def plan(
+    original: OriginalOpt = "organism:original",
+    unlearned: UnlearnedOpt = None,
+    method: MethodOpt = None,
+    control: ControlOpt = "auto",
+    task: TaskOpt = "",
+    attacks: AttacksOpt = "",
+    change: ChangeOpt = None,
+    seed: SeedOpt = 0,
+    retain_limit: LimitOpt = 0.05,
+    as_json: JsonOpt = False,
+) -> None:
+    """Print an audit's plan as TOML, to keep and to change: mechunlearn plan > plan.toml."""
+    from mechunlearn.audit.plan_file import plan_toml
+
+    made = _planned(
+        original=original,
+        unlearned=unlearned,
+        methods=method,
+        control=control,
+        task=task,
+        attacks=attacks,
+        changes=change,
+        seed=seed,
+        retain_limit=retain_limit,
+    )
+    if as_json:
+        print_json(made.to_dict())
+    else:
+        sys.stdout.write(plan_toml(made))
+
+
+def audit(
+    original: OriginalOpt = "organism:original",
+    unlearned: UnlearnedOpt = None,
+    method: MethodOpt = None,
+    control: ControlOpt = "auto",
+    task: TaskOpt = "",
+    attacks: AttacksOpt = "",
+    change: ChangeOpt = None,
+    seed: SeedOpt = 0,
+    retain_limit: LimitOpt = 0.05,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="A plan from: mechunlearn plan.")
+    ] = None,
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Attack unlearned models and report what comes back, with every control.
+
+    Every finished piece is kept: the same command again computes only what is missing.
+    """
+    made = _planned(
+        plan_file,
+        original=original,
+        unlearned=unlearned,
+        methods=method,
+        control=control,
+        task=task,
+        attacks=attacks,
+        changes=change,
+        seed=seed,
+        retain_limit=retain_limit,
+    )
+    run_audit(made, out, as_json)
+
+
+def run_audit(plan: Any, out: Path | None, as_json: bool) -> None:
+    """Carry out a plan, draw its figures and its page."""
+    from mechunlearn.audit.run import audit as run
+    from mechunlearn.plots import write
+    from mechunlearn.report import write_page
+    from mechunlearn.report.table import show
+
+    out = out or Path("runs") / plan.name
+    report = run(plan, out)
+    write(report, out / "figures")
+    page = write_page(report, out / "report.html")
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show(report)
+        say(f"report: {page}")
+
+
+def validate(
+    seeds: Annotated[
+        str, typer.Option("--seeds", help="Worlds to make, comma-separated.")
+    ] = "0,1,10,11,12,13,14",
+    attacks: AttacksOpt = "",
+    change: ChangeOpt = None,
+    conditions: Annotated[
+        str, typer.Option("--conditions", help="Some of them, comma-separated; default: all.")
+    ] = "",
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Audit models whose truth is known: sensitivity and false alarms of attacks and verdict.
+
+    Hides the knowledge of organisms or removes it, and counts who is right. Seeds without shipped
+    organisms get small ones, made in a minute. Goes on where it was stopped.
+    """
+    from mechunlearn.audit.truths import chosen_conditions
+    from mechunlearn.audit.validation import ValidationPlan, validate
+    from mechunlearn.report.table import show_validation
+
+    if not all(s.isdigit() for s in _names([seeds])):
+        raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")
+    given: dict[str, Any] = {"attacks": _names([attacks])} if attacks else {}
+    made = ValidationPlan(
+        seeds=tuple(map(int, _names([seeds]))),
+        changes=tuple(change or ()),
+        conditions=chosen_conditions(_names([conditions])),
+        **given,
+    )
+    folder = out or Path("runs") / "validation"
+    found = validate(made, folder)
+    if as_json:
+        print_json(found)
+    else:
+        show_validation(found)
+        say(f"result: {folder / 'validation.json'}")
