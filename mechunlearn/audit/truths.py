@@ -130,15 +130,24 @@ TREATMENTS: dict[str, Callable[[HookedModel, Task, World], None]] = {
 """Treatments that are no unlearning method."""
 
 
-def make_suspect(source: str, treatment: str, target: Path, world: World, task: Task) -> None:
-    """Treat a model and save the result; a finished ``target`` is kept."""
+def make_suspect(
+    source: str, treatment: str, target: Path, task: Task, world: World, changes: Sequence[str]
+) -> None:
+    """Treat a model and save the result; a finished ``target`` is kept.
+
+    Args:
+        changes: ``METHOD.key=value`` settings of unlearning methods.
+    """
     if target.exists():
         return
     model = load(source)
     if treatment in TREATMENTS:
         TREATMENTS[treatment](model, task, world)
     elif treatment:
-        train_method(model, task, UnlearnPlan(treatment, source))
+        mine = tuple(
+            c.removeprefix(f"{treatment}.") for c in changes if c.startswith(f"{treatment}.")
+        )
+        train_method(model, task, UnlearnPlan(treatment, source, changes=mine))
     save(model, target)
 
 

@@ -14,7 +14,7 @@ from mechunlearn.environment import machine, versions, write_json
 from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
 from mechunlearn.progress import console
-from mechunlearn.registry import DEFAULT_ATTACKS
+from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
 from mechunlearn.stats import wilson
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.world import World
@@ -33,13 +33,20 @@ class ValidationPlan:
     """Worlds: with shipped organisms where there are some, else with small ones made here."""
     attacks: tuple[str, ...] = DEFAULT_ATTACKS
     changes: tuple[str, ...] = ()
+    """Settings of attacks and of the conditions' unlearning methods."""
     conditions: tuple[Condition, ...] = CONDITIONS
     recipe: Recipe = FACTS
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("a validation needs at least one seed")
-        AuditPlan(unlearned=("any",), attacks=self.attacks, changes=self.changes)
+        methods = tuple({c.treatment for c in self.conditions} & set(METHODS))
+        AuditPlan(methods=methods, attacks=self.attacks, changes=self.changes)
+
+    @property
+    def attack_changes(self) -> tuple[str, ...]:
+        """The settings that are not of unlearning methods."""
+        return tuple(c for c in self.changes if c.partition(".")[0] in self.attacks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +136,8 @@ def _audited(
     task, world = load_task(name), World(seed)
     suspect = folder / "suspects" / condition.name
     control = folder / "controls" / (condition.treatment or "twin")
-    make_suspect(models[condition.start], condition.treatment, suspect, world, task)
-    make_suspect(models["twin"], condition.treatment, control, world, task)
+    for source, target in ((models[condition.start], suspect), (models["twin"], control)):
+        make_suspect(source, condition.treatment, target, task, world, plan.changes)
     return audit(
         AuditPlan(
             original=models["original"],
@@ -138,7 +145,7 @@ def _audited(
             control=str(control),
             task=name,
             attacks=plan.attacks,
-            changes=plan.changes,
+            changes=plan.attack_changes,
             seed=seed,
         ),
         folder / "audits" / condition.name,
