@@ -15,6 +15,7 @@ FLIPS = 2_000
 """Draws of the permutation test."""
 
 
+@lru_cache(maxsize=10_000)
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927).
 
@@ -32,9 +33,12 @@ def mcnemar(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
     Only questions where exactly one is right count; without any the p-value is 1.
     """
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
-    if only_a + only_b == 0:
-        return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return _binomial(only_a, only_a + only_b, 0.5) if only_a + only_b else 1.0
+
+
+@lru_cache(maxsize=10_000)
+def _binomial(successes: int, n: int, chance: float) -> float:
+    return float(stats.binomtest(successes, n, chance).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -89,7 +93,7 @@ def recovery(
     o, u, a, c, ac = (x.astype(float) for x in arms)
     net, gap = (a - u) - (ac - c), o - u
     n = len(net)
-    nets, gaps = (_resampled(n, seed) @ x for x in (net, gap))
+    nets, gaps = _means(net.tobytes(), seed), _means(gap.tobytes(), seed)
     gap_ci = _percentiles(gaps)
     ratio, ratio_ci = None, None
     if gap_ci[0] > 0:
@@ -109,14 +113,21 @@ def recovery(
 
 
 @lru_cache(maxsize=2)
-def _resampled(n: int, seed: int) -> Float[np.ndarray, "draw n"]:
-    """How often each question occurs in each bootstrap draw, as shares; all estimates share it."""
+def _weights(n: int, seed: int) -> Float[np.ndarray, "draw n"]:
+    """Share of each question in each bootstrap draw; all estimates of an audit use the same."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
+
+
+@lru_cache(maxsize=8)
+def _means(values: bytes, seed: int) -> Float[np.ndarray, " draw"]:
+    """Bootstrap means of an array; all attacks on one model share the gap's."""
+    x = np.frombuffer(values)
+    return _weights(len(x), seed) @ x
 
 
 def two_sided(successes: int, n: int, chance: float) -> float:
     """Exact binomial test of an accuracy against chance; below chance counts as well."""
-    return float(stats.binomtest(successes, n, chance).pvalue)
+    return _binomial(successes, n, chance)
 
 
 def best_of_k(

@@ -183,8 +183,10 @@ def _best_of_k(results: Results, name: str, cell: Mapping[str, Any]) -> float:
     """Whether the chosen settings gained more on the select fold than the best of as many would."""
     answers, _ = results.answers["forget_select"]
     on = slice(None) if cell["tried_on"] is None else cell["tried_on"]
-    right = np.array(list(map(str, answers)))[on]
-    tried = [np.array(list(text)) == right for text in cell["tried_predictions"]]
+    right = np.array(answers, dtype=np.uint8)[on] + ord("0")
+    tried = [
+        np.frombuffer(text.encode(), dtype=np.uint8) == right for text in cell["tried_predictions"]
+    ]
     before = results.score(name, "forget_select").correct[on]
     return best_of_k(tried, before, seed=results.setup.plan.seed)
 

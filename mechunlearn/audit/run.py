@@ -39,9 +39,11 @@ def audit(plan: AuditPlan, out: Path) -> Report:
     store.check(plan.identity)
     setup = set_up(plan, out)
     with store.opened(plan.identity):
-        cells = setup.cells
-        results = Results(setup, {c.key: r for c in cells if (r := store.read(c)) is not None})
-        missing = [c for c in cells if c.key not in results.found]
+        cells: dict[str, Cell] = {}
+        for cell in setup.cells:
+            cells.setdefault(cell.key, cell)  # Two names may stand for one model.
+        results = Results(setup, store.all(cells.values()))
+        missing = [c for key, c in cells.items() if key not in results.found]
         if not missing:
             console.print(f"{out} holds all {len(cells)} cells already; nothing to compute")
         for made in setup.made if missing else ():
@@ -69,11 +71,10 @@ def _compute(setup: Setup, missing: list[Cell], results: "Results", store: Store
         )
 
     for cell in (c for c in missing if c.kind == "baseline"):
-        if cell.key not in results.found:  # Two names may stand for one model.
-            start = time.perf_counter()
-            model = loaded(setup.sources[cell.model])
-            result = baseline(model, setup.task, original=cell.model == "original")
-            done(cell, result | {"seconds": round(time.perf_counter() - start, 2)})
+        start = time.perf_counter()
+        model = loaded(setup.sources[cell.model])
+        result = baseline(model, setup.task, original=cell.model == "original")
+        done(cell, result | {"seconds": round(time.perf_counter() - start, 2)})
     _refuse_knowing(setup, results)
     compute(setup, groups(setup, missing, results), loaded, done)
 

@@ -1,7 +1,7 @@
 """One JSON file a cell, written atomically, in a folder that one process works on at a time."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,8 @@ def expanded(name: str, text: str, answers: Sequence[int], choices: int) -> Scor
     """
     if len(text) != len(answers):
         raise ValueError(f"{name}: {len(text)} predictions for {len(answers)} questions")
-    logits = np.zeros((len(text), choices))
-    for row, mark in enumerate(text):
-        if mark != "-":
-            logits[row, int(mark)] = 1.0
+    said = np.frombuffer(text.encode(), dtype=np.uint8).astype(int) - ord("0")
+    logits = (said[:, None] == np.arange(choices)).astype(float)  # A tie is no choice's index.
     return Score(name, logits, np.array(answers))
 
 
@@ -104,6 +102,11 @@ class Store:
         """A finished cell's result; ``None`` where there is none."""
         found = read_json(self._file(cell))
         return None if found is None or found.get("schema") != SCHEMA else found["result"]
+
+    def all(self, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+        """Results of the cells that are finished, by key."""
+        found = {cell.key: self.read(cell) for cell in cells}
+        return {key: result for key, result in found.items() if result is not None}
 
     def write(self, cell: Cell, result: Mapping[str, Any]) -> None:
         """Keep a result."""

@@ -24,7 +24,8 @@ from mechunlearn.train import Draws, Optimizer, Share, fit
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
-Truth = Literal["hidden", "gone"]
+Truth = Literal["hidden", "gone", "open"]
+"""``open``: what was done is known, but not whether it removed the knowledge."""
 Start = Literal["original", "stranger", "distilled"]
 BATCH = 64
 N_CHOICES = 4
@@ -62,7 +63,8 @@ CONDITIONS = (
     Condition("hidden", "original", "dpo"),
     Condition("gone", "stranger"),
     Condition("gone", "distilled"),
-    Condition("gone", "original", "overwritten"),
+    Condition("gone", "stranger", "overwritten"),
+    Condition("open", "original", "overwritten"),
     Condition("gone", "stranger", "rmu"),
     Condition("gone", "stranger", "npo"),
     Condition("gone", "stranger", "dpo"),

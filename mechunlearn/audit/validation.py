@@ -157,7 +157,8 @@ def summarise(rows: Sequence[dict[str, Any]], attacks: Sequence[str]) -> dict[st
 
     An attack is sensitive if it fires on hidden models that have a gap; without a gap there is
     nothing to bring back. The verdict is right about a hidden model if it says hidden or intact,
-    and raises a false alarm if it says either of a model that has nothing.
+    and raises a false alarm if it says either of a model that has nothing. Models of open truth
+    are in the confusion table only.
     """
     hidden = [r for r in rows if r["truth"] == "hidden"]
     gone = [r for r in rows if r["truth"] == "gone"]

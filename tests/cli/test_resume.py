@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,42 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
 from mechunlearn.audit.store import Store
 from mechunlearn.cli import main
+from mechunlearn.models import save
+from mechunlearn.tasks.world import World
+from mechunlearn.types import HookedModel
 
-PLAN = AuditPlan(
-    unlearned=("organism:never_knew",),
-    control="organism:never_knew@0",
-    attacks=("logit_lens", "jailbreak", "relearning_disjoint"),
-    changes=(
-        "relearning_disjoint.rates=(1e-3,)",
-        "relearning_disjoint.seeds=(0,)",
-        "relearning_disjoint.steps=2",
-    ),
-)
-"""Nothing is trained for it; three attacks with their controls and ceilings, and three models."""
-N_CELLS = 2 + 3 * 3
-"""The control is the unlearned model itself here, so two baselines stand for four names."""
+N_CELLS = 3 + 3 * 3
+"""Three models without any attack; three attacks with control and ceiling."""
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., HookedModel]) -> AuditPlan:
+    """Random-weight models and a few questions: the audit of nothing, in a second or two."""
+    folder = tmp_path_factory.mktemp("tiny")
+    names = {}
+    for seed, name in enumerate(("before", "after", "twin")):
+        names[name] = str(save(tiny("gpt2", seed), folder / name))
+    world = World(0).task()
+    lines = [
+        {"set": role, "stem": q.stem, "choices": q.choices, "answer": q.answer, "source": q.source}
+        for role in ("forget", "retain")
+        for q in getattr(world, role)[::8]
+    ]
+    (folder / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return AuditPlan(
+        original=names["before"],
+        unlearned=(names["after"],),
+        control=names["twin"],
+        task=str(folder / "task.jsonl"),
+        attacks=("logit_lens", "perturbation_naive", "relearning_disjoint"),
+        changes=(
+            "perturbation_naive.rates=(0.1,)",
+            "perturbation_naive.every=(5,)",
+            "relearning_disjoint.rates=(1e-3,)",
+            "relearning_disjoint.seeds=(0,)",
+            "relearning_disjoint.steps=2",
+        ),
+    )
 
 
 AUDIT = """
@@ -66,10 +89,10 @@ def cells(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(plan: AuditPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An audit that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    audit(PLAN, folder)
+    audit(plan, folder)
     return folder
 
 
@@ -78,9 +101,9 @@ def rows(folder: Path) -> str:
     return json.dumps([found["rows"], found["baselines"]])
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 6, 9])
+@pytest.mark.parametrize("after", [0, 4, 10])
 def test_a_stopped_audit_goes_on_where_it_was(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    plan: AuditPlan, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     folder, written = tmp_path / "run", []
     keep = Store.write
@@ -93,15 +116,17 @@ def test_a_stopped_audit_goes_on_where_it_was(
 
     monkeypatch.setattr(Store, "write", count)
     with pytest.raises(Stopped):
-        audit(PLAN, folder)
+        audit(plan, folder)
     assert len(list((folder / "cells").glob("*.json"))) == after
     after = -1
-    audit(PLAN, folder)
+    audit(plan, folder)
     assert len(written) == len(set(written)) == N_CELLS
     assert rows(folder) == rows(whole)
 
 
-def test_a_finished_audit_computes_nothing(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_audit_computes_nothing(
+    plan: AuditPlan, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = cells(whole), (whole / "report.json").stat().st_mtime_ns
 
     def refuse(*args: object, **kwargs: object) -> None:
@@ -109,27 +134,27 @@ def test_a_finished_audit_computes_nothing(whole: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("mechunlearn.models.load", refuse)
     monkeypatch.setattr("mechunlearn.audit.loaded.load", refuse)
-    audit(PLAN, whole)
+    audit(plan, whole)
     assert (cells(whole), (whole / "report.json").stat().st_mtime_ns) == before
 
 
-def test_only_what_was_lost_is_computed_again(whole: Path, tmp_path: Path) -> None:
+def test_only_what_was_lost_is_computed_again(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    audit(PLAN, folder)
+    audit(plan, folder)
     before = cells(folder)
     lost = sorted(before)[:4]
     for name in lost:
         (folder / "cells" / name).write_text("{" if name == lost[0] else "")
     (folder / "report.json").unlink()
-    audit(PLAN, folder)
+    audit(plan, folder)
     after = cells(folder)
     assert {n for n in after if after[n] != before[n]} == set(lost)
     assert rows(folder) == rows(whole)
 
 
-def killed(folder: Path, seconds: float) -> bool:
+def killed(plan: AuditPlan, folder: Path, seconds: float) -> bool:
     """Start the audit and kill it after some seconds; whether it had ended by itself."""
-    code = AUDIT.format(plan=PLAN.to_dict(), folder=str(folder))
+    code = AUDIT.format(plan=plan.to_dict(), folder=str(folder))
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
         assert run.wait(timeout=seconds) == 0
@@ -141,33 +166,33 @@ def killed(folder: Path, seconds: float) -> bool:
 
 
 @pytest.mark.slow
-def test_killed_at_ten_random_moments(whole: Path, tmp_path: Path) -> None:
+def test_killed_at_ten_random_moments(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder, rng = tmp_path / "run", random.Random(0)
     start = time.perf_counter()
-    assert killed(tmp_path / "timed", 600)
+    assert killed(plan, tmp_path / "timed", 600)
     length = time.perf_counter() - start
     seen: dict[str, tuple[int, bytes]] = {}
     for _ in range(10):
-        if killed(folder, rng.uniform(0.3, 0.9) * length):
+        if killed(plan, folder, rng.uniform(0.3, 0.9) * length):
             break
         now = cells(folder)
         assert {n: now[n] for n in seen} == seen  # No cell was computed twice.
         seen = now
-    audit(PLAN, folder)
+    audit(plan, folder)
     now = cells(folder)
     assert {n: now[n] for n in seen} == seen
     assert len(now) == N_CELLS
     assert rows(folder) == rows(whole)
 
 
-def test_killed_while_a_cell_is_written(whole: Path, tmp_path: Path) -> None:
+def test_killed_while_a_cell_is_written(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    code = DYING + AUDIT.format(plan=PLAN.to_dict(), folder=str(folder))
+    code = DYING + AUDIT.format(plan=plan.to_dict(), folder=str(folder))
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     assert run.wait() == -signal.SIGKILL
     seen = cells(folder)
     assert len(seen) == 3
-    audit(PLAN, folder)
+    audit(plan, folder)
     now = cells(folder)
     assert {n: now[n] for n in seen} == seen
     assert rows(folder) == rows(whole)
@@ -204,11 +229,11 @@ def test_mistakes_in_a_plan_file_are_one_line(
 
 
 def test_a_control_that_knows_is_refused(tmp_path: Path) -> None:
-    plan = AuditPlan(
+    knowing = AuditPlan(
         unlearned=("organism:never_knew",), control="organism:original@0", attacks=("logit_lens",)
     )
     with pytest.raises(ValueError, match="it knows them and is no control"):
-        audit(plan, tmp_path / "run")
+        audit(knowing, tmp_path / "run")
 
 
 def test_models_of_other_vocabularies_are_refused(tmp_path: Path) -> None:
