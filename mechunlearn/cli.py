@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,9 +23,6 @@ from mechunlearn.cli_options import print_json as _print_json
 from mechunlearn.cli_options import say as _say
 from mechunlearn.errors import PrerequisiteError
 
-if TYPE_CHECKING:
-    from mechunlearn.types import Report
-
 app = typer.Typer(
     help='Is an LLM\'s "unlearned" knowledge gone, or only hidden?',
     no_args_is_help=True,
@@ -37,6 +34,8 @@ app.add_typer(organism_app, name="organism")
 
 app.command()(cli_audit.plan)
 app.command()(cli_audit.audit)
+app.command()(cli_audit.diff)
+app.command()(cli_audit.rerun)
 app.command()(cli_audit.validate)
 
 
@@ -173,18 +172,6 @@ def bench(
             _say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
 
 
-def _read(folder: Path) -> "Report":
-    from mechunlearn.types import Report
-
-    file = folder / "report.json" if folder.is_dir() else folder
-    if not file.is_file():
-        raise ValueError(f"{folder} holds no report.json; make one with: mechunlearn audit")
-    try:
-        return Report.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as err:
-        raise ValueError(f"{file} is not valid JSON ({err})") from err
-
-
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of an audit.")], as_json: JsonOpt = False
@@ -193,7 +180,7 @@ def report(
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
 
-    found = _read(run)
+    found = cli_audit.read_report(run)
     page = write_page(found, (run if run.is_dir() else run.parent) / "report.html")
     if as_json:
         _print_json(found.to_dict())
@@ -212,7 +199,7 @@ def figures(
     """Draw the figures of a finished audit."""
     from mechunlearn.plots import write
 
-    written = [str(p) for p in write(_read(run), out, images)]
+    written = [str(p) for p in write(cli_audit.read_report(run), out, images)]
     if as_json:
         _print_json(written)
     else:

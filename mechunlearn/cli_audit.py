@@ -1,10 +1,11 @@
-"""The commands around an audit: plan it, run it."""
+"""The commands around an audit: plan it, run it, compare it, validate it."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,9 @@ from mechunlearn.cli_options import (
     print_json,
     say,
 )
+
+if TYPE_CHECKING:
+    from mechunlearn.types import Report
 
 
 def _planned(file: Path | None = None, **given: Any) -> Any:
@@ -132,6 +136,68 @@ def run_audit(plan: Any, out: Path | None, as_json: bool) -> None:
     else:
         show(report)
         say(f"report: {page}")
+
+
+def read_report(run: Path) -> "Report":
+    """The report of an audit's folder, or from a file.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from mechunlearn.types import Report
+
+    return Report.from_dict(_read(run / "report.json" if run.is_dir() else run))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ValueError(f"there is no {file}; make an audit's with: mechunlearn audit")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as err:
+        raise ValueError(f"{file} is not valid JSON ({err})") from err
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    as_json: JsonOpt = False,
+) -> None:
+    """Which numbers moved from one audit to another, and whether beyond their intervals."""
+    from mechunlearn.audit.compare import compare
+    from mechunlearn.report.table import show_changes
+
+    changes = compare(read_report(first), read_report(second))
+    if as_json:
+        print_json([dataclasses.asdict(c) for c in changes])
+    else:
+        show_changes(changes)
+
+
+def rerun(
+    card: Annotated[
+        Path,
+        typer.Argument(
+            help="An audit's folder, its report.json, or the runcard.json of an unlearned model."
+        ),
+    ],
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Repeat a run and say whether it agrees; exit code 1 if a number moved beyond its interval."""
+    from mechunlearn.audit.compare import rerun as repeat
+    from mechunlearn.report.table import show_changes
+
+    file = card / "report.json" if card.is_dir() else card
+    found = repeat(_read(file), out or Path("runs") / f"{file.resolve().parent.name}-rerun")
+    if as_json:
+        changes = [dataclasses.asdict(c) for c in found.changes]
+        print_json({"agrees": found.agrees, "changes": changes, "out": str(found.out)})
+    else:
+        show_changes(found.changes)
+        say(f"{'agrees' if found.agrees else 'does not agree'}; the new run: {found.out}")
+    if not found.agrees:
+        raise typer.Exit(1)
 
 
 def validate(

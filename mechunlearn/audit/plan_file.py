@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ def plan_from_toml(text: str, where: str = "the plan") -> AuditPlan:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ValueError(f"{where} is not valid TOML ({err})") from err
+    return plan_from_data(data)
+
+
+def plan_from_data(data: Mapping[str, Any]) -> AuditPlan:
+    """A plan from plain data, such as a RunCard's settings.
+
+    Raises:
+        ValueError: If a key is unknown, or a value is of the wrong kind.
+    """
     fields = {f.name: f for f in dataclasses.fields(AuditPlan)}
     values: dict[str, Any] = {}
     for key, value in data.items():

@@ -1,10 +1,12 @@
 """Audits and validations as tables on the terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from mechunlearn.audit.compare import Change
 from mechunlearn.progress import console
 from mechunlearn.report import percent
 from mechunlearn.types import Report
@@ -34,6 +36,19 @@ def show(report: Report) -> None:
     console.print(table)
     for name in dict.fromkeys(row["unlearned"] for row in report.rows):
         console.print(report.details[name]["verdict"], highlight=False)
+
+
+def show_changes(changes: Sequence[Change]) -> None:
+    """Print which numbers moved to standard error."""
+    if not changes:
+        console.print("every number is the same")
+        return
+    table = Table(title="numbers that moved, in %", box=box.SIMPLE)
+    for column in ("number", "first", "second", "beyond the intervals"):
+        table.add_column(column, justify="left" if column == "number" else "right")
+    for c in changes:
+        table.add_row(c.what, percent(c.before), percent(c.after), "yes" if c.beyond else "no")
+    console.print(table)
 
 
 def show_validation(found: dict[str, Any]) -> None:
