@@ -95,8 +95,10 @@ def rerun(card: Mapping[str, Any], out: Path) -> Rerun:
         again = audit(plan_from_data(card["runcard"]["settings"]), out)
         return Rerun(compare(first, Report.from_dict(json.loads(json.dumps(again.to_dict())))), out)
     if {"plan", "accuracy"} <= set(card):
-        plain: dict[str, Any] = card["plan"]
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        plain: Any = card["plan"]
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()
+        }
         new = unlearn_to(UnlearnPlan(**given), out, resume=True)
         return Rerun(_unlearned(card["accuracy"], new["accuracy"]), out)
     raise ValueError(
