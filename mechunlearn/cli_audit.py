@@ -98,6 +98,12 @@ def audit(
     plan_file: Annotated[
         Path | None, typer.Option("--plan", help="A plan from: mechunlearn plan.")
     ] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", help="90s, 30m, 2h: the most informative attacks that fit.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is missing and what it will cost.")
+    ] = False,
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -117,7 +123,34 @@ def audit(
         seed=seed,
         retain_limit=retain_limit,
     )
-    run_audit(made, out, as_json)
+    made = dataclasses.replace(made, budget=budget or made.budget)
+    if dry_run:
+        _estimate(made, out or Path("runs") / made.name, as_json)
+    else:
+        run_audit(made, out, as_json)
+
+
+def _estimate(made: Any, out: Path, as_json: bool) -> None:
+    from mechunlearn.audit.run import dry_run
+    from mechunlearn.report.table import show_estimates
+
+    found = dry_run(made, out)
+    if as_json:
+        print_json(
+            [
+                {
+                    "kind": e.cell.kind,
+                    "model": e.cell.model,
+                    "attack": e.cell.attack,
+                    "seconds": e.seconds,
+                    "flops": e.flops,
+                    "memory": e.memory,
+                }
+                for e in found
+            ]
+        )
+    else:
+        show_estimates(found)
 
 
 def run_audit(plan: Any, out: Path | None, as_json: bool) -> None:

@@ -109,6 +109,9 @@ def assemble(results: Results, out: Path, making: Mapping[str, float]) -> Report
     details: dict[str, Any] = {"guessing": results.cell("baseline", "original")["guessing"]}
     if "logit_lens" in setup.plan.attacks:
         details["original"] = {"lens": results.cell("baseline", "original")["lens"]}
+    todo = [[n, a] for n in setup.unlearned for a in setup.plan.attacks if (n, a) not in arms]
+    if todo:
+        details["not_computed"] = todo
     for name in setup.unlearned:
         mine = [r for r in rows if r["unlearned"] == name]
         details[name] = _details(results, name, mine, {a: arms[n, a] for n, a in arms if n == name})

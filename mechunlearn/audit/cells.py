@@ -68,6 +68,8 @@ class Setup:
     made: tuple[Made, ...]
     preset: str
     """The preset of settings that suits the models' size."""
+    layers: int
+    """Number of blocks."""
 
     @property
     def unlearned(self) -> list[str]:
@@ -127,7 +129,8 @@ def set_up(plan: AuditPlan, out: Path) -> Setup:
     given = {"original": plan.original} | ({"never_knew": control} if control else {})
     given |= {label(u): u for u in plan.unlearned}
     identities = {name: model_identity(source) for name, source in given.items()}
-    preset = preset_of(configuration(plan.original).hidden_size)
+    shape = configuration(plan.original)
+    preset = preset_of(shape.hidden_size)
     unlearned = {label(u): u for u in plan.unlearned}
     controls = {f"{name} control": control for name in unlearned if control}
     made = []
@@ -146,8 +149,11 @@ def set_up(plan: AuditPlan, out: Path) -> Setup:
             identities[name] = digest(lineage)
     for name in controls:
         identities.setdefault(name, identities["never_knew"])
+    layers = shape.num_hidden_layers
     sources = {k: v for k, v in given.items() if k in ("original", "never_knew")}
-    return Setup(plan, task, sources | unlearned | controls, identities, tuple(made), preset)
+    return Setup(
+        plan, task, sources | unlearned | controls, identities, tuple(made), preset, layers
+    )
 
 
 def _lineage(plan: AuditPlan, method: str, preset: str, source: str, task: Task) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from scipy import stats
 from mechunlearn.audit.assemble import Results, assemble
 from mechunlearn.audit.cells import Cell, Made, Setup, set_up
 from mechunlearn.audit.compute import ASKED, Group, baseline, compute
+from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
 from mechunlearn.audit.loaded import Loaded
-from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.plan import AuditPlan, seconds
 from mechunlearn.audit.store import Store, read_json
 from mechunlearn.environment import write_json
 from mechunlearn.models import load, save
@@ -48,11 +49,33 @@ def audit(plan: AuditPlan, out: Path) -> Report:
             console.print(f"{out} holds all {len(cells)} cells already; nothing to compute")
         for made in setup.made if missing else ():
             _make(setup, made)
+        if (limit := seconds(plan.budget)) is not None:
+            missing = affordable(setup, estimates(setup, missing, calibrate(setup)), limit)
         _compute(setup, missing, results, store)
         report = assemble(results, out, _making(setup))
         if read_json(out / "report.json") != report.to_dict():
             write_json(out / "report.json", report.to_dict())
     return report
+
+
+def dry_run(plan: AuditPlan, out: Path) -> list[Estimate]:
+    """What is missing of an audit and what it will cost; computes nothing and writes nothing.
+
+    Models that the audit has to make first are not counted.
+
+    Raises:
+        ValueError: As ``audit``.
+    """
+    store = Store(out)
+    store.check(plan.identity)
+    setup = set_up(plan, out)
+    cells = {c.key: c for c in setup.cells}
+    there = store.all(cells.values())
+    missing = [c for key, c in cells.items() if key not in there]
+    found = estimates(setup, missing, calibrate(setup)) if missing else []
+    limit = seconds(plan.budget)
+    kept = None if limit is None else {c.key for c in affordable(setup, found, limit)}
+    return [e for e in found if kept is None or e.cell.key in kept]
 
 
 def _compute(setup: Setup, missing: list[Cell], results: "Results", store: Store) -> None:

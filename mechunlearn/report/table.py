@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from mechunlearn.audit.compare import Change
+from mechunlearn.audit.estimate import Estimate
 from mechunlearn.progress import console
 from mechunlearn.report import percent
 from mechunlearn.types import Report
@@ -36,6 +37,25 @@ def show(report: Report) -> None:
     console.print(table)
     for name in dict.fromkeys(row["unlearned"] for row in report.rows):
         console.print(report.details[name]["verdict"], highlight=False)
+
+
+def show_estimates(found: Sequence[Estimate]) -> None:
+    """Print what is missing of an audit, and its cost, to standard error."""
+    if not found:
+        console.print("everything is there already")
+        return
+    table = Table(title="cells that are missing, and about what they cost here", box=box.SIMPLE)
+    for column in ("model", "attack", "cell", "seconds", "FLOP", "memory, MB"):
+        table.add_column(column, justify="right" if column in "seconds FLOP memory, MB" else "left")
+    for e in found:
+        cost = (f"{e.seconds:.1f}", f"{e.flops:.1e}", f"{e.memory / 1e6:.0f}")
+        table.add_row(e.cell.model, e.cell.attack.replace("_", " "), e.cell.kind, *cost)
+    console.print(table)
+    total = sum(e.seconds for e in found)
+    console.print(
+        f"{len(found)} cells, about {total / 60:.1f} minutes, without making models. Memory: "
+        "weights, copies and gradients; on a GPU also activations as seen in a short run."
+    )
 
 
 def show_changes(changes: Sequence[Change]) -> None:

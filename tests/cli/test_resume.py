@@ -1,5 +1,6 @@
 """Audits that are stopped go on: nothing is computed twice, and the rows are the same bytes."""
 
+import dataclasses
 import json
 import os
 import random
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from mechunlearn.audit.estimate import Speed
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
+from mechunlearn.audit.run import audit, dry_run
 from mechunlearn.audit.store import Store
 from mechunlearn.cli import main
 from mechunlearn.models import save
@@ -207,6 +209,7 @@ def test_killed_while_a_cell_is_written(plan: AuditPlan, whole: Path, tmp_path: 
         ("seed = ", "not valid TOML"),
         ('attacks = ["logit_lense"]', "did you mean 'logit_lens'"),
         ("retain_limit = -1", "share of accuracy"),
+        ('budget = "-30m"', "a positive time such as 90s, 30m or 2h"),
     ],
 )
 def test_mistakes_in_a_plan_file_are_one_line(
@@ -226,6 +229,31 @@ def test_mistakes_in_a_plan_file_are_one_line(
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert os.listdir(tmp_path) == ["plan.toml"]
+
+
+def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
+    plan: AuditPlan, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    a_second_a_question = Speed(flops=1.0, per_question=1.0, weights=1, activations=0)
+    monkeypatch.setattr("mechunlearn.audit.run.calibrate", lambda setup: a_second_a_question)
+    found = dry_run(plan, folder)
+    assert len(found) == N_CELLS
+    assert all(e.seconds > 0 for e in found)
+    assert not folder.exists()
+    cheap = [e for e in found if e.cell.attack in ("", "logit_lens")]
+    enough = dataclasses.replace(plan, budget=f"{sum(e.seconds for e in cheap) + 1:.0f}s")
+    report = audit(enough, folder)
+    assert [r["attack"] for r in report.rows] == ["logit_lens"]
+    assert ["after", "relearning_disjoint"] in report.details["not_computed"]
+    before = cells(folder)
+    assert len(before) == len(cheap)
+    with pytest.raises(ValueError, match="holds no attack"):
+        audit(dataclasses.replace(plan, budget="1s"), folder)
+    audit(plan, folder)
+    now = cells(folder)
+    assert {n: now[n] for n in before} == before
+    assert rows(folder) == rows(whole)
 
 
 def test_a_control_that_knows_is_refused(tmp_path: Path) -> None:
