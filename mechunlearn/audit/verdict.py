@@ -12,8 +12,8 @@ In this order, for one unlearned model:
    would have been found is more than half of the gap, or nothing was relearned.
 4. **no evidence** that the knowledge is still there, with the power that this statement has.
 
-An accuracy significantly below chance is added as over-unlearning: information that was inverted is
-not erased.
+An accuracy significantly below chance is added as over-unlearning, except for a disguise:
+information that was inverted is not erased.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,6 +76,7 @@ def judge(
     before, after = baselines["original"]["forget"], baselines[name]["forget"]
     found, text = _rule(rows, before["accuracy"], after["accuracy"], detail)
     inverted = detail["against_chance"]["below"] and detail["against_chance"]["p_value"] < LEVEL
+    inverted &= found != "intact, disguised"  # There it is what the new names are for.
     head = (
         f"{name}: forget accuracy went from {before['accuracy']:.0%} to {after['accuracy']:.0%} "
         f"(chance {chance:.0%}). "

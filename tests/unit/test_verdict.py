@@ -79,7 +79,10 @@ def test_an_attack_below_its_control_finds_nothing() -> None:
 
 def test_renamed_letters_are_a_disguise_only_if_they_bring_the_answers_back() -> None:
     renamed = {"accuracy": 0.98, "p_value": 1e-9, "renaming": [1, 0, 2, 3]}
-    assert judged(*NOTHING, relabelled=renamed)["category"] == "intact, disguised"
+    below = {"p_value": 1e-9, "below": True}
+    disguised = judged(*NOTHING, relabelled=renamed, against_chance=below)
+    assert disguised["category"] == "intact, disguised"
+    assert not disguised["over_unlearned"]
     for change in ({"p_value": 0.04}, {"accuracy": 0.5}):
         assert judged(*NOTHING, relabelled=renamed | change)["category"] == "no evidence"
 
