@@ -104,6 +104,15 @@ def audit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is missing and what it will cost.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="here (this process) or ray (a cluster's workers).")
+    ] = "here",
+    address: Annotated[
+        str, typer.Option("--address", help="Ray: auto, HOST:PORT, or local for one made here.")
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Ray: at most; 0: all there is room for.")
+    ] = 0,
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -127,7 +136,9 @@ def audit(
     if dry_run:
         _estimate(made, out or Path("runs") / made.name, as_json)
     else:
-        run_audit(made, out, as_json)
+        from mechunlearn.audit.engines import engine as named
+
+        run_audit(made, out, as_json, named(engine, address, workers))
 
 
 def _estimate(made: Any, out: Path, as_json: bool) -> None:
@@ -153,7 +164,7 @@ def _estimate(made: Any, out: Path, as_json: bool) -> None:
         show_estimates(found)
 
 
-def run_audit(plan: Any, out: Path | None, as_json: bool) -> None:
+def run_audit(plan: Any, out: Path | None, as_json: bool, engine: Any = None) -> None:
     """Carry out a plan, draw its figures and its page."""
     from mechunlearn.audit.run import audit as run
     from mechunlearn.plots import write
@@ -161,7 +172,7 @@ def run_audit(plan: Any, out: Path | None, as_json: bool) -> None:
     from mechunlearn.report.table import show
 
     out = out or Path("runs") / plan.name
-    report = run(plan, out)
+    report = run(plan, out, engine)
     write(report, out / "figures")
     page = write_page(report, out / "report.html")
     if as_json:

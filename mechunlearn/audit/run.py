@@ -10,7 +10,8 @@ from scipy import stats
 
 from mechunlearn.audit.assemble import Results, assemble
 from mechunlearn.audit.cells import Cell, Made, Setup, set_up
-from mechunlearn.audit.compute import ASKED, Group, baseline, compute
+from mechunlearn.audit.compute import ASKED, Group
+from mechunlearn.audit.engines import Engine, Here
 from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
 from mechunlearn.audit.loaded import Loaded
 from mechunlearn.audit.plan import AuditPlan, seconds
@@ -25,11 +26,14 @@ KNOWS = 0.1
 """A never-knew model must not have more than this share of the original's knowledge."""
 
 
-def audit(plan: AuditPlan, out: Path) -> Report:
+def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
     """Carry out the plan and write ``report.json`` to ``out``.
 
     Every finished piece is kept: a second call with the same plan and folder computes only what is
     missing, and nothing where the run is finished.
+
+    Args:
+        engine: Where cells are computed; default: in this process.
 
     Raises:
         ValueError: If the folder holds another run or another process works on it, a model or
@@ -51,7 +55,7 @@ def audit(plan: AuditPlan, out: Path) -> Report:
             _make(setup, made)
         if (limit := seconds(plan.budget)) is not None:
             missing = affordable(setup, estimates(setup, missing, calibrate(setup)), limit)
-        _compute(setup, missing, results, store)
+        _compute(setup, missing, results, store, engine or Here(Loaded()))
         report = assemble(results, out, _making(setup))
         if read_json(out / "report.json") != report.to_dict():
             write_json(out / "report.json", report.to_dict())
@@ -78,9 +82,10 @@ def dry_run(plan: AuditPlan, out: Path) -> list[Estimate]:
     return [e for e in found if kept is None or e.cell.key in kept]
 
 
-def _compute(setup: Setup, missing: list[Cell], results: "Results", store: Store) -> None:
+def _compute(
+    setup: Setup, missing: list[Cell], results: Results, store: Store, engine: Engine
+) -> None:
     """Baselines first: what an attack asks depends on them."""
-    loaded = Loaded()
     count = 0
 
     def done(cell: Cell, result: dict[str, Any]) -> None:
@@ -93,13 +98,9 @@ def _compute(setup: Setup, missing: list[Cell], results: "Results", store: Store
             f"[dim]{count}/{len(missing)} {cell.model}: {about}, {result['seconds']} s[/dim]"
         )
 
-    for cell in (c for c in missing if c.kind == "baseline"):
-        start = time.perf_counter()
-        model = loaded(setup.sources[cell.model])
-        result = baseline(model, setup.task, original=cell.model == "original")
-        done(cell, result | {"seconds": round(time.perf_counter() - start, 2)})
+    engine.baselines(setup, [c for c in missing if c.kind == "baseline"], done)
     _refuse_knowing(setup, results)
-    compute(setup, groups(setup, missing, results), loaded, done)
+    engine.attacks(setup, groups(setup, missing, results), done)
 
 
 def groups(setup: Setup, missing: list[Cell], results: "Results") -> list[Group]:

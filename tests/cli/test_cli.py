@@ -63,6 +63,9 @@ def test_bench_prints_json_alone(run: Callable[..., Done]) -> None:
     [
         (("audit", "--original", "organism:orignal"), "did you mean"),
         (("audit", "--unlearned", "./nowhere"), "there is no folder"),
+        (("audit", "--engine", "rai"), "did you mean 'ray'"),
+        (("audit", "--budget", "ten"), "a positive time such as"),
+        (("audit", "--out", "/proc/mechunlearn"), "cannot be written"),
         (("audit", "--task", "capitels"), "did you mean 'capitals'"),
         (("audit", "--attacks", "logit_lense"), "did you mean 'logit_lens'"),
         (("audit", "--method", "rmv"), "did you mean 'rmu'"),

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +18,9 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit, dry_run
 from mechunlearn.audit.store import Store
 from mechunlearn.cli import main
-from mechunlearn.models import save
-from mechunlearn.tasks.world import World
-from mechunlearn.types import HookedModel
 
 N_CELLS = 3 + 3 * 3
 """Three models without any attack; three attacks with control and ceiling."""
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., HookedModel]) -> AuditPlan:
-    """Random-weight models and a few questions: the audit of nothing, in a second or two."""
-    folder = tmp_path_factory.mktemp("tiny")
-    names = {}
-    for seed, name in enumerate(("before", "after", "twin")):
-        names[name] = str(save(tiny("gpt2", seed), folder / name))
-    world = World(0).task()
-    lines = [
-        {"set": role, "stem": q.stem, "choices": q.choices, "answer": q.answer, "source": q.source}
-        for role in ("forget", "retain")
-        for q in getattr(world, role)[::8]
-    ]
-    (folder / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    return AuditPlan(
-        original=names["before"],
-        unlearned=(names["after"],),
-        control=names["twin"],
-        task=str(folder / "task.jsonl"),
-        attacks=("logit_lens", "perturbation_naive", "relearning_disjoint"),
-        changes=(
-            "perturbation_naive.rates=(0.1,)",
-            "perturbation_naive.every=(5,)",
-            "relearning_disjoint.rates=(1e-3,)",
-            "relearning_disjoint.seeds=(0,)",
-            "relearning_disjoint.steps=2",
-        ),
-    )
 
 
 AUDIT = """
@@ -77,6 +43,11 @@ def die(source, target):
     replace(source, target)
 os.replace = die
 """
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_plan: AuditPlan) -> AuditPlan:
+    return tiny_plan
 
 
 class Stopped(BaseException):
