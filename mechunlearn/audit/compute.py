@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mechunlearn.attacks import Candidate
@@ -73,7 +73,6 @@ class Group:
     candidate: Candidate | None = None
     shown: tuple[Direction, int] | None = None
     """The direction and layer whose projections are drawn."""
-    notes: dict[str, float] = field(default_factory=dict)
 
 
 def compute(setup: Setup, groups: Sequence[Group], load: Loaded, done: Done) -> None:
@@ -83,12 +82,8 @@ def compute(setup: Setup, groups: Sequence[Group], load: Loaded, done: Done) -> 
         done: Called with each cell as soon as its result is there.
     """
     original = setup.sources["original"]
-    for group in groups:
-        model = load(original)
-        with metered() as meter:
-            attack = find("attack", group.attack)
-            group.reference = attack.reference(model, setup.task, group.asked)
-        group.flops = meter.flops
+    for group in groups:  # No name may hold a model on: the next one may need its room.
+        _reference(setup, group, load(original))
     for name in dict.fromkeys(group.name for group in groups):
         mine = [group for group in groups if group.name == name]
         for group in mine:
@@ -98,12 +93,21 @@ def compute(setup: Setup, groups: Sequence[Group], load: Loaded, done: Done) -> 
                 _rebuild(setup, group, load(setup.sources[name]))
         for group in mine:
             if "control" in group.missing:
-                control = load(setup.sources[f"{name} control"])
-                _timed(done, group, "control", _control, setup, control)
+                _timed(
+                    done, group, "control", _control, setup, load(setup.sources[f"{name} control"])
+                )
             group.reference = None
     for group in groups:
         if "ceiling" in group.missing:
             _timed(done, group, "ceiling", _ceiling, setup, load(original))
+
+
+def _reference(setup: Setup, group: Group, model: HookedModel) -> None:
+    """What the attack has to know of the original."""
+    with metered() as meter:
+        attack = find("attack", group.attack)
+        group.reference = attack.reference(model, setup.task, group.asked)
+    group.flops = meter.flops
 
 
 def _timed(

@@ -1,9 +1,11 @@
 """Ray: two workers give the same bytes as this process, also when one of them is killed."""
 
+import gc
 import json
 import os
 import signal
 import subprocess
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
 from mechunlearn.audit.store import Store
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.models import load
+from mechunlearn.types import HookedModel
 
 
 def rows(folder: Path) -> str:
@@ -26,7 +30,16 @@ def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path
     loaded = Loaded()
     audit(tiny_plan, tmp_path / "run", Here(loaded))
     assert loaded.loads == 3
-    one = Loaded(kept=0)  # As for models of which only one fits.
+    alive: list[weakref.ref[HookedModel]] = []
+
+    def load_one(source: str) -> HookedModel:
+        gc.collect()
+        assert not [model for ref in alive if (model := ref()) is not None]
+        model = load(source)
+        alive.append(weakref.ref(model))
+        return model
+
+    one = Loaded(kept=0, loader=load_one)  # As for models of which only one fits.
     audit(tiny_plan, tmp_path / "one", Here(one))
     assert loaded.loads < one.loads <= 8
     assert rows(tmp_path / "one") == rows(tmp_path / "run")
