@@ -46,7 +46,7 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
-    except (ValueError, TypeError, FileExistsError, PermissionError, PrerequisiteError) as err:
+    except (ValueError, TypeError, OSError, PrerequisiteError) as err:  # A full disk, too.
         _say(f"error: {err}")
         sys.exit(2)
     except KeyboardInterrupt:

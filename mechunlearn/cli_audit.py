@@ -253,6 +253,9 @@ def validate(
     conditions: Annotated[
         str, typer.Option("--conditions", help="Some of them, comma-separated; default: all.")
     ] = "",
+    add: Annotated[
+        list[Path] | None, typer.Option("--add", help="Another validation.json to count too.")
+    ] = None,
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -263,6 +266,7 @@ def validate(
     """
     from mechunlearn.audit.truths import chosen_conditions
     from mechunlearn.audit.validation import ValidationPlan, validate
+    from mechunlearn.plots.validation import write_validation
     from mechunlearn.report.table import show_validation
 
     if not all(s.isdigit() for s in _names([seeds])):
@@ -275,7 +279,8 @@ def validate(
         **given,
     )
     folder = out or Path("runs") / "validation"
-    found = validate(made, folder)
+    found = validate(made, folder, [_read(file) for file in add or ()])
+    write_validation(found, folder / "figures")
     if as_json:
         print_json(found)
     else:

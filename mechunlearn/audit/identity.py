@@ -51,11 +51,10 @@ def model_identity(name: str) -> str:
 
 
 def configuration(name: str) -> Any:
-    """The Hugging Face configuration of a model, without its weights."""
+    """The Hugging Face configuration of a model's language part, without its weights."""
     location, extra = locate(name)
-    return AutoConfig.from_pretrained(
-        location, **{k: v for k, v in extra.items() if k != "use_safetensors"}
-    )
+    extra.pop("use_safetensors", None)
+    return AutoConfig.from_pretrained(location, **extra).get_text_config()
 
 
 def task_revision(task: Task) -> str:

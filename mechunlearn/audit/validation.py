@@ -1,7 +1,7 @@
 """Audits of models whose truth is known: how often attacks and verdict find what is there."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,13 @@ class Judged:
         }
 
 
-def validate(plan: ValidationPlan, out: Path) -> dict[str, Any]:
+def validate(
+    plan: ValidationPlan, out: Path, add: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Make every suspect of every seed, audit it, and count; goes on where it was stopped.
+
+    Args:
+        add: Results of other validations, whose models are counted too.
 
     Returns:
         The summary, also written to ``out/validation.json`` after every seed.
@@ -95,8 +100,10 @@ def validate(plan: ValidationPlan, out: Path) -> dict[str, Any]:
         for condition in (c for c in plan.conditions if c.possible(letters)):
             console.print(f"[dim]seed {seed}, {condition.truth}: {condition.name}[/dim]")
             judged.append(Judged(seed, condition, _audited(plan, seed, condition, folder, models)))
-        summary = summarise([j.row for j in judged], plan.attacks)
+        others = [row for other in add for row in other["models"]]
+        summary = summarise(others + [j.row for j in judged], plan.attacks)
         summary["runcard"] = _runcard(plan, out, judged)
+        summary["added"] = [other["runcard"] for other in add]
         write_json(out / "validation.json", summary)
     return summary
 

@@ -15,6 +15,7 @@ import pytest
 
 from mechunlearn.audit.estimate import Speed
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.plan_file import plan_toml
 from mechunlearn.audit.run import audit, dry_run
 from mechunlearn.audit.store import Store
 from mechunlearn.cli import main
@@ -27,6 +28,7 @@ AUDIT = """
 import torch
 from pathlib import Path
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.plan_file import plan_toml
 from mechunlearn.audit.run import audit
 torch.set_num_threads(1)
 given = {plan!r}
@@ -225,6 +227,28 @@ def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
     now = cells(folder)
     assert {n: now[n] for n in before} == before
     assert rows(folder) == rows(whole)
+
+
+def test_a_full_disk_is_one_line(
+    plan: AuditPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "plan.toml").write_text(plan_toml(plan))
+    command = ["mechunlearn", "audit", "--plan", str(tmp_path / "plan.toml")]
+    monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "run"), "--json"])
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    monkeypatch.undo()
+    assert audit(plan, tmp_path / "run").rows
 
 
 def test_a_control_that_knows_is_refused(tmp_path: Path) -> None:

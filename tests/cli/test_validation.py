@@ -22,6 +22,9 @@ def test_letters_that_were_renamed_are_seen_through(tmp_path: Path) -> None:
     assert found["verdict"]["sensitivity"] == 1.0
     written = json.loads((tmp_path / "run" / "validation.json").read_text())
     assert written["models"] == found["models"]
+    twice = validate(plan, tmp_path / "run", [written])
+    assert twice["verdict"]["sensitivity_n"] == 2
+    assert [card["command"] for card in twice["added"]] == [found["runcard"]["command"]]
 
 
 @pytest.mark.slow
