@@ -27,9 +27,8 @@ def test_the_validation_is_drawn_again_equal() -> None:
     drawn = validation(found)
     committed = json.loads((COMMITTED / "validation-rates.json").read_text())
     assert json.loads(drawn.to_json()) == committed
-    assert (
-        f"of {found['verdict']['false_alarm_rate_n']} that have none" in drawn.layout.meta.finding
-    )
+    gone = found["verdict"]["false_alarm_rate_n"]
+    assert f"of {gone} that have none" in drawn.layout.meta["finding"]
     sensitivity, false_alarms = drawn.data
     assert list(sensitivity.x) == [
         rates["sensitivity"] for rates in (*found["attacks"].values(), found["verdict"])
