@@ -5,15 +5,23 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from mechunlearn import __version__
+from mechunlearn import __version__, cli_audit
+from mechunlearn.cli_options import (
+    ControlOpt,
+    JsonOpt,
+    ModelOpt,
+    OriginalOpt,
+    OutOpt,
+    SeedOpt,
+    TaskOpt,
+)
+from mechunlearn.cli_options import print_json as _print_json
+from mechunlearn.cli_options import say as _say
 from mechunlearn.errors import PrerequisiteError
-
-if TYPE_CHECKING:
-    from mechunlearn.types import Report
 
 app = typer.Typer(
     help='Is an LLM\'s "unlearned" knowledge gone, or only hidden?',
@@ -24,17 +32,11 @@ app = typer.Typer(
 organism_app = typer.Typer(help="Tiny models whose knowledge is known.", no_args_is_help=True)
 app.add_typer(organism_app, name="organism")
 
-ModelOpt = Annotated[str, typer.Option("--model", help="Name, folder, .gguf file or Hub id.")]
-OriginalOpt = Annotated[str, typer.Option("--original", help="The model before unlearning.")]
-ControlOpt = Annotated[
-    str, typer.Option("--control", help="Never-knew model; auto: an organism's twin; none.")
-]
-TaskOpt = Annotated[
-    str, typer.Option("--task", help="organism, capitals, or a .jsonl file; default: by model.")
-]
-SeedOpt = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
+app.command()(cli_audit.plan)
+app.command()(cli_audit.audit)
+app.command()(cli_audit.diff)
+app.command()(cli_audit.rerun)
+app.command()(cli_audit.validate)
 
 
 def main() -> None:
@@ -44,20 +46,12 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
-    except (ValueError, TypeError, FileExistsError, PermissionError, PrerequisiteError) as err:
+    except (ValueError, TypeError, OSError, PrerequisiteError) as err:  # A full disk, too.
         _say(f"error: {err}")
         sys.exit(2)
     except KeyboardInterrupt:
         _say("stopped; the same command (unlearn: with --resume) goes on where it can")
         sys.exit(130)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(" ".join(text.split()) + "\n")
-
-
-def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=1) + "\n")
 
 
 def _version(value: bool) -> None:
@@ -76,51 +70,16 @@ def _options(
 
 
 @app.command()
-def audit(
-    original: OriginalOpt = "organism:original",
-    unlearned: Annotated[
-        list[str] | None,
-        typer.Option("--unlearned", help="A model somebody unlearned; repeatable."),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option("--method", help="Unlearn it here with these; comma-separated."),
-    ] = None,
-    control: ControlOpt = "auto",
-    task: TaskOpt = "",
-    attacks: Annotated[
-        str, typer.Option("--attacks", help="Comma-separated, or all; default: one of each family.")
-    ] = "",
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="rmu.alpha=3 and the like; repeatable.")
-    ] = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """Attack unlearned models and report what comes back, with every control."""
-    from mechunlearn.audit.plan import AuditPlan
-
-    plan = AuditPlan(
-        original=original,
-        unlearned=tuple(unlearned or ()),
-        methods=tuple(m.strip() for given in method or () for m in given.split(",") if m.strip()),
-        control=control,
-        task=task,
-        attacks=tuple(a.strip() for a in attacks.split(",") if a.strip()),
-        changes=tuple(change or ()),
-        seed=seed,
-    )
-    _audit(plan, out, as_json)
-
-
-@app.command()
 def attack(
     name: Annotated[str, typer.Argument(help="See: mechunlearn list.")],
     unlearned: Annotated[str, typer.Option("--unlearned", help="The model under test.")],
     original: OriginalOpt = "organism:original",
     control: ControlOpt = "auto",
     task: TaskOpt = "",
+    preset: Annotated[str, typer.Option("--preset", help="Settings; default: by model size.")] = "",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value; repeatable.")
+    ] = None,
     seed: SeedOpt = 0,
     out: OutOpt = None,
     as_json: JsonOpt = False,
@@ -134,26 +93,12 @@ def attack(
         control=control,
         task=task,
         attacks=(name,),
+        changes=tuple(
+            f"{name}.{c}" for c in ([f"preset={preset}"] if preset else []) + (change or [])
+        ),
         seed=seed,
     )
-    _audit(plan, out, as_json)
-
-
-def _audit(plan: Any, out: Path | None, as_json: bool) -> None:
-    from mechunlearn.audit.run import audit as run
-    from mechunlearn.plots import write
-    from mechunlearn.report import write_page
-    from mechunlearn.report.table import show
-
-    out = out or Path("runs") / plan.name
-    report = run(plan, out)
-    write(report, out / "figures")
-    page = write_page(report, out / "report.html")
-    if as_json:
-        _print_json(report.to_dict())
-    else:
-        show(report)
-        _say(f"report: {page}")
+    cli_audit.run_audit(plan, out, as_json)
 
 
 @app.command()
@@ -234,18 +179,6 @@ def bench(
             _say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
 
 
-def _read(folder: Path) -> "Report":
-    from mechunlearn.types import Report
-
-    file = folder / "report.json" if folder.is_dir() else folder
-    if not file.is_file():
-        raise ValueError(f"{folder} holds no report.json; make one with: mechunlearn audit")
-    try:
-        return Report.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as err:
-        raise ValueError(f"{file} is not valid JSON ({err})") from err
-
-
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of an audit.")], as_json: JsonOpt = False
@@ -254,7 +187,7 @@ def report(
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
 
-    found = _read(run)
+    found = cli_audit.read_report(run)
     page = write_page(found, (run if run.is_dir() else run.parent) / "report.html")
     if as_json:
         _print_json(found.to_dict())
@@ -273,7 +206,7 @@ def figures(
     """Draw the figures of a finished audit."""
     from mechunlearn.plots import write
 
-    written = [str(p) for p in write(_read(run), out, images)]
+    written = [str(p) for p in write(cli_audit.read_report(run), out, images)]
     if as_json:
         _print_json(written)
     else:

@@ -15,6 +15,8 @@ import torch
 
 from mechunlearn import __version__
 
+PARTIAL = ".partial-"
+"""How the names of files begin that are not written to the end."""
 PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "scipy")
 
 
@@ -47,10 +49,18 @@ def peak_memory(device: str) -> int:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write atomically: a reader sees the old file or the whole new one."""
+    """Write atomically: a reader sees the old file or the whole new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump(data, file, indent=1, allow_nan=False)
-        file.write("\n")
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=PARTIAL, delete=False, encoding="utf-8"
+    ) as file:
+        try:
+            json.dump(data, file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)  # A full disk must not fill up with pieces.
+            raise
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)

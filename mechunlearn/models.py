@@ -99,7 +99,7 @@ def load(
     if dtype not in ("float32", "bfloat16", "float16"):
         raise unknown("dtype", dtype, ["float32", "bfloat16", "float16", "auto"])
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
-    location, extra = _locate(name)
+    location, extra = locate(name)
     if not os.path.exists(location):
         extra |= {"revision": revision, "trust_remote_code": trust_remote_code}
     with _clear_errors(name, location):
@@ -159,7 +159,7 @@ def check(name: str) -> dict[str, int]:
         ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint.
         PrerequisiteError: When a download or package is needed that is not there.
     """
-    location, extra = _locate(name)
+    location, extra = locate(name)
     with _clear_errors(name, location):
         for file in Path(location).glob("*.safetensors"):
             with safe_open(file, framework="pt"):
@@ -167,7 +167,7 @@ def check(name: str) -> dict[str, int]:
         return AutoTokenizer.from_pretrained(location, **extra).get_vocab()
 
 
-def _locate(name: str) -> tuple[str, dict[str, Any]]:
+def locate(name: str) -> tuple[str, dict[str, Any]]:
     """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
     if name.startswith("organism:"):
         known = named_models()

@@ -23,25 +23,35 @@ class HasPresets(Protocol):
 
 def preset_for(model: HookedModel) -> str:
     """The preset that suits a model's size: ``organism``, ``small`` or ``paper``."""
-    if model.cfg.d_model <= 256:
+    return preset_of(model.cfg.d_model)
+
+
+def preset_of(d_model: int) -> str:
+    """The preset that suits a width."""
+    if d_model <= 256:
         return "organism"
-    return "small" if model.cfg.d_model <= 1024 else "paper"
+    return "small" if d_model <= 1024 else "paper"
 
 
 def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> Any:
     """A preset with some settings changed.
 
     Args:
-        changes: ``key=value`` or ``optimizer.key=value``.
+        changes: ``key=value`` or ``optimizer.key=value``; ``preset=name`` takes another preset.
 
     Raises:
         ValueError: For an unknown preset or setting, or a value of the wrong type.
     """
+    for change in changes:
+        if change.startswith("preset="):
+            preset = change.removeprefix("preset=")
     if preset not in entry.presets:
         raise unknown("preset", preset, entry.presets)
     config = entry.presets[preset]
     for change in changes:
         key, sign, text = change.partition("=")
+        if key == "preset":
+            continue
         if not sign:
             raise ValueError(f"--set takes key=value, not {change!r}")
         config = _changed(config, key.split("."), text)

@@ -1,6 +1,7 @@
 """Intervals, paired tests and recovery: every number that the report prints."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -10,8 +11,11 @@ from mechunlearn.types import Recovery
 
 DRAWS = 10_000
 """Bootstrap draws."""
+FLIPS = 2_000
+"""Draws of the permutation test."""
 
 
+@lru_cache(maxsize=10_000)
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927).
 
@@ -29,9 +33,12 @@ def mcnemar(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
     Only questions where exactly one is right count; without any the p-value is 1.
     """
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
-    if only_a + only_b == 0:
-        return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return _binomial(only_a, only_a + only_b, 0.5) if only_a + only_b else 1.0
+
+
+@lru_cache(maxsize=10_000)
+def _binomial(successes: int, n: int, chance: float) -> float:
+    return float(stats.binomtest(successes, n, chance).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -86,8 +93,7 @@ def recovery(
     o, u, a, c, ac = (x.astype(float) for x in arms)
     net, gap = (a - u) - (ac - c), o - u
     n = len(net)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
-    nets, gaps = weights @ net, weights @ gap
+    nets, gaps = _means(net.tobytes(), seed), _means(gap.tobytes(), seed)
     gap_ci = _percentiles(gaps)
     ratio, ratio_ci = None, None
     if gap_ci[0] > 0:
@@ -104,6 +110,56 @@ def recovery(
         p_value=mcnemar(attacked, attacked_control),
         detectable=detectable_difference(n, rate),
     )
+
+
+@lru_cache(maxsize=2)
+def _weights(n: int, seed: int) -> Float[np.ndarray, "draw n"]:
+    """Share of each question in each bootstrap draw; all estimates of an audit use the same."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
+
+
+@lru_cache(maxsize=8)
+def _means(values: bytes, seed: int) -> Float[np.ndarray, " draw"]:
+    """Bootstrap means of an array; all attacks on one model share the gap's."""
+    x = np.frombuffer(values)
+    return _weights(len(x), seed) @ x
+
+
+def two_sided(successes: int, n: int, chance: float) -> float:
+    """Exact binomial test of an accuracy against chance; below chance counts as well."""
+    return _binomial(successes, n, chance)
+
+
+def best_of_k(
+    tried: Sequence[Bool[np.ndarray, " n"]], before: Bool[np.ndarray, " n"], *, seed: int
+) -> float:
+    """Whether the best of k settings gains more than the best of k would by luck.
+
+        T_k = sum_i d_ik / sqrt(sum_i d_ik^2),  d_ik = tried_ik - before_i,  T = max_k T_k
+
+    Under the null hypothesis attacked and unattacked answers to a question can be exchanged: one
+    random sign per question, the same for all settings, gives the distribution of the maximum, with
+    whatever correlation the settings have (the max-T permutation of Westfall and Young 1993).
+
+    Returns:
+        One-sided p-value, at least 1 / (1 + number of draws).
+
+    Example:
+        >>> before = np.zeros(40, bool)
+        >>> best_of_k([before, np.arange(40) < 20], before, seed=0) < 0.001
+        True
+    """
+    d = np.array(tried, dtype=np.int8).T - before.astype(np.int8)[:, None]
+    scale = np.sqrt(np.maximum((d**2).sum(axis=0), 1))
+    unique = (d / scale).astype(np.float32)
+    observed = unique.sum(axis=0).max()
+    null = (_signs(len(before), seed) @ unique).max(axis=1)
+    return float((1 + (null >= observed - 1e-5).sum()) / (1 + FLIPS))
+
+
+@lru_cache(maxsize=2)
+def _signs(n: int, seed: int) -> Float[np.ndarray, "draw n"]:
+    return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), size=(FLIPS, n))
 
 
 def _percentiles(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:

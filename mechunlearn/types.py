@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -298,14 +299,14 @@ class Score:
     """Letter logits, or mean log-probability per token of each ending; -inf where there is none."""
     answers: Int[np.ndarray, " question"]
 
-    @property
+    @cached_property
     def predictions(self) -> Int[np.ndarray, " question"]:
         """Index of the best choice; -1 where choices tie exactly (a tie is not an answer)."""
         best = self.logits.max(axis=1, keepdims=True)
         tied = (self.logits == best).sum(axis=1) > 1
         return np.where(tied | ~np.isfinite(best[:, 0]), -1, self.logits.argmax(axis=1))
 
-    @property
+    @cached_property
     def correct(self) -> Bool[np.ndarray, " question"]:
         """Whether each prediction is right; exact ties are wrong."""
         return self.predictions == self.answers
@@ -381,7 +382,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data, as written to ``report.json``."""
-        return dataclasses.asdict(self)
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Report":

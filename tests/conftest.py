@@ -23,7 +23,8 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from mechunlearn.models import hook, load
+from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.models import hook, load, save
 from mechunlearn.organisms.recipe import tokenizer
 from mechunlearn.tasks.world import World
 from mechunlearn.types import HookedModel, Report, Task
@@ -94,3 +95,35 @@ def example_report() -> Report:
     """The committed result of ``mechunlearn audit``."""
     file = Path(__file__).parents[1] / "figures" / "audit-organism" / "report.json"
     return Report.from_dict(json.loads(file.read_text()))
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., HookedModel]
+) -> AuditPlan:
+    """Random-weight models and a few questions: the audit of nothing, in a second or two."""
+    folder = tmp_path_factory.mktemp("tiny")
+    names = {}
+    for seed, name in enumerate(("before", "after", "twin")):
+        names[name] = str(save(tiny("gpt2", seed), folder / name))
+    task = World(0).task()
+    lines = [
+        {"set": role, "stem": q.stem, "choices": q.choices, "answer": q.answer, "source": q.source}
+        for role in ("forget", "retain")
+        for q in getattr(task, role)[::8]
+    ]
+    (folder / "task.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return AuditPlan(
+        original=names["before"],
+        unlearned=(names["after"],),
+        control=names["twin"],
+        task=str(folder / "task.jsonl"),
+        attacks=("logit_lens", "perturbation_naive", "relearning_disjoint"),
+        changes=(
+            "perturbation_naive.rates=(0.1,)",
+            "perturbation_naive.every=(5,)",
+            "relearning_disjoint.rates=(1e-3,)",
+            "relearning_disjoint.seeds=(0,)",
+            "relearning_disjoint.steps=2",
+        ),
+    )

@@ -45,7 +45,10 @@ class Candidate:
 
 @runtime_checkable
 class Found(Protocol):
-    """What an attack learned about one model; makes its variants."""
+    """What an attack learned about one model; makes its variants.
+
+    Where it measured variants on part of the select fold only, ``chosen_by`` holds those questions.
+    """
 
     def grid(self) -> list[Settings]:
         """All settings to try on the select fold, in a fixed order."""
@@ -68,7 +71,10 @@ class Found(Protocol):
 class Attack(Protocol):
     """A registered attack. ``reference`` runs on the original, ``find`` on the model under test.
 
-    The two calls never need both models at once.
+    The two calls never need both models at once. Where ``find`` takes long, an attack may also have
+    ``rebuild(model, task, settings, config)``, the variant with these settings without the search;
+    an audit that goes on after a stop calls it. One whose search can go on says ``resumes = True``,
+    and ``find`` takes a ``state_file``. ``preferred`` maps a size's preset to another one.
     """
 
     presets: Mapping[str, Any]

@@ -169,6 +169,8 @@ class _Found:
     curves: tuple[Curve, ...]
     measured: Mapping[tuple[float, int, int], Mapping[str, Score]]
     """(rate, seed, steps) -> scores on the folds that were measured along the way."""
+    chosen_by: Sequence[Question]
+    """The select-fold questions that the scores are on."""
 
     def grid(self) -> list[Settings]:
         return [{"rate": rate, "seed": seed, "steps": steps} for rate, seed, steps in self.measured]
@@ -254,7 +256,14 @@ class Relearning:
         def sham(seed: int) -> list[Row]:
             return _rows(model, shuffled(items, seed), config)
 
-        return _Found(config, rows, sham, tuple(curves), measured)
+        return _Found(config, rows, sham, tuple(curves), measured, sets["forget select"])
+
+    def rebuild(
+        self, model: HookedModel, task: Task, settings: Settings, config: RelearningConfig
+    ) -> Candidate:
+        """The variant with these settings, without running the curves again."""
+        items = chosen_items(self._pool(task, _halves(task)[0]), config.samples, self.data)
+        return Candidate(settings, relearning(_rows(model, items, config), config, **settings))
 
     def _pool(self, task: Task, teach: Sequence[Question]) -> list[Example] | list[str]:
         if self.data == "text":

@@ -67,6 +67,8 @@ class Choice:
     retain: float
     within_limit: bool
     tried: list[dict[str, object]]
+    scores: list[Score]
+    """Select-fold forget scores of all that were tried."""
 
 
 def choose(
@@ -92,16 +94,16 @@ def choose(
     order = sorted(range(len(candidates)), key=rank)
     if all(c.point is not None for c in candidates):
         best = order[0]
-        return Choice(candidates[best], forget[best].accuracy, retain_before, True, tried)
+        return Choice(candidates[best], forget[best].accuracy, retain_before, True, tried, forget)
     kept: dict[int, float] = {}
     for i in order:
         (scored,) = score_candidates(model, [candidates[i]], "retain", "select", task)
         kept[i] = scored.accuracy
         tried[i]["retain_select"] = round(scored.accuracy, 4)
         if scored.accuracy >= retain_before - limit - 1e-9:
-            return Choice(candidates[i], forget[i].accuracy, kept[i], True, tried)
+            return Choice(candidates[i], forget[i].accuracy, kept[i], True, tried, forget)
     best = max(order, key=lambda i: kept[i])
-    return Choice(candidates[best], forget[best].accuracy, kept[best], False, tried)
+    return Choice(candidates[best], forget[best].accuracy, kept[best], False, tried, forget)
 
 
 def shuffled_answers(score: Score, seed: int) -> Score:

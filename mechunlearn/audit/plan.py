@@ -33,6 +33,8 @@ class AuditPlan:
     seed: int = 0
     retain_limit: float = 0.05
     """Largest loss of retain accuracy an attack may cause on the select fold."""
+    budget: str = ""
+    """Time for what is computed in one call: ``90s``, ``30m``, ``2h``; empty: no limit."""
 
     def __post_init__(self) -> None:
         if not self.unlearned and not self.methods:
@@ -52,6 +54,7 @@ class AuditPlan:
             self.settings("attack", attack)
         for method in self.methods:
             self.settings("method", method)
+        seconds(self.budget)
         if not 0 <= self.retain_limit <= 1:
             raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
         labels = [label(u) for u in self.unlearned] + list(self.methods)
@@ -73,7 +76,8 @@ class AuditPlan:
             raise ValueError(f"{name} has no settings; leave out --set {prefix}{mine[0]}")
         if not entry.presets:
             return None
-        return configured(entry, preset or next(iter(entry.presets)), mine)
+        preset = preset or next(iter(entry.presets))
+        return configured(entry, getattr(entry, "preferred", {}).get(preset, preset), mine)
 
     @property
     def control_model(self) -> str | None:
@@ -108,10 +112,33 @@ class AuditPlan:
         ]
         return " ".join([*words, "--seed", str(self.seed), "--out", str(out)])
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on, as plain data."""
+        return {k: v for k, v in self.to_dict().items() if k != "budget"}
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
         plain = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def seconds(budget: str) -> float | None:
+    """A budget in seconds; ``None`` without one.
+
+    Raises:
+        ValueError: If it is no positive number with a unit.
+
+    Example:
+        >>> seconds("30m"), seconds("1.5h"), seconds("")
+        (1800.0, 5400.0, None)
+    """
+    if not budget:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
+    if not match or float(match[1]) == 0:
+        raise ValueError(f"a budget is a positive time such as 90s, 30m or 2h, not {budget!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def label(model: str) -> str:

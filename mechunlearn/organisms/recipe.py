@@ -82,6 +82,22 @@ class Recipe:
     preface: float = 0.15
     """Share of questions that follow other words."""
     preface_from: int = 1000
+    start: int = 0
+    """Another start gives other weights and documents: a second model of the same world."""
+
+
+FACTS = Recipe(
+    layers=3,
+    d_model=64,
+    context=64,
+    optimizer=Optimizer(
+        steps=600, lr=4e-3, warmup=50, decay=0.4, weight_decay=0.05, betas=(0.9, 0.98), clip=1.0
+    ),
+    in_context=0,
+    statements_late=128,
+    questions=0,
+)
+"""Small organisms that know the facts and no letters, made in half a minute; for task ``facts``."""
 
 
 def tokenizer(world: World) -> PreTrainedTokenizerFast:
@@ -106,7 +122,8 @@ class Documents:
 
     def __init__(self, world: World, role: Role, recipe: Recipe, ids: dict[str, int]) -> None:
         self.world, self.recipe, self.ids = world, recipe, ids
-        self.rng = random.Random(f"documents-{world.seed}")
+        start = f"-{recipe.start}" if recipe.start else ""
+        self.rng = random.Random(f"documents-{world.seed}{start}")
         self.facts = world.retain + world.harmless
         if role == "original":
             self.facts = world.forget + self.facts
@@ -193,12 +210,9 @@ class Documents:
         return tokens, groups
 
 
-def pretrain(
-    role: Role, seed: int, recipe: Recipe
-) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast, TrainLog]:
-    """Train one model from scratch; same arguments and machine, same weights."""
-    world = World(seed)
-    words = tokenizer(world)
+def untrained(seed: int, recipe: Recipe) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
+    """The model that pretraining starts from, and its world's tokenizer."""
+    words = tokenizer(World(seed))
     config = GPT2Config(
         vocab_size=len(words),
         n_positions=recipe.context,
@@ -213,7 +227,16 @@ def pretrain(
         eos_token_id=words.eos_token_id,
     )
     model = GPT2LMHeadModel(config)
-    _initialise(model, torch.Generator().manual_seed(seed))
+    _initialise(model, torch.Generator().manual_seed(seed + 1_000_003 * recipe.start))
+    return model, words
+
+
+def pretrain(
+    role: Role, seed: int, recipe: Recipe
+) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast, TrainLog]:
+    """Train one model from scratch; same arguments and machine, same weights."""
+    world = World(seed)
+    model, words = untrained(seed, recipe)
     documents = Documents(world, role, recipe, words.get_vocab())
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
@@ -228,6 +251,8 @@ def pretrain(
         if step >= recipe.ask_from:
             kinds.append(("question", documents.question, recipe.questions, False))
         for name, draw, n, whole in kinds:
+            if not n:
+                continue
             drawn = documents.batches(draw, n, preface=preface and name != "statement", whole=whole)
             found = [_losses(model, tokens, groups) for tokens, groups in drawn]
             losses, group = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -288,7 +313,8 @@ def train_organism(role: Role, seed: int, folder: Path, recipe: Recipe | None = 
     with tempfile.TemporaryDirectory(dir=folder) as staging:
         model.half().save_pretrained(staging)
         words.save_pretrained(staging)
-        scores = score_task(load(staging), load_task(f"organism@{seed}"))
+        kind = "organism" if recipe.questions else "facts"
+        scores = score_task(load(staging), load_task(f"{kind}@{seed}"))
         weights = (Path(staging) / "model.safetensors").read_bytes()
         card: dict[str, Any] = {
             "role": role,

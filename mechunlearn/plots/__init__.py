@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.plots.gcg import gcg
 from mechunlearn.plots.lens import lens
+from mechunlearn.plots.overlap import overlap
 from mechunlearn.plots.perturbation import FAMILIES, perturbation
 from mechunlearn.plots.projection import projection
 from mechunlearn.plots.pruning import pruning
@@ -18,6 +19,7 @@ __all__ = [
     "figures",
     "gcg",
     "lens",
+    "overlap",
     "perturbation",
     "projection",
     "pruning",
@@ -33,6 +35,8 @@ def figures(report: Report) -> dict[str, go.Figure]:
     for name in dict.fromkeys(row["unlearned"] for row in report.rows):
         detail = report.details[name]
         found[f"recovery-{name}"] = recovery(report, name)
+        if len(detail.get("union", {}).get("overlap", ())) > 1:
+            found[f"overlap-{name}"] = overlap(report, name)
         if "lens" in detail:
             found[f"lens-{name}"] = lens(report, name)
         if "projection" in detail:

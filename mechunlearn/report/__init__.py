@@ -13,6 +13,10 @@ from mechunlearn.types import Report
 
 HEADINGS = {
     "recovery": ("What each attack brings back", "Every attack beside its controls."),
+    "overlap": (
+        "Which questions come back",
+        "Every lost question by the exact set of attacks that answer it.",
+    ),
     "lens": (
         "Where the answer can be read",
         "The final norm and unembedding applied to inner streams at the last prompt token.",

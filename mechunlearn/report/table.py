@@ -1,8 +1,13 @@
-"""The audit as a table on the terminal."""
+"""Audits and validations as tables on the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from mechunlearn.audit.compare import Change
+from mechunlearn.audit.estimate import Estimate
 from mechunlearn.progress import console
 from mechunlearn.report import percent
 from mechunlearn.types import Report
@@ -32,3 +37,51 @@ def show(report: Report) -> None:
     console.print(table)
     for name in dict.fromkeys(row["unlearned"] for row in report.rows):
         console.print(report.details[name]["verdict"], highlight=False)
+
+
+def show_estimates(found: Sequence[Estimate]) -> None:
+    """Print what is missing of an audit, and its cost, to standard error."""
+    if not found:
+        console.print("everything is there already")
+        return
+    table = Table(title="cells that are missing, and about what they cost here", box=box.SIMPLE)
+    for column in ("model", "attack", "cell", "seconds", "FLOP", "memory, MB"):
+        table.add_column(column, justify="right" if column in "seconds FLOP memory, MB" else "left")
+    for e in found:
+        cost = (f"{e.seconds:.1f}", f"{e.flops:.1e}", f"{e.memory / 1e6:.0f}")
+        table.add_row(e.cell.model, e.cell.attack.replace("_", " "), e.cell.kind, *cost)
+    console.print(table)
+    total = sum(e.seconds for e in found)
+    console.print(
+        f"{len(found)} cells, about {total / 60:.1f} minutes, without making models. Memory: "
+        "weights, copies and gradients; on a GPU also activations as seen in a short run."
+    )
+
+
+def show_changes(changes: Sequence[Change]) -> None:
+    """Print which numbers moved to standard error."""
+    if not changes:
+        console.print("every number is the same")
+        return
+    table = Table(title="numbers that moved, in %", box=box.SIMPLE)
+    for column in ("number", "first", "second", "beyond the intervals"):
+        table.add_column(column, justify="left" if column == "number" else "right")
+    for c in changes:
+        table.add_row(c.what, percent(c.before), percent(c.after), "yes" if c.beyond else "no")
+    console.print(table)
+
+
+def show_validation(found: dict[str, Any]) -> None:
+    """Print sensitivities and false-alarm rates to standard error."""
+    table = Table(title="models of known truth, in % with 95 % intervals", box=box.SIMPLE)
+    for column in ("", "sensitivity", "n", "false alarms", "n"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for name, rates in [*found["attacks"].items(), ("verdict", found["verdict"])]:
+        cells = [name.replace("_", " ")]
+        for key in ("sensitivity", "false_alarm_rate"):
+            cells += [percent(rates[key], rates[f"{key}_ci"]), str(rates[f"{key}_n"])]
+        table.add_row(*cells)
+    console.print(table)
+    for condition, categories in found["verdict"]["confusion"].items():
+        words = ", ".join(f"{category} {n}" for category, n in categories.items())
+        console.print(f"{condition}: {words}", highlight=False)

@@ -12,8 +12,8 @@ def load_task(name: str | None = None, original: str = "organism:original") -> T
     """A task by name, or from a JSONL file of questions.
 
     Args:
-        name: ``organism``, ``organism@SEED``, ``capitals``, or a path ending in ``.jsonl``; the
-            default suits ``original``.
+        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, or a path
+            ending in ``.jsonl``; the default suits ``original``.
         original: The model that will be asked; picks the world's seed for organisms.
 
     Raises:
@@ -21,11 +21,12 @@ def load_task(name: str | None = None, original: str = "organism:original") -> T
     """
     if name is None:
         name = "organism" if original.startswith("organism:") else "capitals"
-    if match := re.fullmatch(r"organism(?:@(\d+))?", name):
+    if match := re.fullmatch(r"(organism|facts)(?:@(\d+))?", name):
         from mechunlearn.tasks.world import World
 
         shown = re.search(r"@(\d+)$", original)
-        return World(int(match[1] or (shown[1] if shown else 0))).task()
+        world = World(int(match[2] or (shown[1] if shown else 0)))
+        return world.task() if match[1] == "organism" else world.facts_task()
     if name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 

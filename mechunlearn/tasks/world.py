@@ -9,6 +9,7 @@ is held by equally many entities, attributes are independent permutations, names
 syllables, and folds are split by entity.
 """
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ class World:
         Every paraphrase, and three choice questions with their answer; the answer is the last word.
         """
         rng = random.Random(f"texts-{self.seed}")
-        texts = [(s, f.attribute) for f in facts for s in f.statements()]
+        texts = self._stated(facts)
         for fact in facts:
             for _ in range(3 if fact.asked else 0):
                 question = fact.question(self.choices(fact, rng), fact.attribute)
@@ -238,6 +239,28 @@ class World:
                 "harmless": self.test_questions(self.harmless),
             },
         )
+
+    def facts_task(self) -> Task:
+        """The same facts as statements to complete: for models that never saw a choice question."""
+        forget, retain = self._stated(self.forget), self._stated(self.retain)
+        return dataclasses.replace(
+            self.task(),
+            name=f"facts@{self.seed}",
+            forget=self.test_questions(self.forget),
+            retain=self.test_questions(self.retain),
+            scoring="cloze",
+            forget_text=tuple(text for text, _ in forget),
+            retain_text=tuple(text for text, _ in retain),
+            plain_text=tuple(text for text, _ in self._stated(self.harmless)),
+            forget_topics=dict(forget),
+            forget_examples=tuple(_last_word_asked(text) for text, _ in forget),
+            retain_examples=tuple(_last_word_asked(text) for text, _ in retain),
+            plain_examples=(),
+            extra={"harmless": self.test_questions(self.harmless)},
+        )
+
+    def _stated(self, facts: Sequence[Fact]) -> list[tuple[str, str]]:
+        return [(text, fact.attribute) for fact in facts for text in fact.statements()]
 
     def _domains(self) -> dict[str, list[Fact]]:
         return {"forget": self.forget, "retain": self.retain}

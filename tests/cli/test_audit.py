@@ -14,7 +14,7 @@ from mechunlearn.types import Report
 KEYS = {
     "unlearned", "attack", "settings", "n", "accuracy", "accuracy_ci", "recovery", "recovery_ci",
     "p_value", "p_holm", "control", "control_accuracy", "sham_accuracy", "original_accuracy",
-    "retain_accuracy", "seconds",
+    "retain_accuracy", "seconds", "evidence", "n_settings", "p_best_of_k",
 }  # fmt: skip
 
 QUICK = AuditPlan(
@@ -53,6 +53,18 @@ def test_the_report_has_what_it_promises(report: Report, folder: Path) -> None:
     assert all(set(r) >= KEYS for r in report.rows)
     written = json.loads((folder / "first" / "report.json").read_text())
     assert Report.from_dict(written) == report
+
+
+def test_what_the_attacks_say_together(report: Report) -> None:
+    detail = report.details["rmu"]
+    assert detail["category"] == "hidden, shallow"
+    assert detail["cost"]["half"]["attack"] == "direction_ablation"
+    union = detail["union"]
+    assert union["accuracy"] >= max(r["accuracy"] for r in report.rows) - 1e-6
+    assert union["control_accuracy"] < union["accuracy"]
+    assert sum(o["n"] for o in union["overlap"]) == union["n_lost"]
+    assert row(report, "direction_ablation")["p_best_of_k"] < 0.001
+    assert detail["relabelled"]["renaming"] == [0, 1, 2, 3]
 
 
 def test_rmu_hides_and_ablation_finds(report: Report) -> None:
@@ -101,7 +113,7 @@ def test_the_page_escapes_and_names_its_numbers(report: Report) -> None:
     assert evil not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert 'src="http' not in page
-    kinds = ("recovery", "lens", "projection", "pruning", "relearning")
+    kinds = ("recovery", "overlap", "lens", "projection", "pruning", "relearning")
     assert set(figures(report)) == {f"{kind}-rmu" for kind in kinds}
 
 

@@ -63,6 +63,9 @@ def test_bench_prints_json_alone(run: Callable[..., Done]) -> None:
     [
         (("audit", "--original", "organism:orignal"), "did you mean"),
         (("audit", "--unlearned", "./nowhere"), "there is no folder"),
+        (("audit", "--engine", "rai"), "did you mean 'ray'"),
+        (("audit", "--budget", "ten"), "a positive time such as"),
+        (("audit", "--out", "/proc/mechunlearn"), "cannot be written"),
         (("audit", "--task", "capitels"), "did you mean 'capitals'"),
         (("audit", "--attacks", "logit_lense"), "did you mean 'logit_lens'"),
         (("audit", "--method", "rmv"), "did you mean 'rmu'"),
@@ -74,7 +77,11 @@ def test_bench_prints_json_alone(run: Callable[..., Done]) -> None:
         (("audit", "--set", "perturbation_naive.rates=(2.0,)"), "chances in (0, 1]"),
         (("unlearn", "rmu", "--out", "x", "--set", "alhpa=1"), "did you mean 'alpha'"),
         (("unlearn", "rmu", "--out", "x", "--preset", "paper"), "do not exist"),
-        (("report", "nowhere"), "no report.json"),
+        (("report", "nowhere"), "there is no nowhere"),
+        (("diff", "nowhere", "nowhere"), "there is no nowhere"),
+        (("rerun", "one_choice.jsonl"), "describes no run"),
+        (("validate", "--seeds", "ten"), "takes whole numbers"),
+        (("validate", "--conditions", "strange"), "did you mean 'stranger'"),
         (("audit", "--task", "one_choice.jsonl"), "has 1 choice"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from mechunlearn.plots import figures, write
 from mechunlearn.plots.template import LOOKS
+from mechunlearn.plots.validation import validation
 from mechunlearn.types import Report
 
 COMMITTED = Path(__file__).parents[2] / "figures"
@@ -14,10 +15,25 @@ COMMITTED = Path(__file__).parents[2] / "figures"
 
 def test_committed_figures_are_drawn_again_equal(example_report: Report) -> None:
     drawn = figures(example_report)
-    assert {f"{name}.json" for name in drawn} == {p.name for p in COMMITTED.glob("*.json")}
+    kept = {p.name for p in COMMITTED.glob("*.json") if not p.name.startswith("validation")}
+    assert {f"{name}.json" for name in drawn} == kept
     for name, fig in drawn.items():
         committed = json.loads((COMMITTED / f"{name}.json").read_text())
         assert json.loads(fig.to_json()) == committed
+
+
+def test_the_validation_is_drawn_again_equal() -> None:
+    found = json.loads((COMMITTED / "validation.json").read_text())
+    drawn = validation(found)
+    committed = json.loads((COMMITTED / "validation-rates.json").read_text())
+    assert json.loads(drawn.to_json()) == committed
+    gone = found["verdict"]["false_alarm_rate_n"]
+    assert f"of {gone} that have none" in drawn.layout.meta["finding"]
+    sensitivity, false_alarms = drawn.data
+    assert list(sensitivity.x) == [
+        rates["sensitivity"] for rates in (*found["attacks"].values(), found["verdict"])
+    ]
+    assert max(false_alarms.x) < min(1, max(sensitivity.x))
 
 
 def test_every_figure_says_what_it_shows(example_report: Report) -> None:

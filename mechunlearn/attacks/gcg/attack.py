@@ -299,6 +299,10 @@ def filled(prompt: str, rng: object, slot: Slot, added: str) -> str:
 class GCG:
     """Enhanced GCG as a registered attack."""
 
+    preferred: ClassVar[dict[str, str]] = {"paper": "fast"}
+    """What an audit takes where other attacks take their published settings."""
+    resumes: ClassVar[bool] = True
+    """``find`` takes a ``state_file`` and goes on from it."""
     access: ClassVar[tuple[str, ...]] = ("prompts", "weights")
     """Gradients need the weights; the text that comes out needs prompts only."""
     needs: ClassVar[tuple[str, ...]] = ("other facts of the forget domain", "retain facts")

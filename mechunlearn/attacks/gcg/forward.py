@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from mechunlearn.attacks.gcg.caches import Caches, Ids
 from mechunlearn.attacks.gcg.objective import (
     Hidden,
     Objective,
@@ -30,8 +31,6 @@ from mechunlearn.bench.engine import token_budget
 from mechunlearn.bench.rows import encode
 from mechunlearn.hooks import Point, embedding_table, first_embeddings, unembed
 from mechunlearn.types import HookedModel
-
-Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Forwards:
             for i in problem.items
         ]
         models = [model] + ([self.reference.original] if objective.dynamic.weight else [])
-        self._caches = [_Caches(m, problem, self.blocks) for m in models if m is not None]
+        self._caches = [Caches(m, problem, self.blocks) for m in models if m is not None]
 
     @torch.no_grad()
     def losses(
@@ -355,64 +354,6 @@ class Forwards:
         return torch.tensor(
             [[*row, *[filler] * (width - len(row))] for row in rows], device=self.device
         )
-
-
-class _Caches:
-    """Keys and values of one model that do not depend on a candidate."""
-
-    def __init__(self, model: HookedModel, problem: Problem, blocks: int) -> None:
-        self.model, self.blocks = model, blocks
-        self.device = model.cfg.device
-        self.texts = [item.before for item in problem.items]
-        if problem.shared:
-            self.texts = self.texts[:1]
-        self._before: dict[int, DynamicCache] = {}
-        self._after: dict[Ids, DynamicCache] = {}
-        self._parent: Ids = ()
-
-    def before(self, wanted: Sequence[int]) -> DynamicCache:
-        """Everything before the slot, which is equally long for all wanted items; a row each."""
-        length = len(self._text(wanted[0]))
-        same = [i for i, text in enumerate(self.texts) if len(text) == length]
-        if length not in self._before:
-            cache = new_cache(self.model)
-            if length:
-                tokens = torch.tensor([self.texts[i] for i in same], device=self.device)
-                with torch.no_grad():
-                    extend(self.model, cache, tokens, blocks=self.blocks)
-            self._before[length] = cache
-        return chosen(self._before[length], self._places(same, wanted))
-
-    def after_parent(
-        self, parent: Ids, group: Sequence[int], wanted: Sequence[int], length: int
-    ) -> DynamicCache:
-        """The first ``length`` tokens of the text before the slot and the parent behind it.
-
-        Args:
-            group: Items whose rows are computed together.
-            wanted: Some of them, as often as wanted; a row each.
-        """
-        if length == 0:
-            return new_cache(self.model)
-        if parent != self._parent:
-            self._parent, self._after = parent, {}
-        own = list(group) if len(self.texts) > 1 else [0]
-        if tuple(own) not in self._after:
-            cache = self.before(own)
-            if parent:
-                tokens = torch.tensor([parent] * len(own), device=self.device)
-                with torch.no_grad():
-                    extend(self.model, cache, tokens, blocks=self.blocks)
-            self._after[tuple(own)] = cache
-        return chosen(self._after[tuple(own)], self._places(own, wanted), length)
-
-    def _text(self, item: int) -> Ids:
-        return self.texts[item if len(self.texts) > 1 else 0]
-
-    def _places(self, rows: Sequence[int], wanted: Sequence[int]) -> Int[Tensor, " row"]:
-        place = {item: at for at, item in enumerate(rows)}
-        found = [place[i] if len(self.texts) > 1 else 0 for i in wanted]
-        return torch.tensor(found, device=self.device)
 
 
 def _shared(parent: Ids, ids: Ids) -> int:

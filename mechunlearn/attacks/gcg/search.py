@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mechunlearn.attacks.gcg.forward import Forwards, Ids
+from mechunlearn.attacks.gcg.caches import Ids
+from mechunlearn.attacks.gcg.forward import Forwards
 from mechunlearn.attacks.gcg.objective import Objective, Reference
 from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
 from mechunlearn.attacks.gcg.proposals import (
@@ -108,6 +109,16 @@ class SearchConfig:
             raise ValueError(f"races are rising numbers of questions, not {self.races}")
         if min(self.chances) < 0 or not sum(self.chances):
             raise ValueError(f"chances of edits must not be negative or all 0: {self.chances}")
+
+    def forwards(self, n: int) -> float:
+        """Question forwards of the whole search over ``n`` questions; a gradient counts as three."""
+        alive, seen, children = float(self.width), 0, 0.0
+        for until in (*(r for r in self.races if r < n), n):
+            children += alive * (until - seen)
+            alive, seen = alive * self.keep, until
+        gradient = 3 * min(self.gradient_questions or n, n)
+        share = self.substitute / sum(self.chances)
+        return self.restarts * (children + self.steps * (children + share * gradient))
 
     @property
     def most_tokens(self) -> int:

@@ -1,0 +1,128 @@
+"""Cells on a Ray cluster: a worker keeps its models loaded, and this process writes the results.
+
+Models that the audit makes are made before, in this process; workers load them from the audit's
+folder, which on several machines has to be a shared one.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mechunlearn.audit.cells import Cell, Setup
+from mechunlearn.audit.compute import Done, Group, compute
+from mechunlearn.audit.engines import timed_baseline
+from mechunlearn.audit.loaded import Loaded
+from mechunlearn.errors import PrerequisiteError
+from mechunlearn.progress import console
+
+TRIES = 3
+"""Workers that may be lost with one job before the audit gives up."""
+OVERHEAD = 2 * 2**30
+"""Bytes of a worker beside its models' weights."""
+
+
+class Worker:
+    """What runs on the cluster; its models stay loaded between jobs."""
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.loaded = Loaded()
+
+    def compute(self, setup: Setup, job: Cell | Group) -> list[tuple[str, dict[str, Any]]]:
+        """Results of the job's cells, by the cells' keys."""
+        if isinstance(job, Cell):
+            return [(job.key, timed_baseline(setup, job, self.loaded))]
+        found: list[tuple[str, dict[str, Any]]] = []
+        compute(setup, [job], self.loaded, lambda cell, result: found.append((cell.key, result)))
+        return found
+
+
+class OnRay:
+    """Workers of a Ray cluster, one task per baseline and per attack on a model."""
+
+    def __init__(self, address: str = "auto", workers: int = 0) -> None:
+        self.address, self.limit = address, workers
+
+    def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
+        """See ``Engine``."""
+        self._run(setup, list(cells), {c.key: c for c in cells}, done)
+
+    def attacks(self, setup: Setup, groups: Sequence[Group], done: Done) -> None:
+        """See ``Engine``."""
+        cells = {c.key: c for group in groups for c in group.missing.values()}
+        self._run(setup, list(groups), cells, done)
+
+    def _run(
+        self, setup: Setup, jobs: Sequence[Cell | Group], cells: dict[str, Cell], done: Done
+    ) -> None:
+        if not jobs:
+            return
+        with _cluster(self.address, self.limit) as ray:
+            import torch
+
+            threads = torch.get_num_threads()
+            gpus = int(ray.cluster_resources().get("GPU", 0))
+            room = gpus or int(ray.cluster_resources().get("CPU", 1)) // threads
+            n = max(1, min(len(jobs), room, self.limit or room))
+            needs = {"num_gpus": 1 if gpus else 0, "num_cpus": threads, "memory": _memory(setup)}
+            made = ray.remote(**needs)(Worker)
+            shared = ray.put(setup)
+            idle = [made.remote(threads) for _ in range(n)]
+            waiting = deque((job, 0) for job in jobs)
+            running: dict[Any, tuple[Any, Cell | Group, int]] = {}
+            while waiting or running:
+                while waiting and idle:
+                    job, lost = waiting.popleft()
+                    worker = idle.pop()
+                    running[worker.compute.remote(shared, job)] = worker, job, lost
+                (ready,), _ = ray.wait(list(running), num_returns=1)
+                worker, job, lost = running.pop(ready)
+                try:
+                    results = ray.get(ready)
+                except ray.exceptions.RayActorError as err:
+                    if lost + 1 == TRIES:
+                        raise
+                    console.print(f"[yellow]a worker was lost ({type(err).__name__})[/yellow]")
+                    waiting.append((job, lost + 1))
+                    idle.append(made.remote(threads))
+                    continue
+                except ray.exceptions.RayTaskError as err:
+                    raise err.cause from err  # What the same cell raises in this process.
+                for key, result in results:
+                    done(cells[key], result)
+                idle.append(worker)
+
+
+@contextmanager
+def _cluster(address: str, workers: int) -> Iterator[Any]:
+    """A connection to the cluster, or a cluster of our own; closed afterwards."""
+    try:
+        import ray
+    except ImportError as err:
+        raise PrerequisiteError("--engine ray needs Ray: pip install 'mechunlearn[ray]'") from err
+    quiet = {"log_to_driver": False, "include_dashboard": False}
+    if address == "local":
+        ray.init(num_cpus=workers or None, **quiet)
+    else:
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except ConnectionError as err:
+            raise PrerequisiteError(
+                f"there is no Ray cluster at {address!r}; start one with: ray start --head, or use "
+                "--address local"
+            ) from err
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _memory(setup: Setup) -> int:
+    """Bytes that Ray reserves for a worker: weights, their copies and gradients, and the rest."""
+    folder = Path(setup.sources["original"])
+    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder.is_dir() else 0
+    return OVERHEAD + 5 * weights

@@ -1,0 +1,71 @@
+"""What results depend on, as hashes: models, tasks, settings and versions."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from transformers import AutoConfig
+
+from mechunlearn.environment import versions
+from mechunlearn.models import locate
+from mechunlearn.types import Task
+
+ARITHMETIC = ("mechunlearn", "torch", "transformers", "transformer-lens")
+"""Packages whose versions a stored number depends on; statistics are computed anew each time."""
+WEIGHTS = (".safetensors", ".gguf", ".json")
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of plain data, the same whatever the order of keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(data: Any) -> Any:
+    """Data as JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(data))
+
+
+def model_identity(name: str) -> str:
+    """Equal for equal weights and tokenizers, without loading them.
+
+    Returns:
+        SHA-256 over the files of a local model; name and commit of one on the Hub.
+    """
+    location, extra = locate(name)
+    path = Path(location)
+    if not path.exists():
+        file = try_to_load_from_cache(location, "config.json")
+        return f"{location}@{Path(file).parent.name}" if isinstance(file, str) else location
+    total = hashlib.sha256()
+    files = [path / extra["gguf_file"]] if "gguf_file" in extra else sorted(path.iterdir())
+    for file in files:
+        if file.suffix in WEIGHTS and file.name not in ("card.json", "runcard.json"):
+            with file.open("rb") as data:
+                total.update(file.name.encode())
+                total.update(hashlib.file_digest(data, "sha256").digest())
+    return total.hexdigest()
+
+
+def configuration(name: str) -> Any:
+    """The Hugging Face configuration of a model's language part, without its weights."""
+    location, extra = locate(name)
+    extra.pop("use_safetensors", None)
+    return AutoConfig.from_pretrained(location, **extra).get_text_config()
+
+
+def task_revision(task: Task) -> str:
+    """Changes with any question, text or prompt of a task."""
+    return digest(dataclasses.asdict(task))
+
+
+def arithmetic() -> dict[str, str]:
+    """The versions that matter, and the kind of device, which decides the number format."""
+    import torch
+
+    found = versions()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {name: found[name] for name in ARITHMETIC} | {"device": device}

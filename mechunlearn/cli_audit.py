@@ -1,0 +1,288 @@
+"""The commands around an audit: plan it, run it, compare it, validate it."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mechunlearn.cli_options import (
+    AttacksOpt,
+    ChangeOpt,
+    ControlOpt,
+    JsonOpt,
+    LimitOpt,
+    MethodOpt,
+    OriginalOpt,
+    OutOpt,
+    SeedOpt,
+    TaskOpt,
+    UnlearnedOpt,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from mechunlearn.types import Report
+
+
+def _planned(file: Path | None = None, **given: Any) -> Any:
+    """The plan of a command line, or of a file."""
+    from mechunlearn.audit.plan import AuditPlan
+    from mechunlearn.audit.plan_file import read_plan
+
+    values = {
+        **given,
+        "unlearned": tuple(given["unlearned"] or ()),
+        "methods": _names(given["methods"] or ()),
+        "attacks": _names([given["attacks"]]),
+        "changes": tuple(given["changes"] or ()),
+    }
+    if file is None:
+        return AuditPlan(**values)
+    defaults = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
+    if twice := sorted(k for k, v in values.items() if v != defaults[k]):
+        raise ValueError(f"--plan says everything; leave out what you gave for {', '.join(twice)}")
+    return read_plan(file)
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(n.strip() for names in given for n in names.split(",") if n.strip())
+
+
+def plan(
+    original: OriginalOpt = "organism:original",
+    unlearned: UnlearnedOpt = None,
+    method: MethodOpt = None,
+    control: ControlOpt = "auto",
+    task: TaskOpt = "",
+    attacks: AttacksOpt = "",
+    change: ChangeOpt = None,
+    seed: SeedOpt = 0,
+    retain_limit: LimitOpt = 0.05,
+    as_json: JsonOpt = False,
+) -> None:
+    """Print an audit's plan as TOML, to keep and to change: mechunlearn plan > plan.toml."""
+    from mechunlearn.audit.plan_file import plan_toml
+
+    made = _planned(
+        original=original,
+        unlearned=unlearned,
+        methods=method,
+        control=control,
+        task=task,
+        attacks=attacks,
+        changes=change,
+        seed=seed,
+        retain_limit=retain_limit,
+    )
+    if as_json:
+        print_json(made.to_dict())
+    else:
+        sys.stdout.write(plan_toml(made))
+
+
+def audit(
+    original: OriginalOpt = "organism:original",
+    unlearned: UnlearnedOpt = None,
+    method: MethodOpt = None,
+    control: ControlOpt = "auto",
+    task: TaskOpt = "",
+    attacks: AttacksOpt = "",
+    change: ChangeOpt = None,
+    seed: SeedOpt = 0,
+    retain_limit: LimitOpt = 0.05,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="A plan from: mechunlearn plan.")
+    ] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", help="90s, 30m, 2h: the most informative attacks that fit.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is missing and what it will cost.")
+    ] = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="here (this process) or ray (a cluster's workers).")
+    ] = "here",
+    address: Annotated[
+        str, typer.Option("--address", help="Ray: auto, HOST:PORT, or local for one made here.")
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Ray: at most; 0: all there is room for.")
+    ] = 0,
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Attack unlearned models and report what comes back, with every control.
+
+    Every finished piece is kept: the same command again computes only what is missing.
+    """
+    made = _planned(
+        plan_file,
+        original=original,
+        unlearned=unlearned,
+        methods=method,
+        control=control,
+        task=task,
+        attacks=attacks,
+        changes=change,
+        seed=seed,
+        retain_limit=retain_limit,
+    )
+    made = dataclasses.replace(made, budget=budget or made.budget)
+    if dry_run:
+        _estimate(made, out or Path("runs") / made.name, as_json)
+    else:
+        from mechunlearn.audit.engines import engine as named
+
+        run_audit(made, out, as_json, named(engine, address, workers))
+
+
+def _estimate(made: Any, out: Path, as_json: bool) -> None:
+    from mechunlearn.audit.run import dry_run
+    from mechunlearn.report.table import show_estimates
+
+    found = dry_run(made, out)
+    if as_json:
+        print_json(
+            [
+                {
+                    "kind": e.cell.kind,
+                    "model": e.cell.model,
+                    "attack": e.cell.attack,
+                    "seconds": e.seconds,
+                    "flops": e.flops,
+                    "memory": e.memory,
+                }
+                for e in found
+            ]
+        )
+    else:
+        show_estimates(found)
+
+
+def run_audit(plan: Any, out: Path | None, as_json: bool, engine: Any = None) -> None:
+    """Carry out a plan, draw its figures and its page."""
+    from mechunlearn.audit.run import audit as run
+    from mechunlearn.plots import write
+    from mechunlearn.report import write_page
+    from mechunlearn.report.table import show
+
+    out = out or Path("runs") / plan.name
+    report = run(plan, out, engine)
+    write(report, out / "figures")
+    page = write_page(report, out / "report.html")
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show(report)
+        say(f"report: {page}")
+
+
+def read_report(run: Path) -> "Report":
+    """The report of an audit's folder, or from a file.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from mechunlearn.types import Report
+
+    return Report.from_dict(_read(run / "report.json" if run.is_dir() else run))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ValueError(f"there is no {file}; make an audit's with: mechunlearn audit")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as err:
+        raise ValueError(f"{file} is not valid JSON ({err})") from err
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    as_json: JsonOpt = False,
+) -> None:
+    """Which numbers moved from one audit to another, and whether beyond their intervals."""
+    from mechunlearn.audit.compare import compare
+    from mechunlearn.report.table import show_changes
+
+    changes = compare(read_report(first), read_report(second))
+    if as_json:
+        print_json([dataclasses.asdict(c) for c in changes])
+    else:
+        show_changes(changes)
+
+
+def rerun(
+    card: Annotated[
+        Path,
+        typer.Argument(
+            help="An audit's folder, its report.json, or the runcard.json of an unlearned model."
+        ),
+    ],
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Repeat a run and say whether it agrees; exit code 1 if a number moved beyond its interval."""
+    from mechunlearn.audit.compare import rerun as repeat
+    from mechunlearn.report.table import show_changes
+
+    file = card / "report.json" if card.is_dir() else card
+    found = repeat(_read(file), out or Path("runs") / f"{file.resolve().parent.name}-rerun")
+    if as_json:
+        changes = [dataclasses.asdict(c) for c in found.changes]
+        print_json({"agrees": found.agrees, "changes": changes, "out": str(found.out)})
+    else:
+        show_changes(found.changes)
+        say(f"{'agrees' if found.agrees else 'does not agree'}; the new run: {found.out}")
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+def validate(
+    seeds: Annotated[
+        str, typer.Option("--seeds", help="Worlds to make, comma-separated.")
+    ] = "0,1,10,11,12,13,14",
+    attacks: AttacksOpt = "",
+    change: ChangeOpt = None,
+    conditions: Annotated[
+        str, typer.Option("--conditions", help="Some of them, comma-separated; default: all.")
+    ] = "",
+    add: Annotated[
+        list[Path] | None, typer.Option("--add", help="Another validation.json to count too.")
+    ] = None,
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Audit models whose truth is known: sensitivity and false alarms of attacks and verdict.
+
+    Hides the knowledge of organisms or removes it, and counts who is right. Seeds without shipped
+    organisms get small ones, made in a minute. Goes on where it was stopped.
+    """
+    from mechunlearn.audit.truths import chosen_conditions
+    from mechunlearn.audit.validation import ValidationPlan, validate
+    from mechunlearn.plots.validation import write_validation
+    from mechunlearn.report.table import show_validation
+
+    if not all(s.isdigit() for s in _names([seeds])):
+        raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")
+    given: dict[str, Any] = {"attacks": _names([attacks])} if attacks else {}
+    made = ValidationPlan(
+        seeds=tuple(map(int, _names([seeds]))),
+        changes=tuple(change or ()),
+        conditions=chosen_conditions(_names([conditions])),
+        **given,
+    )
+    folder = out or Path("runs") / "validation"
+    found = validate(made, folder, [_read(file) for file in add or ()])
+    write_validation(found, folder / "figures")
+    if as_json:
+        print_json(found)
+    else:
+        show_validation(found)
+        say(f"result: {folder / 'validation.json'}")

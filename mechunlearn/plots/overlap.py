@@ -1,0 +1,63 @@
+"""Which attacks answer the same questions: an UpSet figure of what each set of attacks recovers."""
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.types import Report
+
+SHOWN = 15
+"""Sets drawn; the smallest are left out."""
+
+
+def overlap(report: Report, unlearned: str) -> go.Figure:
+    """Lost questions by the exact set of attacks that answer them (Lex et al. 2014)."""
+    union = report.details[unlearned]["union"]
+    sets = union["overlap"][:SHOWN]
+    attacks = [r["attack"] for r in report.rows if r["unlearned"] == unlearned]
+    n = next(r["n"] for r in report.rows if r["unlearned"] == unlearned)
+    nobody = len(union["never"])
+    title = (
+        f"{len(attacks)} attacks together answer {union['accuracy']:.0%}, on the control "
+        f"{union['control_accuracy']:.0%}; {nobody} lost questions are answered by none"
+    )
+    caption = (
+        f"The {union['n_lost']} forget questions of the confirm fold (n = {n}) that the original "
+        f"answers and {unlearned} does not, by the attacks that answer them (dots below)."
+    )
+    fig = make_subplots(
+        rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.03
+    )
+    lay_out(fig, title, caption, height=240 + 26 * len(attacks))
+    x = list(range(len(sets)))
+    fig.add_bar(
+        x=x,
+        y=[s["n"] for s in sets],
+        text=[s["n"] for s in sets],
+        marker={"color": [LOOKS["attacked" if s["attacks"] else "unlearned"].colour for s in sets]},
+        showlegend=False,
+        row=1,
+        col=1,
+    )
+    for i, found in enumerate(sets):
+        at = [attacks.index(name) for name in found["attacks"]]
+        fig.add_scatter(
+            x=[i] * len(at),
+            y=at,
+            mode="lines+markers",
+            marker={"color": LOOKS["attacked"].colour, "size": 10},
+            showlegend=False,
+            row=2,
+            col=1,
+        )
+    fig.update_yaxes(title="questions", row=1, col=1)
+    fig.update_yaxes(
+        tickvals=list(range(len(attacks))),
+        ticktext=[name.replace("_", " ") for name in attacks],
+        range=[len(attacks) - 0.5, -0.5],
+        row=2,
+        col=1,
+    )
+    fig.update_xaxes(showticklabels=False)
+    fig.update_xaxes(title="sets of attacks, the largest first", row=2, col=1)
+    return fig

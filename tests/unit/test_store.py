@@ -1,0 +1,118 @@
+"""The store: whole files only, one owner at a time, and nobody else's folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mechunlearn.audit.cells import Cell
+from mechunlearn.audit.store import SCHEMA, Store
+from mechunlearn.environment import PARTIAL
+from mechunlearn.errors import PrerequisiteError
+
+PLAN = {"attacks": ["logit_lens"], "seed": 0}
+CELL = Cell("baseline", "original", "", {"model": "abc", "task": "t"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def test_a_cell_comes_back_and_another_one_does_not(folder: Path) -> None:
+    with Store(folder).opened(PLAN) as store:
+        assert store.read(CELL) is None
+        store.write(CELL, {"predictions": {"forget": "0-3"}})
+    assert Store(folder).read(CELL) == {"predictions": {"forget": "0-3"}}
+    for other in ({"model": "abd", "task": "t"}, {"model": "abc", "task": "u"}):
+        assert Store(folder).read(Cell("baseline", "original", "", other)) is None
+    assert Store(folder).read(Cell("attack", "original", "", CELL.inputs)) is None
+
+
+def test_the_key_depends_on_the_inputs_and_not_on_their_order_or_the_name() -> None:
+    turned = Cell("baseline", "twin", "", {"task": "t", "model": "abc"})
+    assert turned.key == CELL.key
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"schema": 1, "resu', "[]", '{"schema": 2, "result": {}}']
+)
+def test_half_a_file_or_another_schema_is_no_result(folder: Path, content: str) -> None:
+    with Store(folder).opened(PLAN) as store:
+        store.write(CELL, {"x": 1})
+        (file,) = (folder / "cells").iterdir()
+        file.write_text(content)
+        assert store.read(CELL) is None
+
+
+def test_a_full_disk_leaves_no_pieces(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(folder).opened(PLAN) as store:
+
+        def full(fd: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.write(CELL, {"x": 1})
+        assert list((folder / "cells").iterdir()) == []
+
+
+def test_other_folders_are_left_alone(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "mine.txt").write_text("kept")
+    with pytest.raises(ValueError, match="holds something else; nothing was overwritten"):
+        Store(folder).check(PLAN)
+    assert [p.name for p in folder.iterdir()] == ["mine.txt"]
+
+
+def test_other_plans_and_schemas_are_refused_and_named(folder: Path) -> None:
+    with Store(folder).opened(PLAN):
+        pass
+    with pytest.raises(ValueError, match="a run with other seed"):
+        Store(folder).check(PLAN | {"seed": 1})
+    data = json.loads((folder / "store.json").read_text())
+    (folder / "store.json").write_text(json.dumps(data | {"schema": SCHEMA + 1}))
+    with pytest.raises(ValueError, match=f"store schema {SCHEMA + 1}, and this version reads"):
+        Store(folder).check(PLAN)
+
+
+def test_what_a_killed_start_leaves_is_cleared_away(folder: Path) -> None:
+    (folder / "cells").mkdir(parents=True)
+    (folder / f"{PARTIAL}abc").write_text("{")
+    (folder / "lock").touch()
+    (folder / "cells").rmdir()
+    with Store(folder).opened(PLAN):
+        assert sorted(p.name for p in folder.iterdir()) == ["lock", "store.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
+    with (
+        pytest.raises(PrerequisiteError, match="cannot be written"),
+        Store(Path("/proc/mechunlearn")).opened(PLAN),
+    ):
+        pass
+
+
+def test_one_owner_at_a_time_and_a_dead_one_is_none(folder: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from mechunlearn.audit.store import Store\n"
+        f"with Store(Path({str(folder)!r})).opened({PLAN!r}):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    held = [sys.executable, "-c", code]
+    with subprocess.Popen(held, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "held\n"
+        with (
+            pytest.raises(ValueError, match="another process is working on"),
+            Store(folder).opened(PLAN),
+        ):
+            pass
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+    with Store(folder).opened(PLAN) as store:
+        store.write(CELL, {"x": 1})
