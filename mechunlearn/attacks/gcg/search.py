@@ -111,7 +111,7 @@ class SearchConfig:
             raise ValueError(f"chances of edits must not be negative or all 0: {self.chances}")
 
     def forwards(self, n: int) -> float:
-        """Question forwards of the whole search over ``n`` questions; a gradient counts as three."""
+        """Question forwards of a search over ``n`` questions; a gradient counts as three."""
         alive, seen, children = float(self.width), 0, 0.0
         for until in (*(r for r in self.races if r < n), n):
             children += alive * (until - seen)
