@@ -60,9 +60,9 @@ def likelihoods(model: HookedModel, examples: list[Example]) -> torch.Tensor:
     real = real.clone()
     for i, row in enumerate(rows):
         real[i, : row.stem] = False
-    logits = model.original_model(tokens).logits[:, :-1]
-    each = -cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
-    return (each * real[:, 1:]).sum(1)
+    logits = model.original_model(tokens).logits[:, :-1].flatten(0, 1)
+    each = -cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
+    return (each.view(len(rows), -1) * real[:, 1:]).sum(1)
 
 
 def naive(method: str) -> list[float]:
