@@ -66,6 +66,7 @@ class CircuitBreakers:
             lora=LoRA(rank=16, alpha=16.0),
             optimizer=Optimizer(steps=300, lr=3e-3),
         ),
+        # Not yet run on a model of this size: a starting point.
         "small": CircuitBreakersConfig(
             layers=(10, 20),
             units="relative",

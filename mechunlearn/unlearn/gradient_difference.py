@@ -53,6 +53,7 @@ class GradientDifference:
             batch=64,
             optimizer=Optimizer(steps=300, lr=2e-4, decay=0.5, clip=1.0),
         ),
+        # Not yet run on a model of this size: a starting point.
         "small": GradientDifferenceConfig(
             batch=16, max_tokens=128, optimizer=Optimizer(steps=60, lr=5e-5)
         ),

@@ -57,7 +57,16 @@ class NPO:
             batch=64,
             optimizer=Optimizer(steps=400, lr=1e-3, decay=0.5, clip=1.0),
         ),
-        "small": NPOConfig(batch=16, max_tokens=128, optimizer=Optimizer(steps=200, lr=1e-4)),
+        # Found on SmolLM2-135M, whose facts of one form fall and rise together: KL at weight 5 left
+        # 54 % of the retain answers (before: 79 %), cross-entropy at weight 10 left 52 % of the
+        # forget answers after 40 steps.
+        "small": NPOConfig(
+            retain_span="prompt_and_answer",
+            retain_weight=4.0,
+            batch=8,
+            max_tokens=128,
+            optimizer=Optimizer(steps=60, lr=4e-5, warmup=5, decay=0.5),
+        ),
     }
     stronger = "optimizer.lr or optimizer.steps"
     gentler = "lower optimizer.lr or raise retain_weight"

@@ -59,6 +59,7 @@ class SimNPO:
             batch=64,
             optimizer=Optimizer(steps=700, lr=1e-3, decay=0.5, clip=1.0),
         ),
+        # Not yet run on a model of this size: a starting point.
         "small": SimNPOConfig(
             forget_weight=1.0, batch=16, max_tokens=128, optimizer=Optimizer(steps=200, lr=1e-4)
         ),

@@ -98,6 +98,37 @@ def test_mistakes_are_one_line(
     assert [p.name for p in tmp_path.iterdir()] == ["one_choice.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "relearning_disjoint.samples=9999"), "samples=9999, but there are only 96"),
+        (
+            (
+                "--set",
+                "relearning_disjoint.lora.rank=2",
+                "--set",
+                "relearning_disjoint.lora.targets=('gate',)",
+            ),
+            "match nothing",
+        ),
+        (("--task", "one_fold.jsonl"), "no questions in the confirm fold"),
+    ],
+)
+def test_data_and_targets_that_do_not_suffice_are_told(
+    run: Callable[..., Done], tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """Mistakes that show only once the models are there."""
+    item = {"choices": ["amber", "coral"], "answer": 0, "fold": "select"}
+    lines = [item | {"set": s, "stem": f"{s} ?", "source": s} for s in ("forget", "retain")]
+    (tmp_path / "one_fold.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    given = ("--unlearned", "organism:never_knew", "--control", "none")
+    done = run("audit", *given, "--attacks", "relearning_disjoint", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
 def test_nothing_is_overwritten(run: Callable[..., Done], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     for command in (("audit",), ("unlearn", "rmu")):

@@ -140,6 +140,7 @@ def test_no_weight_no_change(task: Task) -> None:
     for name, zero in (
         ("circuit_breakers", ["weight=0.0"]),
         ("gradient_difference", ["forget_weight=0.0", "retain_weight=0.0"]),
+        ("simnpo", ["forget_weight=0.0", "retain_weight=0.0"]),
     ):
         model = load("organism:original")
         before = fingerprint(model)
