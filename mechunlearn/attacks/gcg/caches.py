@@ -25,7 +25,7 @@ class Caches:
             self.texts = self.texts[:1]
         self._before: dict[int, DynamicCache] = {}
         self._after: dict[Ids, DynamicCache] = {}
-        self._parent: Ids = ()
+        self.parent: Ids = ()
 
     def before(self, wanted: Sequence[int]) -> DynamicCache:
         """Everything before the slot, which is equally long for all wanted items; a row each."""
@@ -51,8 +51,8 @@ class Caches:
         """
         if length == 0:
             return new_cache(self.model)
-        if parent != self._parent:
-            self._parent, self._after = parent, {}
+        if parent != self.parent:
+            self.parent, self._after = parent, {}
         own = list(group) if len(self.texts) > 1 else [0]
         if tuple(own) not in self._after:
             cache = self.before(own)

@@ -82,6 +82,14 @@ class Forwards:
         ]
         models = [model] + ([self.reference.original] if objective.dynamic.weight else [])
         self._caches = [Caches(m, problem, self.blocks) for m in models if m is not None]
+        for group in self._groups(range(len(problem.items))):
+            for caches in self._caches:
+                caches.before(group[:1])
+
+    def forget_parent(self) -> None:
+        """Compute the parent's keys and values again when they are needed next."""
+        for caches in self._caches:
+            caches.parent = ()
 
     @torch.no_grad()
     def losses(

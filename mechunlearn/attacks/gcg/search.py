@@ -34,6 +34,7 @@ from mechunlearn.attacks.gcg.proposals import (
     substitutions,
     swaps,
 )
+from mechunlearn.hooks import add_flops, metered
 from mechunlearn.progress import track
 from mechunlearn.types import HookedModel
 
@@ -155,6 +156,8 @@ class State:
     """Best loss so far of the restart, after each step of each restart."""
     scored: int = 0
     """Children scored."""
+    flops: int = 0
+    """Arithmetic so far, also before an interruption."""
 
     @property
     def best(self) -> Text:
@@ -222,7 +225,11 @@ class Search:
         for _ in track(range(begun, total), self.label):
             if self.state.restart >= self.config.restarts:
                 break
-            self._advance()
+            if self.state.step % self.every == 0:
+                self.forwards.forget_parent()  # As after an interruption: the same arithmetic.
+            with metered() as meter:
+                self._advance()
+            self.state.flops += meter.flops
             if on_step is not None:
                 on_step(self.state)
             if self.state_file and (self.state.step % self.every == 0):
@@ -362,7 +369,9 @@ class Search:
         kept = json.loads(self.state_file.read_text(encoding="utf-8"))
         if kept["identity"] != self.identity:
             raise ValueError(f"{self.state_file} belongs to another search; remove it first")
-        return State.from_dict(kept["state"])
+        state = State.from_dict(kept["state"])
+        add_flops(state.flops)
+        return state
 
     def _keep(self) -> None:
         assert self.state_file is not None
