@@ -37,7 +37,7 @@ def test_a_killed_search_goes_on_to_the_same_text(tmp_path: Path) -> None:
         assert first.poll() is None
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.communicate()
     (kept,) = searches.glob("*.json")
     assert 0 < json.loads(kept.read_text())["state"]["step"] < 40
     resumed = json.loads(started(tmp_path / "killed").communicate()[0])
