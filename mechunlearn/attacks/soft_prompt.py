@@ -1,9 +1,10 @@
-"""Optimise vectors in front of every prompt, which no text has: an upper bound on what prefixes do.
+"""Optimise vectors instead of words in front of every prompt: how far could a prefix get?
 
     V* = argmin_V  mean over questions of -log p(answer | V, question),     V: [place, d_model]
 
-Vectors carry far more than words, so they can also elicit, or teach, what a model never knew: read
-the number beside the never-knew model's only. The prompt holds placeholder tokens that occur in no
+Vectors carry far more than words. They bound from above what a prefix can do where training finds
+the best ones, which it need not; and they can elicit, or teach, what a model never knew: read the
+number beside the never-knew model's only. The prompt holds placeholder tokens that occur in no
 question; a hook puts the vectors in place of their embeddings.
 
 Reference:

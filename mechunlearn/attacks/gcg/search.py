@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from mechunlearn.attacks.gcg.proposals import (
     substitutions,
     swaps,
 )
+from mechunlearn.environment import write_json
 from mechunlearn.hooks import add_flops, metered
 from mechunlearn.progress import track
 from mechunlearn.types import HookedModel
@@ -375,8 +375,5 @@ class Search:
 
     def _keep(self) -> None:
         assert self.state_file is not None
-        self.state_file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.state_file.with_suffix(".partial")
         kept = {"identity": self.identity, "state": self.state.to_dict()}
-        partial.write_text(json.dumps(kept), encoding="utf-8")
-        os.replace(partial, self.state_file)
+        write_json(self.state_file, kept)
