@@ -25,6 +25,7 @@ ATTACKS = {
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
     "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",
+    "quantization": "mechunlearn.attacks.quantization:Quantization",
     "relearning_disjoint": "mechunlearn.attacks.relearning:DISJOINT",
     "relearning_tested": "mechunlearn.attacks.relearning:TESTED",
     "relearning_retain": "mechunlearn.attacks.relearning:RETAIN",

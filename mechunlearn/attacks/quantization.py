@@ -1,0 +1,173 @@
+"""Store the weights in fewer bits: changes smaller than half a step are rounded away.
+
+    w -> s round(w / s),    s = max abs(w) / 2^(bits - 1)
+
+for every row of a block's weight matrices (or every ``group`` of its inputs). Unlearning that keeps
+the utility moves weights little, so that the original and the unlearned model may round to the same
+numbers. Whoever serves a model in four bits makes this attack without meaning to.
+
+Reference:
+    Zhang et al. 2024, arXiv:2410.16454 (round to nearest).
+    Differs: fewer and more than their 4 and 8 bits are tried, and the select fold decides;
+    embeddings stay as they are. Computes in the model's own type: what rounding does to the
+    answers, not the kernels of a quantised model.
+    Limits: while it is applied a copy of the block matrices is kept; models that are stored in 4 or
+    8 bits already are refused.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechunlearn.attacks import Candidate, Settings
+from mechunlearn.hooks import linear_maps
+from mechunlearn.types import HookedModel, Intervention, Question, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationConfig:
+    """Settings.
+
+    Raises:
+        ValueError: If a number of bits is not from 2 to 16, or ``group`` is negative.
+    """
+
+    bits: tuple[int, ...] = (8, 4)
+    """Numbers of bits to try."""
+    group: int = 0
+    """Inputs that share a step; 0: a whole row."""
+
+    def __post_init__(self) -> None:
+        if not self.bits or not all(2 <= b <= 16 for b in self.bits) or self.group < 0:
+            raise ValueError(f"quantization needs bits from 2 to 16 and group >= 0, not {self}")
+
+
+def rounded(weight: Float[Tensor, "out in"], bits: int, group: int = 0) -> Float[Tensor, "out in"]:
+    """The nearest multiples of each group's step; zeros stay zero.
+
+    Args:
+        group: Inputs that share a step; 0, or a number that does not divide ``in``: the whole row.
+    """
+    size = group if group and weight.shape[1] % group == 0 else weight.shape[1]
+    groups = weight.float().unflatten(1, (-1, size))
+    step = groups.abs().amax(-1, keepdim=True) / 2 ** (bits - 1)
+    step = step.clamp_min(torch.finfo(torch.float32).tiny)
+    return (step * (groups / step).round()).flatten(1).to(weight.dtype)
+
+
+def quantize(bits: int, group: int = 0, shuffle: int | None = None) -> Intervention:
+    """Round every block's weight matrices while the intervention is on.
+
+    Args:
+        shuffle: Seed; adds the same rounding errors to other weights of the matrix instead (sham).
+    """
+
+    @contextmanager
+    def edit(model: HookedModel) -> Iterator[None]:
+        weights = matrices(model)
+        before = [w.detach().clone() for w, _ in weights]
+        change = _errors_elsewhere(shuffle) if shuffle is not None else rounded
+        try:
+            with torch.no_grad():
+                for w, turned in weights:
+                    w.copy_(change(w.T, bits, group).T if turned else change(w, bits, group))
+            yield
+        finally:
+            with torch.no_grad():
+                for (w, _), saved in zip(weights, before, strict=True):
+                    w.copy_(saved)
+
+    name = f"{bits} bits" if shuffle is None else f"errors of {bits} bits elsewhere"
+    return Intervention(name, edits=(edit,))
+
+
+def matrices(model: HookedModel) -> list[tuple[Tensor, bool]]:
+    """Every block's weight matrices, and whether they are stored as ``[in, out]``.
+
+    Raises:
+        ValueError: If the weights are no floating-point numbers.
+    """
+    found = []
+    for layer in range(model.cfg.n_layers):
+        for bridge in linear_maps(model, layer).values():
+            inner: Any = bridge.original_component  # GPT-2's Conv1D holds [in, out].
+            if not inner.weight.is_floating_point():
+                raise ValueError(
+                    f"block {layer} holds {inner.weight.dtype} weights, so is quantised already; "
+                    "load the model in float32, bfloat16 or float16"
+                )
+            found.append((inner.weight, not isinstance(inner, torch.nn.Linear)))
+    return found
+
+
+def _errors_elsewhere(seed: int) -> Callable[[Tensor, int, int], Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def change(weight: Tensor, bits: int, group: int) -> Tensor:
+        error = (rounded(weight, bits, group) - weight).flatten()
+        order = torch.randperm(error.numel(), generator=generator).to(error.device)
+        return weight + error[order].view_as(weight)
+
+    return change
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    config: QuantizationConfig
+
+    def grid(self) -> list[Settings]:
+        return [{"bits": bits, "group": self.config.group} for bits in self.config.bits]
+
+    def build(self, settings: Settings) -> Candidate:
+        return Candidate(settings, quantize(**settings))
+
+    def sham(self, settings: Settings, seed: int) -> Candidate:
+        """The same errors at other weights of each matrix."""
+        return Candidate(settings, quantize(**settings, shuffle=seed))
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        return {}
+
+
+class Quantization:
+    """Rounding to fewer bits as a registered attack."""
+
+    access: ClassVar[tuple[str, ...]] = ("weights",)
+    needs: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[dict[str, QuantizationConfig]] = {
+        "paper": QuantizationConfig(),
+        "small": QuantizationConfig(bits=(8, 6, 5, 4, 3)),
+        "organism": QuantizationConfig(bits=(8, 6, 5, 4, 3)),
+    }
+
+    @staticmethod
+    def passes(config: QuantizationConfig, layers: int) -> float:
+        """Forwards of each select-fold question that the search takes."""
+        return float(len(config.bits))
+
+    @staticmethod
+    def reference(
+        original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
+    ) -> None:
+        """Nothing is needed of the original."""
+
+    @staticmethod
+    def find(
+        model: HookedModel,
+        task: Task,
+        asked: Sequence[Question],
+        reference: None,
+        config: QuantizationConfig,
+    ) -> _Found:
+        """There is nothing to find: the model is only stored differently.
+
+        Raises:
+            ValueError: If the weights are quantised already.
+        """
+        matrices(model)
+        return _Found(config)
