@@ -2,7 +2,9 @@
 
 import plotly.graph_objects as go
 
-from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.audit.verdict import significant
+from mechunlearn.plots.template import LINE, LOOKS, error_bars, lay_out, level
+from mechunlearn.stats import wilson
 from mechunlearn.types import Report
 
 FAMILIES = ("perturbation_naive", "perturbation_informed", "jailbreak")
@@ -28,26 +30,38 @@ def perturbation(report: Report, unlearned: str) -> go.Figure:
     top = max(rows.values(), key=lambda r: r["accuracy"])
     before = report.baselines[unlearned]["forget"]["accuracy"]
     chance = report.runcard["task"]["chance"]
+    original = report.baselines["original"]["forget"]["accuracy"]
     what = "Jailbreaks" if top["attack"] == "jailbreak" else "Changed prompts"
     title = f"{what} take {unlearned} from {before:.0%} to {top['accuracy']:.0%}"
-    title += f"; their sham reaches {top['sham_accuracy']:.0%}"
+    if not any(map(significant, rows.values())):
+        title = f"No change of the prompt moves {unlearned} beyond its control: {before:.0%} to "
+        title += f"{top['accuracy']:.0%}"
+    title += f"; the sham reaches {top['sham_accuracy']:.0%}"
+    n = report.runcard["task"]["n"]["forget, select"]
     caption = (
-        "Forget questions of the select fold; each kind at its best, so the highest of many "
-        f"bars is high by chance too. Title: confirm fold, n = {top['n']}. Lines: chance "
-        f"{chance:.2f} (dotted), {unlearned} {before:.2f} (dashed)."
+        f"Forget questions of the select fold, n = {n}, with 95 % intervals; each kind at its "
+        f"best, so the highest is high by chance too. Title: confirm fold, n = {top['n']}. Lines: "
+        f"chance {chance:.2f} (dotted), {unlearned} {before:.2f} (dashed), original "
+        f"{original:.2f} (solid)."
     )
     names = sorted(best, key=lambda k: best[k])[-SHOWN:]
     fig = lay_out(go.Figure(), title, caption, height=60 + 18 * len(names))
+    x = [best[k] for k in names]
+    intervals = [wilson(round(v * n), n) for v in x]
     fig.add_bar(
-        x=[best[k] for k in names],
+        x=x,
         y=names,
         orientation="h",
+        error_x=error_bars(x, intervals, color=LINE, width=0, thickness=1.2),
         marker={"color": LOOKS["attacked"].colour},
         name=f"{unlearned}, asked differently",
-        hovertemplate="%{y}<br>accuracy %{x:.3f}<extra></extra>",
+        customdata=intervals,
+        hovertemplate="%{y}<br>accuracy %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
+        "<extra></extra>",
     )
-    for x, dash in ((chance, "dot"), (before, "dash")):
-        fig.add_vline(x=x, line={"color": "#777777", "dash": dash, "width": 1.3})
+    level(fig, chance, "chance")
+    level(fig, before, "unlearned")
+    level(fig, original, "original")
     fig.update_xaxes(title="accuracy", range=[0, 1.03])
     fig.update_yaxes(tickfont={"size": 11}, ticktext=names, tickvals=names)
     return fig
