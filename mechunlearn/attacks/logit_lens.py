@@ -11,6 +11,9 @@ Reference:
     Differs: logits are compared, not probabilities rounded to six decimals, and exact ties count
     as no answer (in the paper's code they become "A"); layer and stream are chosen on the select
     fold; all streams and layers come from one forward.
+    Limits: the final norm and unembedding suit the last blocks; an answer that stands in an early
+    block in another form is not read. What is read may also be a preference for one letter; the
+    sham shuffles the answers against that.
 """
 
 from collections.abc import Mapping, Sequence

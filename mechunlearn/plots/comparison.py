@@ -39,7 +39,7 @@ def comparison(report: Report) -> go.Figure:
         f"Lines: chance {chance:.2f} (dotted), original {original['accuracy']:.2f} (solid)."
     )
     height = down * (50 + 30 * (len(attacks) + 1))
-    lay_out(fig, _title(report, models, attacks), caption, height=height)
+    lay_out(fig, _title(report, models), caption, height=height)
     names = [NONE, *map(words, attacks)]
     shown: set[str] = set()
     for panel, model in enumerate(models):
@@ -111,9 +111,10 @@ def _dots(
     )
 
 
-def _title(report: Report, models: list[str], attacks: list[str]) -> str:
-    hits = {m: sum(r["unlearned"] == m and significant(r) for r in report.rows) for m in models}
+def _title(report: Report, models: list[str]) -> str:
+    rows = {m: [r for r in report.rows if r["unlearned"] == m] for m in models}
+    hits = {m: sum(map(significant, mine)) for m, mine in rows.items()}
     if not any(hits.values()):
-        return f"None of {len(attacks)} attacks brings back more than its control from any model"
-    counts = listed([f"{n} do on {model}" for model, n in hits.items()])
-    return f"Of {len(attacks)} attacks that could bring the answers back, {counts}"
+        return f"No attack brings back more than its control, from none of {len(models)} models"
+    counts = [f"{hits[m]} of {len(rows[m])} from {m}" for m in models]
+    return f"Attacks that bring answers back: {listed(counts)}"

@@ -43,10 +43,10 @@ def forest(report: Report) -> go.Figure:
     fig = lay_out(go.Figure(), _title(report, models), caption, height=40 + 25 * len(lines))
     drawn = {i: line for i, line in enumerate(lines) if line is not None and line.share is not None}
     _controls(fig, drawn)
-    _estimates(fig, {i: x for i, x in drawn.items() if x.what != UNION}, "attacked", "one attack")
+    _estimates(fig, {i: x for i, x in drawn.items() if x.what != UNION}, "one attack")
     unions = {i: x for i, x in drawn.items() if x.what == UNION}
     if unions:
-        _estimates(fig, unions, "unlearned", "any of the attacks, net of any on the control")
+        _estimates(fig, unions, "any of the attacks, net of any on the control")
     level(fig, 0.0, "chance")
     level(fig, 1.0, "original")
     titles = iter(models)
@@ -112,8 +112,8 @@ def _controls(fig: go.Figure, drawn: dict[int, _Line]) -> None:
         )
 
 
-def _estimates(fig: go.Figure, drawn: dict[int, _Line], role: str, label: str) -> None:
-    look = LOOKS[role]
+def _estimates(fig: go.Figure, drawn: dict[int, _Line], label: str) -> None:
+    look, one = LOOKS["attacked"], label == "one attack"
     shares = [line.share or 0.0 for line in drawn.values()]
     intervals = [line.interval for line in drawn.values()]
     fig.add_scatter(
@@ -124,8 +124,8 @@ def _estimates(fig: go.Figure, drawn: dict[int, _Line], role: str, label: str) -
         name=label,
         marker={
             "color": look.colour,
-            "symbol": look.marker if role == "attacked" else "diamond-wide-open",
-            "size": 9 if role == "attacked" else 13,
+            "symbol": look.marker if one else "diamond-wide-open",
+            "size": 9 if one else 13,
         },
         customdata=[[f"{x.model}, {spaced(x.what)}", *x.interval] for x in drawn.values()],
         hovertemplate="%{customdata[0]}<br>recovery %{x:.1%} [%{customdata[1]:.1%}, "
@@ -135,13 +135,15 @@ def _estimates(fig: go.Figure, drawn: dict[int, _Line], role: str, label: str) -
 
 def _number(fig: go.Figure, at: int, line: _Line) -> None:
     low, high = line.interval
-    text = "no gap" if line.share is None else f"{line.share:.0%} [{low:.0%}, {high:.0%}]"
+    text = "no gap"
+    if line.share is not None:
+        text = "{} [{}, {}] %".format(*(round(100 * x) for x in (line.share, low, high)))
     fig.add_annotation(
         x=1.01,
         xref="paper",
         xanchor="left",
         y=at,
-        text=text.replace("%", "") + (" %" if line.share is not None else ""),
+        text=text,
         showarrow=False,
         font={"size": 12},
     )

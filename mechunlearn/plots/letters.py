@@ -74,4 +74,4 @@ def _title(report: Report) -> str:
         share = columns[most] / sum(map(sum, counts))
         parts.append(f"{model} says {LETTERS[most]} to {share:.0%}")
     chance = 1 / len(report.details["said"]["original"])
-    return f"{listed(parts)} of the questions; a model without a favourite {chance:.0%}"
+    return f"{listed(parts)} of the questions; {chance:.0%} would be even"

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from mechunlearn.audit.verdict import significant
-from mechunlearn.plots.template import LINE, LOOKS, error_bars, lay_out, level
+from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level
 from mechunlearn.stats import wilson
 from mechunlearn.types import Report
 
@@ -52,7 +52,7 @@ def perturbation(report: Report, unlearned: str) -> go.Figure:
         x=x,
         y=names,
         orientation="h",
-        error_x=error_bars(x, intervals, color=LINE, width=0, thickness=1.2),
+        error_x=error_bars(x, intervals, color="#1b1b1b", width=0, thickness=1),
         marker={"color": LOOKS["attacked"].colour},
         name=f"{unlearned}, asked differently",
         customdata=intervals,

@@ -39,7 +39,7 @@ def relearning(report: Report, unlearned: str) -> go.Figure:
         f"Forget questions of the confirm fold, n = {n}; a line for each learning rate and seed, "
         "the chosen one strong, with 95 % intervals. Lines: chance (dotted), original (solid)."
     )
-    lay_out(fig, _title(seen, unlearned), caption, height=60 + 230 * rows)
+    lay_out(fig, _title(report, seen, unlearned), caption, height=60 + 230 * rows)
     shown: set[str] = set()
     for panel, (data, arms) in enumerate(seen.items()):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
@@ -96,14 +96,20 @@ def _points(arms: dict[str, Any]) -> list[dict[str, Any]]:
     return [p for part in arms.values() for curve in part["curves"] for p in curve["points"]]
 
 
-def _title(seen: dict[str, Any], unlearned: str) -> str:
+def _title(report: Report, seen: dict[str, Any], unlearned: str) -> str:
     halves = {
         data: arms["unlearned"]["half_recovery"]
         for data, arms in seen.items()
         if arms["unlearned"]["half_recovery"]
     }
     if not halves:
-        return f"Relearning brings {unlearned} half-way back with none of these data"
+        ends = [report.baselines[m]["forget"]["accuracy"] for m in ("original", unlearned)]
+        runs = [{"unlearned": arms["unlearned"]} for arms in seen.values()]
+        reached = any(p["accuracy"] >= sum(ends) / 2 for arms in runs for p in _points(arms))
+        limit = report.runcard["settings"].get("retain_limit", 0.05)
+        return f"Relearning brings {unlearned} half-way back with none of these data" + (
+            f" without losing more than {limit:.0%} of retain accuracy" if reached else ""
+        )
     data = next(iter(halves))
     text = f"{halves[data]['samples']} samples of {DATA[data]} bring {unlearned} half-way back"
     other = seen[data].get("never_knew")

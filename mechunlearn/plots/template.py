@@ -38,7 +38,7 @@ LEVELS = {"chance": "dot", "unlearned": "dash", "original": "solid"}
 """Dashes of the reference lines."""
 SCALE = [[0.0, "white"], [1.0, "#0072B2"]]
 """Nothing to much, on heat maps."""
-AXIS = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True}
+AXIS = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True, "ticks": ""}
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1b1b1b"},
@@ -64,7 +64,7 @@ DARK = {
 }
 """Each light colour's dark one: for the roles, the brighter members of the same palette."""
 
-LEGEND_ROOM = 130
+LEGEND_ROOM = 110
 """Pixels below the axes for axis title and legend, also when the legend wraps."""
 
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.attacks.logit_lens import TokenLens
+from mechunlearn.plots.lens import TITLES
 from mechunlearn.plots.template import SCALE, lay_out, small_headings
 
 TEXT_UP_TO = 12
@@ -37,8 +38,8 @@ def tokens(views: Mapping[str, TokenLens], shown: int = SHOWN) -> go.Figure:
         horizontal_spacing=0.04,
     )
     caption = (
-        f"One prompt, n = 1, its last {len(labels)} tokens; {first.stream} read through the final "
-        f"norm and unembedding. Colour: probability of {first.answer!r} among "
+        f"One prompt, n = 1, its last {len(labels)} tokens; {TITLES[first.stream]} read by the "
+        f"final norm and unembedding. Colour: probability of {first.answer!r} among "
         f"{first.n_vocabulary:,} tokens (chance {1 / first.n_vocabulary:.1g}); numbers: tokens "
         "that stand above it."
     )

@@ -67,8 +67,9 @@ def confusion(found: dict[str, Any]) -> go.Figure:
     seen, hidden, wrong, gone = _counts(found["verdict"])
     caption = (
         f"Models of known truth, n = {sum(map(sum, table))}, a row for what they are and a column "
-        "for the verdict; numbers count models. Right are hidden or intact for what is hidden, and "
-        "no evidence or inconclusive for what is gone; what is open counts for neither."
+        "for the verdict; numbers count models, colour is the share of a row. Right are hidden or "
+        "intact for what is hidden, no evidence or inconclusive for what is gone; what is open "
+        "counts for neither."
     )
     title = (
         f"The verdict is right about {seen + gone - wrong} of {hidden + gone} models: it misses "
@@ -77,14 +78,14 @@ def confusion(found: dict[str, Any]) -> go.Figure:
     fig = lay_out(go.Figure(), title, caption, height=70 + 30 * len(names))
     fig.add_heatmap(
         z=[[x / sum(row) for x in row] for row in table],
-        x=[category.replace(", ", ",<br>") for category in CATEGORIES],
+        x=[category.replace(" ", "<br>") for category in CATEGORIES],
         y=[f"{truths[name]}: {spaced(name)}" for name in names],
         text=[[x or "" for x in row] for row in table],
         texttemplate="%{text}",
         colorscale=SCALE,
         zmin=0,
         zmax=1,
-        colorbar={"title": "share of row", "thickness": 12, "tickformat": ".0%"},
+        showscale=False,
         hovertemplate="%{y}<br>verdict: %{x}<br>%{text} models, %{z:.0%}<extra></extra>",
     )
     fig.update_yaxes(title="truth: start and treatment", autorange="reversed", showgrid=False)
@@ -99,7 +100,7 @@ def _counts(verdict: dict[str, Any]) -> tuple[int, int, int, int]:
     return seen, hidden, wrong, gone
 
 
-def write_validation(found: dict[str, Any], folder: Path) -> None:
+def write_validation(found: dict[str, Any], folder: Path, images: bool = False) -> None:
     """Write the figures as ``validation-rates`` and ``validation-confusion``."""
     drawn = {"validation-rates": validation(found), "validation-confusion": confusion(found)}
-    write_figures(drawn, folder)
+    write_figures(drawn, folder, images)
