@@ -25,7 +25,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, images: bool = F
     written = []
     for name, fig in drawn.items():
         path = folder / f"{name}.json"
-        path.write_text(fig.to_json(pretty=True) + "\n", encoding="utf-8")
+        path.write_text(fig.to_json() + "\n", encoding="utf-8")
         fig.write_html(path.with_suffix(".html"), include_plotlyjs="directory", full_html=True)
         written += [path, path.with_suffix(".html")]
     for suffix in (".svg", ".png") if images else ():

@@ -44,10 +44,12 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
         for best in (False, True):
             chosen = [(x, e) for x, e in zip(xs, entries, strict=True) if e["pareto"] is best]
             if chosen:
-                _points(fig, chosen, rows, best, panel == 0, place)
+                _points(fig, chosen, rows, best, (min(xs) + max(xs)) / 2, panel == 0, place)
         level(fig, 0.0, "chance", "y", **place)
         level(fig, gap, "original", "y", **place)
         _axis(fig, price, [e[price] for e in entries], xs, place)
+    low, high = zip(*(r["difference_ci"] for r in rows.values()), strict=True)
+    fig.update_yaxes(range=[min(-0.1, *low) - 0.02, max(gap, *high) + 0.06])
     fig.update_yaxes(title="accuracy recovered", col=1)
     return small_headings(fig)
 
@@ -104,6 +106,7 @@ def _points(
     chosen: list[tuple[float, dict[str, Any]]],
     rows: dict[str, Any],
     best: bool,
+    middle: float,
     legend: bool,
     place: dict[str, Any],
 ) -> None:
@@ -117,9 +120,8 @@ def _points(
         error_y=error_bars(gains, intervals, color=look.colour, width=0, thickness=1.2),
         mode="markers+text" if best else "markers",
         text=[spaced(e["attack"]) for _, e in chosen],
-        textposition="top center",
+        textposition=["top left" if x > middle else "top right" for x, _ in chosen],
         textfont={"size": 11},
-        cliponaxis=False,
         name=label,
         legendgroup=label,
         showlegend=legend,

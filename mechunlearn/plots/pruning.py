@@ -5,6 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.audit.verdict import significant
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
 from mechunlearn.types import Report
 
@@ -30,10 +31,12 @@ def pruning(report: Report, unlearned: str) -> go.Figure:
     )
     best = max(mine, key=lambda g: mine[g]["accuracy"])
     row = mine[best]
+    before = report.baselines[unlearned]["forget"]["accuracy"]
+    ends = f"{before:.0%} to {row['accuracy']:.0%}; random {best} {row['sham_accuracy']:.0%}"
     title = (
-        f"Pruning {best} lifts {unlearned} from "
-        f"{report.baselines[unlearned]['forget']['accuracy']:.0%} to {row['accuracy']:.0%}; "
-        f"random {best} {row['sham_accuracy']:.0%}"
+        f"Pruning {best} lifts {unlearned} from {ends}"
+        if any(map(significant, mine.values()))
+        else f"Pruning brings back no more of {unlearned} than of its control: {ends}"
     )
     caption = (
         "Above: forget questions of the select fold when the share q that forgetting needs most "

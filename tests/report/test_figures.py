@@ -49,7 +49,7 @@ def test_committed_figures_are_drawn_again_equal(drawn: dict[str, go.Figure]) ->
     kept = {p.stem for p in COMMITTED.glob("*.json") if p.name not in RESULTS}
     assert kept == set(drawn)
     for name in kept:
-        assert drawn[name].to_json(pretty=True) + "\n" == (COMMITTED / f"{name}.json").read_text()
+        assert drawn[name].to_json() + "\n" == (COMMITTED / f"{name}.json").read_text()
 
 
 def test_a_committed_image_has_its_figure(drawn: dict[str, go.Figure]) -> None:
