@@ -39,7 +39,8 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
     lay_out(fig, _title(report, unlearned), caption, height=560)
     for panel, price in enumerate(PRICES):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
-        xs = [_position(price, e[price]) for e in entries]
+        prices = [float(e[price]) for e in entries]
+        xs = [_position(price, value) for value in prices]
         _steps(fig, sorted(zip(xs, (e["difference"] for e in entries), strict=True)), place)
         for best in (False, True):
             chosen = [(x, e) for x, e in zip(xs, entries, strict=True) if e["pareto"] is best]
@@ -47,7 +48,7 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
                 _points(fig, chosen, rows, best, (min(xs) + max(xs)) / 2, panel == 0, place)
         level(fig, 0.0, "chance", "y", **place)
         level(fig, gap, "original", "y", **place)
-        _axis(fig, price, [e[price] for e in entries], xs, place)
+        _axis(fig, price, prices, xs, place)
     low, high = zip(*(r["difference_ci"] for r in rows.values()), strict=True)
     fig.update_yaxes(range=[min(-0.1, *low) - 0.02, max(gap, *high) + 0.06])
     fig.update_yaxes(title="accuracy recovered", col=1)

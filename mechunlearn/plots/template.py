@@ -42,7 +42,7 @@ AXIS = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True, "ticks": 
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1b1b1b"},
-        "title": {"x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 15}},
+        "title": {"x": 0, "xanchor": "left", "font": {"size": 15}},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "margin": {"l": 20, "r": 20},
@@ -83,7 +83,7 @@ def lay_out(fig: go.Figure, title: str, caption: str, height: int) -> go.Figure:
     top = 40 + 20 * (len(lines) + len(small))
     return fig.update_layout(
         template=TEMPLATE,
-        title={"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 16}},
+        title={"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"l": 20, "t": 16}},
         meta={"finding": title, "caption": caption},
         margin={"t": top, "b": LEGEND_ROOM},
         height=height + top + LEGEND_ROOM,
