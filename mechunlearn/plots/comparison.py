@@ -115,6 +115,6 @@ def _title(report: Report, models: list[str]) -> str:
     rows = {m: [r for r in report.rows if r["unlearned"] == m] for m in models}
     hits = {m: sum(map(significant, mine)) for m, mine in rows.items()}
     if not any(hits.values()):
-        return f"No attack brings back more than its control, from none of {len(models)} models"
+        return f"No attack brings back more than its control from any of {len(models)} models"
     counts = [f"{hits[m]} of {len(rows[m])} from {m}" for m in models]
     return f"Attacks that bring answers back: {listed(counts)}"

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, small_headings, spaced
+from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 from mechunlearn.types import Report
 
 PRICES = {
@@ -26,7 +26,6 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
     fig = make_subplots(
         rows=2,
         cols=2,
-        subplot_titles=list(PRICES.values()),
         shared_yaxes=True,
         vertical_spacing=0.16,
         horizontal_spacing=0.05,
@@ -37,7 +36,7 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
         "once. Lines: nothing (dotted), the whole gap (solid); steps: the most for a price."
     )
     lay_out(fig, _title(report, unlearned), caption, height=560)
-    for panel, price in enumerate(PRICES):
+    for panel, (price, unit) in enumerate(PRICES.items()):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
         prices = [float(e[price]) for e in entries]
         xs = [_position(price, value) for value in prices]
@@ -49,10 +48,11 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
         level(fig, 0.0, "chance", "y", **place)
         level(fig, gap, "original", "y", **place)
         _axis(fig, price, prices, xs, place)
+        fig.update_xaxes(title=unit, **place)
     low, high = zip(*(r["difference_ci"] for r in rows.values()), strict=True)
     fig.update_yaxes(range=[min(-0.1, *low) - 0.02, max(gap, *high) + 0.06])
     fig.update_yaxes(title="accuracy recovered", col=1)
-    return small_headings(fig)
+    return fig
 
 
 def _position(price: str, value: float) -> float:

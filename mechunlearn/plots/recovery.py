@@ -48,9 +48,7 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
     level(fig, forget[unlearned], "unlearned")
     level(fig, forget["original"], "original")
     fig.update_xaxes(title="accuracy", range=[0, 1.03])
-    fig.update_yaxes(
-        tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.5, -0.5], title=None
-    )
+    fig.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.5, -0.5])
     return fig
 
 

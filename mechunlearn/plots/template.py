@@ -83,7 +83,13 @@ def lay_out(fig: go.Figure, title: str, caption: str, height: int) -> go.Figure:
     top = 40 + 20 * (len(lines) + len(small))
     return fig.update_layout(
         template=TEMPLATE,
-        title={"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"l": 20, "t": 16}},
+        title={
+            "text": text,
+            "yref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"l": 20, "t": 16},
+        },
         meta={"finding": title, "caption": caption},
         margin={"t": top, "b": LEGEND_ROOM},
         height=height + top + LEGEND_ROOM,

@@ -1,5 +1,6 @@
 """Figures are pure functions of the report: the committed ones can be drawn again."""
 
+import html
 import importlib.util
 import json
 from pathlib import Path
@@ -79,9 +80,8 @@ def test_the_validation_follows_its_numbers() -> None:
 
 def test_every_figure_says_what_it_shows(drawn: dict[str, go.Figure]) -> None:
     for name, fig in drawn.items():
-        assert fig.layout.meta["finding"] in fig.layout.title.text.replace("<br>", " ").replace(
-            "</b> <b>", " "
-        )
+        text = html.unescape(fig.layout.title.text)
+        assert fig.layout.meta["finding"] in text.replace("<br>", " ").replace("</b> <b>", " ")
         assert "n = " in fig.layout.meta["caption"], name
         assert any(axis.title.text for axis in fig.select_xaxes())
         assert any(axis.title.text or axis.ticktext for axis in fig.select_yaxes())
@@ -119,7 +119,9 @@ def test_titles_follow_the_numbers(example_report: Report) -> None:
     assert found["forest"] == "No attack brings back more than its control"
     assert found["comparison"].startswith("No attack brings back more than its control")
     assert found["frontier-rmu"].startswith("No attack brings anything measurable back from rmu")
-    assert found["perturbation-rmu"].startswith("No change of the prompt moves rmu")
+    assert found["perturbation-rmu"].startswith(
+        "No change of the prompt that spares retain accuracy moves rmu"
+    )
     assert found["lens_by_method"].count("no more than its control") == 3
 
 
