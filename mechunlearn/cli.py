@@ -201,12 +201,17 @@ def figures(
     run: Annotated[Path, typer.Argument(help="Folder of an audit.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the figures.")] = Path("figures"),
     images: Annotated[bool, typer.Option("--images", help="Also .svg and .png.")] = False,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Only this kind; repeatable.")
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="For dark pages, as NAME-dark.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Draw the figures of a finished audit."""
     from mechunlearn.plots import write
 
-    written = [str(p) for p in write(cli_audit.read_report(run), out, images)]
+    found = cli_audit.read_report(run)
+    written = [str(p) for p in write(found, out, images, kinds=kind or (), dark=dark)]
     if as_json:
         _print_json(written)
     else:

@@ -18,6 +18,9 @@ Reference:
     Differs: means are streamed in float64, no token is stored; the first tokens skipped are those
     all prompts share instead of a fixed 40; the principal component is rescaled from standardised
     to activation units; the variant and the layers are chosen on the select fold.
+    Limits: one direction for each layer, from means: what unlearning moved in many directions, or
+    only on some questions, is not moved back. The original is needed for some variants, benign text
+    for the others.
 """
 
 from collections.abc import Sequence

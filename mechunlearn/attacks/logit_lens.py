@@ -11,6 +11,9 @@ Reference:
     Differs: logits are compared, not probabilities rounded to six decimals, and exact ties count
     as no answer (in the paper's code they become "A"); layer and stream are chosen on the select
     fold; all streams and layers come from one forward.
+    Limits: the final norm and unembedding suit the last blocks; an answer that stands in an early
+    block in another form is not read. What is read may also be a preference for one letter; the
+    sham shuffles the answers against that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +22,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.bench import score_points
 from mechunlearn.bench.engine import batches, token_budget
-from mechunlearn.bench.rows import pad, question_rows
-from mechunlearn.hooks import STREAMS, Point, capture, count_flops, unembed
-from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Score, Task
+from mechunlearn.bench.rows import continuation, encode, pad, question_rows
+from mechunlearn.hooks import STREAMS, Point, Stream, capture, count_flops, unembed
+from mechunlearn.types import (
+    NO_CHANGE,
+    Example,
+    HookedModel,
+    Intervention,
+    Question,
+    Score,
+    Task,
+)
 
 
 def lens_points(model: HookedModel) -> list[Point]:
@@ -85,6 +96,59 @@ def answer_ranks(
             better = logits > logits.gather(1, right)
             ranks[point][batch] = better.sum(dim=1).cpu().numpy()
     return ranks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenLens:
+    """One prompt read at every layer and token: how high the answer's first token stands."""
+
+    tokens: list[str]
+    """The prompt."""
+    answer: str
+    stream: Stream
+    ranks: Int[np.ndarray, "layer pos"]
+    """Tokens of the vocabulary that stand above the answer; 0 is the top."""
+    probabilities: Float[np.ndarray, "layer pos"]
+    n_vocabulary: int
+
+
+@torch.no_grad()
+def token_lens(
+    model: HookedModel,
+    example: Example,
+    *,
+    stream: Stream = "resid_post",
+    norm: bool = True,
+    intervention: Intervention = NO_CHANGE,
+) -> TokenLens:
+    """Rank and probability of an answer after every token of its prompt, at every layer.
+
+    Args:
+        example: As ``task.example(question)`` makes it; of the answer its first token is read.
+        norm: Apply the final norm before unembedding.
+
+    Raises:
+        ValueError: If the answer adds no token to the prompt.
+    """
+    tokenizer = model.tokenizer
+    prompt = encode(tokenizer, example.prompt)
+    answer = continuation(tokenizer, example.prompt, example.answer)
+    if not answer:
+        raise ValueError(f"the answer {example.answer!r} adds no token to its prompt")
+    tokens, _ = pad(model, [prompt])
+    points = [Point(layer, stream) for layer in range(model.cfg.n_layers)]
+    count_flops(model, tokens.numel())
+    with intervention.on(model), capture(model, points) as kept:
+        model(tokens, logits_to_keep=1, return_type=None)
+    ranks, probabilities = [], []
+    for point in points:
+        logits = unembed(model, kept[point][0], norm=norm).float()
+        right = logits[:, answer[0], None]
+        ranks.append((logits > right).sum(dim=1).cpu().numpy())
+        probabilities.append(logits.softmax(dim=1)[:, answer[0]].cpu().numpy())
+    words = [tokenizer.decode([token]) for token in prompt]
+    size = model.cfg.d_vocab
+    return TokenLens(words, example.answer, stream, np.stack(ranks), np.stack(probabilities), size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ Reference:
     Differs: the original's shipped script passes a direction of zeros and changes nothing, ours
     takes the real one; all prompts of a round share a batch; thresholds and kinds are chosen on the
     select fold.
+    Limits: a list of changes at some rates; it says nothing about changes that are not on it. The
+    informed kind needs the original.
 """
 
 import random

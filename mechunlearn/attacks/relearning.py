@@ -16,6 +16,9 @@ Reference:
     Differs: evaluations along one run instead of a run per number of samples; several learning
     rates and seeds; rate and steps are chosen on the select fold, the disjoint facts being halved
     into facts to train on and facts to choose by.
+    Limits: training can teach: what comes back counts only beyond what the never-knew model learns,
+    and beside the retain accuracy it costs. Facts that do not return in these steps at these rates
+    may return in others.
 """
 
 import dataclasses

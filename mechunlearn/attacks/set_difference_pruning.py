@@ -15,6 +15,8 @@ Reference:
     Differs: neurons and heads beside weights; scores in float32 of all blocks in one pass; shares
     are ranks kept as one byte per weight, so that every (p, q) is a comparison; weights without any
     score belong to no share; data and (p, q) are chosen on the select fold.
+    Limits: scores are first-order and of each part by itself: parts that keep answers down only
+    together are missed, and taking things out cannot restore what was overwritten.
 """
 
 import math

@@ -12,6 +12,8 @@ Reference:
     tuning is Lester et al. 2021, arXiv:2104.08691.
     Differs: one prompt for all questions, trained on the select fold; the number of steps is chosen
     there.
+    Limits: a bound only where training finds the best vectors, and no text need exist that does the
+    same.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ import numpy as np
 from mechunlearn.attacks.relearning import Curve, half_recovery
 from mechunlearn.audit.arms import shuffled_answers
 from mechunlearn.audit.cells import Cell, Setup
-from mechunlearn.audit.estimates import cost, evidence, relabelled, shared
+from mechunlearn.audit.estimates import cost, evidence, relabelled, said, shared
 from mechunlearn.audit.store import expanded
 from mechunlearn.audit.verdict import judge
 from mechunlearn.bench import letter_bias
@@ -107,6 +107,8 @@ def assemble(results: Results, out: Path, making: Mapping[str, float]) -> Report
     shown = [m for m in ("original", "never_knew") if m in setup.sources] + setup.unlearned + made
     baselines = {name: _baseline(results, name) for name in shown}
     details: dict[str, Any] = {"guessing": results.cell("baseline", "original")["guessing"]}
+    if setup.task.scoring == "letter":
+        details["said"] = {name: said(results.score(name, "forget")) for name in shown}
     if "logit_lens" in setup.plan.attacks:
         details["original"] = {"lens": results.cell("baseline", "original")["lens"]}
     todo = [[n, a] for n in setup.unlearned for a in setup.plan.attacks if (n, a) not in arms]

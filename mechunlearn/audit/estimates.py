@@ -170,6 +170,14 @@ def relabelled(
     return {"accuracy": accuracy, "renaming": names, "p_value": p}
 
 
+def said(score: Score) -> list[list[int]]:
+    """Questions by right letter (row) and letter said (column); exact ties stand last."""
+    n = score.logits.shape[1]
+    counts = np.zeros((n, n + 1), dtype=int)
+    np.add.at(counts, (score.answers, np.where(score.predictions < 0, n, score.predictions)), 1)
+    return counts.tolist()
+
+
 def _renamed(select: Score, confirm: Score) -> tuple[list[int], Any]:
     n = select.logits.shape[1]
     counts = np.zeros((n, n))

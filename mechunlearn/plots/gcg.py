@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.plots.template import LOOKS, SCALE, lay_out, small_headings
 from mechunlearn.types import Report
 
 
@@ -46,7 +46,7 @@ def gcg(report: Report, unlearned: str) -> go.Figure:
         z=seen["effects"],
         x=list(range(len(seen["effects"][0]))),
         y=list(range(len(seen["tokens"]))),
-        colorscale="Blues",
+        colorscale=SCALE,
         zmin=0,
         colorbar={"title": "effect", "len": 0.5, "y": 0, "yanchor": "bottom"},
         hovertemplate="layer %{x}<br>effect %{z:.3f}<extra></extra>",
@@ -63,9 +63,7 @@ def gcg(report: Report, unlearned: str) -> go.Figure:
         row=2,
         col=1,
     )
-    for note in fig.layout.annotations:
-        note.font.size = 12
-    return fig
+    return small_headings(fig)
 
 
 def _restarts(curve: list[float]) -> list[tuple[list[int], list[float]]]:

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.plots.template import LOOKS, lay_out, spaced
 from mechunlearn.types import Report
 
 SHOWN = 15
@@ -15,6 +15,7 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
     union = report.details[unlearned]["union"]
     sets = union["overlap"][:SHOWN]
     attacks = [r["attack"] for r in report.rows if r["unlearned"] == unlearned]
+    total = {a: sum(s["n"] for s in union["overlap"] if a in s["attacks"]) for a in attacks}
     n = next(r["n"] for r in report.rows if r["unlearned"] == unlearned)
     nobody = len(union["never"])
     title = (
@@ -23,7 +24,8 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
     )
     caption = (
         f"The {union['n_lost']} forget questions of the confirm fold (n = {n}) that the original "
-        f"answers and {unlearned} does not, by the attacks that answer them (dots below)."
+        f"answers and {unlearned} does not, by the attacks that "
+        "answer them (dots below); beside a name: all that this attack answers."
     )
     fig = make_subplots(
         rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.03
@@ -34,6 +36,10 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
         x=x,
         y=[s["n"] for s in sets],
         text=[s["n"] for s in sets],
+        textposition="outside",
+        cliponaxis=False,
+        hovertext=[" and ".join(map(spaced, s["attacks"])) or "none" for s in sets],
+        hovertemplate="%{y} questions, answered under<br>%{hovertext}<extra></extra>",
         marker={"color": [LOOKS["attacked" if s["attacks"] else "unlearned"].colour for s in sets]},
         showlegend=False,
         row=1,
@@ -46,6 +52,7 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
             y=at,
             mode="lines+markers",
             marker={"color": LOOKS["attacked"].colour, "size": 10},
+            hoverinfo="skip",
             showlegend=False,
             row=2,
             col=1,
@@ -53,7 +60,7 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
     fig.update_yaxes(title="questions", row=1, col=1)
     fig.update_yaxes(
         tickvals=list(range(len(attacks))),
-        ticktext=[name.replace("_", " ") for name in attacks],
+        ticktext=[f"{spaced(name)}: {total[name]}" for name in attacks],
         range=[len(attacks) - 0.5, -0.5],
         row=2,
         col=1,

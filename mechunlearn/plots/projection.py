@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.plots.template import LOOKS, lay_out, small_headings
 from mechunlearn.types import Report
 
 
@@ -50,4 +50,4 @@ def projection(report: Report, unlearned: str) -> go.Figure:
     fig.update_layout(barmode="overlay")
     fig.update_yaxes(title="questions")
     fig.update_xaxes(title="coordinate along the direction", row=2)
-    return fig
+    return small_headings(fig)

@@ -5,7 +5,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.audit.verdict import significant
+from mechunlearn.plots.template import LOOKS, lay_out, small_headings
 from mechunlearn.types import Report
 
 PREFIX = "pruning_"
@@ -30,15 +31,18 @@ def pruning(report: Report, unlearned: str) -> go.Figure:
     )
     best = max(mine, key=lambda g: mine[g]["accuracy"])
     row = mine[best]
+    before = report.baselines[unlearned]["forget"]["accuracy"]
+    ends = f"{before:.0%} to {row['accuracy']:.0%}; random {best} {row['sham_accuracy']:.0%}"
     title = (
-        f"Pruning {best} lifts {unlearned} from "
-        f"{report.baselines[unlearned]['forget']['accuracy']:.0%} to {row['accuracy']:.0%}; "
-        f"random {best} {row['sham_accuracy']:.0%}"
+        f"Pruning {best} lifts {unlearned} from {ends}"
+        if any(map(significant, mine.values()))
+        else f"Pruning brings back no more of {unlearned} than of its control: {ends}"
     )
     caption = (
-        "Above: forget questions of the select fold, best of the kinds of data tried; below: what "
-        f"the chosen cell (cross) takes out of each layer. Title: confirm fold, n = {row['n']}. "
-        f"Chance is {report.runcard['task']['chance']:.2f}, the original "
+        "Above: forget questions of the select fold when the share q that forgetting needs most "
+        "is taken out, but for the share p that utility needs most; best of the data tried. "
+        f"Below: what the chosen cell (cross) takes out of each layer. Title: confirm fold, "
+        f"n = {row['n']}. Chance is {report.runcard['task']['chance']:.2f}, the original "
         f"{report.baselines['original']['forget']['accuracy']:.2f}."
     )
     lay_out(fig, title, caption, height=480)
@@ -62,14 +66,12 @@ def pruning(report: Report, unlearned: str) -> go.Figure:
                 row=2,
                 col=panel + 1,
             )
-    fig.update_xaxes(title="p: share kept for utility", type="category", row=1)
+    fig.update_xaxes(title="p", type="category", tickangle=-45, row=1)
     fig.update_yaxes(type="category", row=1)
-    fig.update_yaxes(title="q: forget share", row=1, col=1)
+    fig.update_yaxes(title="q", row=1, col=1)
     fig.update_xaxes(title="layer", tickformat="d", row=2)
     fig.update_yaxes(title="number taken out", row=2, col=1)
-    for note in fig.layout.annotations:
-        note.font.size = 12
-    return fig
+    return small_headings(fig)
 
 
 def _grid(

@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, small_headings
 from mechunlearn.types import Report
 
 PREFIX = "relearning_"
@@ -39,7 +39,7 @@ def relearning(report: Report, unlearned: str) -> go.Figure:
         f"Forget questions of the confirm fold, n = {n}; a line for each learning rate and seed, "
         "the chosen one strong, with 95 % intervals. Lines: chance (dotted), original (solid)."
     )
-    lay_out(fig, _title(seen, unlearned), caption, height=60 + 230 * rows)
+    lay_out(fig, _title(report, seen, unlearned), caption, height=60 + 230 * rows)
     shown: set[str] = set()
     for panel, (data, arms) in enumerate(seen.items()):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
@@ -55,12 +55,9 @@ def relearning(report: Report, unlearned: str) -> go.Figure:
                 chosen = all(curve[k] == row["settings"][k] for k in ("rate", "seed"))
                 fig.add_trace(_line(curve, role, label, chosen, label not in shown), **place)
                 shown |= {label} if chosen else set()
-        for y, dash in (
-            (report.runcard["task"]["chance"], "dot"),
-            (report.baselines["original"]["forget"]["accuracy"], "solid"),
-        ):
-            fig.add_hline(y=y, line={"color": "#777777", "dash": dash, "width": 1.3}, **place)
-    fig.update_yaxes(range=[0, 1.03])
+        level(fig, report.runcard["task"]["chance"], "chance", "y", **place)
+        level(fig, report.baselines["original"]["forget"]["accuracy"], "original", "y", **place)
+    fig.update_yaxes(range=[0, 1.05])
     fig.update_yaxes(title="accuracy", col=1)
     most = max(p["samples"] for arms in seen.values() for p in _points(arms))
     ticks = [2**i for i in range(0, most.bit_length(), 2)]
@@ -68,25 +65,17 @@ def relearning(report: Report, unlearned: str) -> go.Figure:
     for column in (1, 2)[: len(seen)]:
         bottom = rows if len(seen) % 2 == 0 or column == 1 else rows - 1
         fig.update_xaxes(title="samples trained on", row=bottom, col=column)
-    for note in fig.layout.annotations[: len(seen)]:
-        note.font.size = 12
-    return fig
+    return small_headings(fig)
 
 
 def _line(curve: dict[str, Any], role: str, label: str, chosen: bool, first: bool) -> go.Scatter:
     look, points = LOOKS[role], [p for p in curve["points"] if p["steps"]]
     y = [p["accuracy"] for p in points]
-    error = {
-        "type": "data",
-        "symmetric": False,
-        "array": [p["interval"][1] - p["accuracy"] for p in points],
-        "arrayminus": [p["accuracy"] - p["interval"][0] for p in points],
-        "width": 2,
-    }
+    intervals = [p["interval"] for p in points]
     return go.Scatter(
         x=[p["samples"] for p in points],
         y=y,
-        error_y=error if chosen else None,
+        error_y=error_bars(y, intervals, width=2) if chosen else None,
         mode="lines+markers" if chosen else "lines",
         name=label,
         legendgroup=role,
@@ -94,10 +83,12 @@ def _line(curve: dict[str, Any], role: str, label: str, chosen: bool, first: boo
         opacity=1.0 if chosen else 0.35,
         line={"color": look.colour, "dash": look.dash, "width": 2.2 if chosen else 1.2},
         marker={"symbol": look.marker, "size": 7},
-        customdata=[[p["retain"], p["tokens"]] for p in points],
+        customdata=[[p["retain"], p["tokens"], *p["interval"]] for p in points],
         hovertemplate=f"lr {curve['rate']:g}, seed {curve['seed']}<br>%{{x}} samples, "
-        "%{customdata[1]} tokens of forget information<br>accuracy %{y:.3f}, retain "
-        "%{customdata[0]:.3f}<extra>" + label + "</extra>",
+        "%{customdata[1]} tokens of forget information<br>accuracy %{y:.3f} "
+        "[%{customdata[2]:.3f}, %{customdata[3]:.3f}], retain %{customdata[0]:.3f}<extra>"
+        + label
+        + "</extra>",
     )
 
 
@@ -105,14 +96,20 @@ def _points(arms: dict[str, Any]) -> list[dict[str, Any]]:
     return [p for part in arms.values() for curve in part["curves"] for p in curve["points"]]
 
 
-def _title(seen: dict[str, Any], unlearned: str) -> str:
+def _title(report: Report, seen: dict[str, Any], unlearned: str) -> str:
     halves = {
         data: arms["unlearned"]["half_recovery"]
         for data, arms in seen.items()
         if arms["unlearned"]["half_recovery"]
     }
     if not halves:
-        return f"Relearning brings {unlearned} half-way back with none of these data"
+        ends = [report.baselines[m]["forget"]["accuracy"] for m in ("original", unlearned)]
+        runs = [{"unlearned": arms["unlearned"]} for arms in seen.values()]
+        reached = any(p["accuracy"] >= sum(ends) / 2 for arms in runs for p in _points(arms))
+        limit = report.runcard["settings"].get("retain_limit", 0.05)
+        return f"Relearning brings {unlearned} half-way back with none of these data" + (
+            f" without losing more than {limit:.0%} of retain accuracy" if reached else ""
+        )
     data = next(iter(halves))
     text = f"{halves[data]['samples']} samples of {DATA[data]} bring {unlearned} half-way back"
     other = seen[data].get("never_knew")

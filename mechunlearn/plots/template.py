@@ -2,9 +2,12 @@
 
 import html
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
+import plotly.io as pio
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +32,39 @@ LOOKS = {
     "retain": Look("retain", "#0072B2", "circle", "dash"),
 }
 
+LINE = "#777777"
+"""Reference lines."""
+LEVELS = {"chance": "dot", "unlearned": "dash", "original": "solid"}
+"""Dashes of the reference lines."""
+SCALE = [[0.0, "white"], [1.0, "#0072B2"]]
+"""Nothing to much, on heat maps."""
+AXIS = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True, "ticks": ""}
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1b1b1b"},
-        "title": {"x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 15}},
+        "title": {"x": 0, "xanchor": "left", "font": {"size": 15}},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "margin": {"l": 20, "r": 20},
         "legend": {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
-        "xaxis": {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True},
-        "yaxis": {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True},
+        "xaxis": {"title": {"standoff": 8}, **AXIS},
+        "yaxis": {"title": {"standoff": 8}, **AXIS},
     }
 )
+DARK = {
+    "white": "#15181d",
+    "#1b1b1b": "#e8eaed",
+    "#e6e6e6": "#343941",
+    LINE: "#9aa1ab",
+    "#555555": "#c3c8cf",
+    "#0072B2": "#56B4E9",
+    "#D55E00": "#E69F00",
+    "#009E73": "#2CC295",
+    "#CC79A7": "#E3A0C6",
+}
+"""Each light colour's dark one: for the roles, the brighter members of the same palette."""
 
-
-LEGEND_ROOM = 130
+LEGEND_ROOM = 110
 """Pixels below the axes for axis title and legend, also when the legend wraps."""
 
 
@@ -62,7 +83,13 @@ def lay_out(fig: go.Figure, title: str, caption: str, height: int) -> go.Figure:
     top = 40 + 20 * (len(lines) + len(small))
     return fig.update_layout(
         template=TEMPLATE,
-        title={"text": text, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 16}},
+        title={
+            "text": text,
+            "yref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"l": 20, "t": 16},
+        },
         meta={"finding": title, "caption": caption},
         margin={"t": top, "b": LEGEND_ROOM},
         height=height + top + LEGEND_ROOM,
@@ -74,6 +101,53 @@ def without_title(fig: go.Figure) -> go.Figure:
     bare = go.Figure(fig)
     height = fig.layout.height - fig.layout.margin.t + 40
     return bare.update_layout(title=None, margin={"t": 40}, height=height)
+
+
+def darkened(fig: go.Figure) -> go.Figure:
+    """The same figure for dark pages."""
+    text = fig.to_json()
+    for light, dark in DARK.items():
+        text = text.replace(f'"{light}"', f'"{dark}"')
+    return pio.from_json(text)
+
+
+def level(fig: go.Figure, value: float, role: str, axis: str = "x", **place: Any) -> None:
+    """A reference line across the panel: ``chance``, ``unlearned`` or ``original``."""
+    draw = fig.add_vline if axis == "x" else fig.add_hline
+    line = {"color": LINE, "dash": LEVELS[role], "width": 1.3}
+    draw(**{axis: value}, line=line, **place)
+
+
+def error_bars(
+    values: Sequence[float], intervals: Sequence[Sequence[float]], **style: Any
+) -> dict[str, Any]:
+    """Plotly's ``error_x`` or ``error_y`` of intervals around values."""
+    pairs = list(zip(values, intervals, strict=True))
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - v for v, (_, high) in pairs],
+        "arrayminus": [v - low for v, (low, _) in pairs],
+        **style,
+    }
+
+
+def spaced(name: str) -> str:
+    """``direction_ablation`` as words."""
+    return name.replace("_", " ")
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    head, last = names[:-1], names[-1]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def small_headings(fig: go.Figure) -> go.Figure:
+    """Panel titles in the size of tick labels."""
+    for note in fig.layout.annotations:
+        note.font.size = 12
+    return fig
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.plots.template import LOOKS, lay_out
+from mechunlearn.plots.template import LOOKS, lay_out, level
 
 
 def training(card: Mapping[str, Any]) -> go.Figure:
@@ -39,7 +39,7 @@ def training(card: Mapping[str, Any]) -> go.Figure:
             row=1,
             col=1,
         )
-    fig.add_hline(y=chance, line={"color": "#777777", "dash": "dot", "width": 1.3}, row=1, col=1)
+    level(fig, chance, "chance", "y", row=1, col=1)
     for name, values in card["terms"].items():
         look = LOOKS.get(name, LOOKS["forget"])
         smooth = [sum(values[max(0, i - 4) : i + 1]) / min(5, i + 1) for i in range(len(values))]

@@ -13,6 +13,17 @@ from mechunlearn.types import Report
 
 HEADINGS = {
     "recovery": ("What each attack brings back", "Every attack beside its controls."),
+    "comparison": (
+        "What each attack brings back from each model",
+        "Every unlearned model under every attack, beside its control.",
+    ),
+    "forest": ("Recovery with its uncertainty", "Estimates, intervals and what controls gain."),
+    "frontier": ("What it costs", "Recovered accuracy against each price of an attack."),
+    "lens_by_method": (
+        "Where the answer can be read in each model",
+        "The final norm and unembedding applied to inner streams at the last prompt token.",
+    ),
+    "letters": ("Which letters are said", "Predicted against right letters, without any attack."),
     "overlap": (
         "Which questions come back",
         "Every lost question by the exact set of attacks that answer it.",

@@ -14,6 +14,8 @@ Reference:
     in units of the layer's median norm, because the published weights suit 7B models; the adapters
     are merged at the end (and saved beside the checkpoint); refusals are not added to the retain
     set.
+    Limits: the forget states have to turn away, but not to any given place, and the loss ends at a
+    right angle; ``T`` sets both weights, so a run that is cut short is another method.
 """
 
 from collections.abc import Sequence

@@ -13,6 +13,9 @@ Reference:
     Differs: the third quarter of the mix holds right-over-wrong preferences on the retain prompts
     in place of OpenAssistant's; the refusals are our own or the task's; ``retain_weight`` can add
     cross-entropy on the retain answers.
+    Limits: a model that refuses one form of a question may answer another, and letters compared
+    among themselves may stay right behind a refusal: the share of refusals is reported beside
+    accuracy.
 """
 
 import random

@@ -2,8 +2,7 @@
 
     L = -w_f CE(forget) + w_r CE(retain)        or, with ``retain="kl"``,  + w_r KL(pi_0 || pi)
 
-``CE`` is the mean cross-entropy per token. The forget term has no lower bound, so training for
-longer always damages more; the steps are part of the method.
+``CE`` is the mean cross-entropy per token.
 
 Reference:
     Maini et al. 2024, TOFU, arXiv:2401.06121, section 4 (Gradient Difference, KL Minimization).
@@ -11,6 +10,8 @@ Reference:
     arXiv:2410.07163.
     Differs: KL is taken over the chosen tokens, not over padding too; examples are drawn in
     shuffled passes of equal weight.
+    Limits: the forget term has no lower bound, so training for longer always damages more; the
+    steps are part of the method. It needs the right answers.
 """
 
 from dataclasses import dataclass

@@ -10,6 +10,8 @@ Reference:
     retain term and preset ``paper`` as in Łucki et al. 2024, arXiv:2409.18025, whose code sums the
     log-probabilities of prompt *and* answer, and the retain loss too (``summed_cross_entropy``).
     Differs: forget and retain examples are drawn in shuffled passes of equal weight.
+    Limits: it needs the right answers and the original's likelihoods of them. The forget term
+    limits itself, but nothing in it protects other answers: only the retain term does.
 """
 
 from dataclasses import dataclass

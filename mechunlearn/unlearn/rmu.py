@@ -17,6 +17,8 @@ Reference:
     instead of in file order; the adaptive variant's released code takes one scalar, the mean norm
     of the first batch, in place of each token's norm; ``c`` can be given in units of the median
     activation norm, because a ``c`` below about twice that norm does nothing on small models.
+    Limits: it disturbs what later blocks read and removes nothing: moving the activations back
+    along ``u`` can undo it. ``c``, ``alpha`` and the blocks have to be found anew for every model.
 """
 
 from collections.abc import Mapping, Sequence

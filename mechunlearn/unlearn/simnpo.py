@@ -9,6 +9,8 @@ Reference:
     never counts; examples are drawn in shuffled passes of equal weight. The authors publish two
     settings for Zephyr and WMDP; ``paper`` has those of their configuration file (the model card
     says beta 5.5, lr 4e-6 and a retain weight of 5).
+    Limits: it needs the right answers. Without the original nothing says how likely they were
+    before; ``gamma`` and the number of steps stand for that and have to be found for every model.
 """
 
 from dataclasses import dataclass

@@ -113,8 +113,8 @@ def test_the_page_escapes_and_names_its_numbers(report: Report) -> None:
     assert evil not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert 'src="http' not in page
-    kinds = ("recovery", "overlap", "lens", "projection", "pruning", "relearning")
-    assert set(figures(report)) == {f"{kind}-rmu" for kind in kinds}
+    kinds = ("recovery", "overlap", "frontier", "lens", "projection", "pruning", "relearning")
+    assert set(figures(report)) == {"forest", "letters", *(f"{kind}-rmu" for kind in kinds)}
 
 
 def test_every_arm_has_its_curve_and_its_pruned_layers(report: Report) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformer_lens.tools.analysis.logit_lens import logit_lens as peer_lens
 
-from mechunlearn.attacks.logit_lens import answer_ranks, lens_points, logit_lens
+from mechunlearn.attacks.logit_lens import answer_ranks, lens_points, logit_lens, token_lens
 from mechunlearn.bench import score
 from mechunlearn.hooks import Point
 from mechunlearn.types import HookedModel, Score, Task
@@ -38,6 +38,19 @@ def test_ranks_count_better_tokens(any_tiny: HookedModel, task: Task) -> None:
         logits = any_tiny(torch.tensor([any_tiny.tokenizer(prompt).input_ids]))[0, -1]
         right = logits[any_tiny.tokenizer.get_vocab()["ABCD"[question.answer]]]
         assert ranks[Point(2)][i] == int((logits > right + 1e-6).sum())
+
+
+def test_the_last_token_of_a_prompt_has_the_same_ranks(any_tiny: HookedModel, task: Task) -> None:
+    question = task.forget[0]
+    ranks = answer_ranks(any_tiny, [question], task)
+    view = token_lens(any_tiny, task.example(question))
+    assert view.ranks[:, -1].tolist() == [ranks[Point(layer)][0] for layer in range(3)]
+    logits = any_tiny(torch.tensor([any_tiny.tokenizer(task.example(question).prompt).input_ids]))
+    right = any_tiny.tokenizer.get_vocab()["ABCD"[question.answer]]
+    expected = logits[0].softmax(-1)[:, right].detach().numpy()
+    assert np.abs(view.probabilities[-1] - expected).max() < 1e-5
+    assert len(view.tokens) == view.ranks.shape[1]
+    assert view.n_vocabulary == logits.shape[-1]
 
 
 def test_agrees_with_transformer_lens(tiny: Callable[[str], HookedModel], task: Task) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mechunlearn.plots import figures
 from mechunlearn.report import write_page
 from mechunlearn.types import Report
 
@@ -20,7 +21,7 @@ def page_file(example_report: Report, tmp_path_factory: pytest.TempPathFactory) 
 
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_works(page_file: Path, width: int) -> None:
+def test_the_page_works(page_file: Path, example_report: Report, width: int) -> None:
     messages: list[str] = []
     with sync_api.sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
@@ -30,7 +31,7 @@ def test_the_page_works(page_file: Path, width: int) -> None:
         page.on("request", lambda r: messages.append(r.url) if r.url.startswith("http") else None)
         page.goto(page_file.as_uri())
         page.wait_for_selector(".js-plotly-plot .main-svg")
-        assert page.locator(".js-plotly-plot").count() == 3
+        assert page.locator(".js-plotly-plot").count() == len(figures(example_report))
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         browser.close()
     assert messages == []

@@ -54,6 +54,10 @@ def test_registered_methods_name_their_paper() -> None:
             assert "Reference:" in text
             assert re.search(r"arXiv:\d{4}\.\d{5}", text)
             assert "Differs:" in text
+            assert "Limits:" in text
+            formula = text.partition("Reference:")[0]
+            assert re.search(r"\n\n    \S", formula), f"{name}: an indented formula"
+            assert hasattr(find(kind, name), "presets")
 
 
 def test_unknown_names_get_a_suggestion() -> None:

@@ -22,6 +22,9 @@ Reference:
     fold, the text is chosen there too and judged once, on the confirm fold. The default ``fast``
     settings drop children in races and keep prefixes short: on small models long ones cost more
     than they bring.
+    Limits: a local search: a text that it does not find may exist. A text can bring back the right
+    form of an answer without its content; compare with one optimised for shuffled answers, and with
+    the never-knew model.
 """
 
 import dataclasses

@@ -1,0 +1,42 @@
+"""Figures as files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from mechunlearn.errors import PrerequisiteError
+
+WIDTH = 760
+"""Pixels of an image."""
+
+
+def write_figures(drawn: Mapping[str, go.Figure], folder: Path, images: bool = False) -> list[Path]:
+    """Write each figure as ``.json`` and ``.html``, and as ``.svg`` and ``.png`` if asked.
+
+    Args:
+        drawn: By file name.
+
+    Raises:
+        PrerequisiteError: If images are asked for and kaleido or Chrome is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, fig in drawn.items():
+        path = folder / f"{name}.json"
+        path.write_text(fig.to_json() + "\n", encoding="utf-8")
+        fig.write_html(path.with_suffix(".html"), include_plotlyjs="directory", full_html=True)
+        written += [path, path.with_suffix(".html")]
+    for suffix in (".svg", ".png") if images else ():
+        files = [folder / f"{name}{suffix}" for name in drawn]
+        heights = [fig.layout.height for fig in drawn.values()]
+        try:
+            pio.write_images(list(drawn.values()), files, width=WIDTH, height=heights, scale=2)
+        except (ValueError, RuntimeError, ImportError) as err:
+            raise PrerequisiteError(
+                "images need kaleido and Chrome: pip install 'mechunlearn[export]' and, "
+                f"without a browser, plotly_get_chrome ({str(err).splitlines()[0]})"
+            ) from err
+        written += files
+    return written
