@@ -1,122 +1,120 @@
 """The report page: one self-contained HTML file, a pure function of the report."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from mechunlearn.plots import figures
-from mechunlearn.plots.template import without_title
+from mechunlearn.report.comparison import comparison
+from mechunlearn.report.drawn import OVERVIEW, Drawn, drawn, inside_script
+from mechunlearn.report.headline import Headline, headline, tested
+from mechunlearn.report.questions import letters, table
+from mechunlearn.report.sections import Section, sections
+from mechunlearn.report.words import count, name, p_value, percent, without, words
 from mechunlearn.types import Report
 
-HEADINGS = {
-    "recovery": ("What each attack brings back", "Every attack beside its controls."),
-    "overlap": (
-        "Which questions come back",
-        "Every lost question by the exact set of attacks that answer it.",
-    ),
-    "lens": (
-        "Where the answer can be read",
-        "The final norm and unembedding applied to inner streams at the last prompt token.",
-    ),
-    "projection": (
-        "What unlearning moved",
-        "Activations projected on the direction that the ablation removes.",
-    ),
-    "pruning": (
-        "What can be taken out",
-        "Weights, neurons or heads that forgetting needs and nothing else does.",
-    ),
-    "relearning": (
-        "What a little training brings back",
-        "Accuracy along finetuning runs; the never-knew model's is the price of teaching.",
-    ),
-    "perturbation": (
-        "What asking differently brings back",
-        "Prompts changed at random, where activations point along the direction, or by templates.",
-    ),
-    "gcg": (
-        "What an optimised text brings back",
-        "One short text in every prompt, found by greedy coordinate gradient on other questions.",
-    ),
-}
+__all__ = ["VALIDATION", "percent", "render", "render_comparison", "write_comparison", "write_page"]
+
+VALIDATION = Path(__file__).parent / "validation.json"
+"""Error rates of the attacks on models of known truth, as ``mechunlearn validate`` found them."""
 
 
-def render(report: Report) -> str:
-    """The page as text; everything from models and data is escaped."""
-    environment = Environment(
-        loader=PackageLoader("mechunlearn", "report"), autoescape=True, undefined=StrictUndefined
-    )
-    unlearned = list(dict.fromkeys(row["unlearned"] for row in report.rows))
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One unlearned model on the page."""
+
+    headline: Headline
+    detail: Mapping[str, Any]
+    overview: list[Drawn]
+    sections: list[Section]
+    others: list[Drawn]
+    """Figures that are about no single attack."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.headline.model
+
+
+def render(report: Report, validation: Mapping[str, Any] | None = None) -> str:
+    """The page as text; everything from models and data is escaped.
+
+    Args:
+        validation: Result of ``mechunlearn validate``; default: the one that comes with the
+            package.
+    """
+    known = validation or json.loads(VALIDATION.read_text(encoding="utf-8"))
+    models = tested(report)
+    figures = drawn(report, models)
     card = report.runcard
-    control = report.rows[0]["control"]
-    drawn: list[dict[str, str]] = []
-    for name, fig in figures(report).items():
-        kind, _, model = name.partition("-")
-        heading, what = HEADINGS[kind]
-        html = without_title(fig).to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            div_id=f"figure-{len(drawn)}",
-            config={"responsive": True, "displaylogo": False, "displayModeBar": False},
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title="Is it gone, or only hidden? "
+            f"{card['settings']['original']} on {card['task']['name']}",
+            report=report,
+            card=card,
+            raw_card=json.dumps(card, indent=1, ensure_ascii=False),
+            parts=[_part(report, model, figures, known) for model in models],
+            figures=figures,
+            sets=list(report.baselines["original"]),
+            letters=letters(report),
+            questions=report.questions,
+            asked=table(report.questions),
+            data=inside_script(json.dumps(report.questions, ensure_ascii=False)),
+            validation=known,
+            plotly_js=get_plotlyjs(),
         )
-        heading = heading if len(unlearned) == 1 else f"{heading}: {model}"
-        words_ = {"finding": fig.layout.meta["finding"], "caption": fig.layout.meta["caption"]}
-        drawn.append({"heading": heading, "what": what, "html": html, **words_})
-    tried = {name: report.details[name].get("tried", {}) for name in unlearned}
-    return environment.get_template("page.html.j2").render(
-        title="Is it gone, or only hidden? "
-        f"{card['settings']['original']} on {card['task']['name']}",
-        report=report,
-        unlearned=unlearned,
-        control_text=(
-            "The control of each attack is a model that never knew the facts, treated alike."
-            if control == "never_knew"
-            else "There is no model that never knew these facts, so a sham attack of the same size "
-            "is the control."
-        ),
-        figures=drawn,
-        sets=list(report.baselines["original"]),
-        guess=report.details["guessing"],
-        plotly_js=get_plotlyjs(),
-        card=json.dumps(card, indent=1, ensure_ascii=False),
-        tried=_lines(tried),
-        pct=percent,
-        words=words,
     )
 
 
-def write_page(report: Report, path: Path) -> Path:
-    """Write the page."""
-    path.write_text(render(report), encoding="utf-8")
+def render_comparison(runs: Mapping[str, Report]) -> str:
+    """Several runs side by side: a row for every model and attack, a column for every run.
+
+    Raises:
+        ValueError: If there are fewer than two runs.
+    """
+    return (
+        _environment()
+        .get_template("comparison.html.j2")
+        .render(title=f"{len(runs)} audits side by side", **comparison(runs))
+    )
+
+
+def write_page(report: Report, path: Path, validation: Mapping[str, Any] | None = None) -> Path:
+    """Write the page of one run."""
+    path.write_text(render(report, validation), encoding="utf-8")
     return path
 
 
-def percent(value: float | None, ci: list[float] | None = None) -> str:
-    """``0.253`` as ``25.3``, with its interval where there is one; a dash for nothing."""
-    if value is None:
-        return "–"
-    return f"{100 * value:.1f}" + (f" [{100 * ci[0]:.0f}, {100 * ci[1]:.0f}]" if ci else "")
+def write_comparison(runs: Mapping[str, Report], path: Path) -> Path:
+    """Write the page that compares runs, by their names."""
+    path.write_text(render_comparison(runs), encoding="utf-8")
+    return path
 
 
-def words(settings: dict[str, Any]) -> str:
-    """Settings in one line."""
-
-    def value(v: Any) -> str:
-        if isinstance(v, list) and len(v) > 3 and v == list(range(v[0], v[-1] + 1)):
-            return f"{v[0]} to {v[-1]}"
-        return ", ".join(map(str, v)) if isinstance(v, list) else str(v).replace("_", " ")
-
-    return "; ".join(f"{k} {value(v)}" for k, v in settings.items())
+def _part(report: Report, model: str, figures: Sequence[Drawn], known: Mapping[str, Any]) -> Part:
+    mine = [f for f in figures if f.model == model]
+    found = sections(report, model, mine, known)
+    placed = {f.key for section in found for f in section.figures}
+    overview = [f for f in mine if f.kind in OVERVIEW]
+    others = [f for f in mine if f.key not in placed and f not in overview]
+    return Part(headline(report, model), report.details[model], overview, found, others)
 
 
-def _lines(tried: dict[str, Any]) -> str:
-    """One line per setting."""
-    return "\n".join(
-        f"{model}  {attack}  {words(settings)}"
-        for model, attacks in tried.items()
-        for attack, every in attacks.items()
-        for settings in every
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("mechunlearn", "report/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    shown = (percent, p_value, count, words, name, without)
+    made.globals |= {f.__name__: f for f in shown}
+    return made

@@ -1,0 +1,48 @@
+"""Numbers and names as the page, the notebooks and the terminal show them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DASH = "–"
+
+
+def percent(value: float | None, ci: Sequence[float] | None = None) -> str:
+    """``0.253`` as ``25.3``, with its interval where there is one; a dash for nothing."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.1f}" + (f" [{100 * ci[0]:.0f}, {100 * ci[1]:.0f}]" if ci else "")
+
+
+def p_value(value: float | None) -> str:
+    """A probability at one digit; below 0.001 only that."""
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def count(value: float | None) -> str:
+    """A large number at two digits: ``5.0e+11``; small whole ones as they are."""
+    if value is None:
+        return DASH
+    return f"{value:.0f}" if value == int(value) and value < 1e5 else f"{value:.1e}"
+
+
+def words(settings: Mapping[str, Any]) -> str:
+    """Settings in one line."""
+
+    def value(v: Any) -> str:
+        if isinstance(v, list) and len(v) > 3 and v == list(range(v[0], v[-1] + 1)):
+            return f"{v[0]} to {v[-1]}"
+        return ", ".join(map(str, v)) if isinstance(v, list) else str(v).replace("_", " ")
+
+    return "; ".join(f"{k.replace('_', ' ')} {value(v)}" for k, v in settings.items())
+
+
+def name(key: str) -> str:
+    """A key of the report as words."""
+    return key.replace("never_knew", "never-knew").replace("_", " ")
+
+
+def without(settings: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Settings less what was measured with them."""
+    return {k: v for k, v in settings.items() if k not in keys}
