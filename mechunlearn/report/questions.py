@@ -14,7 +14,7 @@ TITLES = {
 """Question sets as the page calls them."""
 
 
-def table(questions: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def tables(questions: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Each question set as a table: columns of answers, and a row for every question."""
     for key, asked in questions.get("sets", {}).items():
         answers = {model: said[key] for model, said in questions["models"].items()}

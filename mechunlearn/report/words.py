@@ -17,14 +17,15 @@ def p_value(value: float | None) -> str:
     """A probability at one digit; below 0.001 only that."""
     if value is None:
         return DASH
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    return "<\u00a00.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
-def count(value: float | None) -> str:
-    """A large number at two digits: ``5.0e+11``; small whole ones as they are."""
-    if value is None:
-        return DASH
-    return f"{value:.0f}" if value == int(value) and value < 1e5 else f"{value:.1e}"
+def operations(flops: float) -> str:
+    """Arithmetic at two digits: ``500 GFLOP``."""
+    units = ["", "k", "M", "G", "T", "P", "E"]
+    while flops >= 1000 and len(units) > 1:
+        flops, units = flops / 1000, units[1:]
+    return f"{flops:.0f} {units[0]}FLOP" if flops >= 10 else f"{flops:.1f} {units[0]}FLOP"
 
 
 def words(settings: Mapping[str, Any]) -> str:

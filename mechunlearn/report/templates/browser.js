@@ -78,9 +78,9 @@
   };
 
   const answersTable = (i) => {
-    const table = make("table");
+    const table = make("table", "", "answers");
     const head = table.createTHead().insertRow();
-    for (const title of ["who answers", "unlearned model", "never-knew control"]) {
+    for (const title of ["who", "answer", "never-knew control"]) {
       head.append(Object.assign(make("th", title), { scope: "col" }));
     }
     const body = table.createTBody();
@@ -91,13 +91,14 @@
       made.insertCell().append(control);
     };
     const plain = data.models[`${model.value} control`] || data.models.never_knew;
-    row("original, no attack", mark(data.models.original[set.value], i), "");
-    row("no attack", mark(data.models[model.value][set.value], i), plain ? mark(plain[set.value], i) : "–");
+    row("original", mark(data.models.original[set.value], i), "");
+    row(model.value, mark(data.models[model.value][set.value], i), plain ? mark(plain[set.value], i) : "–");
     for (const attack of attacksOf()) {
       const control = (data.control[model.value] || {})[attack];
-      row(words(attack), mark(said(attack), i), control && control[set.value] ? mark(control[set.value], i) : "–");
+      row(`… under ${words(attack)}`, mark(said(attack), i), control && control[set.value] ? mark(control[set.value], i) : "–");
     }
     const box = make("div", "", "scroll");
+    Object.assign(box, { tabIndex: 0, role: "region", ariaLabel: "Answers to this question" });
     box.append(table);
     return box;
   };
