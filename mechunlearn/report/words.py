@@ -20,7 +20,7 @@ def p_value(value: float | None) -> str:
     return "<\u00a00.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
-def operations(flops: float) -> str:
+def operations(flops: float | int) -> str:
     """Arithmetic at two digits: ``500 GFLOP``."""
     units = ["", "k", "M", "G", "T", "P", "E"]
     while flops >= 1000 and len(units) > 1:
