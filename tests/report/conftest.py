@@ -26,7 +26,9 @@ def browser() -> Iterator[Any]:
     if BROWSER is None:
         pytest.skip("no Chromium or Chrome is installed")
     with sync_api.sync_playwright() as tools:
-        started = tools.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        started = tools.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield started
         started.close()
 

@@ -8,11 +8,17 @@
     "#0072b2": "#56b4e9", "#d55e00": "#ff8c42", "#009e73": "#3ccf9f", "#cc79a7": "#e8a3c6",
   };
   const clear = { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" };
+  // The library is run when the first figure needs it, so that the text is there before.
+  const library = () => {
+    if (!window.Plotly) document.head.append(make(document.getElementById("plotly").textContent));
+    return window.Plotly;
+  };
+  const make = (code) => Object.assign(document.createElement("script"), { textContent: code });
   const draw = (plot, inDark = dark.matches) => {
     let text = document.getElementById(`figure-${plot.dataset.figure}`).textContent;
     if (inDark) text = text.replace(/#[0-9a-f]{6}\b/gi, (c) => ON_DARK[c.toLowerCase()] || c);
     const { data, layout } = JSON.parse(text);
-    Plotly.react(plot, data, { ...layout, ...clear }, { responsive: true, displayModeBar: false });
+    library().react(plot, data, { ...layout, ...clear }, { responsive: true, displayModeBar: false });
   };
   const near = new IntersectionObserver(
     (seen) => {
