@@ -26,9 +26,8 @@ def browser() -> Iterator[Any]:
     if BROWSER is None:
         pytest.skip("no Chromium or Chrome is installed")
     with sync_api.sync_playwright() as tools:
-        started = tools.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
-        )
+        options = ["--no-sandbox", "--disable-gpu"]
+        started = tools.chromium.launch(executable_path=BROWSER, args=options)
         yield started
         started.close()
 
@@ -59,13 +58,16 @@ def with_questions(committed: dict[str, Report]) -> Callable[..., Report]:
 
     def make(n: int, attacks: int, words: int = 8) -> Report:
         data = copy.deepcopy(committed["audit-attacks/rmu-seed0"].to_dict())
-        detail, first = data["details"]["rmu"], list(data["rows"])
-        for i in range(len(first), attacks):
-            row = copy.deepcopy(first[i % len(first)]) | {"attack": f"own_attack_{i}"}
-            detail["tried"][row["attack"]] = detail["tried"][first[i % len(first)]["attack"]]
-            data["rows"].append(row)
-        data["rows"] = data["rows"][:attacks]
-        data["questions"] = _questions(n, [r["attack"] for r in data["rows"]], words)
+        first, tried = data["rows"], data["details"]["rmu"]["tried"]
+        real = list(first)
+        for i in range(len(real), attacks):
+            like = real[i % len(real)]
+            first.append(like | {"attack": f"own_attack_{i}"})
+            tried[f"own_attack_{i}"] = tried[like["attack"]]
+        data["rows"] = first[:attacks]
+        names = [r["attack"] for r in data["rows"]]
+        data["details"]["rmu"]["tried"] = {name: tried[name] for name in names}
+        data["questions"] = _questions(n, names, words)
         return Report.from_dict(data)
 
     return make

@@ -28,7 +28,7 @@ TIMES = """() => {
 def small(
     with_questions: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Report, Path]:
-    report = with_questions(60, 14)
+    report = with_questions(60, 4)
     return report, write_page(report, tmp_path_factory.mktemp("page") / "report.html")
 
 
