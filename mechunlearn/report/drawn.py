@@ -56,7 +56,7 @@ def drawn(report: Report, models: list[str]) -> list[Drawn]:
 
 
 def _drawn(key: str, fig: go.Figure, models: list[str]) -> Drawn:
-    model = next((m for m in models if key.endswith(f"-{m}")), "")
+    model = max((m for m in models if key.endswith(f"-{m}")), key=len, default="")
     kind = key.removesuffix(f"-{model}") if model else key
     bare = without_title(fig)
     meta: dict[str, Any] = fig.layout.meta

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mechunlearn.audit.verdict import deciding
-from mechunlearn.report.words import name, p_value, percent
+from mechunlearn.report.words import name, p_is, percent
 from mechunlearn.types import Report
 
 
@@ -45,7 +45,7 @@ def headline(report: Report, model: str) -> Headline:
     elif category == "intact":
         numbers += [_gap(rows[0]), _kept(report, model)]
     elif category == "intact, disguised":
-        numbers += [*_disguise(detail["relabelled"]), _kept(report, model)]
+        numbers += [_disguise(detail["relabelled"]), _kept(report, model)]
     elif best:
         numbers += [_brought_back(best), _control(best)]
     else:
@@ -81,14 +81,12 @@ def _kept(report: Report, model: str) -> Number:
     )
 
 
-def _disguise(renamed: Mapping[str, Any]) -> list[Number]:
-    return [
-        Number(
-            f"{renamed['accuracy']:.0%}",
-            "forget questions right once the answer letters are renamed",
-            f"p = {p_value(renamed['p_value'])}; the renaming was fitted on the select fold",
-        )
-    ]
+def _disguise(renamed: Mapping[str, Any]) -> Number:
+    return Number(
+        f"{renamed['accuracy']:.0%}",
+        "forget questions right once the answer letters are renamed",
+        f"{p_is(renamed['p_value'])}; the renaming was fitted on the select fold",
+    )
 
 
 def _brought_back(row: Mapping[str, Any]) -> Number:
@@ -100,7 +98,7 @@ def _brought_back(row: Mapping[str, Any]) -> Number:
         value, interval = f"{row['recovery']:.0%}", row["recovery_ci"]
         what = f"of what was lost comes back by {attack}, net of its control"
     low, high = (100 * x for x in interval)
-    note = f"95 % interval {low:.0f} to {high:.0f}; Holm-adjusted p {_equals(row['p_holm'])}"
+    note = f"95 % interval {low:.0f} to {high:.0f}; Holm-adjusted {p_is(row['p_holm'])}"
     return Number(value, what, note)
 
 
@@ -120,8 +118,3 @@ def _power(rows: list[dict[str, Any]]) -> Number:
         "smallest gain that would have been found",
         f"with 80 % power at n = {rows[0]['n']}; a smaller one may be there",
     )
-
-
-def _equals(p: float) -> str:
-    shown = p_value(p)
-    return shown if shown.startswith("<") else f"= {shown}"

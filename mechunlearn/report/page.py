@@ -14,7 +14,7 @@ from mechunlearn.report.drawn import OVERVIEW, Drawn, drawn, inside_script
 from mechunlearn.report.headline import Headline, headline, tested
 from mechunlearn.report.questions import letters, tables
 from mechunlearn.report.sections import Section, sections
-from mechunlearn.report.words import name, operations, p_value, percent, without, words
+from mechunlearn.report.words import name, operations, p_is, p_value, percent, without, words
 from mechunlearn.types import Report
 
 VALIDATION = Path(__file__).parent / "validation.json"
@@ -44,8 +44,16 @@ def render(report: Report, validation: Mapping[str, Any] | None = None) -> str:
     Args:
         validation: Result of ``mechunlearn validate``; default: the one that comes with the
             package.
+
+    Raises:
+        ValueError: If ``validation`` is something else.
     """
     known = validation or json.loads(VALIDATION.read_text(encoding="utf-8"))
+    if missing := {"attacks", "verdict", "runcard", "added"} - set(known):
+        raise ValueError(
+            f"this is no result of a validation: it has no {', '.join(sorted(missing))}; give the "
+            "validation.json that mechunlearn validate wrote"
+        )
     models = tested(report)
     figures = drawn(report, models)
     card = report.runcard
@@ -113,6 +121,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = (percent, p_value, operations, words, name, without)
+    shown = (percent, p_is, p_value, operations, words, name, without)
     made.globals |= {f.__name__: f for f in shown}
     return made

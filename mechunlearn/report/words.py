@@ -20,6 +20,12 @@ def p_value(value: float | None) -> str:
     return "<\u00a00.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
+def p_is(value: float) -> str:
+    """``p = 0.03``, or ``p < 0.001``."""
+    shown = p_value(value)
+    return f"p\u00a0{shown if shown.startswith('<') else f'=\u00a0{shown}'}"
+
+
 def operations(flops: float | int) -> str:
     """Arithmetic at two digits: ``500 GFLOP``."""
     units = ["", "k", "M", "G", "T", "P", "E"]

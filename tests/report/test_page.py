@@ -73,6 +73,8 @@ def test_attacks_that_were_not_validated_are_named(committed: dict[str, Report])
     unknown = [r["attack"] for r in report.rows if r["attack"] not in known]
     assert 0 < len(unknown) < len(report.rows)
     assert page.count("not validated: how often it errs is not known") == len(unknown)
+    with pytest.raises(ValueError, match="no result of a validation: it has no added"):
+        render(report, {"attacks": {}, "verdict": {}, "runcard": {}})
     other = json.loads(VALIDATION.read_text())
     other["attacks"] = dict.fromkeys((r["attack"] for r in report.rows), known["logit_lens"])
     assert "not validated" not in render(report, other)
