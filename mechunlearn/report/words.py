@@ -17,13 +17,13 @@ def p_value(value: float | None) -> str:
     """A probability at one digit; below 0.001 only that."""
     if value is None:
         return DASH
-    return "<\u00a00.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def p_is(value: float) -> str:
     """``p = 0.03``, or ``p < 0.001``."""
     shown = p_value(value)
-    return f"p\u00a0{shown if shown.startswith('<') else f'=\u00a0{shown}'}"
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def operations(flops: float | int) -> str:
