@@ -15,8 +15,9 @@ def comparison(runs: Mapping[str, Report]) -> dict[str, Any]:
 
     Returns:
         ``runs``: names; ``verdicts`` and ``baselines``: unlearned or any model -> one entry a run;
-        ``rows``: model, attack and one row a run; ``None`` where a run has none. ``differs``:
-        setting -> one value a run, for the settings that are not the same everywhere.
+        ``attacks``: unlearned model -> the runs that attacked it, and for every attack one row a
+        such run; ``None`` where a run has none. ``differs``: setting -> one value a run, for the
+        settings that are not the same everywhere.
 
     Raises:
         ValueError: If there are fewer than two runs.
@@ -26,6 +27,7 @@ def comparison(runs: Mapping[str, Report]) -> dict[str, Any]:
     reports = list(runs.values())
     found = [{(r["unlearned"], r["attack"]): r for r in report.rows} for report in reports]
     heads = [{m: headline(report, m) for m in tested(report)} for report in reports]
+    models = dict.fromkeys(model for model, _ in _all(*found))
     return {
         "runs": list(runs),
         "verdicts": {m: [h.get(m) for h in heads] for m in _all(*heads)},
@@ -33,13 +35,22 @@ def comparison(runs: Mapping[str, Report]) -> dict[str, Any]:
             m: [report.baselines.get(m) for report in reports]
             for m in _all(*(report.baselines for report in reports))
         },
-        "rows": [
-            {"model": model, "attack": attack, "runs": [f.get((model, attack)) for f in found]}
-            for model, attack in _all(*found)
-        ],
+        "attacks": {
+            model: _attacks(model, dict(zip(runs, found, strict=True))) for model in models
+        },
         "differs": _differs(reports),
         "commands": [report.runcard["command"] for report in reports],
     }
+
+
+def _attacks(model: str, found: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
+    mine = {
+        run: {attack: row for (of, attack), row in rows.items() if of == model}
+        for run, rows in found.items()
+        if any(of == model for of, _ in rows)
+    }
+    rows = {attack: [rows.get(attack) for rows in mine.values()] for attack in _all(*mine.values())}
+    return {"runs": list(mine), "rows": rows}
 
 
 def _all(*tables: Mapping[Any, Any]) -> list[Any]:

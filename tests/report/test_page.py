@@ -137,15 +137,18 @@ def test_notebooks_show_verdict_and_rows(committed: dict[str, Report]) -> None:
 
 
 def test_runs_stand_side_by_side(committed: dict[str, Report], tmp_path: Path) -> None:
-    runs = {k: committed[f"audit-attacks/{k}"] for k in ("rmu-seed0", "rmu-seed1", "npo-seed0")}
+    names = ("dpo-seed0", "dpo-seed0-relearning", "rmu-seed1")
+    runs = {name: committed[f"audit-attacks/{name}"] for name in names}
     page = render_comparison(runs)
     for name, report in runs.items():
         assert name in page
         assert report.runcard["command"] in page
-    assert page.count("not run") == len(runs["rmu-seed0"].rows) + 2 * len(runs["npo-seed0"].rows)
+    first, second = ({r["attack"] for r in runs[name].rows} for name in names[:2])
+    assert first != second
+    assert page.count("not run") == len(first ^ second)  # And none for the run without this model.
     assert "plan: original" in page
     with pytest.raises(ValueError, match="two runs or more"):
-        render_comparison({"one": runs["rmu-seed0"]})
+        render_comparison({"one": runs["rmu-seed1"]})
 
 
 def test_the_command_draws_one_page_or_compares(
