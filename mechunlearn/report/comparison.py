@@ -35,18 +35,18 @@ def comparison(runs: Mapping[str, Report]) -> dict[str, Any]:
             m: [report.baselines.get(m) for report in reports]
             for m in _all(*(report.baselines for report in reports))
         },
-        "attacks": {
-            model: _attacks(model, dict(zip(runs, found, strict=True))) for model in models
-        },
+        "attacks": {model: _attacks(model, list(runs), found) for model in models},
         "differs": _differs(reports),
         "commands": [report.runcard["command"] for report in reports],
     }
 
 
-def _attacks(model: str, found: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
+def _attacks(
+    model: str, runs: list[str], found: list[dict[tuple[str, str], Any]]
+) -> dict[str, Any]:
     mine = {
         run: {attack: row for (of, attack), row in rows.items() if of == model}
-        for run, rows in found.items()
+        for run, rows in zip(runs, found, strict=True)
         if any(of == model for of, _ in rows)
     }
     rows = {attack: [rows.get(attack) for rows in mine.values()] for attack in _all(*mine.values())}

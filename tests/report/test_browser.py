@@ -111,12 +111,15 @@ def test_figures_follow_the_page_into_the_dark(
     small: tuple[Report, Path], opened: Callable[..., Any]
 ) -> None:
     page = opened(small[1])
-    page.wait_for_selector(".main-svg")
-    colour = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
-    light = page.evaluate(colour)
+    page.wait_for_selector(".plot .xtick text")
+    ticks = "[...document.querySelectorAll('.plot .xtick text')]"
+    colours = f"{ticks}.map((text) => getComputedStyle(text).fill)"
+    light = page.evaluate(colours)
+    assert set(light) == {"rgb(27, 27, 27)"}
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"{colour} !== '{light}'")
-    assert light == "rgb(27, 27, 27)"
+    page.wait_for_function(
+        f"{colours}.join() === '{','.join(['rgb(233, 233, 230)'] * len(light))}'"
+    )
 
 
 @pytest.mark.parametrize("scripts", [True, False])
