@@ -37,6 +37,7 @@ app.command()(cli_audit.audit)
 app.command()(cli_audit.diff)
 app.command()(cli_audit.rerun)
 app.command()(cli_audit.validate)
+app.command()(cli_audit.report)
 
 
 def main() -> None:
@@ -177,23 +178,6 @@ def bench(
         for name, s in found.items():
             low, high = s.interval
             _say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
-
-
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="Folder of an audit.")], as_json: JsonOpt = False
-) -> None:
-    """Draw the page of a finished audit again."""
-    from mechunlearn.report import write_page
-    from mechunlearn.report.table import show
-
-    found = cli_audit.read_report(run)
-    page = write_page(found, (run if run.is_dir() else run.parent) / "report.html")
-    if as_json:
-        _print_json(found.to_dict())
-    else:
-        show(found)
-        _say(f"report: {page}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -200,6 +201,59 @@ def _read(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as err:
         raise ValueError(f"{file} is not valid JSON ({err})") from err
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folder or report.json of an audit; several: compared.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="The page; default: RUN/report.html, of several: comparison.html."
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option("--validation", help="Another validation.json than the package's."),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Draw the page of a finished audit again, or one page that compares several."""
+    from mechunlearn.report import write_comparison, write_page
+    from mechunlearn.report.table import show
+
+    found = [read_report(run) for run in runs]
+    if len(runs) > 1:
+        if validation:
+            raise ValueError("--validation is for the page of one run; leave it out, or the others")
+        named = dict(zip(_run_names(runs), found, strict=True))
+        page = write_comparison(named, out or Path("comparison.html"))
+    else:
+        beside = runs[0] if runs[0].is_dir() else runs[0].parent
+        known = _read(validation) if validation else None
+        page = write_page(found[0], out or beside / "report.html", known)
+    if as_json:
+        print_json(found[0].to_dict() if len(found) == 1 else [r.to_dict() for r in found])
+    else:
+        for each in found:
+            show(each)
+        say(f"report: {page}")
+    if open_page and not webbrowser.open(page.resolve().as_uri()):
+        say("no browser was found; open the page by hand")
+
+
+def _run_names(runs: list[Path]) -> list[str]:
+    """The runs' shortest names that tell them apart."""
+    paths = [run.resolve() for run in runs]
+    paths = [p.parent if p.name == "report.json" else p for p in paths]
+    parts = [(p.with_suffix("") if p.is_file() else p).parts for p in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"the same run is given twice: {', '.join(map(str, runs))}")
 
 
 def diff(

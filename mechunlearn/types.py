@@ -379,6 +379,8 @@ class Report:
     details: dict[str, Any]
     """Per unlearned model: lens curves, projections, all settings tried."""
     schema: int = 1
+    questions: dict[str, Any] = field(default_factory=dict)
+    """Every question and all answers to it (``mechunlearn.audit.questions``); empty: not kept."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data, as written to ``report.json``."""
@@ -396,4 +398,10 @@ class Report:
                 f"this is no mechunlearn report of schema 1 (schema: {data.get('schema')!r}); "
                 "make it again with: mechunlearn audit"
             )
-        return cls(**{f.name: data[f.name] for f in dataclasses.fields(cls)})
+        return cls(**{f.name: data[f.name] for f in dataclasses.fields(cls) if f.name in data})
+
+    def _repr_html_(self) -> str:
+        """Verdicts and a table, for notebooks."""
+        from mechunlearn.report.embed import embedded
+
+        return embedded(self)

@@ -13,6 +13,7 @@ from mechunlearn.attacks.relearning import Curve, half_recovery
 from mechunlearn.audit.arms import shuffled_answers
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.estimates import cost, evidence, relabelled, said, shared
+from mechunlearn.audit.questions import answered
 from mechunlearn.audit.store import expanded
 from mechunlearn.audit.verdict import judge
 from mechunlearn.bench import letter_bias
@@ -125,7 +126,8 @@ def assemble(results: Results, out: Path, making: Mapping[str, float]) -> Report
             details[name],
             setup.task.chance,
         )
-    return Report(_runcard(results, out, making), baselines, rows, details)
+    kept = answered(setup, results.cell, list(arms), shown)
+    return Report(_runcard(results, out, making), baselines, rows, details, questions=kept)
 
 
 def _baseline(results: Results, name: str) -> dict[str, Any]:

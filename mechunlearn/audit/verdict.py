@@ -53,6 +53,17 @@ def significant(row: Mapping[str, Any]) -> bool:
     return row["p_holm"] < LEVEL and row["difference_ci"][0] > 0
 
 
+def deciding(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of one model's attacks that brought something back, the one that names the kind."""
+    hits = _hits(rows)
+    return next((r for r in hits if kind(r["attack"]) != "hidden, deep"), hits[0] if hits else None)
+
+
+def _hits(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Attacks that brought something back, the most first."""
+    return sorted((r for r in rows if significant(r)), key=lambda r: -r["difference"])
+
+
 def kind(attack: str) -> Category:
     """What it means for the knowledge that this attack brings it back."""
     return KINDS.get(attack, KINDS.get(attack.partition("_")[0], "hidden, shallow"))
@@ -104,17 +115,12 @@ def _rule(
             f"The knowledge is intact: with its answer letters renamed, {renamed['accuracy']:.0%} "
             "of the answers are right."
         )
-    hits = sorted((r for r in rows if significant(r)), key=lambda r: -r["difference"])
-    if hits:
-        return _hidden(rows, hits)
+    if (best := deciding(rows)) is not None:
+        return _hidden(rows, best)
     return _nothing(rows, before - after)
 
 
-def _hidden(
-    rows: Sequence[Mapping[str, Any]], hits: Sequence[Mapping[str, Any]]
-) -> tuple[Category, str]:
-    first = [r for r in hits if kind(r["attack"]) != "hidden, deep"] or hits
-    best = first[0]
+def _hidden(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> tuple[Category, str]:
     category = kind(best["attack"])
     share = (
         f"{best['recovery']:.0%} of the gap [{best['recovery_ci'][0]:.0%}, "
@@ -123,6 +129,7 @@ def _hidden(
         else f"{best['difference']:.0%} accuracy"
     )
     control = "a model that never knew" if best["control"] == "never_knew" else "a sham attack"
+    hits = _hits(rows)
     others = [r["attack"] for r in hits if r is not best]
     missed = [r["attack"] for r in rows if r not in hits]
     return category, (

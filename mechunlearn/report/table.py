@@ -9,13 +9,14 @@ from rich.table import Table
 from mechunlearn.audit.compare import Change
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.progress import console
-from mechunlearn.report import percent
+from mechunlearn.report.headline import tested
+from mechunlearn.report.words import percent
 from mechunlearn.types import Report
 
 
 def show(report: Report) -> None:
     """Print baselines, attacks and verdicts to standard error."""
-    n, task = report.rows[0]["n"], report.runcard["task"]["name"]
+    n, task = report.baselines["original"]["forget"]["n"], report.runcard["task"]["name"]
     table = Table(title=f"{task}: forget questions, n = {n}, in %", box=box.SIMPLE)
     table.add_column("model, attack")
     for column in ("accuracy", "recovery", "sham", "control", "original", "retain"):
@@ -35,7 +36,7 @@ def show(report: Report) -> None:
             *[percent(row[key]) for key in others],
         )
     console.print(table)
-    for name in dict.fromkeys(row["unlearned"] for row in report.rows):
+    for name in tested(report):
         console.print(report.details[name]["verdict"], highlight=False)
 
 

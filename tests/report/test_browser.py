@@ -1,37 +1,215 @@
-"""The page in a real browser: no errors, no network, nothing wider than the screen."""
+"""The pages in a real browser: no errors, no network, usable by everybody, text stays text."""
 
-import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mechunlearn.plots import figures
-from mechunlearn.report import write_page
+from mechunlearn.report import write_comparison, write_page
 from mechunlearn.types import Report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs: pip install -e '.[dev]'")
-BROWSER = next((b for b in map(shutil.which, ("chromium", "google-chrome")) if b), None)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+TIMES = """() => {
+  const times = { opened: performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd };
+  for (const outcome of ["some", "none", "back relearning_text"]) {
+    const start = performance.now();
+    const select = document.querySelector("#by-outcome");
+    select.value = outcome;
+    select.dispatchEvent(new Event("change"));
+    document.querySelector("#list").getBoundingClientRect();
+    times[outcome] = performance.now() - start;
+  }
+  return times;
+}"""
+"""Milliseconds to open the page, browser of questions included, and to filter and lay out."""
 
 
 @pytest.fixture(scope="module")
-def page_file(example_report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_page(example_report, tmp_path_factory.mktemp("page") / "report.html")
+def small(
+    with_questions: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Report, Path]:
+    report = with_questions(60, 4)
+    return report, write_page(report, tmp_path_factory.mktemp("page") / "report.html")
 
 
-@needs_browser
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_works(page_file: Path, example_report: Report, width: int) -> None:
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page; at the end there must have been no message of an error and no request."""
     messages: list[str] = []
-    with sync_api.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": 900})
+    contexts = []
+
+    def open_page(file: Path, width: int = 1280, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(120_000)  # On a busy machine everything takes its time.
+        contexts.append(context)
+        page = context.new_page()
         page.on("console", lambda m: messages.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda r: messages.append(r.url) if r.url.startswith("http") else None)
-        page.goto(page_file.as_uri())
-        page.wait_for_selector(".js-plotly-plot .main-svg")
-        assert page.locator(".js-plotly-plot").count() == len(figures(example_report))
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        browser.close()
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
     assert messages == []
+
+
+def open_everything(page: Any) -> None:
+    """Open every part and let every figure be drawn."""
+    page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    for plot in page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_figures_are_drawn_where_they_are_seen_and_fit(
+    small: tuple[Report, Path], opened: Callable[..., Any], width: int
+) -> None:
+    page = opened(small[1], width)
+    page.locator(".plot").first.scroll_into_view_if_needed()
+    page.wait_for_selector(".plot .main-svg")
+    plots = page.locator(".plot").count()
+    assert 0 < page.locator(".js-plotly-plot").count() < plots  # Closed ones wait.
+    open_everything(page)
+    assert page.locator(".js-plotly-plot").count() == plots
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_anybody_out(
+    small: tuple[Report, Path],
+    committed: dict[str, Report],
+    opened: Callable[..., Any],
+    axe: str,
+    scheme: str,
+    tmp_path: Path,
+) -> None:
+    runs = {name: committed[f"audit-attacks/{name}"] for name in ("rmu-seed0", "npo-seed0")}
+    for file in (small[1], write_comparison(runs, tmp_path / "comparison.html")):
+        page = opened(file, 390, color_scheme=scheme)
+        for kind in (".attack", "#list", "#validation", "#repeat"):
+            if page.locator(f"{kind} summary").count():
+                page.locator(f"{kind} summary").first.click()
+        page.evaluate(axe)
+        found = page.evaluate("axe.run()")["violations"]
+        assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+def test_the_checker_sees_what_is_wrong(
+    small: tuple[Report, Path], opened: Callable[..., Any], axe: str
+) -> None:
+    page = opened(small[1])
+    page.add_style_tag(content=".soft { color: #bbb !important; }")
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    assert "color-contrast" in [v["id"] for v in found]
+
+
+def test_figures_follow_the_page_into_the_dark(
+    small: tuple[Report, Path], opened: Callable[..., Any]
+) -> None:
+    page = opened(small[1])
+    page.wait_for_selector(".plot .xtick text")
+    ticks = "[...document.querySelectorAll('.plot .xtick text')]"
+    colours = f"{ticks}.map((text) => getComputedStyle(text).fill)"
+    light = page.evaluate(colours)
+    assert set(light) == {"rgb(27, 27, 27)"}
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(
+        f"{colours}.join() === '{','.join(['rgb(233, 233, 230)'] * len(light))}'"
+    )
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_questions_are_text_and_nothing_else(
+    small: tuple[Report, Path], opened: Callable[..., Any], scripts: bool
+) -> None:
+    page = opened(small[1], java_script_enabled=scripts)
+    stem = small[0].questions["sets"]["forget"]["stem"][0]
+    if scripts:
+        page.locator("#list summary").first.click()
+        assert page.locator("#list .choices").first.inner_text().count("<script>") == 1
+        assert page.evaluate("window.hacked === undefined")
+        assert page.locator("#list").first.inner_text().count(stem) == 1
+    else:
+        page.locator("#questions details summary").first.click()
+        assert stem in page.locator("#questions table").first.inner_text()
+    assert page.locator("main img").count() == 0
+    assert page.locator("main script").count() == 0
+
+
+def test_filters_find_what_they_say(small: tuple[Report, Path], opened: Callable[..., Any]) -> None:
+    report, file = small
+    kept = report.questions
+    right, after = (m["forget"] for m in (kept["models"]["original"], kept["models"]["rmu"]))
+    said = kept["attacked"]["rmu"]["logit_lens"]["forget"]
+    lost = [i for i in range(60) if after[i] != right[i]]
+    back = [i for i in lost if said[i] == right[i]]
+    page = opened(file)
+
+    def counted() -> int:
+        return int(page.locator("#count").inner_text().split()[0])
+
+    assert counted() == 60
+    page.select_option("#by-outcome", "lost")
+    assert counted() == len(lost)
+    page.select_option("#by-outcome", "back logit_lens")
+    assert counted() == len(back)
+    page.select_option("#by-topic", "topic 3")
+    assert counted() == sum(i % 7 == 3 for i in back)
+    page.select_option("#by-topic", "")
+    page.fill("#by-text", f"question {back[-1]} ")
+    assert counted() == 1
+    page.locator("#list summary").click()
+    answers = page.locator("#list .answers").inner_text()
+    assert f"choice {said[back[-1]]} of {back[-1]} ✓ right" in answers
+    page.fill("#by-text", "")
+    page.select_option("#by-set", "retain_select")
+    page.select_option("#by-outcome", "all")
+    assert "no attack was asked this" in page.locator("#list summary").first.inner_text()
+
+
+def test_the_keyboard_is_enough(small: tuple[Report, Path], opened: Callable[..., Any]) -> None:
+    page = opened(small[1])
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    first = page.locator("details.attack").first
+    first.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert first.get_attribute("open") is not None
+
+
+def test_a_link_to_an_attack_opens_it(
+    small: tuple[Report, Path], opened: Callable[..., Any]
+) -> None:
+    page = opened(small[1])
+    page.locator("#overview tbody a").nth(1).click()
+    page.wait_for_function("document.querySelectorAll('details.attack')[1].open")
+
+
+def test_paper_gets_every_attack_and_figure(
+    small: tuple[Report, Path], opened: Callable[..., Any]
+) -> None:
+    page = opened(small[1], color_scheme="dark")
+    page.evaluate("addEventListener('beforeprint', () => (window.printed = true))")
+    page.pdf()
+    assert page.evaluate("window.printed")
+    assert page.evaluate("document.querySelectorAll('.plot .main-svg').length") > 0
+    closed = "document.querySelectorAll('details.attack:not([open])').length"
+    assert page.evaluate(closed) == len(small[0].rows)  # As before printing.
+
+
+@pytest.mark.slow
+def test_a_large_report_opens_and_filters_quickly(
+    with_questions: Callable[..., Report], opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = write_page(with_questions(2000, 20, words=60), tmp_path / "report.html")
+    page = opened(file)
+    times = page.evaluate(TIMES)
+    print(f"{file.stat().st_size / 1e6:.1f} MB, milliseconds: {times}")  # noqa: T201
+    assert file.stat().st_size < 15e6
+    assert max(times.values()) < 2000

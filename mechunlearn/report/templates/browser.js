@@ -1,0 +1,168 @@
+// The question browser. Text from questions and models enters the page as text only.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  if (!data.sets) return;
+  const STEP = 25;
+  const TITLES = {
+    forget: "forget, confirm fold", forget_select: "forget, select fold",
+    retain: "retain, confirm fold", retain_select: "retain, select fold",
+  };
+  const by = (id) => document.getElementById(id);
+  const [model, outcome, topic, set, text] = ["model", "outcome", "topic", "set", "text"].map((k) => by(`by-${k}`));
+  const words = (key) => key.replaceAll("_", " ");
+  const make = (tag, content = "", className = "") => {
+    const made = document.createElement(tag);
+    made.textContent = content;
+    if (className) made.className = className;
+    return made;
+  };
+  const options = (select, entries) => {
+    const before = select.value;
+    select.replaceChildren(
+      ...entries.map(([value, label]) => Object.assign(make("option", label), { value })),
+    );
+    if (entries.some(([value]) => value === before)) select.value = before;
+  };
+  const attacksOf = () => Object.keys(data.attacked[model.value] || {});
+  const said = (attack) => data.attacked[model.value][attack][set.value];
+
+  const offer = () => {
+    options(outcome, [
+      ["all", "all questions"],
+      ["lost", "lost by unlearning"],
+      ["some", "lost, brought back by some attack"],
+      ["none", "lost, brought back by no attack"],
+      ...attacksOf().map((a) => [`back ${a}`, `lost, brought back by ${words(a)}`]),
+      ...attacksOf().map((a) => [`wrong ${a}`, `right before, wrong under ${words(a)}`]),
+    ]);
+    const topics = [...new Set(data.sets[set.value].topic)].sort();
+    options(topic, [["", "all topics"], ...topics.filter(Boolean).map((t) => [t, t])]);
+  };
+
+  const matches = () => {
+    const asked = data.sets[set.value];
+    const right = asked.answer;
+    const before = data.models.original[set.value];
+    const after = data.models[model.value][set.value];
+    const under = attacksOf().map(said).filter(Boolean);
+    const [kind, attack] = outcome.value.split(" ");
+    const one = attack && said(attack);
+    const lost = (i) => before[i] === right[i] && after[i] !== right[i];
+    const passes = {
+      all: () => true,
+      lost,
+      some: (i) => lost(i) && under.some((u) => u[i] === right[i]),
+      none: (i) => lost(i) && !under.some((u) => u[i] === right[i]),
+      back: (i) => one && lost(i) && one[i] === right[i],
+      wrong: (i) => one && after[i] === right[i] && one[i] !== "." && one[i] !== right[i],
+    }[kind];
+    const wanted = text.value.trim().toLowerCase();
+    const found = [];
+    for (let i = 0; i < right.length; i++) {
+      if (topic.value && asked.topic[i] !== topic.value) continue;
+      if (!passes(i)) continue;
+      if (wanted && !`${asked.stem[i]} ${asked.choices[i].join(" ")}`.toLowerCase().includes(wanted)) continue;
+      found.push(i);
+    }
+    return found;
+  };
+
+  const letter = (c) => "ABCDEFGHIJ"[Number(c)];
+  const mark = (answers, i) => {
+    if (!answers || answers[i] === ".") return make("span", "not asked", "soft");
+    const { choices, answer } = data.sets[set.value];
+    const c = answers[i];
+    const isRight = c === answer[i];
+    const shown = c === "-" ? "tie" : `${letter(c)}. ${choices[i][Number(c)]}`;
+    return make("span", `${shown} ${isRight ? "✓ right" : "✗ wrong"}`, isRight ? "yes" : "no");
+  };
+
+  const answersTable = (i) => {
+    const table = make("table", "", "answers");
+    const head = table.createTHead().insertRow();
+    for (const title of ["who", "answer", "never-knew control"]) {
+      head.append(Object.assign(make("th", title), { scope: "col" }));
+    }
+    const body = table.createTBody();
+    const row = (who, mine, control) => {
+      const made = body.insertRow();
+      made.append(Object.assign(make("th", who), { scope: "row" }));
+      made.insertCell().append(mine);
+      made.insertCell().append(control);
+    };
+    const plain = data.models[`${model.value} control`] || data.models.never_knew;
+    row("original", mark(data.models.original[set.value], i), "");
+    row(model.value, mark(data.models[model.value][set.value], i), plain ? mark(plain[set.value], i) : "–");
+    for (const attack of attacksOf()) {
+      const control = (data.control[model.value] || {})[attack];
+      row(`… under ${words(attack)}`, mark(said(attack), i), control && control[set.value] ? mark(control[set.value], i) : "–");
+    }
+    const box = make("div", "", "scroll");
+    Object.assign(box, { tabIndex: 0, role: "region", ariaLabel: "Answers to this question" });
+    box.append(table);
+    return box;
+  };
+
+  const item = (i) => {
+    const { stem, choices, answer, topic: topics } = data.sets[set.value];
+    const under = attacksOf().map(said).filter(Boolean);
+    const back = under.filter((u) => u[i] === answer[i]).length;
+    const made = make("li");
+    const part = make("details");
+    const summary = make("summary");
+    const short = make("span", "", "soft");
+    const tick = (who, answers) => `${who} ${answers[i] === answer[i] ? "✓" : "✗"}`;
+    short.textContent = [
+      tick("original", data.models.original[set.value]),
+      tick(model.value, data.models[model.value][set.value]),
+      under.length ? `right under ${back} of ${under.length} attacks` : "no attack was asked this",
+    ].join(" · ");
+    summary.append(make("span", stem[i]), short);
+    part.append(summary);
+    part.addEventListener("toggle", () => {
+      if (!part.open || part.children.length > 1) return;
+      const inside = make("div", "", "inside");
+      const list = make("ul", "", "choices");
+      choices[i].forEach((choice, k) => {
+        const isRight = String(k) === answer[i];
+        list.append(make("li", `${letter(k)}. ${choice}${isRight ? " (right)" : ""}`, isRight ? "yes" : ""));
+      });
+      inside.append(list, answersTable(i));
+      if (topics[i]) inside.append(make("p", `topic: ${topics[i]}`, "soft"));
+      part.append(inside);
+    });
+    made.append(part);
+    return made;
+  };
+
+  let found = [];
+  let shown = 0;
+  const more = () => {
+    by("list").append(...found.slice(shown, shown + STEP).map(item));
+    shown = Math.min(shown + STEP, found.length);
+    by("more").hidden = shown === found.length;
+    const all = data.sets[set.value].stem.length;
+    by("count").textContent = `${found.length} of ${all} questions; ${shown} shown`;
+  };
+  const filter = () => {
+    found = matches();
+    shown = 0;
+    by("list").replaceChildren();
+    more();
+  };
+
+  options(set, Object.keys(data.sets).map((key) => [key, TITLES[key] || key]));
+  offer();
+  for (const select of [model, set]) {
+    select.addEventListener("change", () => {
+      offer();
+      filter();
+    });
+  }
+  for (const select of [outcome, topic]) select.addEventListener("change", filter);
+  text.addEventListener("input", filter);
+  document.querySelector("#browser form").addEventListener("submit", (e) => e.preventDefault());
+  by("more").addEventListener("click", more);
+  by("browser").hidden = false;
+  filter();
+})();
