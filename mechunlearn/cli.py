@@ -157,14 +157,21 @@ def _effect(name: str, card: dict[str, Any]) -> str:
 
 @app.command()
 def bench(
-    model: ModelOpt = "organism:original", task: TaskOpt = "", as_json: JsonOpt = False
+    model: ModelOpt = "organism:original",
+    task: TaskOpt = "",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="task.shots=5 and the like; repeatable.")
+    ] = None,
+    as_json: JsonOpt = False,
 ) -> None:
-    """Accuracy of a model on every question set of a task."""
+    """Accuracy of a model on every question set of a task or benchmark."""
     from mechunlearn.bench import score_task
     from mechunlearn.models import load
-    from mechunlearn.tasks import load_task
+    from mechunlearn.tasks import load_benchmark, task_config
 
-    questions = load_task(task or None, model)
+    if others := [c for c in change or () if not c.startswith("task.")]:
+        raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
+    questions = load_benchmark(task or None, model, task_config(change or ()))
     found = score_task(load(model), questions)
     if as_json:
         _print_json(

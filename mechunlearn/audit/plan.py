@@ -7,6 +7,8 @@ from typing import Any
 
 from mechunlearn.presets import configured
 from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
+from mechunlearn.tasks import task_config
+from mechunlearn.tasks.benchmark import TaskConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,13 @@ class AuditPlan:
         if self.attacks == ("all",):
             object.__setattr__(self, "attacks", tuple(ATTACKS))
         for change in self.changes:
-            known = (*self.methods, *self.attacks)
+            known = ("task", *self.methods, *self.attacks)
             if (owner := change.partition(".")[0]) not in known:
                 raise ValueError(
                     f"--set {change!r} is for {owner!r}, which is not among the methods and "
-                    f"attacks {', '.join(known)}"
+                    f"attacks {', '.join(known[1:])}, and not task"
                 )
+        _ = self.task_config
         for attack in self.attacks:
             self.settings("attack", attack)
         for method in self.methods:
@@ -78,6 +81,15 @@ class AuditPlan:
             return None
         preset = preset or next(iter(entry.presets))
         return configured(entry, getattr(entry, "preferred", {}).get(preset, preset), mine)
+
+    @property
+    def task_config(self) -> TaskConfig:
+        """How the task's questions are chosen and asked.
+
+        Raises:
+            ValueError: For an unknown setting, or a value that is not allowed.
+        """
+        return task_config(self.changes)
 
     @property
     def control_model(self) -> str | None:
