@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import random
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,6 +34,13 @@ from mechunlearn.types import HookedModel, Report, Task
 torch.set_num_threads(1)
 gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
 ARCHITECTURES = ("gpt2", "llama", "mistral")
+SUBJECTS = ("college_biology", "computer_security", "us_foreign_policy")
+ARC = {
+    "id": "Invented_1",
+    "question": "Which of these floats on water?",
+    "choices": {"text": ["a cork", "an anvil", "a coin"], "label": ["1", "2", "3"]},
+    "answerKey": "1",
+}
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +92,53 @@ def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], HookedModel])
 @pytest.fixture(scope="session")
 def task() -> Task:
     return World(0).task()
+
+
+@pytest.fixture(scope="session")
+def hub_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies of Hub data sets in the shape of the real ones, with invented, harmless content.
+
+    MMLU as ``hf download`` writes it, the others as ``DatasetDict.save_to_disk`` does.
+    """
+    folder = tmp_path_factory.mktemp("hub")
+    rng = random.Random(0)
+
+    def sums(subject: str, n: int, first: int) -> list[dict[str, object]]:
+        rows = []
+        for i in range(n):
+            a, b = first + i, rng.randrange(1000)
+            choices = [str(a + b + d) for d in rng.sample(range(-9, 9), 4)]
+            right = rng.randrange(4)
+            choices[right] = str(a + b + 10)
+            stem = f" A {subject} lesson has {a} pages, the next has {b} and ten. Both have: \n"
+            rows.append({"question": stem, "subject": subject, "choices": choices, "answer": right})
+        return rows
+
+    mmlu = folder / "cais" / "mmlu"
+    (mmlu / "all").mkdir(parents=True)
+    lines = ["---", "configs:", "- config_name: all", "  data_files:"]
+    for split, n in (("dev", 5), ("validation", 4), ("test", 8)):
+        rows = [row for k, s in enumerate(SUBJECTS) for row in sums(s, n, 100 * n + 2000 * k)]
+        Dataset.from_list(rows).to_parquet(mmlu / "all" / f"{split}.parquet")
+        lines += [f"  - split: {split}", f"    path: all/{split}.parquet"]
+    (mmlu / "README.md").write_text("\n".join([*lines, "---"]))
+    texts = [{"text": ""}, {"text": " A line about knots and sails, long enough. " * 200}] * 3
+    sets = {
+        ("cais/wmdp", "wmdp-bio"): {"test": sums("biology", 30, 10_000)},
+        ("cais/wmdp", "wmdp-cyber"): {"test": sums("cyber", 30, 11_000)},
+        ("cais/wmdp-corpora", "cyber-forget-corpus"): {"train": texts},
+        ("cais/wmdp-corpora", "cyber-retain-corpus"): {"train": texts},
+        ("Salesforce/wikitext", "wikitext-2-raw-v1"): {"train": texts},
+        ("allenai/ai2_arc", "ARC-Easy"): {"train": [ARC] * 2, "test": [ARC]},
+    }
+    for (id_, config), splits in sets.items():
+        for rows in splits.values():
+            for row in rows:
+                if id_ == "cais/wmdp":
+                    row.pop("subject", None)
+        data = DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})
+        data.save_to_disk(folder / id_ / config)
+    return folder
 
 
 @pytest.fixture

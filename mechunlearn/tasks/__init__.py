@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from mechunlearn.errors import unknown
 from mechunlearn.presets import changed
-from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig, as_chat, as_task
+from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig, as_chat, as_task, sample
 from mechunlearn.tasks.names import BENCHMARKS, TASKS
 from mechunlearn.types import Task
 
@@ -37,17 +37,17 @@ def load_task(
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
         return _in_chat(task, original, config)
-    if name.startswith("wmdp-"):
-        from mechunlearn.tasks.benchmarks import wmdp_task
-
-        return _in_chat(wmdp_task(name, config), original, config)
-    forget = _benchmark(name, config)
-    retain = _benchmark(config.retain, config) if config.retain else forget
-    if retain is forget and not {"forget", "retain"} <= set(forget.sets):
-        raise ValueError(
-            f"{name} does not say what is forgotten and what is kept: give its rows a 'set', or "
-            "the questions to keep with --set task.retain=FILE (or a benchmark such as mmlu)"
-        )
+    kept = config.retain or ("mmlu" if name.startswith("wmdp-") else "")
+    undivided = ValueError(
+        f"{name} does not say what is forgotten and what is kept: give its rows a 'set', or "
+        "the questions to keep with --set task.retain=FILE (or a benchmark such as mmlu)"
+    )
+    if name in BENCHMARKS and not kept:
+        raise undivided
+    forget = _benchmark(name, config, folds=True)
+    if not kept and not {"forget", "retain"} <= set(forget.sets):
+        raise undivided
+    retain = _benchmark(kept, config, folds=True) if kept else forget
     return _in_chat(as_task(forget, retain, config), original, config)
 
 
@@ -67,7 +67,9 @@ def load_benchmark(
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
         return _in_chat(task, original, config)
-    return _in_chat(_benchmark(name, config).asked(config), original, config)
+    found = _benchmark(name, config).asked(config)
+    sets = {kind: sample(questions, config.per_topic) for kind, questions in found.sets.items()}
+    return _in_chat(dataclasses.replace(found, sets=sets), original, config)
 
 
 def task_config(changes: Sequence[str]) -> TaskConfig:
@@ -103,11 +105,11 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
     return dataclasses.replace(task, scoring=config.scoring or task.scoring)
 
 
-def _benchmark(name: str, config: TaskConfig) -> Benchmark:
+def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
     if name in BENCHMARKS:
-        from mechunlearn.tasks.benchmarks import published
+        from mechunlearn.tasks.benchmarks import divided, published
 
-        return published(name, config)
+        return divided(name, config) if folds else published(name, config)
     path = Path(name).expanduser()
     if not (path.suffix or path.is_dir() or "/" in name):
         raise unknown("task", name, TASKS)

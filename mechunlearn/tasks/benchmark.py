@@ -25,7 +25,7 @@ class TaskConfig:
     system: str = ""
     """The system message of ``chat=system``; the paper's is empty."""
     per_topic: int = 0
-    """Most questions of each topic in the retain set (and in a benchmark); 0: all."""
+    """Most questions of each topic and fold, of the retain set or of a benchmark; 0: all."""
     group: Literal["source", "topic"] = "source"
     """What the folds keep together, beside near-duplicates."""
     corpora: bool = False
@@ -99,17 +99,17 @@ def header(topic: str, shots: Sequence[Question], prompt: PromptFormat, scoring:
 
 
 def sample(questions: Sequence[Question], per_topic: int) -> tuple[Question, ...]:
-    """At most so many questions of each topic, evenly spaced; 0: all of them."""
-    if not per_topic:
-        return tuple(questions)
-    topics: dict[str, list[Question]] = {}
-    for question in questions:
-        topics.setdefault(question.topic, []).append(question)
-    return tuple(
-        own[i * len(own) // per_topic] if len(own) > per_topic else own[i]
-        for own in topics.values()
-        for i in range(min(per_topic, len(own)))
-    )
+    """At most so many questions of each topic and fold, evenly spaced; 0: all of them."""
+    kinds: dict[tuple[str, Fold], list[int]] = {}
+    for i, question in enumerate(questions):
+        kinds.setdefault((question.topic, question.fold), []).append(i)
+    kept = [
+        own[i * len(own) // most]
+        for own in kinds.values()
+        for most in [min(per_topic or len(own), len(own))]
+        for i in range(most)
+    ]
+    return tuple(questions[i] for i in sorted(kept))
 
 
 def in_fold(questions: Sequence[Question], fold: Fold) -> tuple[Question, ...]:

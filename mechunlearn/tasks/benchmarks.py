@@ -12,11 +12,11 @@ Clark et al. 2018, arXiv:1803.05457 (ARC); Mihaylov et al. 2018, arXiv:1809.0278
 import dataclasses
 from dataclasses import dataclass
 
-from mechunlearn.tasks.benchmark import Benchmark, TaskConfig, as_task, in_fold, sample
+from mechunlearn.tasks.benchmark import Benchmark, TaskConfig, in_fold
 from mechunlearn.tasks.folds import assign_folds
 from mechunlearn.tasks.hub import HubSet, rows
 from mechunlearn.tasks.reader import to_question
-from mechunlearn.types import PromptFormat, Question, Scoring, Task
+from mechunlearn.types import PromptFormat, Question, Scoring
 
 WMDP = "7125571f22f032c56415e7980f48d877dd830ff8"
 CORPORA = "daf89fa9b618b63a624228061a9cebacca88009c"
@@ -40,6 +40,8 @@ class Published:
     test: HubSet
     examples: HubSet
     """Answered questions to show."""
+    validation: HubSet | None = None
+    """Questions for the select fold; without them the test questions are divided."""
     prompt: PromptFormat = LETTERED
     scoring: Scoring = "letter"
     topic: str = ""
@@ -53,11 +55,18 @@ class Published:
 def _wmdp(domain: str, topic: str, near: str, *corpora: HubSet) -> Published:
     """A WMDP domain. It has no examples of its own: those of a near MMLU subject are shown."""
     test = HubSet("cais/wmdp", f"wmdp-{domain}", "test", WMDP)
-    return Published(test, _mmlu("dev"), LETTERED, "letter", topic, near, *corpora)
+    return Published(test, _mmlu("dev"), None, LETTERED, "letter", topic, near, *corpora)
 
 
 def _mmlu(split: str) -> HubSet:
     return HubSet("cais/mmlu", "all", split, MMLU)
+
+
+def _cloze(id_: str, config: str, revision: str, prompt: PromptFormat) -> Published:
+    test, train, validation = (
+        HubSet(id_, config, split, revision) for split in ("test", "train", "validation")
+    )
+    return Published(test, train, validation, prompt, "cloze")
 
 
 def _corpus(config: str) -> HubSet:
@@ -78,21 +87,10 @@ PUBLISHED = {
         _corpus("cyber-retain-corpus"),
     ),
     "wmdp-chem": _wmdp("chem", "chemistry", "college_chemistry"),
-    "mmlu": Published(_mmlu("test"), _mmlu("dev")),
-    **{
-        f"arc-{kind.lower()}": Published(
-            HubSet("allenai/ai2_arc", f"ARC-{kind}", "test", ARC),
-            HubSet("allenai/ai2_arc", f"ARC-{kind}", "train", ARC),
-            scoring="cloze",
-        )
-        for kind in ("Easy", "Challenge")
-    },
-    "openbookqa": Published(
-        HubSet("allenai/openbookqa", "main", "test", OPENBOOKQA),
-        HubSet("allenai/openbookqa", "main", "train", OPENBOOKQA),
-        prompt=BARE,
-        scoring="cloze",
-    ),
+    "mmlu": Published(_mmlu("test"), _mmlu("dev"), _mmlu("validation")),
+    "arc-easy": _cloze("allenai/ai2_arc", "ARC-Easy", ARC, LETTERED),
+    "arc-challenge": _cloze("allenai/ai2_arc", "ARC-Challenge", ARC, LETTERED),
+    "openbookqa": _cloze("allenai/openbookqa", "main", OPENBOOKQA, BARE),
 }
 
 
@@ -103,10 +101,9 @@ def published(name: str, config: TaskConfig) -> Benchmark:
         PrerequisiteError: If a data set cannot be fetched.
     """
     found = PUBLISHED[name]
-    questions = sample(_questions(found.test, found.topic, config), config.per_topic)
     return Benchmark(
         name=name,
-        sets={name: questions},
+        sets={name: _questions(found.test, found.topic, config)},
         prompt=found.prompt,
         scoring=found.scoring,
         shots=_shots(found, config),
@@ -114,43 +111,45 @@ def published(name: str, config: TaskConfig) -> Benchmark:
     )
 
 
-def wmdp_task(name: str, config: TaskConfig) -> Task:
-    """Forget a WMDP domain, keep MMLU.
+def divided(name: str, config: TaskConfig) -> Benchmark:
+    """A benchmark with folds and corpora, as a forget or a retain set.
 
     Raises:
+        ValueError: If there are no corpora where some are wanted.
         PrerequisiteError: If a data set cannot be fetched.
     """
-    found = PUBLISHED[name]
-    whole = published(name, dataclasses.replace(config, per_topic=0))
-    forget = assign_folds(whole.sets[name], by=config.group)
-    kept = published("mmlu", config)
-    select = sample(_questions(_mmlu("validation"), "", config), config.per_topic)
-    retain = in_fold(select, "select") + in_fold(kept.sets["mmlu"], "confirm")
-    texts = {"plain_text": _texts(PLAIN_TEXT, config)}
-    if config.corpora:
-        for role in ("forget_text", "retain_text"):
-            if (corpus := getattr(found, role)) is None:
-                raise ValueError(f"{name} has no {role}; leave out task.corpora")
-            texts[role] = _texts(corpus, config)
-    return as_task(
-        dataclasses.replace(whole, sets={"forget": forget}, texts=texts),
-        dataclasses.replace(kept, sets={"retain": retain}),
-        dataclasses.replace(config, per_topic=0),  # Sampled above, of each split.
+    found, whole = PUBLISHED[name], published(name, config)
+    test = whole.sets[name]
+    if found.validation:
+        select = _questions(found.validation, found.topic, config)
+        return dataclasses.replace(
+            whole, sets={name: in_fold(select, "select") + in_fold(test, "confirm")}
+        )
+    return dataclasses.replace(
+        whole,
+        sets={name: assign_folds(test, by=config.group)},
+        texts={role: _texts(part, config) for role, part in _corpora(name, config).items()},
     )
 
 
-def downloads(name: str, config: TaskConfig) -> list[HubSet]:
-    """The data sets that a task of that name reads."""
+def _corpora(name: str, config: TaskConfig) -> dict[str, HubSet]:
     found = PUBLISHED[name]
-    parts = [found.test]
-    if name.startswith("wmdp-"):
-        parts += [_mmlu("validation"), _mmlu("test"), PLAIN_TEXT]
-        corpora = (found.forget_text, found.retain_text) if config.corpora else ()
-        parts += [part for part in corpora if part]
-    return parts + ([found.examples] if config.shots else [])
+    parts = {"plain_text": PLAIN_TEXT}
+    if config.corpora:
+        if not (found.forget_text and found.retain_text):
+            raise ValueError(f"{name} has no corpora; leave out task.corpora")
+        parts |= {"forget_text": found.forget_text, "retain_text": found.retain_text}
+    return parts
 
 
-def _questions(part: HubSet, topic: str, config: TaskConfig) -> list[Question]:
+def downloads(name: str, config: TaskConfig) -> list[HubSet]:
+    """The data sets that an audit of ``wmdp-bio`` and the like reads."""
+    kept = PUBLISHED[config.retain or "mmlu"]
+    parts = [PUBLISHED[name].test, *filter(None, (kept.validation, kept.test))]
+    return parts + list(_corpora(name, config).values()) + [kept.examples] * bool(config.shots)
+
+
+def _questions(part: HubSet, topic: str, config: TaskConfig) -> tuple[Question, ...]:
     found = []
     for place, row in rows(part, config.data):
         try:
@@ -158,7 +157,7 @@ def _questions(part: HubSet, topic: str, config: TaskConfig) -> list[Question]:
         except ValueError as err:
             raise ValueError(f"{part}, {place}: {err}") from err
         found.append(dataclasses.replace(question, topic=topic) if topic else question)
-    return found
+    return tuple(found)
 
 
 def _shots(found: Published, config: TaskConfig) -> dict[str, tuple[Question, ...]]:

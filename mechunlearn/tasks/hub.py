@@ -45,7 +45,7 @@ def _local(part: HubSet, path: Path) -> Any:
     from datasets import load_dataset, load_from_disk
 
     if not path.is_dir():
-        raise ValueError(f"there is no folder {path}; {_copy(part, path)}")
+        raise ValueError(f"there is no folder {path}; {_copy(part, path)} where there is a network")
     try:
         saved = path / (part.config or "")
         if (saved / "dataset_dict.json").is_file():
@@ -70,14 +70,14 @@ def _fetched(part: HubSet) -> Any:
             else "connect to the network (and unset HF_HUB_OFFLINE)"
         )
         raise PrerequisiteError(
-            f"{part} could not be fetched from the Hugging Face Hub "
-            f"({type(err).__name__}); {login}, or copy it where there is a network and give the "
-            f"folder with --set task.data=FOLDER; {_copy(part, Path('FOLDER') / part.id)}"
+            f"{part} could not be fetched from the Hugging Face Hub ({type(err).__name__}); "
+            f"{login}; or {_copy(part, Path('FOLDER') / part.id)} elsewhere, and give that folder "
+            "with --set task.data=FOLDER"
         ) from err
 
 
 def _copy(part: HubSet, path: Path) -> str:
     return (
-        f"copy it with: hf download {part.id} --repo-type dataset --revision {part.revision} "
-        f"--local-dir {path}"
+        f"run 'hf download {part.id} --repo-type dataset --revision {part.revision} "
+        f"--local-dir {path}'"
     )
