@@ -98,7 +98,7 @@ def task() -> Task:
 def hub_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copies of Hub data sets in the shape of the real ones, with invented, harmless content.
 
-    MMLU as ``hf download`` writes it, the others as ``DatasetDict.save_to_disk`` does.
+    Questions as ``hf download`` writes them, texts as ``DatasetDict.save_to_disk`` does.
     """
     folder = tmp_path_factory.mktemp("hub")
     rng = random.Random(0)
@@ -114,31 +114,39 @@ def hub_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append({"question": stem, "subject": subject, "choices": choices, "answer": right})
         return rows
 
-    mmlu = folder / "cais" / "mmlu"
-    (mmlu / "all").mkdir(parents=True)
-    lines = ["---", "configs:", "- config_name: all", "  data_files:"]
+    mmlu: dict[str, dict[str, list[dict[str, object]]]] = {"all": {}}
     for split, n in (("dev", 5), ("validation", 4), ("test", 8)):
-        rows = [row for k, s in enumerate(SUBJECTS) for row in sums(s, n, 100 * n + 2000 * k)]
-        Dataset.from_list(rows).to_parquet(mmlu / "all" / f"{split}.parquet")
-        lines += [f"  - split: {split}", f"    path: all/{split}.parquet"]
-    (mmlu / "README.md").write_text("\n".join([*lines, "---"]))
-    texts = [{"text": ""}, {"text": " A line about knots and sails, long enough. " * 200}] * 3
-    sets = {
-        ("cais/wmdp", "wmdp-bio"): {"test": sums("biology", 30, 10_000)},
-        ("cais/wmdp", "wmdp-cyber"): {"test": sums("cyber", 30, 11_000)},
-        ("cais/wmdp-corpora", "cyber-forget-corpus"): {"train": texts},
-        ("cais/wmdp-corpora", "cyber-retain-corpus"): {"train": texts},
-        ("Salesforce/wikitext", "wikitext-2-raw-v1"): {"train": texts},
-        ("allenai/ai2_arc", "ARC-Easy"): {"train": [ARC] * 2, "test": [ARC]},
-    }
-    for (id_, config), splits in sets.items():
-        for rows in splits.values():
-            for row in rows:
-                if id_ == "cais/wmdp":
-                    row.pop("subject", None)
-        data = DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})
-        data.save_to_disk(folder / id_ / config)
+        for k, subject in enumerate(SUBJECTS):
+            rows = sums(subject, n, 100 * n + 2000 * k)
+            mmlu.setdefault(subject, {})[split] = rows
+            mmlu["all"][split] = mmlu["all"].get(split, []) + rows
+    wmdp = {f"wmdp-{x}": {"test": sums(x, 30, 10_000)} for x in ("bio", "cyber", "chem")}
+    for row in (row for splits in wmdp.values() for row in splits["test"]):
+        del row["subject"]
+    write_as_on_hub(folder / "cais" / "mmlu", mmlu)
+    write_as_on_hub(folder / "cais" / "wmdp", wmdp)
+    easy = {"train": [ARC] * 2, "test": [ARC]}
+    write_as_on_hub(folder / "allenai" / "ai2_arc", {"ARC-Easy": easy})
+    texts = Dataset.from_list(
+        [{"text": ""}, {"text": " A line about knots and sails, long enough. " * 200}] * 3
+    )
+    for name in ("cyber-forget-corpus", "cyber-retain-corpus"):
+        DatasetDict(train=texts).save_to_disk(folder / "cais" / "wmdp-corpora" / name)
+    wikitext = folder / "Salesforce" / "wikitext" / "wikitext-2-raw-v1"
+    DatasetDict(train=texts).save_to_disk(wikitext)
     return folder
+
+
+def write_as_on_hub(folder: Path, configs: dict[str, dict[str, list[dict[str, object]]]]) -> None:
+    """A data set as ``hf download`` leaves it: a card that names the Parquet files."""
+    lines = ["---", "configs:"]
+    for config, splits in configs.items():
+        (folder / config).mkdir(parents=True)
+        lines += [f"- config_name: {config}", "  data_files:"]
+        for split, rows in splits.items():
+            Dataset.from_list(rows).to_parquet(folder / config / f"{split}.parquet")
+            lines += [f"  - split: {split}", f"    path: {config}/{split}.parquet"]
+    (folder / "README.md").write_text("\n".join([*lines, "---"]))
 
 
 @pytest.fixture
