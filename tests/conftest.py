@@ -137,6 +137,12 @@ def hub_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def as_on_hub() -> Callable[[Path, dict[str, dict[str, list[dict[str, object]]]]], None]:
+    """Write a data set from its rows by config and split."""
+    return write_as_on_hub
+
+
 def write_as_on_hub(folder: Path, configs: dict[str, dict[str, list[dict[str, object]]]]) -> None:
     """A data set as ``hf download`` leaves it: a card that names the Parquet files."""
     lines = ["---", "configs:"]
