@@ -56,6 +56,8 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
             sets.setdefault(kind, []).append(question)
         except ValueError as err:
             raise ValueError(f"{path}, {place}: {err}") from err
+    if not sets:
+        raise ValueError(f"{path} holds no questions")
     if "questions" in sets and len(sets) > 1:
         raise ValueError(f"{path}: some rows have a 'set' and some have none; give it to all")
     shots = tuple(sets.pop("shots", ()))
