@@ -220,6 +220,23 @@ def figures(
         _say("\n".join(written))
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of an audit.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("tables"),
+    as_json: JsonOpt = False,
+) -> None:
+    """Write a finished audit as Parquet tables: rows, baselines, every answer."""
+    from mechunlearn.report.parquet import write_parquet
+
+    folder = run if run.is_dir() else run.parent
+    written = [str(p) for p in write_parquet(cli_audit.read_report(run), folder, out)]
+    if as_json:
+        _print_json(written)
+    else:
+        _say("\n".join(written))
+
+
 @app.command(name="list")
 def list_(
     as_json: JsonOpt = False,
