@@ -186,6 +186,43 @@ def bench(
             _say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
 
 
+@app.command(name="task")
+def task_(
+    name: Annotated[str, typer.Argument(help="A name (mechunlearn list) or a file.")],
+    model: ModelOpt = "organism:original",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="task.shots=5 and the like; repeatable.")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """What a task asks, and what of its reported questions stands elsewhere in it."""
+    from mechunlearn.tasks import load_task, task_config
+    from mechunlearn.tasks.folds import leaks
+
+    found = load_task(name, model, task_config(change or ()))
+    sizes = {
+        f"{role}, {fold}": len(found.questions(role, fold))
+        for role in ("forget", "retain")
+        for fold in ("select", "confirm")
+    }
+    shared = {
+        text: {"n": o.n, "eight_words": len(o.ngrams), "whole_facts": len(o.answers)}
+        for text, o in leaks(found).items()
+    }
+    prompt = found.prompt.text(found.questions("forget", "select")[0], found.scoring)
+    if as_json:
+        _print_json({"questions": sizes, "overlap": shared, "scoring": found.scoring})
+        return
+    for what, n in sizes.items():
+        _say(f"{what}: {n} questions")
+    for text, o in shared.items():
+        _say(
+            f"of the forget questions that are reported, {o['eight_words']} share eight words in a "
+            f"row with the {text}, and {o['whole_facts']} stand there whole"
+        )
+    sys.stderr.write(f"asked as:\n{prompt}\n")
+
+
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of an audit.")], as_json: JsonOpt = False

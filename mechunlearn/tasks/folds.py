@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from mechunlearn.types import Fold, Question
+from mechunlearn.types import Fold, Question, Task
 
 SELECT_SHARE = 0.4
 """Share of the questions of each topic that attacks may look at."""
@@ -148,6 +148,22 @@ def overlap(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
         for word in there:
             answers.update(i for i in rarest.get(word, ()) if sets[i] <= there)
     return Overlap(len(questions), tuple(sorted(ngrams)), tuple(sorted(answers)))
+
+
+def leaks(task: Task) -> dict[str, Overlap]:
+    """What of the confirm fold's forget questions stands in what attacks and methods may read."""
+    asked = task.questions("forget", "confirm")
+    shown = task.questions("forget", "select") + task.retain
+    texts = {
+        "questions of the select fold and the retain set": [
+            f"{q.stem} {q.choices[q.answer]}" for q in shown
+        ],
+        "examples in the prompts": [task.prompt.header, *task.prompt.headers.values()],
+        "forget text": task.forget_text,
+        "retain text": task.retain_text,
+        "plain text": task.plain_text,
+    }
+    return {name: overlap(asked, found) for name, found in texts.items() if any(found)}
 
 
 def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:

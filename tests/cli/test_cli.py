@@ -183,12 +183,23 @@ def test_benchmarks_that_are_not_there_are_one_line(run: Callable[..., Done]) ->
         assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_bench_asks_a_benchmark(run: Callable[..., Done], hub_copies: Path) -> None:
+def test_benchmarks_are_scored_and_described(
+    run: Callable[..., Done], hub_copies: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     data = ("--set", f"task.data={hub_copies}", "--json")
     found = json.loads(run("bench", "--task", "wmdp-bio", *data).stdout)
     assert found["wmdp-bio"]["n"] == 30
     found = json.loads(run("bench", "--task", "mmlu", *data, "--set", "task.per_topic=2").stdout)
     assert found["mmlu"]["n"] == 6
+    found = json.loads(run("task", "wmdp-bio", *data).stdout)
+    assert found["questions"] == {
+        "forget, select": 12,
+        "forget, confirm": 18,
+        "retain, select": 12,
+        "retain, confirm": 24,
+    }
+    assert found["overlap"]["plain text"] == {"n": 18, "eight_words": 0, "whole_facts": 0}
 
 
 def test_nothing_is_overwritten(run: Callable[..., Done], tmp_path: Path) -> None:
