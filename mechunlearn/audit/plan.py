@@ -105,7 +105,8 @@ class AuditPlan:
         parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
         if self.attacks != DEFAULT_ATTACKS:
             parts += ["all"] if self.attacks == tuple(ATTACKS) else self.attacks
-        parts += [re.sub(r"[^\w.]+", "-", change) for change in self.changes]
+        changes = [c for c in self.changes if not c.startswith("task.data=")]
+        parts += [re.sub(r"[^\w.]+", "-", change) for change in changes]
         return "-".join([*parts, f"seed{self.seed}"])
 
     def command(self, out: object) -> str:

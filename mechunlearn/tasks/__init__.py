@@ -37,7 +37,10 @@ def load_task(
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
         return _in_chat(task, original, config)
-    kept = config.retain or ("mmlu" if name.startswith("wmdp-") else "")
+    wmdp = name in BENCHMARKS and name.startswith("wmdp-")
+    kept = config.retain or ("mmlu" if wmdp else "")
+    if config.corpora and not wmdp:
+        raise ValueError(f"task.corpora fetches the corpora of WMDP, not of {name}")
     undivided = ValueError(
         f"{name} does not say what is forgotten and what is kept: give its rows a 'set', or "
         "the questions to keep with --set task.retain=FILE (or a benchmark such as mmlu)"
@@ -67,6 +70,8 @@ def load_benchmark(
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
         return _in_chat(task, original, config)
+    if config.retain or config.corpora:
+        raise ValueError("task.retain and task.corpora are for audits; leave them out here")
     found = _benchmark(name, config).asked(config)
     sets = {kind: sample(questions, config.per_topic) for kind, questions in found.sets.items()}
     return _in_chat(dataclasses.replace(found, sets=sets), original, config)
@@ -100,8 +105,8 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
         task = capitals()
     else:
         return None
-    if config.shots:
-        raise ValueError(f"{name} has no examples to show; leave out task.shots")
+    if config != TaskConfig(scoring=config.scoring, chat=config.chat, system=config.system):
+        raise ValueError(f"{name} takes task.scoring, task.chat and task.system, and no other")
     return dataclasses.replace(task, scoring=config.scoring or task.scoring)
 
 

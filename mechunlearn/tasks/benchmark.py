@@ -40,6 +40,8 @@ class TaskConfig:
             raise ValueError(
                 f"shots and per_topic are numbers from 0 on, not {self.shots} and {self.per_topic}"
             )
+        if self.system and self.chat != "system":
+            raise ValueError("task.system is said only with task.chat=system")
 
 
 DEFAULT = TaskConfig()
@@ -82,7 +84,7 @@ class Benchmark:
         prompt = dataclasses.replace(
             self.prompt,
             header=headers.pop(""),
-            headers={topic: text for topic, text in headers.items() if text},
+            headers=headers,
         )
         return dataclasses.replace(self, prompt=prompt, scoring=scoring)
 

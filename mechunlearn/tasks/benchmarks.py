@@ -1,9 +1,10 @@
 """Published benchmarks by name: WMDP, MMLU, ARC, OpenBookQA, with their corpora.
 
-Prompts are those of lm-eval's tasks ``wmdp_*``, ``mmlu``, ``arc_*`` and ``openbookqa``. The audit
-tasks ``wmdp-bio``, ``wmdp-cyber`` and ``wmdp-chem`` forget that domain and keep MMLU, as in
-Łucki et al. 2024, arXiv:2409.18025; here settings are chosen on MMLU's validation split and WMDP's
-select fold, and reported on MMLU's test split and WMDP's confirm fold.
+Prompts are those of lm-eval's tasks ``wmdp_*``, ``mmlu``, ``arc_*`` and ``openbookqa`` (questions
+without surrounding spaces, as in the first two). The audit tasks ``wmdp-bio``, ``wmdp-cyber`` and
+``wmdp-chem`` forget that domain and keep MMLU, as in Łucki et al. 2024, arXiv:2409.18025; here
+settings are chosen on MMLU's validation split and WMDP's select fold, and reported on MMLU's test
+split and WMDP's confirm fold.
 
 Reference: Li et al. 2024, arXiv:2403.03218 (WMDP); Hendrycks et al. 2020, arXiv:2009.03300 (MMLU);
 Clark et al. 2018, arXiv:1803.05457 (ARC); Mihaylov et al. 2018, arXiv:1809.02789 (OpenBookQA).

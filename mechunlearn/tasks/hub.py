@@ -70,7 +70,7 @@ def _fetched(part: HubSet) -> Any:
             else "connect to the network (and unset HF_HUB_OFFLINE)"
         )
         raise PrerequisiteError(
-            f"{part} could not be fetched from the Hugging Face Hub ({type(err).__name__}); "
+            f"{part} could not be fetched from the Hugging Face Hub ({str(err)[:100]!r}); "
             f"{login}; or {_copy(part, Path('FOLDER') / part.id)} elsewhere, and give that folder "
             "with --set task.data=FOLDER"
         ) from err

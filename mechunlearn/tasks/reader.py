@@ -182,7 +182,7 @@ def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
     if isinstance(found, str):
         parts = re.split(r"(?:^|\n)([A-J])\. ", found)
         return [text.rstrip() for text in parts[2::2]], parts[1::2]
-    if isinstance(found, Mapping):
+    if isinstance(found, Mapping) and found.keys() >= {"text", "label"}:
         return [str(x) for x in found["text"]], [str(x) for x in found["label"]]
     if not isinstance(found, list):
         raise ValueError(f"'choices' must be a list, not {found!r}")

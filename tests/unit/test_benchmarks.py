@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models import load_tokenizer
@@ -110,7 +112,13 @@ def test_task_settings() -> None:
         task_config(["task.shot=5"])
     with pytest.raises(ValueError, match="numbers from 0 on"):
         task_config(["task.shots=-1"])
-    with pytest.raises(ValueError, match="organism has no examples to show"):
+    with pytest.raises(ValueError, match=r"only with task\.chat=system"):
+        task_config(["task.system=Hello"])
+    with pytest.raises(ValueError, match="are for audits"):
+        load_benchmark("mmlu", config=TaskConfig(retain="mmlu"))
+    with pytest.raises(ValueError, match=r"corpora of WMDP, not of x\.jsonl"):
+        load_task("x.jsonl", config=TaskConfig(corpora=True))
+    with pytest.raises(ValueError, match=r"organism takes task\.scoring"):
         load_task("organism", config=TaskConfig(shots=1))
 
 
@@ -132,6 +140,27 @@ def test_chat_templates(words: Path, task: Task) -> None:
     tokenizer.chat_template = "{{ raise_exception('no system') }}"
     with pytest.raises(ValueError, match="refuses these turns: no system"):
         as_chat(task.prompt, tokenizer, TaskConfig(chat="system"))
+
+
+@pytest.mark.parametrize("chat", [TaskConfig(chat="user"), TaskConfig(chat="system")])
+def test_chat_tokens_are_the_templates_own(words: Path, task: Task, chat: TaskConfig) -> None:
+    """Also where both the template and the tokenizer put <bos> first."""
+    tokenizer = AutoTokenizer.from_pretrained(words)
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}question {{ m.content }} letter {% endfor %}"
+    )
+    start = (tokenizer.bos_token, tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{tokenizer.bos_token} $A", special_tokens=[start]
+    )
+    asked = task.forget[0]
+    turns = [{"role": "user", "content": task.prompt.letter_prompt(asked)}]
+    if chat.chat == "system":
+        turns.insert(0, {"role": "system", "content": ""})
+    wanted = tokenizer.apply_chat_template(turns, return_dict=True)["input_ids"]
+    prompt = as_chat(task.prompt, tokenizer, chat).letter_prompt(asked)
+    assert tokenizer(prompt)["input_ids"] == wanted
+    assert wanted.count(tokenizer.bos_token_id) == 1
 
 
 def question(stem: str, right: str, source: str = "", topic: str = "") -> Question:
