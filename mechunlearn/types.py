@@ -24,7 +24,7 @@ class Question:
     """A multiple-choice item.
 
     Raises:
-        ValueError: If there are fewer than two choices, a text is empty, or ``answer`` is not the
+        ValueError: If there are fewer than two choices, the stem is empty, or ``answer`` is not the
             index of a choice.
     """
 
@@ -48,8 +48,6 @@ class Question:
             raise ValueError(
                 f"{where} has {len(self.choices)} choice(s); 2 to {len(LETTERS)} are needed"
             )
-        if not all(c.strip() for c in self.choices):
-            raise ValueError(f"{where} has an empty choice: {self.choices}")
         if not 0 <= self.answer < len(self.choices):
             raise ValueError(
                 f"{where} has no right answer: index {self.answer} "
@@ -192,7 +190,7 @@ class Task:
             if not self.questions("forget", fold) or not self.questions("retain", fold):
                 raise ValueError(
                     f"task {self.name!r} has no questions in the {fold} fold of one of its sets; "
-                    "give each set at least two sources"
+                    "give each set at least two sources (near-duplicates count as one)"
                 )
         sources = {
             fold: {q.source for q in self.forget if q.fold == fold and q.source}

@@ -44,8 +44,7 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
                 raise ValueError(f"'set' is {kind!r}; it must be one of {', '.join(SETS)}")
             _check_id(row, place, ids)
             question = to_question(row, source=place)
-            if question.choices.count(question.choices[question.answer]) > 1:
-                raise ValueError(f"the right choice is there twice: {question.choices}")
+            _check_choices(question)
             if fold := row.get("fold"):
                 if fold not in ("select", "confirm"):
                     raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
@@ -67,6 +66,14 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
         shots={"": shots} if shots else {},
         texts={name: tuple(found) for name, found in texts.items()},
     )
+
+
+def _check_choices(question: Question) -> None:
+    """What published sets may hold, and one's own should not."""
+    if not all(choice.strip() for choice in question.choices):
+        raise ValueError(f"there is an empty choice: {question.choices}")
+    if question.choices.count(question.choices[question.answer]) > 1:
+        raise ValueError(f"the right choice is there twice: {question.choices}")
 
 
 def _check_id(row: Row, place: str, ids: dict[str, str]) -> None:
