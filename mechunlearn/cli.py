@@ -158,14 +158,21 @@ def _effect(name: str, card: dict[str, Any]) -> str:
 
 @app.command()
 def bench(
-    model: ModelOpt = "organism:original", task: TaskOpt = "", as_json: JsonOpt = False
+    model: ModelOpt = "organism:original",
+    task: TaskOpt = "",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="task.shots=5 and the like; repeatable.")
+    ] = None,
+    as_json: JsonOpt = False,
 ) -> None:
-    """Accuracy of a model on every question set of a task."""
+    """Accuracy of a model on every question set of a task or benchmark."""
     from mechunlearn.bench import score_task
     from mechunlearn.models import load
-    from mechunlearn.tasks import load_task
+    from mechunlearn.tasks import load_benchmark, task_config
 
-    questions = load_task(task or None, model)
+    if others := [c for c in change or () if not c.startswith("task.")]:
+        raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
+    questions = load_benchmark(task or None, model, task_config(change or ()))
     found = score_task(load(model), questions)
     if as_json:
         _print_json(
@@ -178,6 +185,43 @@ def bench(
         for name, s in found.items():
             low, high = s.interval
             _say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
+
+
+@app.command(name="task")
+def task_(
+    name: Annotated[str, typer.Argument(help="A name (mechunlearn list) or a file.")],
+    model: ModelOpt = "organism:original",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="task.shots=5 and the like; repeatable.")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """What a task asks, and what of its reported questions stands elsewhere in it."""
+    from mechunlearn.tasks import load_task, task_config
+    from mechunlearn.tasks.folds import leaks
+
+    found = load_task(name, model, task_config(change or ()))
+    sizes = {
+        f"{role}, {fold}": len(found.questions(role, fold))
+        for role in ("forget", "retain")
+        for fold in ("select", "confirm")
+    }
+    shared = {
+        text: {"n": o.n, "eight_words": len(o.ngrams), "whole_facts": len(o.answers)}
+        for text, o in leaks(found).items()
+    }
+    prompt = found.prompt.text(found.questions("forget", "select")[0], found.scoring)
+    if as_json:
+        _print_json({"questions": sizes, "overlap": shared, "scoring": found.scoring})
+        return
+    for what, n in sizes.items():
+        _say(f"{what}: {n} questions")
+    for text, o in shared.items():
+        _say(
+            f"of the forget questions that are reported, {o['eight_words']} share eight words in a "
+            f"row with the {text}, and {o['whole_facts']} stand there whole"
+        )
+    sys.stderr.write(f"asked as:\n{prompt}\n")
 
 
 @app.command()
@@ -196,6 +240,23 @@ def figures(
 
     found = cli_audit.read_report(run)
     written = [str(p) for p in write(found, out, images, kinds=kind or (), dark=dark)]
+    if as_json:
+        _print_json(written)
+    else:
+        _say("\n".join(written))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of an audit.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("tables"),
+    as_json: JsonOpt = False,
+) -> None:
+    """Write a finished audit as Parquet tables: rows, baselines, every answer."""
+    from mechunlearn.report.parquet import write_parquet
+
+    folder = run if run.is_dir() else run.parent
+    written = [str(p) for p in write_parquet(cli_audit.read_report(run), folder, out)]
     if as_json:
         _print_json(written)
     else:

@@ -13,7 +13,7 @@ ControlOpt = Annotated[
     str, typer.Option("--control", help="Never-knew model; auto: an organism's twin; none.")
 ]
 TaskOpt = Annotated[
-    str, typer.Option("--task", help="organism, capitals, or a .jsonl file; default: by model.")
+    str, typer.Option("--task", help="A name (mechunlearn list) or a file; default: by model.")
 ]
 SeedOpt = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]

@@ -167,6 +167,18 @@ def check(name: str) -> dict[str, int]:
         return AutoTokenizer.from_pretrained(location, **extra).get_vocab()
 
 
+def load_tokenizer(name: str) -> Any:
+    """A model's tokenizer, without its weights.
+
+    Raises:
+        ValueError: For an unknown name, a missing or damaged folder.
+        PrerequisiteError: When a download or package is needed that is not there.
+    """
+    location, extra = locate(name)
+    with _clear_errors(name, location):
+        return AutoTokenizer.from_pretrained(location, **extra)
+
+
 def locate(name: str) -> tuple[str, dict[str, Any]]:
     """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
     if name.startswith("organism:"):

@@ -47,11 +47,17 @@ def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> A
             preset = change.removeprefix("preset=")
     if preset not in entry.presets:
         raise unknown("preset", preset, entry.presets)
-    config = entry.presets[preset]
+    return changed(entry.presets[preset], [c for c in changes if not c.startswith("preset=")])
+
+
+def changed(config: C, changes: Sequence[str]) -> C:
+    """Settings with some of them changed by ``key=value``.
+
+    Raises:
+        ValueError: For an unknown setting, or a value of the wrong type.
+    """
     for change in changes:
         key, sign, text = change.partition("=")
-        if key == "preset":
-            continue
         if not sign:
             raise ValueError(f"--set takes key=value, not {change!r}")
         config = _changed(config, key.split("."), text)

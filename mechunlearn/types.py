@@ -24,8 +24,8 @@ class Question:
     """A multiple-choice item.
 
     Raises:
-        ValueError: If there are fewer than two choices, a text is empty, choices repeat, or
-            ``answer`` is not the index of a choice.
+        ValueError: If there are fewer than two choices, the stem is empty, or ``answer`` is not the
+            index of a choice.
     """
 
     stem: str
@@ -48,10 +48,6 @@ class Question:
             raise ValueError(
                 f"{where} has {len(self.choices)} choice(s); 2 to {len(LETTERS)} are needed"
             )
-        if not all(c.strip() for c in self.choices):
-            raise ValueError(f"{where} has an empty choice: {self.choices}")
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError(f"{where} has the same choice twice: {self.choices}")
         if not 0 <= self.answer < len(self.choices):
             raise ValueError(
                 f"{where} has no right answer: index {self.answer} "
@@ -96,9 +92,14 @@ class PromptFormat:
     """Prompt for letter scoring, from ``header``, ``stem`` and the rendered ``choices``."""
     choice: str = "\n{letter}. {text}"
     cloze: str = "{statement}"
+    """Prompt for cloze scoring, from ``statement`` and, where it shows one, ``header``."""
     ending: str = " {text}"
     header: str = ""
-    """Text in front of every letter prompt: instructions, few-shot examples."""
+    """Text in front of every prompt: instructions, few-shot examples."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The header of each topic that has one of its own."""
+    answer: str = " {letter}"
+    """How the letter follows the prompt."""
     separator: str = "\n\n"
     """Between texts that are put together."""
     rewrite: Callable[[str], str] | None = None
@@ -110,14 +111,24 @@ class PromptFormat:
             self.choice.format(letter=letter, text=text)
             for letter, text in zip(LETTERS, question.choices, strict=False)
         )
-        return self._final(
-            self.letter.format(header=self.header, stem=question.stem, choices=choices)
-        )
+        header = self.headers.get(question.topic, self.header)
+        return self._final(self.letter.format(header=header, stem=question.stem, choices=choices))
 
     def cloze_prompt(self, question: Question) -> tuple[str, list[str]]:
         """The sentence to complete, and each choice as its continuation."""
-        statement = self._final(self.cloze.format(statement=question.statement or question.stem))
+        header = self.headers.get(question.topic, self.header)
+        statement = self._final(
+            self.cloze.format(header=header, statement=question.statement or question.stem)
+        )
         return statement, [self.ending.format(text=text) for text in question.choices]
+
+    def with_answer(self, question: Question, scoring: Scoring) -> tuple[str, str]:
+        """What is asked, and the right answer as it continues that."""
+        if scoring == "letter":
+            letter = self.answer.format(letter=LETTERS[question.answer])
+            return self.letter_prompt(question), letter
+        statement, endings = self.cloze_prompt(question)
+        return statement, endings[question.answer]
 
     def text(self, question: Question, scoring: Scoring) -> str:
         """What is asked, without any answer."""
@@ -179,7 +190,7 @@ class Task:
             if not self.questions("forget", fold) or not self.questions("retain", fold):
                 raise ValueError(
                     f"task {self.name!r} has no questions in the {fold} fold of one of its sets; "
-                    "give each set at least two sources"
+                    "give each set at least two sources (near-duplicates count as one)"
                 )
         sources = {
             fold: {q.source for q in self.forget if q.fold == fold and q.source}
@@ -204,10 +215,12 @@ class Task:
 
     def example(self, question: Question) -> Example:
         """A question as it is asked, with its right answer."""
-        if self.scoring == "letter":
-            return Example(self.prompt.letter_prompt(question), f" {LETTERS[question.answer]}")
-        statement, endings = self.prompt.cloze_prompt(question)
-        return Example(statement, endings[question.answer])
+        return Example(*self.prompt.with_answer(question, self.scoring))
+
+    @property
+    def sets(self) -> dict[str, tuple[Question, ...]]:
+        """All question sets: forget, retain and the extra ones."""
+        return {"forget": self.forget, "retain": self.retain, **self.extra}
 
     @property
     def chance(self) -> float:

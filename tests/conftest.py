@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import random
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,6 +34,13 @@ from mechunlearn.types import HookedModel, Report, Task
 torch.set_num_threads(1)
 gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
 ARCHITECTURES = ("gpt2", "llama", "mistral")
+SUBJECTS = ("college_biology", "computer_security", "us_foreign_policy")
+ARC = {
+    "id": "Invented_1",
+    "question": "Which of these floats on water?",
+    "choices": {"text": ["a cork", "an anvil", "a coin"], "label": ["1", "2", "3"]},
+    "answerKey": "1",
+}
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +92,67 @@ def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], HookedModel])
 @pytest.fixture(scope="session")
 def task() -> Task:
     return World(0).task()
+
+
+@pytest.fixture(scope="session")
+def hub_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies of Hub data sets in the shape of the real ones, with invented, harmless content.
+
+    Questions as ``hf download`` writes them, texts as ``DatasetDict.save_to_disk`` does.
+    """
+    folder = tmp_path_factory.mktemp("hub")
+    rng = random.Random(0)
+
+    def sums(subject: str, n: int, first: int) -> list[dict[str, object]]:
+        rows = []
+        for i in range(n):
+            a, b = first + i, rng.randrange(1000)
+            choices = [str(a + b + d) for d in rng.sample(range(-9, 9), 4)]
+            right = rng.randrange(4)
+            choices[right] = str(a + b + 10)
+            stem = f" A {subject} lesson has {a} pages, the next has {b} and ten. Both have: \n"
+            rows.append({"question": stem, "subject": subject, "choices": choices, "answer": right})
+        return rows
+
+    mmlu: dict[str, dict[str, list[dict[str, object]]]] = {"all": {}}
+    for split, n in (("dev", 5), ("validation", 4), ("test", 8)):
+        for k, subject in enumerate(SUBJECTS):
+            rows = sums(subject, n, 100 * n + 2000 * k)
+            mmlu.setdefault(subject, {})[split] = rows
+            mmlu["all"][split] = mmlu["all"].get(split, []) + rows
+    wmdp = {f"wmdp-{x}": {"test": sums(x, 30, 10_000)} for x in ("bio", "cyber", "chem")}
+    for row in (row for splits in wmdp.values() for row in splits["test"]):
+        del row["subject"]
+    write_as_on_hub(folder / "cais" / "mmlu", mmlu)
+    write_as_on_hub(folder / "cais" / "wmdp", wmdp)
+    easy = {"train": [ARC] * 2, "test": [ARC]}
+    write_as_on_hub(folder / "allenai" / "ai2_arc", {"ARC-Easy": easy})
+    texts = Dataset.from_list(
+        [{"text": ""}, {"text": " A line about knots and sails, long enough. " * 200}] * 3
+    )
+    for name in ("cyber-forget-corpus", "cyber-retain-corpus"):
+        DatasetDict(train=texts).save_to_disk(folder / "cais" / "wmdp-corpora" / name)
+    wikitext = folder / "Salesforce" / "wikitext" / "wikitext-2-raw-v1"
+    DatasetDict(train=texts).save_to_disk(wikitext)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def as_on_hub() -> Callable[[Path, dict[str, dict[str, list[dict[str, object]]]]], None]:
+    """Write a data set from its rows by config and split."""
+    return write_as_on_hub
+
+
+def write_as_on_hub(folder: Path, configs: dict[str, dict[str, list[dict[str, object]]]]) -> None:
+    """A data set as ``hf download`` leaves it: a card that names the Parquet files."""
+    lines = ["---", "configs:"]
+    for config, splits in configs.items():
+        (folder / config).mkdir(parents=True)
+        lines += [f"- config_name: {config}", "  data_files:"]
+        for split, rows in splits.items():
+            Dataset.from_list(rows).to_parquet(folder / config / f"{split}.parquet")
+            lines += [f"  - split: {split}", f"    path: {config}/{split}.parquet"]
+    (folder / "README.md").write_text("\n".join([*lines, "---"]))
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def set_up(plan: AuditPlan, out: Path) -> Setup:
         ValueError: If a model or task is unusable, or the models' vocabularies differ.
         PrerequisiteError: If a download is needed that is not there.
     """
-    task = load_task(plan.task or None, plan.original)
+    task = load_task(plan.task or None, plan.original, plan.task_config)
     control = plan.control_model
     words = check(plan.original)
     for other in (control, *plan.unlearned):

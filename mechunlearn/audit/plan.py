@@ -7,6 +7,8 @@ from typing import Any
 
 from mechunlearn.presets import configured
 from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
+from mechunlearn.tasks import task_config
+from mechunlearn.tasks.benchmark import TaskConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,13 @@ class AuditPlan:
         if self.attacks == ("all",):
             object.__setattr__(self, "attacks", tuple(ATTACKS))
         for change in self.changes:
-            known = (*self.methods, *self.attacks)
+            known = ("task", *self.methods, *self.attacks)
             if (owner := change.partition(".")[0]) not in known:
                 raise ValueError(
                     f"--set {change!r} is for {owner!r}, which is not among the methods and "
-                    f"attacks {', '.join(known)}"
+                    f"attacks {', '.join(known[1:])}, and not task"
                 )
+        _ = self.task_config
         for attack in self.attacks:
             self.settings("attack", attack)
         for method in self.methods:
@@ -80,6 +83,15 @@ class AuditPlan:
         return configured(entry, getattr(entry, "preferred", {}).get(preset, preset), mine)
 
     @property
+    def task_config(self) -> TaskConfig:
+        """How the task's questions are chosen and asked.
+
+        Raises:
+            ValueError: For an unknown setting, or a value that is not allowed.
+        """
+        return task_config(self.changes)
+
+    @property
     def control_model(self) -> str | None:
         """Name of the never-knew model, or ``None``."""
         if self.control == "auto":
@@ -93,7 +105,8 @@ class AuditPlan:
         parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
         if self.attacks != DEFAULT_ATTACKS:
             parts += ["all"] if self.attacks == tuple(ATTACKS) else self.attacks
-        parts += [re.sub(r"[^\w.]+", "-", change) for change in self.changes]
+        changes = [c for c in self.changes if not c.startswith("task.data=")]
+        parts += [re.sub(r"[^\w.]+", "-", change) for change in changes]
         return "-".join([*parts, f"seed{self.seed}"])
 
     def command(self, out: object) -> str:

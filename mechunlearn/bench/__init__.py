@@ -9,6 +9,7 @@ from mechunlearn.bench.engine import read
 from mechunlearn.bench.perplexity import Perplexity, perplexity
 from mechunlearn.bench.rows import question_rows
 from mechunlearn.hooks import Point
+from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import (
     NO_CHANGE,
     HookedModel,
@@ -96,13 +97,12 @@ def score(
 
 
 def score_task(
-    model: HookedModel, task: Task, intervention: Intervention = NO_CHANGE
+    model: HookedModel, task: Task | Benchmark, intervention: Intervention = NO_CHANGE
 ) -> dict[str, Score]:
-    """Scores on every question set of a task: forget, retain and the extra ones."""
-    sets = {"forget": task.forget, "retain": task.retain, **task.extra}
+    """Scores on every question set of a task or benchmark."""
     return {
         name: score(model, questions, task.prompt, scoring=task.scoring, intervention=intervention)
-        for name, questions in sets.items()
+        for name, questions in task.sets.items()
     }
 
 

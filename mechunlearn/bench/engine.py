@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mechunlearn.bench.cache import chosen, extend, new_cache
-from mechunlearn.bench.rows import Row, common_prefix, pad
+from mechunlearn.bench.rows import Row, pad, prefix_groups
 from mechunlearn.hooks import Point, capture, count_flops, unembed
 from mechunlearn.types import HookedModel
 
@@ -65,18 +65,17 @@ def read(
             f"a prompt has {longest} tokens but the model's context is {model.cfg.n_ctx}; "
             "shorten the header or the question"
         )
-    shared = common_prefix(rows)
-    if shared < WORTH_CACHING or len(rows) < 4:
-        shared = 0
-    prefix = _prefix_cache(model, rows[0].tokens[:shared]) if shared else None
     n_choices = 1 + max(choice for r in rows for _, _, choice in r.reads)
     out = {p: np.full((len(rows), n_choices), -np.inf) for p in points}
-    lengths = [len(r.tokens) - shared for r in rows]
-    for batch in batches(lengths, budget or token_budget(model)):
-        chosen = [rows[i] for i in batch]
-        values = _read_batch(model, chosen, points, ids, norm, prefix, shared)
-        for point in points:
-            out[point][batch, : values[point].shape[1]] = values[point]
+    budget = budget or token_budget(model)
+    for shared, group in prefix_groups(rows, WORTH_CACHING, budget):
+        prefix = _prefix_cache(model, rows[group[0]].tokens[:shared]) if shared else None
+        for batch in batches([len(rows[i].tokens) - shared for i in group], budget):
+            picked = [group[i] for i in batch]
+            own = [rows[i] for i in picked]
+            values = _read_batch(model, own, points, ids, norm, prefix, shared)
+            for point in points:
+                out[point][picked, : values[point].shape[1]] = values[point]
     return out
 
 

@@ -39,13 +39,13 @@ def continuation(tokenizer: Any, context: str, text: str) -> list[int]:
     return encode(tokenizer, context + text)[len(encode(tokenizer, context)) :]
 
 
-def letter_ids(tokenizer: Any, prompt: str, n: int) -> list[int]:
+def letter_ids(tokenizer: Any, prompt: str, n: int, answer: str = " {letter}") -> list[int]:
     """Token ids of the first ``n`` answer letters as they follow ``prompt``.
 
     Raises:
         ValueError: If a letter is not one token of its own.
     """
-    ids = [continuation(tokenizer, prompt, f" {letter}") for letter in LETTERS[:n]]
+    ids = [continuation(tokenizer, prompt, answer.format(letter=letter)) for letter in LETTERS[:n]]
     single = [i[-1] for i in ids if i]
     if any(len(i) != 1 for i in ids) or len(set(single)) < n:
         raise ValueError(
@@ -60,7 +60,8 @@ def letter_rows(
 ) -> tuple[list[Row], list[int]]:
     """A row per question, read at its last token, and the ids of the letters."""
     prompts = [prompt.letter_prompt(q) for q in questions]
-    ids = letter_ids(tokenizer, prompts[0], max(len(q.choices) for q in questions))
+    n = max(len(q.choices) for q in questions)
+    ids = letter_ids(tokenizer, prompts[0], n, prompt.answer)
     rows = []
     for question, tokens in zip(questions, tokenizer(prompts)["input_ids"], strict=True):
         reads = [(len(tokens) - 1, ids[i], i) for i in range(len(question.choices))]
@@ -128,14 +129,46 @@ def question_rows(
     return cloze_rows(tokenizer, questions, prompt), None
 
 
-def common_prefix(rows: Sequence[Row]) -> int:
-    """Number of leading tokens that all rows share, at least one short of every stem."""
-    shortest = min(rows, key=lambda r: r.stem)
-    n = shortest.stem - 1
-    for row in rows:
-        while row.tokens[:n] != shortest.tokens[:n]:
-            n -= 1
-    return n
+def prefix_groups(rows: Sequence[Row], worth: int, batch: int) -> list[tuple[int, Sequence[int]]]:
+    """Rows that are best computed after one shared prefix: its length, and their indices.
+
+    Questions on many subjects, each with its own examples in front, make a group a subject.
+
+    Args:
+        worth: Shorter prefixes are computed again in every row; so are those of under four rows.
+        batch: Tokens of a batch. A further group has to save as many, since it leaves one unfilled.
+    """
+    Split = tuple[int, list[tuple[int, Sequence[int]]]]  # Tokens saved, and the groups.
+
+    def best(group: Sequence[int]) -> Split:
+        """The cheapest split of rows that stand together in the order."""
+        length = common_prefix(rows, group)
+        shared = length if length >= worth and len(group) >= 4 else 0
+        children: dict[int, list[int]] = {}
+        for i in group:
+            children.setdefault(rows[i].tokens[length], []).append(i)
+        splits: list[Split] = []
+        left: list[int] = []
+        for own in children.values() if len(children) > 1 else ():
+            split = best(own) if len(own) >= 4 else (0, [])
+            if split[0] - batch > shared * len(own):
+                splits.append(split)
+            else:
+                left += own
+        if not splits:
+            return shared * (len(group) - 1), [(shared, group)]
+        saved = sum(found - batch for found, _ in splits) + shared * max(0, len(left) - 1)
+        groups = [part for _, parts in splits for part in parts]
+        return saved, groups + ([(shared, left)] if left else [])
+
+    return best(sorted(range(len(rows)), key=lambda i: rows[i].tokens))[1]
+
+
+def common_prefix(rows: Sequence[Row], group: Sequence[int]) -> int:
+    """Number of leading tokens that sorted rows share, at least one short of every stem."""
+    first, last = rows[group[0]].tokens, rows[group[-1]].tokens
+    most = min(rows[i].stem for i in group) - 1
+    return next((n for n in range(most) if first[n] != last[n]), most)
 
 
 def pad(

@@ -1,38 +1,132 @@
 """Question sets and corpora by name."""
 
+import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mechunlearn.errors import unknown
-from mechunlearn.tasks.names import TASKS
+from mechunlearn.presets import changed
+from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig, as_chat, as_task, sample
+from mechunlearn.tasks.names import BENCHMARKS, TASKS
 from mechunlearn.types import Task
 
+T = TypeVar("T", Task, Benchmark)
 
-def load_task(name: str | None = None, original: str = "organism:original") -> Task:
-    """A task by name, or from a JSONL file of questions.
+
+def load_task(
+    name: str | None = None,
+    original: str = "organism:original",
+    config: TaskConfig = DEFAULT,
+) -> Task:
+    """A task by name, or from a file of questions.
 
     Args:
-        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, or a path
-            ending in ``.jsonl``; the default suits ``original``.
-        original: The model that will be asked; picks the world's seed for organisms.
+        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, ``wmdp-bio``,
+            ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
+            suits ``original``.
+        original: The model that will be asked; picks the world's seed for organisms, and the
+            chat template where one is wanted.
+        config: How the questions are chosen and asked.
 
     Raises:
         ValueError: For an unknown name, a missing file or an invalid question set.
+        PrerequisiteError: If a data set must be fetched and cannot be.
     """
-    if name is None:
-        name = "organism" if original.startswith("organism:") else "capitals"
+    name = name or _suitable(original)
+    if task := _shipped(name, original, config):
+        return _in_chat(task, original, config)
+    wmdp = name in BENCHMARKS and name.startswith("wmdp-")
+    kept = config.retain or ("mmlu" if wmdp else "")
+    if config.corpora and not wmdp:
+        raise ValueError(f"task.corpora fetches the corpora of WMDP, not of {name}")
+    undivided = ValueError(
+        f"{name} does not say what is forgotten and what is kept: give its rows a 'set', or "
+        "the questions to keep with --set task.retain=FILE (or a benchmark such as mmlu)"
+    )
+    if name in BENCHMARKS and not kept:
+        raise undivided
+    forget = _benchmark(name, config, folds=True)
+    if not kept and not {"forget", "retain"} <= set(forget.sets):
+        raise undivided
+    retain = _benchmark(kept, config, folds=True) if kept else forget
+    return _in_chat(as_task(forget, retain, config), original, config)
+
+
+def load_benchmark(
+    name: str | None = None,
+    original: str = "organism:original",
+    config: TaskConfig = DEFAULT,
+) -> Benchmark | Task:
+    """Question sets to score a model on: ``mmlu``, ``arc-easy``, a file, or any task by name.
+
+    Of ``wmdp-bio`` and the like these are the domain's questions alone.
+
+    Raises:
+        ValueError: For an unknown name, a missing file or an invalid question set.
+        PrerequisiteError: If a data set must be fetched and cannot be.
+    """
+    name = name or _suitable(original)
+    if task := _shipped(name, original, config):
+        return _in_chat(task, original, config)
+    if config.retain or config.corpora:
+        raise ValueError("task.retain and task.corpora are for audits; leave them out here")
+    found = _benchmark(name, config).asked(config)
+    sets = {kind: sample(questions, config.per_topic) for kind, questions in found.sets.items()}
+    return _in_chat(dataclasses.replace(found, sets=sets), original, config)
+
+
+def task_config(changes: Sequence[str]) -> TaskConfig:
+    """The settings among ``--set`` changes that are the task's: ``task.shots=5``.
+
+    Raises:
+        ValueError: For an unknown setting or a value of the wrong type.
+    """
+    mine = [c.removeprefix("task.") for c in changes if c.startswith("task.")]
+    return changed(DEFAULT, mine)
+
+
+def _suitable(original: str) -> str:
+    return "organism" if original.startswith("organism:") else "capitals"
+
+
+def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
+    """A task that the package brings along; ``None`` for other names."""
     if match := re.fullmatch(r"(organism|facts)(?:@(\d+))?", name):
         from mechunlearn.tasks.world import World
 
         shown = re.search(r"@(\d+)$", original)
         world = World(int(match[2] or (shown[1] if shown else 0)))
-        return world.task() if match[1] == "organism" else world.facts_task()
-    if name == "capitals":
+        task = world.task() if match[1] == "organism" else world.facts_task()
+    elif name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 
-        return capitals()
-    if name.endswith(".jsonl"):
-        from mechunlearn.tasks.files import from_jsonl
+        task = capitals()
+    else:
+        return None
+    if config != TaskConfig(scoring=config.scoring, chat=config.chat, system=config.system):
+        raise ValueError(f"{name} takes task.scoring, task.chat and task.system, and no other")
+    return dataclasses.replace(task, scoring=config.scoring or task.scoring)
 
-        return from_jsonl(Path(name))
-    raise unknown("task", name, TASKS)
+
+def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
+    if name in BENCHMARKS:
+        from mechunlearn.tasks.benchmarks import divided, published
+
+        return divided(name, config) if folds else published(name, config)
+    path = Path(name).expanduser()
+    if not (path.suffix or path.is_dir() or "/" in name):
+        raise unknown("task", name, TASKS)
+    from mechunlearn.tasks.files import from_file
+
+    return from_file(path, config)
+
+
+def _in_chat(found: T, original: str, config: TaskConfig) -> T:
+    if config.chat == "no":
+        return found
+    from mechunlearn.models import load_tokenizer
+
+    prompt = as_chat(found.prompt, load_tokenizer(original), config)
+    return dataclasses.replace(found, prompt=prompt)

@@ -1,80 +1,96 @@
-"""Questions from a JSONL file: one object a line.
+"""Questions from a file: JSONL, CSV, Parquet, or a folder that ``Dataset.save_to_disk`` wrote.
 
     {"set": "forget", "stem": "...", "choices": ["..", ".."], "answer": 1, "source": "doc-7"}
 
-``set`` is ``forget`` or ``retain``. Optional: ``topic``, ``source`` (default: the line number),
-``statement`` (cloze), ``fold`` (default: two fifths of the sources select, the others confirm).
-Lines with ``set`` ``forget_text``, ``retain_text`` or ``plain_text`` and a ``text`` are corpora.
+``set`` is ``forget``, ``retain`` or ``shots`` (examples to show); without it all rows are questions
+to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``, ``source`` (default: the id,
+else the row), ``statement`` (cloze), ``fold`` (default: two fifths of the sources select, the
+others confirm; near-duplicates stay together). Rows with ``set`` ``forget_text``, ``retain_text``
+or ``plain_text`` and a ``text`` are corpora. The shapes of published sets do too: see
+``mechunlearn.tasks.reader``.
 """
 
-import json
+import dataclasses
 from pathlib import Path
-from typing import Any
 
-from mechunlearn.types import Fold, PromptFormat, Question, Scoring, Task
+from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig
+from mechunlearn.tasks.folds import assign_folds
+from mechunlearn.tasks.reader import Row, read_rows, to_question
+from mechunlearn.types import Fold, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
-SETS = ("forget", "retain", *CORPORA)
+SETS = ("forget", "retain", "shots", *CORPORA)
 
 
-def from_jsonl(path: Path, scoring: Scoring = "letter") -> Task:
-    """Read a task.
+def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
+    """Read question sets and corpora.
 
     Raises:
-        ValueError: Naming file and line of whatever is missing or wrong.
+        ValueError: Naming file and row of whatever is missing or wrong.
     """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    questions: dict[str, list[Question]] = {"forget": [], "retain": []}
-    texts: dict[str, list[str]] = {name: [] for name in CORPORA}
+    sets: dict[str, list[Question]] = {}
+    texts: dict[str, list[str]] = {}
+    ids: dict[str, str] = {}
     folds: dict[str, Fold] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as err:
-        raise ValueError(f"{path} is not UTF-8 text ({err}); convert it first") from err
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for place, row in read_rows(path):
         try:
-            item = json.loads(line)
-            kind = item["set"]
-            if kind not in SETS:
-                raise ValueError(f"'set' is {kind!r}; it must be one of {', '.join(SETS)}")
+            kind = row.get("set") or "questions"
             if kind in CORPORA:
-                texts[kind].append(str(item["text"]))
-            else:
-                questions[kind].append(_question(item, number, folds))
-        except KeyError as err:
-            raise ValueError(f"{path}, line {number}: the key {err} is missing") from err
-        except (ValueError, TypeError) as err:
-            raise ValueError(f"{path}, line {number}: {err}") from err
-    return Task(
+                if row.get("text") is None:
+                    raise ValueError("the column 'text' is missing")
+                texts.setdefault(kind, []).append(str(row["text"]))
+                continue
+            if kind not in (*SETS, "questions"):
+                raise ValueError(f"'set' is {kind!r}; it must be one of {', '.join(SETS)}")
+            _check_id(row, place, ids)
+            question = to_question(row, source=place)
+            _check_choices(question)
+            if fold := row.get("fold"):
+                if fold not in ("select", "confirm"):
+                    raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
+                if folds.setdefault(question.source, fold) != fold:
+                    raise ValueError(
+                        f"the source {question.source!r} is in both folds; its facts must share one"
+                    )
+            sets.setdefault(kind, []).append(question)
+        except ValueError as err:
+            raise ValueError(f"{path}, {place}: {err}") from err
+    if not sets:
+        raise ValueError(f"{path} holds no questions")
+    if "questions" in sets and len(sets) > 1:
+        raise ValueError(f"{path}: some rows have a 'set' and some have none; give it to all")
+    shots = tuple(sets.pop("shots", ()))
+    return Benchmark(
         name=path.stem,
-        forget=tuple(questions["forget"]),
-        retain=tuple(questions["retain"]),
-        prompt=PromptFormat(),
-        scoring=scoring,
-        forget_text=tuple(texts["forget_text"]),
-        retain_text=tuple(texts["retain_text"]),
-        plain_text=tuple(texts["plain_text"]),
+        sets={k: _split(found, folds, config) for k, found in sets.items()},
+        shots={"": shots} if shots else {},
+        texts={name: tuple(found) for name, found in texts.items()},
     )
 
 
-def _question(item: dict[str, Any], number: int, folds: dict[str, Fold]) -> Question:
-    source = str(item.get("source", f"line {number}"))
-    if source not in folds:
-        folds[source] = "select" if len(folds) % 5 < 2 else "confirm"
-    if not isinstance(item["answer"], int) or not isinstance(item["choices"], list):
-        raise ValueError("'choices' must be a list and 'answer' the index of the right one")
-    fold = item.get("fold", folds[source])
-    if fold not in ("select", "confirm"):
-        raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
-    return Question(
-        stem=str(item["stem"]),
-        choices=tuple(str(c) for c in item["choices"]),
-        answer=item["answer"],
-        topic=str(item.get("topic", "")),
-        source=source,
-        statement=str(item.get("statement", "")),
-        fold=fold,
+def _check_choices(question: Question) -> None:
+    """What published sets may hold, and one's own should not."""
+    if not all(choice.strip() for choice in question.choices):
+        raise ValueError(f"there is an empty choice: {question.choices}")
+    if question.choices.count(question.choices[question.answer]) > 1:
+        raise ValueError(f"the right choice is there twice: {question.choices}")
+
+
+def _check_id(row: Row, place: str, ids: dict[str, str]) -> None:
+    key = row.get("id")
+    if key is None or key == "":
+        return
+    if (first := ids.setdefault(str(key), place)) != place:
+        raise ValueError(f"the id {str(key)[:60]!r} is in {first} too; ids must be unique")
+
+
+def _split(
+    questions: list[Question], given: dict[str, Fold], config: TaskConfig
+) -> tuple[Question, ...]:
+    """Folds as the rows give them, and for the other rows by source."""
+    free = [q for q in questions if q.source not in given]
+    assigned = iter(assign_folds(free, by=config.group))
+    return tuple(
+        dataclasses.replace(q, fold=given[q.source]) if q.source in given else next(assigned)
+        for q in questions
     )

@@ -19,7 +19,7 @@ from mechunlearn.models import describe, load, save
 from mechunlearn.presets import configured, preset_for
 from mechunlearn.progress import console
 from mechunlearn.registry import find
-from mechunlearn.tasks import load_task
+from mechunlearn.tasks import load_task, task_config
 from mechunlearn.train import TrainLog, Watch
 from mechunlearn.types import HookedModel, RunCard, Task
 from mechunlearn.unlearn.guard import Guard
@@ -39,7 +39,12 @@ class UnlearnPlan:
     preset: str = ""
     """Empty: the one that suits the model's size."""
     changes: tuple[str, ...] = ()
-    """``key=value`` settings on top of the preset."""
+    """``key=value`` settings on top of the preset; ``task.key=value`` settings of the task."""
+
+    @property
+    def settings(self) -> list[str]:
+        """The changes that are the method's."""
+        return [c for c in self.changes if not c.startswith("task.")]
 
 
 def train_method(
@@ -63,7 +68,7 @@ def train_method(
         ValueError: For an unknown name or setting, or a run that diverges or destroys the model.
     """
     method = find("method", plan.method)
-    config = configured(method, plan.preset or preset_for(model), plan.changes)
+    config = configured(method, plan.preset or preset_for(model), plan.settings)
     guard = Guard(model, task, method, config.optimizer.steps)
     every = every or max(1, config.optimizer.steps // 5)
     log = method.apply_(model, task, config, Watch(every, guard, state))
@@ -104,9 +109,9 @@ def unlearn_to(
             )
         if json.loads((kept / "plan.json").read_text()) != plain:
             raise ValueError(f"{kept} holds an unfinished run of other settings; remove it first")
-    task = load_task(plan.task or None, plan.model)
+    task = load_task(plan.task or None, plan.model, task_config(plan.changes))
     model = load(plan.model)
-    configured(find("method", plan.method), plan.preset or preset_for(model), plan.changes)
+    configured(find("method", plan.method), plan.preset or preset_for(model), plan.settings)
     source, before = describe(model), score_task(model, task)
     main = PartialState(cpu=model.cfg.device == "cpu").is_main_process
     if main:

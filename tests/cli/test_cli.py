@@ -1,6 +1,7 @@
 """The command line: results on stdout only as JSON, one line and exit code 2 for every mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,6 +128,78 @@ def test_data_and_targets_that_do_not_suffice_are_told(
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+GOOD = {"set": "forget", "stem": "2 + 2 =", "choices": ["3", "4"], "answer": 1}
+BAD_QUESTIONS = {
+    "no_answer.jsonl": (b'{"question": "a", "choices": ["b", "c"]}', "line 1: no column answer/"),
+    "no_choices.csv": (b"question,answer\na,0\n", "line 2: no column choices/options; there is"),
+    "index.jsonl": (json.dumps(GOOD | {"answer": 2}).encode(), "line 1: .* index 2 is not one of"),
+    "letter.csv": (b"question,A,B,answer\na,b,c,D\n", "line 2: the answer 'D' is no choice"),
+    "ids.jsonl": (
+        b"\n".join(json.dumps(GOOD | {"id": i}).encode() for i in ("x", "y", "x")),
+        "line 3: the id 'x' is in line 1 too",
+    ),
+    "utf16.jsonl": (json.dumps(GOOD).encode("utf-16"), "is UTF-16 text; convert it"),
+    "latin1.csv": ("question,A,B,answer\né,b,c,A\n".encode("latin-1"), "line 2 is not UTF-8"),
+    "long.jsonl": (
+        json.dumps(GOOD | {"stem": "a" * 10_000_000}).encode(),
+        "line 1 has more than 1,000,000 characters",
+    ),
+    "long.csv": (b"question,A,B,answer\n" + b"a" * 10_000_000, "line 2 has more than 1,000,000"),
+    "ragged.csv": (b"question,A,B,answer\na,b\n", "line 2 has other columns"),
+    "array.jsonl": (b"[1, 2]", "line 1 is no JSON object"),
+    "torn.parquet": (b"PAR1", "is no Parquet file"),
+    "other.xlsx": (b"PK", "none of .jsonl, .csv, .parquet"),
+    "empty.jsonl": (b"\n", "holds no questions"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_QUESTIONS)
+def test_bad_question_files_are_one_line(
+    run: Callable[..., Done], tmp_path: Path, name: str
+) -> None:
+    content, message = BAD_QUESTIONS[name]
+    (tmp_path / name).write_bytes(content)
+    for command in ("bench", "audit"):
+        done = run(command, "--task", name)
+        assert done.returncode == 2
+        assert re.search(message, done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert len(done.stderr) < 400
+        assert done.stdout == ""
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_benchmarks_that_are_not_there_are_one_line(run: Callable[..., Done]) -> None:
+    for arguments in (
+        ("bench", "--task", "mmlu"),
+        ("audit", "--task", "wmdp-bio", "--original", "organism:original"),
+        ("unlearn", "rmu", "--task", "wmdp-cyber", "--set", "task.corpora=True"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert re.search("cais/(mmlu|wmdp)@.*hf download cais/", done.stderr)
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_benchmarks_are_scored_and_described(
+    run: Callable[..., Done], hub_copies: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    data = ("--set", f"task.data={hub_copies}", "--json")
+    found = json.loads(run("bench", "--task", "wmdp-bio", *data).stdout)
+    assert found["wmdp-bio"]["n"] == 30
+    found = json.loads(run("bench", "--task", "mmlu", *data, "--set", "task.per_topic=2").stdout)
+    assert found["mmlu"]["n"] == 6
+    found = json.loads(run("task", "wmdp-bio", *data).stdout)
+    assert found["questions"] == {
+        "forget, select": 12,
+        "forget, confirm": 18,
+        "retain, select": 12,
+        "retain, confirm": 24,
+    }
+    assert found["overlap"]["plain text"] == {"n": 18, "eight_words": 0, "whole_facts": 0}
 
 
 def test_nothing_is_overwritten(run: Callable[..., Done], tmp_path: Path) -> None:

