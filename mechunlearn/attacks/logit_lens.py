@@ -25,13 +25,13 @@ from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.bench import score_points
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad, question_rows
-from mechunlearn.hooks import STREAMS, Point, capture, count_flops, unembed
+from mechunlearn.hooks import Point, capture, count_flops, streams, unembed
 from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Score, Task
 
 
 def lens_points(model: HookedModel) -> list[Point]:
     """Every stream of every layer."""
-    return [Point(i, stream) for i in range(model.cfg.n_layers) for stream in STREAMS]
+    return [Point(i, stream) for i in range(model.cfg.n_layers) for stream in streams(model)]
 
 
 def logit_lens(

@@ -347,7 +347,7 @@ class Forwards:
         first = max(1, len(specials))
         tokens = torch.tensor([[*specials, *ids] for ids in candidates], device=self.device)
         final = Point(self.model.cfg.n_layers - 1)
-        kept = extend(self.model, new_cache(self.model), tokens, [final])[final]
+        kept = extend(self.model, new_cache(), tokens, [final])[final]
         states, targets = kept[:, first - 1 : -1], tokens[:, first:]
         logits = unembed(self.model, states.flatten(0, 1)).float()
         losses = torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="none")
