@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from mechunlearn.errors import unknown
 from mechunlearn.hooks import forward_to, unembed
-from mechunlearn.sources import ORGANISMS, clear_errors, locate, named_models
+from mechunlearn.placement import QUANTISED, placement
+from mechunlearn.sources import ORGANISMS, adapter_base, clear_errors, locate, named_models
+from mechunlearn.tokenizer import check_fit, load_tokenizer
 from mechunlearn.types import HookedModel
 from mechunlearn.weights import block_fingerprints, fingerprint, plain_names, plain_state
 
@@ -26,6 +27,7 @@ __all__ = [
     "ORGANISMS",
     "block_fingerprints",
     "check",
+    "configuration",
     "describe",
     "fingerprint",
     "hook",
@@ -69,6 +71,7 @@ class Provenance:
 def load(
     name: str,
     *,
+    original: str = "",
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -78,10 +81,14 @@ def load(
 
     Args:
         name: ``organism:original``, ``organism:never_knew@1``, ``smollm2-135m``, a folder or
-            ``.gguf`` file, or a Hub id such as ``HuggingFaceH4/zephyr-7b-beta``.
-        device: ``cpu``, ``cuda``, ...; ``auto`` takes CUDA where there is one.
+            ``.gguf`` file, or a Hub id such as ``HuggingFaceH4/zephyr-7b-beta``; also the folder
+            or id of a PEFT adapter, which is merged into the model it belongs to.
+        original: The model it was made from: gives the tokenizer where it has none, and carries it
+            where it is an adapter (default: the model that the adapter names).
+        device: ``cpu``, ``cuda``, ...; ``auto`` takes CUDA where there is one; ``map`` spreads the
+            blocks over all GPUs.
         dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is float32 on the CPU and
-            bfloat16 elsewhere.
+            bfloat16 elsewhere; ``8bit`` and ``4bit`` quantise with bitsandbytes, on CUDA only.
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Allow code from the model's repository to run.
 
@@ -89,38 +96,60 @@ def load(
         The hooked model with tokenizer and pad token; ``.provenance`` says where it came from.
 
     Raises:
-        ValueError: For an unknown name, a missing or unreadable folder, a pickle checkpoint.
-        PrerequisiteError: When a download or package is needed that is not there.
+        ValueError: For an unknown name, a missing or unreadable folder, a pickle checkpoint, a
+            tokenizer that does not fit.
+        PrerequisiteError: When a download, package or device is needed that is not there.
         RuntimeError: When the hooked forward differs from the plain one.
     """
-    if device == "auto":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise unknown("dtype", dtype, ["float32", "bfloat16", "float16", "auto"])
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
     location, extra = locate(name)
+    hub = {"revision": revision, "trust_remote_code": trust_remote_code}
+    base = adapter_base(name)
+    if base is not None:
+        base = original or base
+        if dtype in QUANTISED:
+            raise ValueError(
+                f"{name} is an adapter: merging it needs whole weights; use another --dtype "
+                f"than {dtype}"
+            )
+        location, extra = locate(base)
+    placing, place = placement(device, dtype)
     if not os.path.exists(location):
-        extra |= {"revision": revision, "trust_remote_code": trust_remote_code}
-    with clear_errors(name, location):
-        tokenizer = AutoTokenizer.from_pretrained(location, **extra)
-        plain = AutoModelForCausalLM.from_pretrained(
-            location, dtype=getattr(torch, dtype), **extra
-        ).to(device)
+        extra |= hub if base is None else {}
+    tokenizer = load_tokenizer(name, base or original, **hub)
+    with clear_errors(base or name, location):
+        plain = AutoModelForCausalLM.from_pretrained(location, **placing, **extra)
+    if place is not None:
+        plain = plain.to(place)
+    if base is not None:
+        plain = _with_adapter(plain, name)
     config = plain.config
-    if hasattr(config, "quantization_config"):  # A GGUF file is already dequantised here.
-        del config.quantization_config
+    if "gguf_file" in extra and hasattr(config, "quantization_config"):
+        del config.quantization_config  # A GGUF file is already dequantised here.
         plain.is_quantized = False
         plain.hf_quantizer = None
+    check_fit(tokenizer, plain.get_input_embeddings().num_embeddings, name)
     return hook(plain, tokenizer, name=name, location=str(location))
+
+
+def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
+    """The model with a PEFT adapter merged into its weights."""
+    from peft import PeftModel
+
+    location, _ = locate(name)
+    with clear_errors(name, location), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Conv1D is recognised by itself.
+        adapted = PeftModel.from_pretrained(
+            plain, location, use_safetensors=True, local_files_only=os.path.exists(location)
+        )
+        return adapted.merge_and_unload()
 
 
 def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "") -> HookedModel:
     """Wrap a Hugging Face model that is already in memory; it is changed in place.
 
     Args:
-        tokenizer: Must come from ``AutoTokenizer.from_pretrained``.
+        tokenizer: From ``load_tokenizer``, or ``AutoTokenizer.from_pretrained``.
 
     Raises:
         RuntimeError: When the hooked forward differs from the plain one.
@@ -132,10 +161,15 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     plain.config.architectures = [type(plain).__name__]  # Models made in memory do not say.
     probe = _probe(plain.config.vocab_size, plain.device)
     expected = [_logits(plain, row) for row in probe]
+    mapped = getattr(plain, "hf_device_map", None)  # Then accelerate has placed the parts.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = HookedModel.boot_transformers(
-            name, hf_model=plain, tokenizer=tokenizer, dtype=plain.dtype, device=str(plain.device)
+            name,
+            hf_model=plain,
+            tokenizer=tokenizer,
+            dtype=plain.dtype,
+            device=None if mapped else str(plain.device),
         )
     model.eval()
     model.requires_grad_(False)
@@ -151,22 +185,45 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     return model
 
 
-def check(name: str) -> dict[str, int]:
+def check(name: str, original: str = "") -> dict[str, int]:
     """Make sure that a model is there and readable, without loading its weights.
+
+    Args:
+        original: As for ``load``.
 
     Returns:
         The tokenizer's vocabulary.
 
     Raises:
-        ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint.
+        ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint, a
+            tokenizer that does not fit.
         PrerequisiteError: When a download or package is needed that is not there.
     """
-    location, extra = locate(name)
+    location, _ = locate(name)
+    base = adapter_base(name)
     with clear_errors(name, location):
         for file in Path(location).glob("*.safetensors"):
             with safe_open(file, framework="pt"):
                 pass
-        return AutoTokenizer.from_pretrained(location, **extra).get_vocab()
+    carrier = name if base is None else original or base
+    if carrier != name:
+        check(carrier)
+    tokenizer = load_tokenizer(name, original or base or "")
+    check_fit(tokenizer, configuration(carrier).vocab_size, name)
+    return tokenizer.get_vocab()
+
+
+def configuration(name: str) -> Any:
+    """The Hugging Face configuration of a model's language part, without its weights.
+
+    Raises:
+        ValueError: If it is missing or damaged.
+        PrerequisiteError: When a download is needed that is not there.
+    """
+    location, extra = locate(name)
+    extra.pop("use_safetensors", None)
+    with clear_errors(name, location):
+        return AutoConfig.from_pretrained(location, **extra).get_text_config()
 
 
 def _probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 _"]]:

@@ -1,9 +1,11 @@
 """Where models are: names, folders, files and Hub ids."""
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,64 @@ from mechunlearn.errors import PrerequisiteError, unknown
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ORGANISMS = Path(__file__).parent / "organisms" / "shipped"
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSet:
+    """An original model and models that others made by unlearning it."""
+
+    original: str
+    unlearned: tuple[str, ...]
+    configuration: Mapping[str, Any]
+    """The original's ``config.json`` as published: what memory is reckoned from before anything
+    is downloaded."""
+
+    def about(self, task: str) -> tuple[str, ...]:
+        """The unlearned models of a task's domain: ``...-bio`` are left out of ``wmdp-cyber``."""
+        domains = ("bio", "cyber", "chem")
+        asked = task.rpartition("-")[2]
+        others = tuple(f"-{d}" for d in domains if d != asked) if asked in domains else ()
+        return tuple(name for name in self.unlearned if not name.endswith(others))
+
+
+SETS = {
+    "zephyr": ModelSet(
+        "HuggingFaceH4/zephyr-7b-beta",
+        (
+            "cais/Zephyr_RMU",
+            "J4Q8/zephyr-npo-bio",
+            "J4Q8/zephyr-npo-cyber",
+            "J4Q8/zephyr-dpo-bio",
+            "J4Q8/zephyr-dpo-cyber",
+        ),
+        # config.json of HuggingFaceH4/zephyr-7b-beta, which is Mistral-7B-v0.1's.
+        {
+            "model_type": "mistral",
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 32768,
+            "sliding_window": 4096,
+            "tie_word_embeddings": False,
+        },
+    ),
+}
+"""Published models by a name: ``zephyr`` is what Łucki et al. attack (arXiv:2409.18025)."""
+
+
+def model_set(name: str) -> ModelSet:
+    """A set of models by name.
+
+    Raises:
+        ValueError: For an unknown name.
+    """
+    if name not in SETS:
+        raise unknown("set of models", name, SETS)
+    return SETS[name]
 
 
 def named_models() -> dict[str, str]:
@@ -40,13 +100,14 @@ def locate(name: str) -> tuple[str, dict[str, Any]]:
             raise ValueError(f"there is no file {name}")
         return _gguf(path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not any((path / file).is_file() for file in ("config.json", ADAPTER)):
             raise ValueError(f"{name} is no model folder: it has no config.json")
         if not list(path.glob("*.safetensors")):
             raise ValueError(
                 f"{name} holds no .safetensors weights; pickle checkpoints are refused because "
                 "loading one can run code: convert it with save_pretrained(safe_serialization=True)"
             )
+        _refuse_missing_shards(name, path)
         return str(path), {"use_safetensors": True, "local_files_only": True}
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         if name.startswith((".", "~", "/")) or name.count("/") > 1:
@@ -54,6 +115,42 @@ def locate(name: str) -> tuple[str, dict[str, Any]]:
         hint = " A folder, a .gguf file or a Hub id (owner/name) will do too."
         raise unknown("model", name, named_models(), hint)
     return name, {"use_safetensors": True}
+
+
+def _refuse_missing_shards(name: str, folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError) as err:
+        raise ValueError(f"{index} is damaged ({err}); fetch it again") from err
+    if missing := sorted(s for s in shards if not (folder / s).is_file()):
+        raise ValueError(
+            f"{name} lacks {len(missing)} of its {len(shards)} weight files, such as "
+            f"{missing[0]}: fetch it again"
+        )
+
+
+def adapter_base(name: str) -> str | None:
+    """The model that a PEFT adapter was trained on, as the adapter says; ``None`` for a model.
+
+    Raises:
+        ValueError: If the adapter's settings are damaged.
+    """
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    location, extra = locate(name)
+    if "gguf_file" in extra or os.path.isfile(Path(location) / "config.json"):
+        return None
+    local = os.path.exists(location)
+    file = find_adapter_config_file(location, local_files_only=local)
+    if file is None:
+        return None
+    try:
+        return str(json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError) as err:
+        raise ValueError(f"{file} is damaged ({err}); fetch the adapter again") from err
 
 
 def _smollm2() -> tuple[str, dict[str, Any]]:

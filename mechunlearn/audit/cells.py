@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 from mechunlearn.audit.identity import (
     arithmetic,
-    configuration,
     digest,
     model_identity,
     plain,
     task_revision,
 )
 from mechunlearn.audit.plan import AuditPlan, label
-from mechunlearn.models import check
+from mechunlearn.models import check, configuration
 from mechunlearn.presets import preset_of
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Task

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoConfig
 
 from mechunlearn.environment import versions
 from mechunlearn.models import locate
@@ -48,13 +47,6 @@ def model_identity(name: str) -> str:
                 total.update(file.name.encode())
                 total.update(hashlib.file_digest(data, "sha256").digest())
     return total.hexdigest()
-
-
-def configuration(name: str) -> Any:
-    """The Hugging Face configuration of a model's language part, without its weights."""
-    location, extra = locate(name)
-    extra.pop("use_safetensors", None)
-    return AutoConfig.from_pretrained(location, **extra).get_text_config()
 
 
 def task_revision(task: Task) -> str:
