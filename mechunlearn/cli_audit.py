@@ -13,9 +13,12 @@ from mechunlearn.cli_options import (
     AttacksOpt,
     ChangeOpt,
     ControlOpt,
+    DeviceOpt,
+    DtypeOpt,
     JsonOpt,
     LimitOpt,
     MethodOpt,
+    ModelsOpt,
     OriginalOpt,
     OutOpt,
     SeedOpt,
@@ -29,11 +32,19 @@ if TYPE_CHECKING:
     from mechunlearn.types import Report
 
 
-def _planned(file: Path | None = None, **given: Any) -> Any:
+def _planned(file: Path | None = None, models: str = "", **given: Any) -> Any:
     """The plan of a command line, or of a file."""
     from mechunlearn.audit.plan import AuditPlan
     from mechunlearn.audit.plan_file import read_plan
+    from mechunlearn.sources import SETS, model_set
 
+    if named := next((c for c in given["changes"] or () if c in SETS), None):
+        raise ValueError(f"--set takes NAME.key=value; for the models of {named}: --models {named}")
+    if models and (given["unlearned"] or given["original"] != "organism:original" or file):
+        raise ValueError("--models says which models; leave out --original, --unlearned and --plan")
+    if models:
+        chosen = model_set(models)
+        given |= {"original": chosen.original, "unlearned": chosen.about(given["task"])}
     values = {
         **given,
         "unlearned": tuple(given["unlearned"] or ()),
@@ -63,6 +74,9 @@ def plan(
     change: ChangeOpt = None,
     seed: SeedOpt = 0,
     retain_limit: LimitOpt = 0.05,
+    models: ModelsOpt = "",
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
     as_json: JsonOpt = False,
 ) -> None:
     """Print an audit's plan as TOML, to keep and to change: mechunlearn plan > plan.toml."""
@@ -78,6 +92,9 @@ def plan(
         changes=change,
         seed=seed,
         retain_limit=retain_limit,
+        models=models,
+        dtype=dtype,
+        device=device,
     )
     if as_json:
         print_json(made.to_dict())
@@ -95,6 +112,9 @@ def audit(
     change: ChangeOpt = None,
     seed: SeedOpt = 0,
     retain_limit: LimitOpt = 0.05,
+    models: ModelsOpt = "",
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
     plan_file: Annotated[
         Path | None, typer.Option("--plan", help="A plan from: mechunlearn plan.")
     ] = None,
@@ -131,6 +151,9 @@ def audit(
         changes=change,
         seed=seed,
         retain_limit=retain_limit,
+        models=models,
+        dtype=dtype,
+        device=device,
     )
     made = dataclasses.replace(made, budget=budget or made.budget)
     if dry_run:
@@ -142,9 +165,14 @@ def audit(
 
 
 def _estimate(made: Any, out: Path, as_json: bool) -> None:
+    from mechunlearn.audit.outlook import outlook
+    from mechunlearn.audit.plan_file import plan_toml
     from mechunlearn.audit.run import dry_run
-    from mechunlearn.report.table import show_estimates
+    from mechunlearn.report.table import show_estimates, show_outlook
 
+    if not as_json and "/" in made.original:  # Something may have to be fetched: say what first.
+        sys.stderr.write(plan_toml(made))
+        show_outlook(outlook(made))
     found = dry_run(made, out)
     if as_json:
         print_json(

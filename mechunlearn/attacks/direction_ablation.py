@@ -171,7 +171,8 @@ def activation_statistics(
     dropped = torch.tensor(sorted(drop), device=model.cfg.device)
     found = _Statistics()
     spacing = max(1, total // keep) if keep else 0
-    for batch in batches([len(r) for r in rows], token_budget(model)):
+    # All layers' activations are kept, as for a backward pass.
+    for batch in batches([len(r) for r in rows], token_budget(model, backward=True)):
         tokens, real = pad(model, [rows[i] for i in batch])
         real[:, :skip] = False
         real &= ~torch.isin(tokens, dropped)

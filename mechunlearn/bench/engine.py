@@ -17,14 +17,14 @@ Mask = Float[Tensor, "row 1 query key"]
 BATCH_NUMBERS = {"cpu": 600_000, "cuda": 60_000_000}
 """Activation numbers (tokens x d_model) per batch: 1,000 tokens at d_model 576 were fastest on a
 CPU, 4,000 half as fast, since activations leave the cache."""
-KEPT_BLOCKS = 4
+KEPT_BLOCKS = 2
 """With a backward pass, a GPU's batch holds this many blocks' worth of the usual numbers."""
 WORTH_CACHING = 16
 """Shared prefixes shorter than this many tokens are cheaper to compute again."""
 
 
 def token_budget(model: HookedModel, *, backward: bool = False) -> int:
-    """Tokens per batch; on a GPU fewer where every block's activations are kept."""
+    """Tokens per batch; on a GPU fewer where every block's activations are kept (``backward``)."""
     kind = str(model.cfg.device).split(":")[0]
     return tokens_of(kind, model.cfg.d_model, model.cfg.n_layers if backward else 1)
 

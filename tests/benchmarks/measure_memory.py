@@ -13,7 +13,7 @@ import torch
 from mechunlearn.attacks.logit_lens import logit_lens
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.compute import Group, _attack, _reference
-from mechunlearn.audit.memory import needed, shape_of
+from mechunlearn.audit.memory import needed, shape_of, sizes_of
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.models import configuration, load
 from mechunlearn.presets import preset_of
@@ -37,8 +37,7 @@ def measured(folder: str, task: Task, attack: str, changes: tuple[str, ...]) -> 
     """Run the attack cell of an audit on a model."""
     warm = load("organism:original")  # Libraries set themselves up on first use.
     logit_lens(warm, task.forget[:2], task)
-    with torch.enable_grad():
-        warm(torch.arange(3, 9)[None]).sum().backward()
+    torch.nn.Linear(8, 8)(torch.ones(4, 8)).sum().backward()
     del warm
     config = configuration(folder)
     plan = AuditPlan(original=folder, unlearned=(folder,), attacks=(attack,), changes=changes)
@@ -61,7 +60,10 @@ def measured(folder: str, task: Task, attack: str, changes: tuple[str, ...]) -> 
     seconds = time.perf_counter() - start
     own = sum(p.numel() * p.element_size() for p in model.parameters())
     peak = resident("VmHWM") - before
-    found = needed(attack, setup.config(attack), shape_of(config), setup.sizes(model.tokenizer))
+    sizes = sizes_of(task, model.tokenizer, ("cpu", 4))
+    found = needed(
+        attack, setup.config(attack) if attack != "baseline" else None, shape_of(config), sizes
+    )
     return {
         "seconds": round(seconds, 1), "weights": own, "loaded": weights, "peak": peak,
         "estimate": round(found.total), "parts": found.parts,

@@ -72,6 +72,7 @@ class Forwards:
         self.reference = reference or Reference()
         self.blocks, self.points = objective.blocks(model), objective.points(model)
         self.budget, self.memory = budget or token_budget(model), memory
+        self.backward_budget = budget or token_budget(model, backward=True)
         self.device = torch.device(model.cfg.device)
         self.table = embedding_table(model)
         # What has to be run after the slot; without hidden states, the last forced token is only
@@ -157,7 +158,7 @@ class Forwards:
         A row takes its keys and values twice (kept, and joined for attention), about twelve
         activations a token (in every block where a graph is kept), and logits where it is read.
         """
-        rows = self.budget // max(1, tokens)
+        rows = (self.backward_budget if graph else self.budget) // max(1, tokens)
         if self.memory:
             cfg = self.model.cfg
             heads = getattr(cfg, "n_key_value_heads", None) or cfg.n_heads
