@@ -164,6 +164,56 @@ def audit(
         run_audit(made, out, as_json, named(engine, address, workers))
 
 
+def paper(
+    models: ModelsOpt = "",
+    original: OriginalOpt = "organism:original",
+    unlearned: UnlearnedOpt = None,
+    task: TaskOpt = "",
+    attacks: Annotated[
+        str, typer.Option("--attacks", help="Rows of the published table; default: all.")
+    ] = "",
+    change: ChangeOpt = None,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """The published protocol, cell by cell, beside the published table: --models zephyr.
+
+    Variants are chosen on the reported questions, as in the paper; an audit does better.
+    """
+    from mechunlearn.audit.paper import ATTACKS
+    from mechunlearn.audit.paper import paper as run
+    from mechunlearn.errors import unknown
+    from mechunlearn.report.table import show_paper
+
+    made = _planned(
+        original=original,
+        unlearned=unlearned,
+        methods=None,
+        attacks="gcg,pruning_weights",
+        changes=change,
+        task=task,
+        models=models,
+        dtype=dtype,
+        device=device,
+        control="none",
+    )
+    if not made.unlearned:
+        raise ValueError("the paper's table is of models that were unlearned: give --unlearned")
+    rows = _names([attacks]) or ATTACKS
+    for row in rows:
+        if row not in ATTACKS:
+            raise unknown("row of the table", row, ATTACKS)
+    folder = out or Path("runs") / f"paper-{made.name}"
+    cells = run(made, folder, rows)
+    if as_json:
+        print_json([dataclasses.asdict(c) | {"difference": c.difference} for c in cells])
+    else:
+        show_paper(cells)
+        say(f"table: {folder / 'paper.json'}")
+
+
 def _estimate(made: Any, out: Path, as_json: bool) -> None:
     from mechunlearn.audit.outlook import outlook
     from mechunlearn.audit.plan_file import plan_toml

@@ -9,6 +9,7 @@ from rich.table import Table
 from mechunlearn.audit.compare import Change
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
+from mechunlearn.audit.paper import Cell as PaperCell
 from mechunlearn.progress import console
 from mechunlearn.report import percent
 from mechunlearn.types import Report
@@ -56,6 +57,25 @@ def show_estimates(found: Sequence[Estimate]) -> None:
     console.print(
         f"{len(found)} cells, about {total / 60:.1f} minutes, without making models; memory is "
         "one model's, with all that an attack keeps beside it."
+    )
+
+
+def show_paper(cells: Sequence[PaperCell]) -> None:
+    """Print our table beside the published one, to standard error."""
+    table = Table(title="ours beside the published numbers, in %", box=box.SIMPLE)
+    for column in ("questions", "attack", "model", "ours", "n", "published", "difference"):
+        table.add_column(column, justify="left" if column in "questions attack model" else "right")
+    for c in cells:
+        theirs, apart = "–", "–"
+        if c.published is not None and c.difference is not None:
+            theirs = percent(c.published[0] / c.published[1])
+            apart = percent(c.difference[0], c.difference[1:])
+        ours = percent(c.accuracy, c.interval)
+        table.add_row(c.set, c.attack, c.model, ours, str(c.n), theirs, apart)
+    console.print(table)
+    console.print(
+        "Best variant on the questions reported, as published; brackets are 95 % intervals, of the "
+        "difference those of two independent samples. A model without a published column has none."
     )
 
 

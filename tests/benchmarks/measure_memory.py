@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.audit.cells import Cell, Setup
-from mechunlearn.audit.compute import Group, _attack, _reference
+from mechunlearn.audit.arms import score_candidates
 from mechunlearn.audit.memory import needed, shape_of, sizes_of
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.models import configuration, load
 from mechunlearn.presets import preset_of
+from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Task
 
@@ -40,12 +40,15 @@ def measured(folder: str, task: Task, attack: str, changes: tuple[str, ...]) -> 
     torch.nn.Linear(8, 8)(torch.ones(4, 8)).sum().backward()
     del warm
     config = configuration(folder)
-    plan = AuditPlan(original=folder, unlearned=(folder,), attacks=(attack,), changes=changes)
+    plan = AuditPlan(
+        original=folder,
+        unlearned=(folder,),
+        attacks=() if attack == "baseline" else (attack,),
+        changes=changes,
+    )
     preset = preset_of(config.hidden_size)
-    layers = config.num_hidden_layers
-    setup = Setup(plan, task, {}, {}, (), preset, layers, Path(folder))
+    settings = None if attack == "baseline" else plan.settings("attack", attack, preset)
     asked = task.questions("forget", "select")
-    group = Group("x", attack, {"attack": Cell("attack", "x", attack, {})}, asked=asked)
     trim()
     before = resident()
     model = load(folder)
@@ -55,18 +58,20 @@ def measured(folder: str, task: Task, attack: str, changes: tuple[str, ...]) -> 
     if attack == "baseline":
         logit_lens(model, asked, task)
     else:
-        _reference(setup, group, model)
-        _attack(setup, group, model)
+        entry = find("attack", attack)
+        known = entry.reference(model, task, asked, settings)
+        found = entry.find(model, task, asked, known, settings)
+        chosen = [found.build(found.grid()[0])]
+        for role in ("forget", "retain"):
+            score_candidates(model, chosen, role, "confirm", task)
     seconds = time.perf_counter() - start
     own = sum(p.numel() * p.element_size() for p in model.parameters())
     peak = resident("VmHWM") - before
     sizes = sizes_of(task, model.tokenizer, ("cpu", 4))
-    found = needed(
-        attack, setup.config(attack) if attack != "baseline" else None, shape_of(config), sizes
-    )
+    expected = needed(attack, settings, shape_of(config), sizes)
     return {
         "seconds": round(seconds, 1), "weights": own, "loaded": weights, "peak": peak,
-        "estimate": round(found.total), "parts": found.parts,
+        "estimate": round(expected.total), "parts": expected.parts,
     }  # fmt: skip
 
 
