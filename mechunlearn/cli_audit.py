@@ -133,6 +133,9 @@ def audit(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Ray: at most; 0: all there is room for.")
     ] = 0,
+    tracker: Annotated[
+        str, typer.Option("--track", help="Also write the numbers to wandb or trackio.")
+    ] = "",
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -161,7 +164,7 @@ def audit(
     else:
         from mechunlearn.audit.engines import engine as named
 
-        run_audit(made, out, as_json, named(engine, address, workers))
+        run_audit(made, out, as_json, named(engine, address, workers), tracker)
 
 
 def paper(
@@ -242,15 +245,23 @@ def _estimate(made: Any, out: Path, as_json: bool) -> None:
         show_estimates(found)
 
 
-def run_audit(plan: Any, out: Path | None, as_json: bool, engine: Any = None) -> None:
+def run_audit(
+    plan: Any, out: Path | None, as_json: bool, engine: Any = None, tracker: str = ""
+) -> None:
     """Carry out a plan, draw its figures and its page."""
     from mechunlearn.audit.run import audit as run
     from mechunlearn.plots import write
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
 
+    from mechunlearn.trackers import check_tracker, track
+
+    if tracker:
+        check_tracker(tracker)
     out = out or Path("runs") / plan.name
     report = run(plan, out, engine)
+    if tracker:
+        track(report, tracker, plan.name)
     write(report, out / "figures")
     page = write_page(report, out / "report.html")
     if as_json:
