@@ -253,7 +253,6 @@ def run_audit(
     from mechunlearn.plots import write
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
-
     from mechunlearn.trackers import check_tracker, track
 
     if tracker:

@@ -93,7 +93,9 @@ def capture(
     kept: dict[Point, Tensor] = {}
 
     def keep(activation: Tensor, hook: object, point: Point) -> None:
-        kept[point] = activation if pick is None else activation.flatten(0, 1)[pick]
+        if pick is not None:
+            activation = activation.flatten(0, 1)[pick.to(activation.device)]
+        kept[point] = activation.to(model.cfg.device)  # Blocks may lie on several GPUs.
 
     with model.hooks(fwd_hooks=[(p.name, partial(keep, point=p)) for p in points]):
         yield kept
@@ -168,12 +170,15 @@ def unembed(
     Args:
         norm: Apply the final norm first (the usual logit lens); otherwise read the raw stream.
     """
-    x = model.ln_final(resid[None])[0] if norm else resid
     weight = model.unembed.original_component.weight
     bias = getattr(model.unembed.original_component, "bias", None)
+    x = resid.to(weight.device)
+    x = model.ln_final(x[None])[0] if norm else x
     if ids is not None:
-        weight, bias = weight[ids], None if bias is None else bias[ids]
-    return softcapped(model, torch.nn.functional.linear(x.to(weight.dtype), weight, bias))
+        chosen = ids.to(weight.device)
+        weight, bias = weight[chosen], None if bias is None else bias[chosen]
+    logits = torch.nn.functional.linear(x.to(weight.dtype), weight, bias)
+    return softcapped(model, logits).to(resid.device)
 
 
 def softcapped(model: HookedModel, logits: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def placement(device: str = "auto", dtype: str = "auto") -> tuple[dict[str, Any]
 
     Args:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, or ``map``: the
-            blocks are spread over all GPUs, or with none over memory and disk.
+            blocks are spread over all GPUs, which have to hold them.
         dtype: One of ``DTYPES``; ``auto`` is float32 on the CPU and bfloat16 elsewhere.
 
     Returns:

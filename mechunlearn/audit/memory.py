@@ -190,7 +190,7 @@ def _pruning(config: Any, shape: Shape, sizes: Sizes, scoring: float) -> dict[st
     """Scores of the blocks at once, as many bytes of ranks per kind of data, one backward pass."""
     blocks = config.blocks_at_once or shape.layers
     scores = 4.0 * shape.matrices * blocks / shape.layers
-    ranks = KINDS * shape.matrices if sizes.kind == "cpu" else 0.0
+    ranks = float(KINDS * shape.matrices) if sizes.kind == "cpu" else 0.0
     tokens = _tokens(shape, sizes, backward=True, questions=config.examples)
     once = _backward(shape, sizes, tokens) + 8 * shape.largest
     pruned = config.levels[-1] * sizes.number * shape.matrices
@@ -203,13 +203,13 @@ def _training(config: Any, shape: Shape, sizes: Sizes, scoring: float) -> dict[s
     parts = {"copies": weights} if sizes.kind == "cpu" else {}
     trained = float(shape.parameters)
     if config.lora.rank:
-        trained = config.lora.rank * shape.ends
-        parts["adapters"] = sizes.number * trained
+        trained = float(config.lora.rank * shape.ends)
+        parts["adapters"] = float(sizes.number * trained)
     tokens = config.batch * sizes.longest
     kept = _backward(shape, sizes, tokens)
     if sizes.kind != "cpu":  # Blocks are recomputed one by one; only their inputs are kept.
         kept = kept / shape.layers + sizes.number * tokens * shape.d_model * shape.layers
-    parts["moments"] = 2 * sizes.number * trained
+    parts["moments"] = 2.0 * sizes.number * trained
     gradients = sizes.number * trained * (1 if sizes.kind == "cpu" else 2)
     parts["gradients"] = max(gradients + kept, scoring)
     return parts

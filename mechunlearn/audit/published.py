@@ -44,7 +44,7 @@ def published(name: Set, attack: str, column: str) -> tuple[int, int] | None:
         True
     """
     row = TABLE.get((name, attack))
-    accuracy = None if row is None else row[COLUMNS.index(column)]
+    accuracy = None if row is None or column not in COLUMNS else row[COLUMNS.index(column)]
     if accuracy is None:
         return None
     n = QUESTIONS[name]

@@ -13,6 +13,7 @@ from mechunlearn.audit.outlook import outlook
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import main
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.hooks import Point, capture
 from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.models import check, load, save
 from mechunlearn.placement import _bits, placement
@@ -123,11 +124,23 @@ def test_half_precision_passes_the_self_test(folder: Path, dtype: str) -> None:
     assert 0 < (model(TOKENS).float() - exact).norm() / exact.norm() < 0.1
 
 
-def test_blocks_can_be_spread(folder: Path) -> None:
-    """Without GPUs everything lands in memory, placed by accelerate all the same."""
-    model = load(str(folder), device="map")
-    assert model.original_model.hf_device_map
-    assert (model(TOKENS) - load(str(folder))(TOKENS)).abs().max() < 1e-5
+def test_blocks_can_be_spread(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two places that need no GPU: accelerate's hooks fetch the second block from the disk."""
+    expected = load(str(folder), device="map")(TOKENS)
+    assert placement("map")[0]["device_map"] == "auto"
+    parts = ("embed_tokens", "layers.0", "layers.1", "layers.2", "norm", "rotary_emb")
+    places = {f"model.{part}": "cpu" for part in parts} | {"lm_head": "cpu"}
+    places["model.layers.1"] = "disk"
+    arguments = {"device_map": places, "offload_folder": str(tmp_path / "off")}
+    monkeypatch.setattr("mechunlearn.models.placement", lambda *_: (arguments, None))
+    model = load(str(folder))
+    assert model.original_model.hf_device_map["model.layers.1"] == "disk"
+    assert (model(TOKENS) - expected).abs().max() < 1e-5
+    with capture(model, [Point(1)]) as kept:
+        model(TOKENS)
+    assert kept[Point(1)].shape == (1, TOKENS.shape[1], 32)
 
 
 def test_formats_and_devices_that_are_not_there(folder: Path) -> None:
