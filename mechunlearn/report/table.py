@@ -69,8 +69,8 @@ def show_paper(cells: Sequence[PaperCell]) -> None:
         theirs, apart = "–", "–"
         if c.published is not None and c.difference is not None:
             theirs = percent(c.published[0] / c.published[1])
-            apart = percent(c.difference[0], c.difference[1:])
-        ours = percent(c.accuracy, c.interval)
+            apart = percent(c.difference[0], list(c.difference[1:]))
+        ours = percent(c.accuracy, list(c.interval))
         table.add_row(c.set, c.attack, c.model, ours, str(c.n), theirs, apart)
     console.print(table)
     console.print(

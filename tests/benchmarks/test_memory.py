@@ -1,4 +1,4 @@
-"""Memory foretold from a configuration against memory measured, in a process for each attack.
+"""Memory foretold from a configuration against memory measured, in a process of its own.
 
 Run with: pytest -m slow -n 0 -s tests/benchmarks/test_memory.py
 """
@@ -62,16 +62,17 @@ def test_the_estimate_is_within_a_quarter(family: str, questions: Path, tmp_path
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(FAMILIES[family]).save_pretrained(tmp_path)
     tokenizer(World(0)).save_pretrained(tmp_path)
+    changes = json.dumps(ATTACKS)
+    command = [sys.executable, str(SCRIPT), str(tmp_path), str(questions), changes]
+    environment = os.environ | FREEING
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     ratios = {}
-    for attack, changes in ATTACKS.items():
-        command = [sys.executable, SCRIPT, tmp_path, questions, attack, *changes]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=os.environ | FREEING
-        )
-        found = json.loads(done.stdout.splitlines()[-1])
-        ratios[attack] = found["estimate"] / found["peak"]
+    for line in done.stdout.splitlines():
+        found = json.loads(line)
+        ratios[found["attack"]] = found["estimate"] / found["peak"]
         print(  # noqa: T201
-            f"| {family} | {attack} | {found['seconds']} | {found['peak'] / 1e6:.0f} | "
-            f"{found['estimate'] / 1e6:.0f} | {ratios[attack]:.2f} |"
+            f"| {family} | {found['attack']} | {found['seconds']} | {found['peak'] / 1e6:.0f} | "
+            f"{found['estimate'] / 1e6:.0f} | {ratios[found['attack']]:.2f} |"
         )
+    assert set(ratios) == set(ATTACKS)
     assert {a: r for a, r in ratios.items() if not 0.75 <= r <= 1.25} == {}

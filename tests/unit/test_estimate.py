@@ -16,8 +16,9 @@ def costs(out: Path, *changes: str) -> dict[tuple[str, str], float]:
     setup = set_up(AuditPlan(attacks=("all",), changes=changes), out)
     found = estimates(setup, setup.cells, SPEED)
     assert all(e.seconds == e.flops / SPEED.flops > 0 for e in found)
-    weights = 4 * 1e6
-    assert all(weights < e.memory < 100 * weights for e in found)
+    memory = {e.cell.attack: e.memory for e in found}
+    assert memory["relearning_text"] > memory["logit_lens"] > 1.7e6  # The weights alone.
+    assert memory["pruning_weights"] > memory["jailbreak"] == memory["logit_lens"]
     return {(e.cell.kind, e.cell.attack): e.flops for e in found if e.cell.attack}
 
 
