@@ -137,7 +137,7 @@ def needed(attack: str, config: Any, shape: Shape, sizes: Sizes) -> Memory:
         gradient = _gradient(shape, sizes, rows, sizes.longest + config.length)
         return Memory(parts | {"activations": max(scoring, gradient)})
     if attack == "gcg":
-        rows = config.search.gradient_questions or config.questions
+        rows = min(config.search.gradient_questions or config.questions, sizes.questions)
         length = sizes.longest + config.search.length
         gradient = _gradient(shape, sizes, min(rows, config.questions), length)
         return Memory(parts | {"activations": max(scoring, gradient)})

@@ -83,7 +83,7 @@ class AuditPlan:
             )
 
     @property
-    def loading(self) -> dict[str, str]:
+    def loading(self) -> dict[str, Any]:
         """Arguments of ``load`` for every model of this audit."""
         return {"original": self.original, "dtype": self.dtype, "device": self.device}
 

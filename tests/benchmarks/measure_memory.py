@@ -48,9 +48,11 @@ def measured(folder: str, task: Task, attacks: dict[str, list[str]]) -> Iterator
     before = resident()
     model = load(folder)
     sizes = sizes_of(task, model.tokenizer, ("cpu", 4))
+    trim()
+    loaded = resident() - before
     for attack, changes in attacks.items():
         trim()
-        start, settings = time.perf_counter(), None
+        start, settings, begin = time.perf_counter(), None, resident()
         if attack == "baseline":
             logit_lens(model, asked, task)
         else:
@@ -62,7 +64,7 @@ def measured(folder: str, task: Task, attacks: dict[str, list[str]]) -> Iterator
             for role in ("forget", "retain"):
                 score_candidates(model, chosen, role, "confirm", task)
             del known, found, chosen
-        seconds, peak = time.perf_counter() - start, resident("VmHWM") - before
+        seconds, peak = time.perf_counter() - start, resident("VmHWM") - begin + loaded
         expected = needed(attack, settings, shape, sizes)
         yield {
             "attack": attack, "seconds": round(seconds, 1), "peak": peak,
