@@ -34,6 +34,7 @@ app.add_typer(organism_app, name="organism")
 
 app.command()(cli_audit.plan)
 app.command()(cli_audit.audit)
+app.command()(cli_audit.paper)
 app.command()(cli_audit.diff)
 app.command()(cli_audit.rerun)
 app.command()(cli_audit.validate)

@@ -14,9 +14,12 @@ from mechunlearn.cli_options import (
     AttacksOpt,
     ChangeOpt,
     ControlOpt,
+    DeviceOpt,
+    DtypeOpt,
     JsonOpt,
     LimitOpt,
     MethodOpt,
+    ModelsOpt,
     OriginalOpt,
     OutOpt,
     SeedOpt,
@@ -30,11 +33,19 @@ if TYPE_CHECKING:
     from mechunlearn.types import Report
 
 
-def _planned(file: Path | None = None, **given: Any) -> Any:
+def _planned(file: Path | None = None, models: str = "", **given: Any) -> Any:
     """The plan of a command line, or of a file."""
     from mechunlearn.audit.plan import AuditPlan
     from mechunlearn.audit.plan_file import read_plan
+    from mechunlearn.sources import SETS, model_set
 
+    if named := next((c for c in given["changes"] or () if c in SETS), None):
+        raise ValueError(f"--set takes NAME.key=value; for the models of {named}: --models {named}")
+    if models and (given["unlearned"] or given["original"] != "organism:original" or file):
+        raise ValueError("--models says which models; leave out --original, --unlearned and --plan")
+    if models:
+        chosen = model_set(models)
+        given |= {"original": chosen.original, "unlearned": chosen.about(given["task"])}
     values = {
         **given,
         "unlearned": tuple(given["unlearned"] or ()),
@@ -64,6 +75,9 @@ def plan(
     change: ChangeOpt = None,
     seed: SeedOpt = 0,
     retain_limit: LimitOpt = 0.05,
+    models: ModelsOpt = "",
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
     as_json: JsonOpt = False,
 ) -> None:
     """Print an audit's plan as TOML, to keep and to change: mechunlearn plan > plan.toml."""
@@ -79,6 +93,9 @@ def plan(
         changes=change,
         seed=seed,
         retain_limit=retain_limit,
+        models=models,
+        dtype=dtype,
+        device=device,
     )
     if as_json:
         print_json(made.to_dict())
@@ -96,6 +113,9 @@ def audit(
     change: ChangeOpt = None,
     seed: SeedOpt = 0,
     retain_limit: LimitOpt = 0.05,
+    models: ModelsOpt = "",
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
     plan_file: Annotated[
         Path | None, typer.Option("--plan", help="A plan from: mechunlearn plan.")
     ] = None,
@@ -114,6 +134,9 @@ def audit(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Ray: at most; 0: all there is room for.")
     ] = 0,
+    tracker: Annotated[
+        str, typer.Option("--track", help="Also write the numbers to wandb or trackio.")
+    ] = "",
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -132,6 +155,9 @@ def audit(
         changes=change,
         seed=seed,
         retain_limit=retain_limit,
+        models=models,
+        dtype=dtype,
+        device=device,
     )
     made = dataclasses.replace(made, budget=budget or made.budget)
     if dry_run:
@@ -139,13 +165,68 @@ def audit(
     else:
         from mechunlearn.audit.engines import engine as named
 
-        run_audit(made, out, as_json, named(engine, address, workers))
+        run_audit(made, out, as_json, named(engine, address, workers), tracker)
+
+
+def paper(
+    models: ModelsOpt = "",
+    original: OriginalOpt = "organism:original",
+    unlearned: UnlearnedOpt = None,
+    task: TaskOpt = "",
+    attacks: Annotated[
+        str, typer.Option("--attacks", help="Rows of the published table; default: all.")
+    ] = "",
+    change: ChangeOpt = None,
+    dtype: DtypeOpt = "auto",
+    device: DeviceOpt = "auto",
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """The published protocol, cell by cell, beside the published table: --models zephyr.
+
+    Variants are chosen on the reported questions, as in the paper; an audit does better.
+    """
+    from mechunlearn.audit.paper import ATTACKS
+    from mechunlearn.audit.paper import paper as run
+    from mechunlearn.errors import unknown
+    from mechunlearn.report.table import show_paper
+
+    made = _planned(
+        original=original,
+        unlearned=unlearned,
+        methods=None,
+        attacks="gcg,pruning_weights",
+        changes=change,
+        task=task,
+        models=models,
+        dtype=dtype,
+        device=device,
+        control="none",
+    )
+    if not made.unlearned:
+        raise ValueError("the paper's table is of models that were unlearned: give --unlearned")
+    rows = _names([attacks]) or ATTACKS
+    for row in rows:
+        if row not in ATTACKS:
+            raise unknown("row of the table", row, ATTACKS)
+    folder = out or Path("runs") / f"paper-{made.name}"
+    cells = run(made, folder, rows)
+    if as_json:
+        print_json([dataclasses.asdict(c) | {"difference": c.difference} for c in cells])
+    else:
+        show_paper(cells)
+        say(f"table: {folder / 'paper.json'}")
 
 
 def _estimate(made: Any, out: Path, as_json: bool) -> None:
+    from mechunlearn.audit.outlook import outlook
+    from mechunlearn.audit.plan_file import plan_toml
     from mechunlearn.audit.run import dry_run
-    from mechunlearn.report.table import show_estimates
+    from mechunlearn.report.table import show_estimates, show_outlook
 
+    if not as_json and "/" in made.original:  # Something may have to be fetched: say what first.
+        sys.stderr.write(plan_toml(made))
+        show_outlook(outlook(made))
     found = dry_run(made, out)
     if as_json:
         print_json(
@@ -165,15 +246,22 @@ def _estimate(made: Any, out: Path, as_json: bool) -> None:
         show_estimates(found)
 
 
-def run_audit(plan: Any, out: Path | None, as_json: bool, engine: Any = None) -> None:
+def run_audit(
+    plan: Any, out: Path | None, as_json: bool, engine: Any = None, tracker: str = ""
+) -> None:
     """Carry out a plan, draw its figures and its page."""
     from mechunlearn.audit.run import audit as run
     from mechunlearn.plots import write
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
+    from mechunlearn.trackers import check_tracker, track
 
+    if tracker:
+        check_tracker(tracker)
     out = out or Path("runs") / plan.name
     report = run(plan, out, engine)
+    if tracker:
+        track(report, tracker, plan.name)
     write(report, out / "figures")
     page = write_page(report, out / "report.html")
     if as_json:

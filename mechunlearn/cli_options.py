@@ -9,6 +9,15 @@ import typer
 
 ModelOpt = Annotated[str, typer.Option("--model", help="Name, folder, .gguf file or Hub id.")]
 OriginalOpt = Annotated[str, typer.Option("--original", help="The model before unlearning.")]
+ModelsOpt = Annotated[
+    str, typer.Option("--models", help="A published set instead of --original, --unlearned: zephyr")
+]
+DtypeOpt = Annotated[
+    str, typer.Option("--dtype", help="auto, float32, bfloat16, float16, 8bit or 4bit.")
+]
+DeviceOpt = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:1; map: over all GPUs.")
+]
 ControlOpt = Annotated[
     str, typer.Option("--control", help="Never-knew model; auto: an organism's twin; none.")
 ]

@@ -34,6 +34,11 @@ class Point:
 EMBED = "hook_embed"
 
 
+def streams(model: HookedModel) -> list[Stream]:
+    """The streams that a model has: parallel blocks (GPT-NeoX) have no residual in between."""
+    return [s for s in STREAMS if Point(0, s).name in model.hook_dict]
+
+
 def stream_writes(model: HookedModel) -> list[str]:
     """Names of everything that writes to the residual stream: embeddings, attentions, MLPs."""
     embeddings = [name for name in (EMBED, "hook_pos_embed") if name in model.hook_dict]
@@ -88,7 +93,9 @@ def capture(
     kept: dict[Point, Tensor] = {}
 
     def keep(activation: Tensor, hook: object, point: Point) -> None:
-        kept[point] = activation if pick is None else activation.flatten(0, 1)[pick]
+        if pick is not None:
+            activation = activation.flatten(0, 1)[pick.to(activation.device)]
+        kept[point] = activation.to(model.cfg.device)  # Blocks may lie on several GPUs.
 
     with model.hooks(fwd_hooks=[(p.name, partial(keep, point=p)) for p in points]):
         yield kept
@@ -163,12 +170,19 @@ def unembed(
     Args:
         norm: Apply the final norm first (the usual logit lens); otherwise read the raw stream.
     """
-    x = model.ln_final(resid[None])[0] if norm else resid
     weight = model.unembed.original_component.weight
     bias = getattr(model.unembed.original_component, "bias", None)
+    x = resid.to(weight.device)
+    x = model.ln_final(x[None])[0] if norm else x
     if ids is not None:
-        weight, bias = weight[ids], None if bias is None else bias[ids]
+        chosen = ids.to(weight.device)
+        weight, bias = weight[chosen], None if bias is None else bias[chosen]
     logits = torch.nn.functional.linear(x.to(weight.dtype), weight, bias)
+    return softcapped(model, logits).to(resid.device)
+
+
+def softcapped(model: HookedModel, logits: Tensor) -> Tensor:
+    """What follows the unembedding: Gemma 2 bounds its logits."""
     cap = getattr(model.original_model.config, "final_logit_softcapping", None)
     return logits if not cap else cap * torch.tanh(logits / cap)
 
@@ -180,11 +194,9 @@ def frozen_unembedding(
     head = model.unembed.original_component
     weight = head.weight.detach().clone()
     bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
-    cap = getattr(model.original_model.config, "final_logit_softcapping", None)
 
     def logits(normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
-        found = torch.nn.functional.linear(normed.to(weight.dtype), weight, bias)
-        return found if not cap else cap * torch.tanh(found / cap)
+        return softcapped(model, torch.nn.functional.linear(normed.to(weight.dtype), weight, bias))
 
     return logits
 
@@ -265,7 +277,18 @@ def live_parameters(model: HookedModel) -> list[torch.nn.Parameter]:
 
 
 def stream_weights(model: HookedModel) -> list[tuple[torch.nn.Parameter, int]]:
-    """Every parameter that writes to the residual stream, and its axis of size ``d_model``."""
+    """Every parameter that writes to the residual stream, and its axis of size ``d_model``.
+
+    Raises:
+        ValueError: If a norm stands between the weights and the stream (Gemma 2 and 3), so that no
+            change of the weights alone is a change of what is written.
+    """
+    if "ln1_post" in model.blocks[0]._modules:
+        name = type(model.original_model).__name__
+        raise ValueError(
+            f"{name} norms what its blocks write, so a direction cannot be taken out of the "
+            "weights; use the hooked ablation (ablate_everywhere)"
+        )
     tables = [model.embed] + ([model.pos_embed] if hasattr(model, "pos_embed") else [])
     found = [(table.original_component.weight, -1) for table in tables]
     for block in model.blocks:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from mechunlearn.errors import unknown
 from mechunlearn.hooks import LINEAR_MAPS, check_layers, linear_maps
-from mechunlearn.models import plain_names
 from mechunlearn.types import HookedModel
+from mechunlearn.weights import FUSED, fuse, plain_names
 
 INSIDE = "_original_component"
 """Attribute under which a bridge keeps the module that it wraps."""
@@ -68,7 +68,7 @@ class Adapter:
         """
         layers = list(blocks) or list(range(model.cfg.n_layers))
         check_layers(model, layers)
-        self.settings, self.names = settings, plain_names(model)
+        self.model, self.settings, self.names = model, settings, plain_names(model)
         wanted = {id(b) for i in layers for b in linear_maps(model, i, settings.targets).values()}
         plain = model.original_model
         self.bridges = {name: m for name, m in plain.named_modules() if id(m) in wanted}
@@ -121,13 +121,14 @@ class Adapter:
     def save(self, folder: Path) -> None:
         """Write ``adapter_config.json`` and ``adapter_model.safetensors`` for PEFT.
 
-        GPT-2's fused ``c_attn``, which the hooked model splits, gets one adapter of three times
-        the rank.
+        Fused queries, keys and values, which the hooked model splits, get one adapter of three
+        times the rank.
         """
         scale = self.settings.alpha / self.settings.rank
+        fused = FUSED.get(self.model.original_model.config.model_type, "").rpartition(".")[2]
         pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, layer in self.layers.items():
-            split = re.sub(r"\.[qkv]$", ".c_attn", name.replace(f"{INSIDE}.", ""))
+            split = re.sub(r"\.[qkv]$", f".{fused}", name.replace(f"{INSIDE}.", ""))
             a, b = (part["default"].weight.detach() for part in (layer.lora_A, layer.lora_B))
             target = self.names.get(id(layer.get_base_layer().weight), split)
             pairs.setdefault(target.removesuffix(".weight"), []).append((a, b))
@@ -135,7 +136,10 @@ class Adapter:
         for target, parts in pairs.items():
             prefix = f"base_model.model.{target}"
             tensors[f"{prefix}.lora_A.weight"] = torch.cat([a for a, _ in parts])
-            tensors[f"{prefix}.lora_B.weight"] = torch.block_diag(*(b for _, b in parts))
+            wide = torch.block_diag(*(b for _, b in parts))
+            if len(parts) > 1:
+                wide = fuse(self.model, list(wide.chunk(len(parts))))
+            tensors[f"{prefix}.lora_B.weight"] = wide
             ranks[target] = self.settings.rank * len(parts)
         folder.mkdir(parents=True, exist_ok=True)
         LoraConfig(

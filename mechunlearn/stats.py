@@ -27,6 +27,20 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return float(ci.low), float(ci.high)
 
 
+def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[float, float]:
+    """95 % interval of the difference of two independent proportions (Newcombe 1998, method 10).
+
+    Example:
+        >>> [round(x, 4) for x in difference_interval(56, 70, 48, 80)]
+        [0.0524, 0.3339]
+    """
+    a, b = right / n, other / other_n
+    (low_a, high_a), (low_b, high_b) = wilson(right, n), wilson(other, other_n)
+    below = np.hypot(a - low_a, high_b - b)
+    above = np.hypot(high_a - a, b - low_b)
+    return float(a - b - below), float(a - b + above)
+
+
 def mcnemar(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
     """Exact two-sided McNemar test that two paired accuracies are equal (McNemar 1947).
 

@@ -373,8 +373,11 @@ def trained(
 
 @contextmanager
 def restored(model: HookedModel) -> Iterator[HookedModel]:
-    """Undo, bit for bit, every weight change made inside the ``with`` block."""
-    saved = [(p, p.detach().clone()) for p in model.parameters()]
+    """Undo, bit for bit, every weight change made inside the ``with`` block.
+
+    The copies lie in the host's memory, where there is more of it.
+    """
+    saved = [(p, p.detach().to("cpu", copy=True)) for p in model.parameters()]
     try:
         yield model
     finally:

@@ -19,10 +19,15 @@ from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
 )
 
 from mechunlearn.audit.plan import AuditPlan
@@ -33,7 +38,11 @@ from mechunlearn.types import HookedModel, Report, Task
 
 torch.set_num_threads(1)
 gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
-ARCHITECTURES = ("gpt2", "llama", "mistral")
+ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
+"""Fused attention and parallel blocks, tied and untied embeddings, grouped heads, sliding windows,
+softcapping, norms after the blocks' parts, scaled embeddings, biases, normed queries."""
+WINDOW = 24
+"""Of sliding attention: shorter than the questions."""
 SUBJECTS = ("college_biology", "computer_security", "us_foreign_policy")
 ARC = {
     "id": "Invented_1",
@@ -51,21 +60,37 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def config_of(architecture: str, vocabulary: int) -> PreTrainedConfig:
-    ids = {"vocab_size": vocabulary, "bos_token_id": 2, "eos_token_id": 2}
+def config_of(
+    architecture: str, vocabulary: int, width: int = 32, layers: int = 3
+) -> PreTrainedConfig:
+    ids = {"vocab_size": vocabulary, "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 0}
     if architecture == "gpt2":
-        return GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=192, **ids)
-    kind = LlamaConfig if architecture == "llama" else MistralConfig
-    return kind(
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=192,
-        tie_word_embeddings=architecture == "llama",
+        return GPT2Config(n_embd=width, n_layer=layers, n_head=4, n_positions=192, **ids)
+    sizes = {
+        "hidden_size": width,
+        "intermediate_size": width * 3 // 2,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 192,
+        "tie_word_embeddings": architecture in ("llama", "gemma2", "gemma3", "qwen3"),
         **ids,
-    )
+    }
+    if architecture == "gpt_neox":
+        return GPTNeoXConfig(**sizes)
+    kinds = {
+        "llama": LlamaConfig,
+        "mistral": MistralConfig,
+        "gemma2": Gemma2Config,
+        "gemma3": Gemma3TextConfig,
+        "qwen2": Qwen2Config,
+        "qwen3": Qwen3Config,
+    }
+    sizes["num_key_value_heads"] = 2
+    if architecture in ("gemma2", "gemma3", "qwen3"):
+        sizes["head_dim"] = width // 4
+    if architecture in ("mistral", "gemma2", "gemma3"):
+        sizes["sliding_window"] = WINDOW
+    return kinds[architecture](**sizes)
 
 
 @pytest.fixture(scope="session")

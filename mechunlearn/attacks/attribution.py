@@ -178,7 +178,8 @@ def _forwards(model: HookedModel, rows: Sequence[Row]) -> None:
 def _backwards(model: HookedModel, rows: Sequence[Row]) -> None:
     """Forward, and backward from each example's mean loss, with no weight's gradient computed."""
     with _rooted(model), torch.enable_grad():
-        for batch in batches([len(row.tokens) for row in rows], token_budget(model)):
+        budget = token_budget(model, backward=True)
+        for batch in batches([len(row.tokens) for row in rows], budget):
             chosen = [rows[i] for i in batch]
             lengths = torch.tensor([len(row.reads) for row in chosen], device=model.cfg.device)
             (-log_likelihoods(model, chosen)[:, 0] / lengths).sum().backward()

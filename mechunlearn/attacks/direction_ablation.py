@@ -119,10 +119,12 @@ def orthogonalize_(model: HookedModel, direction: Direction, *, layer: int) -> N
     with one direction per layer has no such form: it also changes what earlier blocks wrote.)
 
     Raises:
-        ValueError: If the layer does not exist or the direction has no length there.
+        ValueError: If the layer does not exist, the direction has no length there, or the model
+            norms what its blocks write.
     """
     check_layers(model, [layer])
     (unit,) = direction.restricted([layer]).unit()
+    stream_weights(model)  # Refuses before anything is changed.
     untie_(model)
     for weight, axis in stream_weights(model):
         rows = weight.movedim(axis, -1)
@@ -172,7 +174,8 @@ def activation_statistics(
     dropped = torch.tensor(sorted(drop), device=model.cfg.device)
     found = _Statistics()
     spacing = max(1, total // keep) if keep else 0
-    for batch in batches([len(r) for r in rows], token_budget(model)):
+    # All layers' activations are kept, as for a backward pass.
+    for batch in batches([len(r) for r in rows], token_budget(model, backward=True)):
         tokens, real = pad(model, [rows[i] for i in batch])
         real[:, :skip] = False
         real &= ~torch.isin(tokens, dropped)

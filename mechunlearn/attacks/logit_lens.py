@@ -28,7 +28,7 @@ from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.bench import score_points
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import continuation, encode, pad, question_rows
-from mechunlearn.hooks import STREAMS, Point, Stream, capture, count_flops, unembed
+from mechunlearn.hooks import Point, Stream, capture, count_flops, streams, unembed
 from mechunlearn.types import (
     NO_CHANGE,
     Example,
@@ -42,7 +42,7 @@ from mechunlearn.types import (
 
 def lens_points(model: HookedModel) -> list[Point]:
     """Every stream of every layer."""
-    return [Point(i, stream) for i in range(model.cfg.n_layers) for stream in STREAMS]
+    return [Point(i, stream) for i in range(model.cfg.n_layers) for stream in streams(model)]
 
 
 def logit_lens(

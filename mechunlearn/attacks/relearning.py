@@ -76,10 +76,11 @@ class RelearningConfig:
         if not self.rates or not self.seeds or min(self.steps, self.batch) < 1 or self.samples < 0:
             raise ValueError(f"relearning needs rates, seeds, steps and a batch, not {self}")
 
-    def optimizer(self, rate: float) -> Optimizer:
+    def optimizer(self, rate: float, *, recompute: bool = False) -> Optimizer:
         """AdamW at one learning rate."""
         warmup = math.ceil(self.warmup * self.steps)
-        return Optimizer(self.steps, rate, warmup, self.decay, self.weight_decay)
+        plain = Optimizer(self.steps, rate, warmup, self.decay, self.weight_decay)
+        return dataclasses.replace(plain, recompute=recompute)
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
@@ -146,8 +147,18 @@ def relearn_(
         return {"answers": -log_likelihoods(model, [rows[i] for i in share(picked)]).sum() / count}
 
     with trained(model, config.lora, seed=seed) as (parameters, _):
-        optimizer = config.optimizer(rate)
-        fit(parameters, loss, optimizer, label="relearning", watch=watch, seed=seed, stop=steps)
+        # As the paper does: it makes room on a GPU.
+        optimizer = config.optimizer(rate, recompute=str(model.cfg.device).startswith("cuda"))
+        fit(
+            parameters,
+            loss,
+            optimizer,
+            label="relearning",
+            watch=watch,
+            model=model,
+            seed=seed,
+            stop=steps,
+        )
 
 
 def relearning(

@@ -20,7 +20,7 @@ Reference:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +40,7 @@ from mechunlearn.types import Example, HookedModel, Intervention, Question, Task
 
 Matrix = tuple[int, str]
 """Layer and TransformerLens' name of a weight matrix."""
+Masks = Callable[[], Iterable[tuple[Matrix, Bool[Tensor, "..."]]]]
 Grain = Literal["weight", "neuron", "head"]
 PAPER_LEVELS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2)
 CORPUS, OWN = "forget corpus", "own answers"
@@ -115,21 +116,28 @@ def prune_weights(
     """
     if not any(mask.any() for mask in masks.values()):
         raise ValueError("the pruning masks are empty: raise q, or lower p")
-    marked = {key: mask for key, mask in masks.items() if mask.any()}
+    return _pruned(lambda: masks.items(), name)
+
+
+def _pruned(masks: Masks, name: str) -> Intervention:
+    """As ``prune_weights``, with masks that are made one by one, each time they are needed."""
 
     @contextmanager
     def edit(model: HookedModel) -> Iterator[None]:
-        weights = {key: _matrix(model, key) for key in marked}
-        before = {key: weights[key].detach()[mask] for key, mask in marked.items()}
+        before: list[Tensor] = []
         with torch.no_grad():
-            for key, mask in marked.items():
-                weights[key][mask] = 0.0
+            for key, mask in masks():
+                weight = _matrix(model, key)
+                chosen = mask.to(weight.device)
+                before.append(weight[chosen])
+                weight[chosen] = 0.0
         try:
             yield
         finally:
             with torch.no_grad():
-                for key, mask in marked.items():
-                    weights[key][mask] = before[key]
+                for (key, mask), values in zip(masks(), before, strict=True):
+                    weight = _matrix(model, key)
+                    weight[mask.to(weight.device)] = values
 
     return Intervention(name, edits=(edit,))
 
@@ -138,7 +146,7 @@ def _matrix(model: HookedModel, key: Matrix) -> Tensor:
     layer, name = key
     weight = linear_maps(model, layer, [name])[name].original_component.weight  # type: ignore
     assert isinstance(weight, Tensor)
-    return weight
+    return weight.detach()
 
 
 def prune_units(
@@ -181,13 +189,32 @@ class _Found:
             for p, q in cells
             for to in targets
         ]
-        return [s for s in grid if any(m.any() for m in self._masks(s).values())]
+        return [s for s in grid if any(m.any() for _, m in self._masks(s))]
 
     def build(self, settings: Settings) -> Candidate:
-        return self._candidate(settings, self._masks(settings))
+        return self._candidate(settings, partial(self._masks, settings))
 
     def sham(self, settings: Settings, seed: int) -> Candidate:
         """As many random weights of each matrix, neurons or heads of each layer."""
+        return self._candidate(settings, partial(self._drawn, settings, seed))
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """How many were taken out of each layer."""
+        found: dict[int, int] = {}
+        for (layer, _), mask in self._masks(settings):
+            rows = {layer: mask} if self.grain == "weight" else dict(enumerate(mask))
+            for i, row in rows.items():
+                found[i] = found.get(i, 0) + int(row.sum())
+        total = sum(rank.numel() for rank in self.utility.values())
+        return {"pruned": [found[i] for i in sorted(found)], "of": total, "grain": self.grain}
+
+    def _masks(self, settings: Settings) -> Iterator[tuple[Matrix, Tensor]]:
+        """One matrix' mask at a time: of a large model they are large together."""
+        p, q = (self.levels.index(settings[x]) for x in "pq")
+        for key, forget in self.forget[settings["data"]].items():
+            yield key, set_difference(forget, self.utility[key], p, q)
+
+    def _drawn(self, settings: Settings, seed: int) -> Iterator[tuple[Matrix, Tensor]]:
         generator = torch.Generator().manual_seed(seed)
 
         def random(mask: Tensor) -> Tensor:
@@ -196,37 +223,22 @@ class _Found:
             flat[order] = True
             return flat.view(mask.shape).to(mask.device)
 
-        masks = {}
-        for key, mask in self._masks(settings).items():
-            layers = [mask] if self.grain == "weight" else mask
-            drawn = [random(layer) for layer in layers]
-            masks[key] = drawn[0] if self.grain == "weight" else torch.stack(drawn)
-        return self._candidate(settings, masks)
+        for key, mask in self._masks(settings):
+            if self.grain == "weight":
+                yield key, random(mask)
+            else:
+                yield key, torch.stack([random(layer) for layer in mask])
 
-    def details(self, settings: Settings) -> dict[str, Any]:
-        """How many were taken out of each layer."""
-        found: dict[int, int] = {}
-        for (layer, _), mask in self._masks(settings).items():
-            rows = {layer: mask} if self.grain == "weight" else dict(enumerate(mask))
-            for i, row in rows.items():
-                found[i] = found.get(i, 0) + int(row.sum())
-        total = sum(rank.numel() for rank in self.utility.values())
-        return {"pruned": [found[i] for i in sorted(found)], "of": total, "grain": self.grain}
-
-    def _masks(self, settings: Settings) -> dict[Matrix, Tensor]:
-        p, q = (self.levels.index(settings[x]) for x in "pq")
-        forget = self.forget[settings["data"]]
-        return {key: set_difference(forget[key], self.utility[key], p, q) for key in forget}
-
-    def _candidate(self, settings: Settings, masks: dict[Matrix, Tensor]) -> Candidate:
+    def _candidate(self, settings: Settings, masks: Masks) -> Candidate:
         name = f"{self.grain}s, p = {settings['p']:g}, q = {settings['q']:g}"
-        if not any(mask.any() for mask in masks.values()):
+        if not any(mask.any() for _, mask in masks()):
             # Shares chosen on another model may leave nothing in this one, such as the control.
             return Candidate(settings, Intervention(f"{name}: nothing"))
         if self.grain == "weight":
-            return Candidate(settings, prune_weights(masks, name))
+            return Candidate(settings, _pruned(masks, name))
         means = self.means if settings["to"] == "mean" else None
-        return Candidate(settings, prune_units(masks[-1, self.grain], self.grain, means, name))
+        ((_, mask),) = masks()
+        return Candidate(settings, prune_units(mask, self.grain, means, name))
 
 
 class SetDifferencePruning:
@@ -292,7 +304,7 @@ class SetDifferencePruning:
         for start in range(0, n, size):
             layers = range(start, min(start + size, n))
             for key, score in weight_scores(model, rows, kind=config.kind, layers=layers).items():
-                found[key] = ranks([score], config.levels)[0]
+                found[key] = ranks([score], config.levels)[0].cpu()
         return found
 
 

@@ -41,13 +41,14 @@ def score_candidates(
             scores |= {i: found[point] for i, point in reads.items()}
     for i, c in enumerate(candidates):
         if i not in scores:
-            scores[i] = _score(model, c, questions, task)
+            scores[i] = score_candidate(model, c, questions, task)
     return [scores[i] for i in range(len(candidates))]
 
 
-def _score(
+def score_candidate(
     model: HookedModel, candidate: Candidate, questions: Sequence[Question], task: Task
 ) -> Score:
+    """The model's answers under one variant, read at the output."""
     prompt = task.prompt
     if candidate.rewrite is not None:
         candidate.rewrite.prepare(model, [prompt.text(q, task.scoring) for q in questions])

@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 from mechunlearn.audit.identity import (
     arithmetic,
-    configuration,
     digest,
     model_identity,
     plain,
     task_revision,
 )
 from mechunlearn.audit.plan import AuditPlan, label
-from mechunlearn.models import check
+from mechunlearn.models import check, configuration
 from mechunlearn.presets import preset_of
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Task
@@ -89,7 +88,9 @@ class Setup:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells, in an order in which they can be computed."""
-        common = {"task": task_revision(self.task), "versions": arithmetic()}
+        common: dict[str, Any] = {"task": task_revision(self.task), "versions": arithmetic()}
+        if self.plan.dtype != "auto":
+            common["dtype"] = self.plan.dtype
         found = [
             Cell("baseline", name, "", {"model": self.identities[name], **common})
             for name in self.sources
@@ -127,14 +128,17 @@ def set_up(plan: AuditPlan, out: Path) -> Setup:
     control = plan.control_model
     words = check(plan.original)
     for other in (control, *plan.unlearned):
-        if other and check(other) != words:
+        if other and check(other, plan.original) != words:
             raise ValueError(
                 f"{other} and {plan.original} have different vocabularies; only models of one "
                 "family can be compared"
             )
     given = {"original": plan.original} | ({"never_knew": control} if control else {})
     given |= {label(u): u for u in plan.unlearned}
-    identities = {name: model_identity(source) for name, source in given.items()}
+    identities = {
+        name: model_identity(source, plan.original if source != plan.original else "")
+        for name, source in given.items()
+    }
     shape = configuration(plan.original)
     preset = preset_of(shape.hidden_size)
     unlearned = {label(u): u for u in plan.unlearned}
@@ -164,7 +168,9 @@ def set_up(plan: AuditPlan, out: Path) -> Setup:
 
 def _lineage(plan: AuditPlan, method: str, preset: str, source: str, task: Task) -> dict[str, Any]:
     config = plan.settings("method", method, preset)
+    dtype = {} if plan.dtype == "auto" else {"dtype": plan.dtype}
     return {
+        **dtype,
         "method": method,
         "settings": plain(dataclasses.asdict(config)),
         "source": source,

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from mechunlearn.attacks.jailbreaks import JAILBREAKS
 from mechunlearn.attacks.perturbation import naive_grid
 from mechunlearn.audit.cells import Cell, Kind, Setup
 from mechunlearn.audit.compute import SHAMS
 from mechunlearn.audit.estimates import GRADES, evidence
+from mechunlearn.audit.memory import needed, shape_of, sizes_of
 from mechunlearn.bench import score
 from mechunlearn.hooks import metered
-from mechunlearn.models import load
+from mechunlearn.models import configuration, load
 from mechunlearn.registry import find
+from mechunlearn.tokenizer import load_tokenizer
 
 CALIBRATION = 3.0
 """Seconds of forwards that are timed."""
@@ -33,10 +33,10 @@ class Speed:
     """Per second, while scoring."""
     per_question: float
     """FLOPs of one question."""
-    weights: int
-    """Bytes."""
-    activations: int
-    """Bytes that a scoring forward took at most, beside the weights; 0 where it was not seen."""
+    device: str
+    """Kind of device: ``cpu``, ``cuda``."""
+    number: int
+    """Bytes of a number in its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +52,31 @@ class Estimate:
 
 def calibrate(setup: Setup) -> Speed:
     """Time real forwards of the original over select-fold questions."""
-    model = load(setup.sources["original"])
+    model = load(setup.sources["original"], **setup.plan.loading)
     questions = setup.task.questions("forget", "select")[:64]
     prompt, scoring = setup.task.prompt, setup.task.scoring
     score(model, questions, prompt, scoring=scoring)  # The first one is slower.
-    cuda = str(model.cfg.device).startswith("cuda")
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
     start, runs = time.perf_counter(), 0
     with metered() as meter:
         while runs < 2 or (time.perf_counter() - start < CALIBRATION and runs < 20):
             score(model, questions, prompt, scoring=scoring)
             runs += 1
     seconds = time.perf_counter() - start
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    peak = torch.cuda.max_memory_allocated() - weights if cuda else 0
+    kind = str(model.cfg.device).partition(":")[0]
     each = meter.flops / (runs * len(questions))
-    return Speed(meter.flops / seconds, each, weights, max(0, peak))
+    return Speed(meter.flops / seconds, each, kind, next(model.parameters()).element_size())
 
 
 def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimate]:
     """The cost of each cell on this machine."""
+    original = setup.plan.original
+    shape = shape_of(configuration(original))
+    sizes = sizes_of(setup.task, load_tokenizer(original), (speed.device, speed.number))
     found = []
     for cell in cells:
         flops = _questions(setup, cell) * speed.per_question
-        trains = cell.attack.startswith("relearning")
-        # Trained weights are kept beside their copies, gradients and two moments.
-        memory = float(speed.weights * (5 if trains else 1) + speed.activations)
+        config = setup.config(cell.attack) if cell.attack else None
+        memory = needed(cell.attack or "baseline", config, shape, sizes).total
         found.append(Estimate(cell, flops, flops / speed.flops, memory))
     return found
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoConfig
 
 from mechunlearn.environment import versions
-from mechunlearn.models import locate
+from mechunlearn.sources import adapter_base, locate
 from mechunlearn.types import Task
 
 ARITHMETIC = ("mechunlearn", "torch", "transformers", "transformer-lens")
@@ -29,8 +28,11 @@ def plain(data: Any) -> Any:
     return json.loads(json.dumps(data))
 
 
-def model_identity(name: str) -> str:
+def model_identity(name: str, original: str = "") -> str:
     """Equal for equal weights and tokenizers, without loading them.
+
+    Args:
+        original: As for ``load``: what an adapter is put on.
 
     Returns:
         SHA-256 over the files of a local model; name and commit of one on the Hub.
@@ -41,6 +43,8 @@ def model_identity(name: str) -> str:
         file = try_to_load_from_cache(location, "config.json")
         return f"{location}@{Path(file).parent.name}" if isinstance(file, str) else location
     total = hashlib.sha256()
+    if base := adapter_base(name):
+        total.update(model_identity(original or base).encode())
     files = [path / extra["gguf_file"]] if "gguf_file" in extra else sorted(path.iterdir())
     for file in files:
         if file.suffix in WEIGHTS and file.name not in ("card.json", "runcard.json"):
@@ -48,13 +52,6 @@ def model_identity(name: str) -> str:
                 total.update(file.name.encode())
                 total.update(hashlib.file_digest(data, "sha256").digest())
     return total.hexdigest()
-
-
-def configuration(name: str) -> Any:
-    """The Hugging Face configuration of a model's language part, without its weights."""
-    location, extra = locate(name)
-    extra.pop("use_safetensors", None)
-    return AutoConfig.from_pretrained(location, **extra).get_text_config()
 
 
 def task_revision(task: Task) -> str:

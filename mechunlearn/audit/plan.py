@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from mechunlearn.errors import unknown
+from mechunlearn.placement import DTYPES, QUANTISED
 from mechunlearn.presets import configured
 from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
 from mechunlearn.tasks import task_config
@@ -37,6 +39,10 @@ class AuditPlan:
     """Largest loss of retain accuracy an attack may cause on the select fold."""
     budget: str = ""
     """Time for what is computed in one call: ``90s``, ``30m``, ``2h``; empty: no limit."""
+    dtype: str = "auto"
+    """Number format of all models, as for ``load``."""
+    device: str = "auto"
+    """Where they are put, as for ``load``."""
 
     def __post_init__(self) -> None:
         if not self.unlearned and not self.methods:
@@ -57,12 +63,32 @@ class AuditPlan:
             self.settings("attack", attack)
         for method in self.methods:
             self.settings("method", method)
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
+        if self.dtype in QUANTISED:
+            self._refuse_weights()
         seconds(self.budget)
         if not 0 <= self.retain_limit <= 1:
             raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
         labels = [label(u) for u in self.unlearned] + list(self.methods)
         if twice := {x for x in labels if labels.count(x) > 1}:
             raise ValueError(f"two unlearned models share the name {sorted(twice)[0]!r}")
+
+    def _refuse_weights(self) -> None:
+        """Quantised weights can be used, but not read or written."""
+        names = [a for a in self.attacks if "weights" in find("attack", a).access]
+        if names or self.methods:
+            able = ",".join(a for a in ATTACKS if "weights" not in find("attack", a).access)
+            raise ValueError(
+                f"--dtype {self.dtype}: {', '.join([*names, *self.methods])} must read or change "
+                "weights, which quantised models hide; use another --dtype, or with --unlearned "
+                f"only --attacks {able}"
+            )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Arguments of ``load`` for every model of this audit."""
+        return {"original": self.original, "dtype": self.dtype, "device": self.device}
 
     def settings(self, kind: str, name: str, preset: str = "") -> Any:
         """The settings of a method or attack under this plan; ``None`` where it has none.
@@ -122,13 +148,18 @@ class AuditPlan:
             "--attacks",
             ",".join(self.attacks),
             *(["--task", self.task] if self.task else []),
+            *(["--dtype", self.dtype] if self.dtype != "auto" else []),
+            *(["--device", self.device] if self.device != "auto" else []),
         ]
         return " ".join([*words, "--seed", str(self.seed), "--out", str(out)])
 
     @property
     def identity(self) -> dict[str, Any]:
         """What the results depend on, as plain data."""
-        return {k: v for k, v in self.to_dict().items() if k != "budget"}
+        found = {k: v for k, v in self.to_dict().items() if k not in ("budget", "device")}
+        if self.dtype == "auto":
+            del found["dtype"]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""

@@ -167,7 +167,7 @@ def _make(setup: Setup, made: Made) -> None:
         return
     console.print(f"[dim]{made.method} on {made.source}[/dim]")
     start = time.perf_counter()
-    model = load(made.source)
+    model = load(made.source, **setup.plan.loading)
     mine = [c.removeprefix(f"{made.method}.") for c in setup.plan.changes]
     mine = [c for c, whole in zip(mine, setup.plan.changes, strict=True) if c != whole]
     plan = UnlearnPlan(made.method, made.source, changes=tuple(mine))

@@ -10,9 +10,9 @@ from mechunlearn.hooks import Point, capture, count_flops
 from mechunlearn.types import HookedModel
 
 
-def new_cache(model: HookedModel) -> DynamicCache:
-    """A cache without tokens."""
-    return DynamicCache(config=model.original_model.config)
+def new_cache() -> DynamicCache:
+    """A cache without tokens; it keeps all of them, and sliding attention masks what is too far."""
+    return DynamicCache()
 
 
 def extend(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -13,17 +13,31 @@ from mechunlearn.bench.rows import Row, pad, prefix_groups
 from mechunlearn.hooks import Point, capture, count_flops, unembed
 from mechunlearn.types import HookedModel
 
+Mask = Float[Tensor, "row 1 query key"]
 BATCH_NUMBERS = {"cpu": 600_000, "cuda": 60_000_000}
 """Activation numbers (tokens x d_model) per batch: 1,000 tokens at d_model 576 were fastest on a
 CPU, 4,000 half as fast, since activations leave the cache."""
+KEPT_BLOCKS = 2
+"""With a backward pass, a GPU's batch holds this many blocks' worth of the usual numbers."""
 WORTH_CACHING = 16
 """Shared prefixes shorter than this many tokens are cheaper to compute again."""
 
 
-def token_budget(model: HookedModel) -> int:
-    """Tokens per batch."""
-    numbers = BATCH_NUMBERS.get(str(model.cfg.device).split(":")[0], BATCH_NUMBERS["cuda"])
-    return max(128, numbers // model.cfg.d_model)
+def token_budget(model: HookedModel, *, backward: bool = False) -> int:
+    """Tokens per batch; on a GPU fewer where every block's activations are kept (``backward``)."""
+    kind = str(model.cfg.device).split(":")[0]
+    return tokens_of(kind, model.cfg.d_model, model.cfg.n_layers if backward else 1)
+
+
+def tokens_of(kind: str, d_model: int, layers: int = 1) -> int:
+    """Tokens per batch on a kind of device.
+
+    Args:
+        layers: Blocks whose activations are kept for a backward pass.
+    """
+    numbers = BATCH_NUMBERS.get(kind, BATCH_NUMBERS["cuda"])
+    kept = 1 if kind == "cpu" else max(1, layers // KEPT_BLOCKS)
+    return max(128, numbers // kept // d_model)
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -80,7 +94,7 @@ def read(
 
 
 def _prefix_cache(model: HookedModel, tokens: list[int]) -> DynamicCache:
-    cache = new_cache(model)
+    cache = new_cache()
     extend(model, cache, torch.tensor([tokens], device=model.cfg.device))
     return cache
 
@@ -137,9 +151,8 @@ def read_sums(
             prefix, torch.zeros(len(rows), dtype=torch.long, device=device)
         )
     if any(len(row.endings) > 1 for row in rows):
-        dtype = next(model.parameters()).dtype
-        mask, positions = _tree(rows, width, shared, dtype)
-        kwargs |= {"attention_mask": mask.to(device), "position_ids": positions.to(device)}
+        mask, positions = _tree(model, rows, width, shared)
+        kwargs |= {"attention_mask": mask, "position_ids": positions.to(device)}
     count_flops(model, tokens.numel())
     with capture(model, points, pick) as kept:
         model(tokens, logits_to_keep=1, return_type=None, **kwargs)
@@ -164,9 +177,12 @@ def _column(token: Int[Tensor, " read"], ids: Sequence[int]) -> Int[Tensor, " re
 
 
 def _tree(
-    rows: Sequence[Row], width: int, shared: int, dtype: torch.dtype
-) -> tuple[Float[Tensor, "row 1 query key"], Int[Tensor, "row query"]]:
-    """Additive mask and positions under which every ending continues the stem alone."""
+    model: HookedModel, rows: Sequence[Row], width: int, shared: int
+) -> tuple[Mask | dict[str, Mask], Int[Tensor, "row query"]]:
+    """Additive mask and positions under which every ending continues the stem alone.
+
+    Models that mix full and sliding attention get a mask for each kind of layer.
+    """
     total = shared + width
     allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(len(rows), 1, 1)
     positions = torch.arange(total).repeat(len(rows), 1)
@@ -176,6 +192,19 @@ def _tree(
             allowed[i, start : start + length, row.stem : start] = False
             positions[i, start : start + length] = torch.arange(row.stem, row.stem + length)
             start += length
-    lowest = torch.finfo(dtype).min
-    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, lowest)
-    return mask[:, None, shared:], positions[:, shared:]
+    dtype = next(model.parameters()).dtype
+
+    def additive(seen: Bool[Tensor, "row total total"]) -> Mask:
+        mask = torch.zeros(seen.shape, dtype=dtype)
+        mask.masked_fill_(~seen, torch.finfo(dtype).min)
+        return mask[:, None, shared:].to(model.cfg.device)
+
+    full, config = additive(allowed), model.original_model.config
+    window = getattr(config, "sliding_window", None)
+    mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    if window is None or (total <= window and not mixed):
+        return full, positions[:, shared:]
+    near = positions[:, :, None] - positions[:, None] < window
+    sliding = additive(allowed & near)
+    masks = {"full_attention": full, "sliding_attention": sliding} if mixed else sliding
+    return masks, positions[:, shared:]

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from mechunlearn.audit.compare import Change
 from mechunlearn.audit.estimate import Estimate
+from mechunlearn.audit.outlook import CARDS, Outlook
+from mechunlearn.audit.paper import Cell as PaperCell
 from mechunlearn.progress import console
 from mechunlearn.report.headline import tested
 from mechunlearn.report.words import percent
@@ -54,8 +56,55 @@ def show_estimates(found: Sequence[Estimate]) -> None:
     console.print(table)
     total = sum(e.seconds for e in found)
     console.print(
-        f"{len(found)} cells, about {total / 60:.1f} minutes, without making models. Memory: "
-        "weights, copies and gradients; on a GPU also activations as seen in a short run."
+        f"{len(found)} cells, about {total / 60:.1f} minutes, without making models; memory is "
+        "one model's, with all that an attack keeps beside it."
+    )
+
+
+def show_paper(cells: Sequence[PaperCell]) -> None:
+    """Print our table beside the published one, to standard error."""
+    table = Table(title="ours beside the published numbers, in %", box=box.SIMPLE)
+    for column in ("questions", "attack", "model", "ours", "n", "published", "difference"):
+        table.add_column(column, justify="left" if column in "questions attack model" else "right")
+    for c in cells:
+        theirs, apart = "–", "–"
+        if c.published is not None and c.difference is not None:
+            theirs = percent(c.published[0] / c.published[1])
+            apart = percent(c.difference[0], list(c.difference[1:]))
+        ours = percent(c.accuracy, list(c.interval))
+        table.add_row(c.set, c.attack, c.model, ours, str(c.n), theirs, apart)
+    console.print(table)
+    console.print(
+        "Best variant on the questions reported, as published; brackets are 95 % intervals, of the "
+        "difference those of two independent samples. A model without a published column has none."
+    )
+
+
+def show_outlook(found: Outlook) -> None:
+    """Print what an audit would need, to standard error."""
+    for d in found.downloads:
+        size = "of unknown size" if d.bytes is None else f"{d.bytes / 1e9:.1f} GB"
+        console.print(f"{d.model}: {size}, {'here' if d.there else 'to be fetched'}")
+    if missing := [d for d in found.downloads if not d.there]:
+        total = sum(d.bytes or 0 for d in missing)
+        console.print(f"to fetch: {len(missing)} models, about {total / 1e9:.0f} GB")
+    if found.sizes is None:
+        console.print("memory: not known before the original's config.json is here")
+        return
+    table = Table(title="memory of each step on a GPU, one model at a time", box=box.SIMPLE)
+    for column in ("step", "GB", "largest part beside the weights", *(f"{c} GB" for c in CARDS)):
+        table.add_column(column, justify="right" if column.endswith("GB") else "left")
+    for step in found.steps:
+        parts = {k: v for k, v in step.memory.parts.items() if k != "weights"}
+        largest = max(parts, key=lambda k: parts[k])
+        fits = ["fits" if step.fits(card) else "no" for card in CARDS]
+        what = f"{largest}, {parts[largest] / 1e9:.1f} GB"
+        table.add_row(step.attack.replace("_", " "), f"{step.memory.total / 1e9:.1f}", what, *fits)
+    console.print(table)
+    about = "taken, since the task is not here" if found.typical else "the task's longest"
+    console.print(
+        f"{found.parameters / 1e9:.2f} billion parameters, from the configuration alone; prompts "
+        f"of {found.sizes.longest} tokens ({about}). Copies that undo training lie on the host."
     )
 
 

@@ -208,7 +208,7 @@ def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
     plan: AuditPlan, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    a_second_a_question = Speed(flops=1.0, per_question=1.0, weights=1, activations=0)
+    a_second_a_question = Speed(flops=1.0, per_question=1.0, device="cpu", number=4)
     monkeypatch.setattr("mechunlearn.audit.run.calibrate", lambda setup: a_second_a_question)
     found = dry_run(plan, folder)
     assert len(found) == N_CELLS

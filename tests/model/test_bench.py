@@ -18,7 +18,7 @@ from mechunlearn.bench import (
     score_rotated,
 )
 from mechunlearn.bench.rows import prefix_groups, question_rows
-from mechunlearn.hooks import STREAMS, Point, move_along
+from mechunlearn.hooks import Point, move_along, softcapped, streams
 from mechunlearn.models import load
 from mechunlearn.types import HookedModel, Intervention, PromptFormat, Question, Task
 
@@ -126,7 +126,7 @@ def test_interventions_are_seen_in_every_mode(any_tiny: HookedModel, some, task:
 
 
 def test_points_read_what_run_with_cache_holds(any_tiny: HookedModel, some, task: Task) -> None:
-    points = [Point(i, s) for i in range(3) for s in STREAMS]
+    points = [Point(i, s) for i in range(3) for s in streams(any_tiny)]
     found = score_points(any_tiny, some, task.prompt, points)
     text = task.prompt.letter_prompt(some[0])
     tokens = torch.tensor([any_tiny.tokenizer(text)["input_ids"]])
@@ -134,7 +134,7 @@ def test_points_read_what_run_with_cache_holds(any_tiny: HookedModel, some, task
     ids = [any_tiny.tokenizer.get_vocab()[x] for x in "ABCD"]
     for point in points:
         resid = cache[point.name][:, -1:]
-        logits = any_tiny.unembed(any_tiny.ln_final(resid))[0, 0, ids]
+        logits = softcapped(any_tiny, any_tiny.unembed(any_tiny.ln_final(resid))[0, 0, ids])
         assert np.abs(found[point].logits[0] - logits.detach().numpy()).max() < 1e-4
 
 

@@ -98,7 +98,7 @@ def test_the_attack_and_its_sham_take_out_as_much(
     assert fingerprint(organism) == before
     assert all(s["p"] >= s["q"] for s in found.grid())
     settings = {"data": "forget corpus", "p": 0.05, "q": 0.25, "to": "zero"}
-    masks, sham = found._masks(settings), found.sham(settings, 1)
+    masks, sham = dict(found._masks(settings)), found.sham(settings, 1)
     size = sum(int(m.sum()) for m in masks.values())
     assert size == sum(found.details(settings)["pruned"]) > 0
     some = task.questions("forget", "confirm")[:60]

@@ -201,9 +201,9 @@ def shuffled(
     problem: Problem, reference: Reference, n: int, seed: int
 ) -> tuple[Problem, Reference]:
     """The placebo: the first ``n`` questions get each other's targets and reference states."""
-    order = list(range(n))
+    order = list(range(min(n, len(problem.items))))
     random.Random(seed).shuffle(order)
-    order += range(n, len(problem.items))
+    order += range(len(order), len(problem.items))
     items = tuple(
         dataclasses.replace(item, target=problem.items[j].target, forced=problem.items[j].forced)
         for item, j in zip(problem.items, order, strict=True)

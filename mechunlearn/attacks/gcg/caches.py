@@ -32,7 +32,7 @@ class Caches:
         length = len(self._text(wanted[0]))
         same = [i for i, text in enumerate(self.texts) if len(text) == length]
         if length not in self._before:
-            cache = new_cache(self.model)
+            cache = new_cache()
             if length:
                 tokens = torch.tensor([self.texts[i] for i in same], device=self.device)
                 with torch.no_grad():
@@ -50,7 +50,7 @@ class Caches:
             wanted: Some of them, as often as wanted; a row each.
         """
         if length == 0:
-            return new_cache(self.model)
+            return new_cache()
         if parent != self.parent:
             self.parent, self._after = parent, {}
         own = list(group) if len(self.texts) > 1 else [0]

@@ -29,7 +29,7 @@ def token_effects(model: HookedModel, problem: Problem, ids: tuple[int, ...]) ->
         tokens, real = pad(model, rows)
         width = tokens.shape[1]
         last = torch.arange(len(rows), device=tokens.device) * width + real.sum(dim=1) - 1
-        kept = extend(model, new_cache(model), tokens, points, last)
+        kept = extend(model, new_cache(), tokens, points, last)
         return torch.stack([kept[p].float() for p in points])  # [layer, question, d_model]
 
     whole = states(ids)

@@ -72,6 +72,7 @@ class Forwards:
         self.reference = reference or Reference()
         self.blocks, self.points = objective.blocks(model), objective.points(model)
         self.budget, self.memory = budget or token_budget(model), memory
+        self.backward_budget = budget or token_budget(model, backward=True)
         self.device = torch.device(model.cfg.device)
         self.table = embedding_table(model)
         # What has to be run after the slot; without hidden states, the last forced token is only
@@ -157,7 +158,7 @@ class Forwards:
         A row takes its keys and values twice (kept, and joined for attention), about twelve
         activations a token (in every block where a graph is kept), and logits where it is read.
         """
-        rows = self.budget // max(1, tokens)
+        rows = (self.backward_budget if graph else self.budget) // max(1, tokens)
         if self.memory:
             cfg = self.model.cfg
             heads = getattr(cfg, "n_key_value_heads", None) or cfg.n_heads
@@ -347,7 +348,7 @@ class Forwards:
         first = max(1, len(specials))
         tokens = torch.tensor([[*specials, *ids] for ids in candidates], device=self.device)
         final = Point(self.model.cfg.n_layers - 1)
-        kept = extend(self.model, new_cache(self.model), tokens, [final])[final]
+        kept = extend(self.model, new_cache(), tokens, [final])[final]
         states, targets = kept[:, first - 1 : -1], tokens[:, first:]
         logits = unembed(self.model, states.flatten(0, 1)).float()
         losses = torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="none")

@@ -136,7 +136,7 @@ def static_states(
         n = min(len(matched(item, objective.static.span)), len(row))
         tokens = torch.tensor([row], device=original.cfg.device)
         pick = torch.arange(len(row) - n, len(row), device=tokens.device)
-        kept = extend(original, new_cache(original), tokens, points, pick, blocks)
+        kept = extend(original, new_cache(), tokens, points, pick, blocks)
         found.append(torch.stack([kept[p] for p in points]))
     return tuple(found)
 

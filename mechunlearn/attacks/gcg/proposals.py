@@ -101,7 +101,7 @@ def spoken_tokens(
     before = problem.items[item].before
     tokens = torch.tensor([[*before, *ids]], device=model.cfg.device)
     final = Point(model.cfg.n_layers - 1)
-    states = extend(model, new_cache(model), tokens, [final])[final][0, max(0, len(before) - 1) :]
+    states = extend(model, new_cache(), tokens, [final])[final][0, max(0, len(before) - 1) :]
     logits = unembed(model, states).float().cpu()
     if not before:
         logits = torch.cat([torch.zeros(1, logits.shape[1]), logits])

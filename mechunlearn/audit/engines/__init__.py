@@ -44,11 +44,11 @@ class Here:
     def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
         """See ``Engine``."""
         for cell in cells:
-            done(cell, timed_baseline(setup, cell, self.load))
+            done(cell, timed_baseline(setup, cell, self.load.like(setup.plan.loading)))
 
     def attacks(self, setup: Setup, groups: Sequence[Group], done: Done) -> None:
         """See ``Engine``."""
-        compute(setup, groups, self.load, done)
+        compute(setup, groups, self.load.like(setup.plan.loading), done)
 
 
 def engine(name: str, address: str = "auto", workers: int = 0) -> Engine:

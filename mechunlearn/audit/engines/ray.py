@@ -34,10 +34,11 @@ class Worker:
 
     def compute(self, setup: Setup, job: Cell | Group) -> list[tuple[str, dict[str, Any]]]:
         """Results of the job's cells, by the cells' keys."""
+        load = self.loaded.like(setup.plan.loading)
         if isinstance(job, Cell):
-            return [(job.key, timed_baseline(setup, job, self.loaded))]
+            return [(job.key, timed_baseline(setup, job, load))]
         found: list[tuple[str, dict[str, Any]]] = []
-        compute(setup, [job], self.loaded, lambda cell, result: found.append((cell.key, result)))
+        compute(setup, [job], load, lambda cell, result: found.append((cell.key, result)))
         return found
 
 

