@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mechunlearn.display import table
 from mechunlearn.hooks import live_parameters
 from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.progress import console, track
@@ -117,9 +118,9 @@ class Optimizer:
 class TrainLog:
     """What happened while training."""
 
-    terms: dict[str, list[float]] = field(default_factory=dict)
+    terms: dict[str, list[float]] = field(default_factory=dict, repr=False)
     """Loss terms per step."""
-    measured: list[dict[str, int | float]] = field(default_factory=list)
+    measured: list[dict[str, int | float]] = field(default_factory=list, repr=False)
     """What was measured on the way; each entry has its ``step``, counted in steps taken."""
     adapter: Adapter | None = None
     """The adapters that were trained and then merged, where there were any."""
@@ -132,6 +133,14 @@ class TrainLog:
     def having(self, adapter: Adapter | None) -> "TrainLog":
         """The same log with the adapters that were trained."""
         return dataclasses.replace(self, adapter=adapter)
+
+    def _repr_html_(self) -> str:
+        rows: dict[str, object] = {"steps": self.steps}
+        for name, values in self.terms.items():
+            rows[f"{name} loss"] = f"{values[0]:.3g} at first, {values[-1]:.3g} at last"
+        for found in self.measured[-1:]:
+            rows["measured last"] = ", ".join(f"{k} {v:.4g}" for k, v in found.items())
+        return table(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mechunlearn.presets import configured
-from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
+from mechunlearn.registry import DEFAULT_ATTACKS, find, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class AuditPlan:
         if not self.attacks:
             object.__setattr__(self, "attacks", DEFAULT_ATTACKS)
         if self.attacks == ("all",):
-            object.__setattr__(self, "attacks", tuple(ATTACKS))
+            object.__setattr__(self, "attacks", names("attack"))
         for change in self.changes:
             known = (*self.methods, *self.attacks)
             if (owner := change.partition(".")[0]) not in known:
@@ -92,7 +92,7 @@ class AuditPlan:
         """Folder name that says what is audited."""
         parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
         if self.attacks != DEFAULT_ATTACKS:
-            parts += ["all"] if self.attacks == tuple(ATTACKS) else self.attacks
+            parts += ["all"] if self.attacks == names("attack") else self.attacks
         parts += [re.sub(r"[^\w.]+", "-", change) for change in self.changes]
         return "-".join([*parts, f"seed{self.seed}"])
 

@@ -5,16 +5,22 @@
 ``set`` is ``forget`` or ``retain``. Optional: ``topic``, ``source`` (default: the line number),
 ``statement`` (cloze), ``fold`` (default: two fifths of the sources select, the others confirm).
 Lines with ``set`` ``forget_text``, ``retain_text`` or ``plain_text`` and a ``text`` are corpora.
+A line with ``set`` ``prompt`` says how to ask, by the templates of ``PromptFormat``:
+
+    {"set": "prompt", "letter": "question {stem}{choices} letter :", "choice": " {letter} {text}"}
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.errors import unknown
 from mechunlearn.types import Fold, PromptFormat, Question, Scoring, Task
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
-SETS = ("forget", "retain", *CORPORA)
+SETS = ("forget", "retain", "prompt", *CORPORA)
+TEMPLATES = tuple(f.name for f in dataclasses.fields(PromptFormat) if f.name != "rewrite")
 
 
 def from_jsonl(path: Path, scoring: Scoring = "letter") -> Task:
@@ -28,6 +34,7 @@ def from_jsonl(path: Path, scoring: Scoring = "letter") -> Task:
     questions: dict[str, list[Question]] = {"forget": [], "retain": []}
     texts: dict[str, list[str]] = {name: [] for name in CORPORA}
     folds: dict[str, Fold] = {}
+    prompt = PromptFormat()
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as err:
@@ -40,7 +47,9 @@ def from_jsonl(path: Path, scoring: Scoring = "letter") -> Task:
             kind = item["set"]
             if kind not in SETS:
                 raise ValueError(f"'set' is {kind!r}; it must be one of {', '.join(SETS)}")
-            if kind in CORPORA:
+            if kind == "prompt":
+                prompt = _prompt(item)
+            elif kind in CORPORA:
                 texts[kind].append(str(item["text"]))
             else:
                 questions[kind].append(_question(item, number, folds))
@@ -52,12 +61,25 @@ def from_jsonl(path: Path, scoring: Scoring = "letter") -> Task:
         name=path.stem,
         forget=tuple(questions["forget"]),
         retain=tuple(questions["retain"]),
-        prompt=PromptFormat(),
+        prompt=prompt,
         scoring=scoring,
         forget_text=tuple(texts["forget_text"]),
         retain_text=tuple(texts["retain_text"]),
         plain_text=tuple(texts["plain_text"]),
     )
+
+
+def _prompt(item: dict[str, Any]) -> PromptFormat:
+    given = {key: str(text) for key, text in item.items() if key != "set"}
+    for key in given:
+        if key not in TEMPLATES:
+            raise unknown("template", key, TEMPLATES)
+    prompt, probe = PromptFormat(**given), Question("stem", ("a", "b"), 0)
+    try:
+        prompt.letter_prompt(probe), prompt.cloze_prompt(probe)
+    except (KeyError, IndexError) as err:
+        raise ValueError(f"a template has a field that is not filled in: {err}") from err
+    return prompt
 
 
 def _question(item: dict[str, Any], number: int, folds: dict[str, Fold]) -> Question:
