@@ -118,9 +118,9 @@ class Optimizer:
 class TrainLog:
     """What happened while training."""
 
-    terms: dict[str, list[float]] = field(default_factory=dict, repr=False)
+    terms: dict[str, list[float]] = field(default_factory=dict)
     """Loss terms per step."""
-    measured: list[dict[str, int | float]] = field(default_factory=list, repr=False)
+    measured: list[dict[str, int | float]] = field(default_factory=list)
     """What was measured on the way; each entry has its ``step``, counted in steps taken."""
     adapter: Adapter | None = None
     """The adapters that were trained and then merged, where there were any."""
@@ -133,6 +133,9 @@ class TrainLog:
     def having(self, adapter: Adapter | None) -> "TrainLog":
         """The same log with the adapters that were trained."""
         return dataclasses.replace(self, adapter=adapter)
+
+    def __repr__(self) -> str:
+        return f"TrainLog({self.steps} steps)"
 
     def _repr_html_(self) -> str:
         rows: dict[str, object] = {"steps": self.steps}

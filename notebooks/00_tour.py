@@ -20,7 +20,7 @@ from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
-static();
+static()
 
 # %% [markdown]
 # ## Load

@@ -70,7 +70,7 @@ class Found(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """The simplest ``Found``: a list of settings, and functions that make a variant and its sham."""
+    """The simplest ``Found``: settings, and functions that make a variant and its sham."""
 
     settings: Sequence[Settings]
     make: Callable[[Settings], Candidate]

@@ -70,11 +70,12 @@ def from_jsonl(path: Path, scoring: Scoring = "letter") -> Task:
 
 
 def _prompt(item: dict[str, Any]) -> PromptFormat:
-    given = {key: str(text) for key, text in item.items() if key != "set"}
+    given: dict[str, Any] = {key: str(text) for key, text in item.items() if key != "set"}
     for key in given:
         if key not in TEMPLATES:
             raise unknown("template", key, TEMPLATES)
-    prompt, probe = PromptFormat(**given), Question("stem", ("a", "b"), 0)
+    prompt = PromptFormat(**given)
+    probe = Question("stem", ("a", "b"), 0)
     try:
         prompt.letter_prompt(probe), prompt.cloze_prompt(probe)
     except (KeyError, IndexError) as err:
