@@ -93,8 +93,9 @@ tried = {
 # %%
 lines = list(dict.fromkeys(f"{name}, to {to}" for name, to, _ in tried))
 grid = torch.tensor([found.accuracy for found in tried.values()]).view(len(lines), len(spans))
-px.imshow(grid.numpy().round(2), x=[str(span) for span in spans], y=lines, text_auto=True, zmin=0,
-          zmax=1, color_continuous_scale="Cividis", height=420,
+px.imshow(grid.numpy().round(2), x=[", ".join(map(str, span)) for span in spans], y=lines,
+          text_auto=True, zmin=0, zmax=1, aspect="auto", color_continuous_scale="Cividis",
+          height=420, labels={"x": "after blocks", "color": "accuracy"},
           title="Forget accuracy on the select fold, by direction and blocks")  # fmt: skip
 
 # %% [markdown]

@@ -62,8 +62,9 @@ rows = [
     for point, found in logit_lens(model, confirm, task).items()
 ]
 columns = {key: [row[key] for row in rows] for key in rows[0]}
-figure = px.line(columns, x="layer", y="accuracy", color="model", facet_col="stream", markers=True,
-                 color_discrete_sequence=["#555555", "#009E73", "#D55E00"], height=380)  # fmt: skip
+figure = px.line(columns, x="layer", y="accuracy", color="model", facet_col="stream", height=400,
+                 symbol="model", line_dash="model", title="Forget accuracy read at inner layers",
+                 color_discrete_sequence=["#555555", "#009E73", "#D55E00"])  # fmt: skip
 figure.add_hline(y=task.chance, line_dash="dot")
 figure.update_yaxes(range=[0, 1.03])
 figure.update_xaxes(dtick=1)
@@ -97,8 +98,8 @@ px.imshow(np.array(list(medians.values())), y=list(medians), text_auto=True, hei
 
 # %% [markdown]
 # ## One prompt, token by token
-# The rank of the right letter at every token and layer of one question. Only at the last token does
-# the model have to say it; before, a low rank has little to do with knowing.
+# The rank of the right letter at every token and layer of one question; dark is near the top. Only
+# at the last token does the model have to say it; before, a low rank has little to do with knowing.
 
 # %%
 question = confirm[0]
@@ -118,7 +119,8 @@ def ranks(model):
 
 both = torch.stack([ranks(models["original"]), ranks(models["rmu"])]).numpy()
 figure = px.imshow(both, facet_col=0, color_continuous_scale="Blues_r", aspect="auto", height=380,
-                   labels={"y": "layer", "color": "rank", "x": ""})  # fmt: skip
+                   labels={"y": "layer", "color": "rank", "x": ""},
+                   title="Rank of the right letter, read at block outputs")  # fmt: skip
 for panel, name in enumerate(("original", "rmu")):
     figure.layout.annotations[panel].text = name
 figure.update_xaxes(tickvals=list(range(len(words))), ticktext=words, tickangle=-60)

@@ -66,8 +66,12 @@ figure.update_layout(title="Neurons by rank of attribution (1: most important)")
 # elsewhere. Single weights can be scored as well (SNIP: weight times gradient).
 
 # %%
+MATRICES = ("q", "k", "v", "o", "in", "out")
 scores = weight_scores(unlearned, forget[:64])
-{f"layer {layer}, {name}": round(float(s.sum()), 2) for (layer, name), s in scores.items()}
+sums = torch.tensor([[scores[layer, m].sum() for m in MATRICES] for layer in range(4)])
+px.imshow(sums.numpy().round(1), x=list(MATRICES), text_auto=True, height=340, aspect="auto",
+          color_continuous_scale="Cividis", labels={"x": "matrix", "y": "layer", "color": "sum"},
+          title="SNIP scores on forget text, summed over each matrix")  # fmt: skip
 
 # %% [markdown]
 # ## Take one head out

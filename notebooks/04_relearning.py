@@ -55,17 +55,18 @@ for name, run in found.items():
 title = "Relearning from other facts of the domain"
 caption = f"Forget questions of the confirm fold, n = {len(confirm)}; bars are 95 % intervals."
 figure = lay_out(go.Figure(), title, caption, height=300)
+LABELS = {"unlearned": "unlearned model", "never_knew": "never-knew twin"}
 for name, role in (("unlearned", "attacked"), ("never_knew", "never_knew")):
     points = found[name].curves[0].points[1:]
     x, y = [p.samples for p in points], [p.accuracy for p in points]
     ends = [[abs(p.interval[i] - p.accuracy) for p in points] for i in (1, 0)]
     bars = {"array": ends[0], "arrayminus": ends[1], "width": 2}
     look = LOOKS[role]
-    figure.add_scatter(x=x, y=y, error_y=bars, name=f"{name}, relearning", marker_color=look.colour,
+    figure.add_scatter(x=x, y=y, error_y=bars, name=LABELS[name], marker_color=look.colour,
                        marker_symbol=look.marker, line_dash=look.dash)  # fmt: skip
 figure.add_hline(y=task.chance, line_dash="dot", line_color="#777777")
 figure.update_yaxes(range=[0, 1.03], title="accuracy")
-figure.update_xaxes(type="log", title="samples trained on")
+figure.update_xaxes(type="log", title="samples trained on", tickvals=[p.samples for p in points])
 
 # %% [markdown]
 # ## Net of its control

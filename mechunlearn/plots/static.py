@@ -3,15 +3,19 @@
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from mechunlearn.plots.template import TEMPLATE
+
 WIDTH, SCALE = 720, 1.3
 """Width in pixels, and how many pixels the pictures have for each."""
 
 
 def static() -> None:
-    """Make this session's notebook show plotly figures as PNG, where kaleido finds a browser.
+    """Make this session show plotly figures in the package's look, as PNG where there is a browser.
 
-    Elsewhere they are left interactive.
+    Without kaleido or a browser figures are left interactive.
     """
+    pio.templates["mechunlearn"] = TEMPLATE
+    pio.templates.default = "plotly_white+mechunlearn"
     png = pio.renderers["png"]
     png.width, png.height, png.scale = WIDTH, None, SCALE
     try:

@@ -47,7 +47,7 @@ def test_own_attacks_are_part_of_what_cells_depend_on(
     [
         ("logit_lens", Nothing, "the package has its own"),
         ("two words", Nothing, "letters, digits"),
-        ("empty", object(), "lacks access, needs, reference, find"),
+        ("empty", object(), "lacks presets, access, needs, reference, find"),
     ],
 )
 def test_what_cannot_be_registered(added: None, name: str, entry: object, error: str) -> None:
