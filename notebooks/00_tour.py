@@ -36,7 +36,7 @@ print(f"{len(asked)} forget questions to look at, {len(confirm)} to be judged by
 
 # %%
 original = load("organism:original")
-score(original, confirm, task.prompt)
+score(original, confirm, task)
 
 # %% [markdown]
 # ## Look
@@ -60,7 +60,7 @@ rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
 
 # %%
 for name, questions in (("forget", confirm), ("retain", retain)):
-    print(f"{name:7}", score(unlearned, questions, task.prompt), f"chance {task.chance:.2f}")
+    print(f"{name:7}", score(unlearned, questions, task), f"chance {task.chance:.2f}")
 
 # %% [markdown]
 # By the usual test (ask, and look at the answers) this is a success: chance on the forget set, and
@@ -78,7 +78,7 @@ choice = choose(unlearned, found, task, retain_before=1.0, limit=0.05)
 choice.candidate.intervention
 
 # %%
-attacked = score(unlearned, confirm, task.prompt, intervention=choice.candidate.intervention)
+attacked = score(unlearned, confirm, task, intervention=choice.candidate.intervention)
 attacked
 
 # %% [markdown]
@@ -88,7 +88,7 @@ attacked
 
 # %%
 sham = found.sham(choice.candidate.settings, seed=0)
-score(unlearned, confirm, task.prompt, intervention=sham.intervention)
+score(unlearned, confirm, task, intervention=sham.intervention)
 
 # %% [markdown]
 # ## Report

@@ -48,7 +48,7 @@ fit(mlp_parameters(filtered, 3, "mlp"), loss, Optimizer(steps, lr=5e-3), label="
 
 # %%
 for name, model in models.items():
-    print(f"{name:9}", score(model, confirm, task.prompt))
+    print(f"{name:9}", score(model, confirm, task))
 
 # %% [markdown]
 # ## Read every stream of every layer

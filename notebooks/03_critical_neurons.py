@@ -34,7 +34,7 @@ asked, confirm = (task.questions("forget", fold) for fold in ("select", "confirm
 # %%
 unlearned = load("organism:original@1")
 rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
-score(unlearned, confirm, task.prompt)
+score(unlearned, confirm, task)
 
 # %% [markdown]
 # ## What does the model use, and for what?
@@ -84,7 +84,7 @@ for layer, head in torch.cartesian_prod(torch.arange(4), torch.arange(4)).tolist
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[layer, head] = True
     change = prune_units(mask, "head", means)
-    found[layer, head] = score(unlearned, asked, task.prompt, intervention=change).accuracy
+    found[layer, head] = score(unlearned, asked, task, intervention=change).accuracy
 px.imshow(found.numpy().round(2), text_auto=True, zmin=0, zmax=1, height=340,
           color_continuous_scale="Cividis", labels={"x": "head", "y": "layer", "color": "accuracy"},
           title="Forget accuracy (select fold) with one head held at its mean")  # fmt: skip
@@ -103,7 +103,7 @@ for attack in (HEADS, NEURONS):
     print(attack.grain, choice.candidate.settings, f"retain (select) {choice.retain:.3f}")
     for name, variant in variants.items():
         change = variant.intervention
-        print("  ", name, score(unlearned, confirm, task.prompt, intervention=change))
+        print("  ", name, score(unlearned, confirm, task, intervention=change))
 
 # %% [markdown]
 # ## What this does not show

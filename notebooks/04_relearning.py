@@ -31,11 +31,11 @@ retain = task.questions("retain", "confirm")
 # %%
 config = configured(RMU, "organism", ["optimizer.steps=150"])
 models = {"unlearned": load("organism:original"), "never_knew": load("organism:never_knew")}
-before = {"original": score(models["unlearned"], confirm, task.prompt)}
+before = {"original": score(models["unlearned"], confirm, task)}
 for name, model in models.items():
     rmu_(model, task, config)
-    before[name] = score(model, confirm, task.prompt)
-    print(f"{name:10} after RMU", before[name], "retain", score(model, retain, task.prompt))
+    before[name] = score(model, confirm, task)
+    print(f"{name:10} after RMU", before[name], "retain", score(model, retain, task))
 
 # %% [markdown]
 # ## One run, one curve
@@ -76,7 +76,7 @@ figure.update_xaxes(type="log", title="samples trained on", tickvals=[p.samples 
 # %%
 end = {"rate": 1e-3, "seed": 0, "steps": 64}
 after = {
-    name: score(model, confirm, task.prompt, intervention=found[name].build(end).intervention)
+    name: score(model, confirm, task, intervention=found[name].build(end).intervention)
     for name, model in models.items()
 }
 net = recovery(
@@ -96,7 +96,7 @@ dataclasses.asdict(net)
 # %%
 for seed in (0, 1):
     sham = found["unlearned"].sham(end, seed)
-    print(score(models["unlearned"], confirm, task.prompt, intervention=sham.intervention))
+    print(score(models["unlearned"], confirm, task, intervention=sham.intervention))
 
 # %% [markdown]
 # `relearning(rows, config, ...)` is an `Intervention` like any other: it trains on entry, restores

