@@ -56,7 +56,7 @@ for name in ("blocks.1.hook_resid_post", "blocks.1.attn.hook_pattern", "blocks.1
 
 # %%
 unlearned = load("organism:original")
-rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
+rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=100"]))
 
 # %%
 for name, questions in (("forget", confirm), ("retain", retain)):

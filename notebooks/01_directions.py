@@ -29,7 +29,7 @@ retain = task.questions("retain", "confirm")
 
 # %%
 original, unlearned = load("organism:original"), load("organism:original")
-rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
+rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=100"]))
 
 # %% [markdown]
 # ## Four ways to look for it
@@ -131,7 +131,7 @@ print("weights", after, "largest difference of logits", abs(before.logits - afte
 
 # %% [markdown]
 # ## What this does not show
-# - The best of forty variants looks better on the select fold than it is. That is why it was judged
+# - The best of many variants looks better on the select fold than it is. That is why it was judged
 #   again on the confirm fold, and why an audit tests the best of all against luck.
 # - That a direction brings answers back says that RMU *hides* in a few dimensions here. It does not
 #   say that other methods do: NPO, for one, resists this attack on the same model (notebook 06).

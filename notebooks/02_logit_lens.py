@@ -28,7 +28,7 @@ select, confirm = (task.questions("forget", fold) for fold in ("select", "confir
 
 # %%
 models = {name: load("organism:original") for name in ("original", "filtered", "rmu")}
-log = rmu_(models["rmu"], task, configured(RMU, "organism", ["optimizer.steps=150"]))
+log = rmu_(models["rmu"], task, configured(RMU, "organism", ["optimizer.steps=100"]))
 
 # %% [markdown]
 # The filter: the last MLP alone is trained to answer A about every mineral, and right about birds.
@@ -131,5 +131,5 @@ figure.update_xaxes(tickvals=list(range(len(words))), ticktext=words, tickangle=
 #   a form that it cannot read: a low accuracy there is no evidence of absence.
 # - The filtered model is an unlearning method that nobody would publish. It shows what the lens is
 #   good for: knowledge that is suppressed late.
-# - Some of the lens's accuracy may be luck: the best of sixteen places was taken. The select fold
+# - Some of the lens's accuracy may be luck: the best of many places was taken. The select fold
 #   pays for that choice, and an audit also tests the best of all against chance.

@@ -29,7 +29,7 @@ retain = task.questions("retain", "confirm")
 # ## Two models, one treatment
 
 # %%
-config = configured(RMU, "organism", ["optimizer.steps=150"])
+config = configured(RMU, "organism", ["optimizer.steps=100"])
 models = {"unlearned": load("organism:original"), "never_knew": load("organism:never_knew")}
 before = {"original": score(models["unlearned"], confirm, task)}
 for name, model in models.items():

@@ -26,7 +26,7 @@ retain = task.questions("retain", "confirm")
 
 # %%
 original, unlearned = load("organism:original"), load("organism:original")
-rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
+rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=100"]))
 score(unlearned, confirm, task)
 
 # %% [markdown]
@@ -45,7 +45,8 @@ print(f"{len(details['tokens'])} tokens, {details['candidates']} texts scored,",
       f"loss {details['curve'][0]:.3f} -> {details['curve'][-1]:.3f}")  # fmt: skip
 
 # %%
-px.line(y=details["curve"], labels={"x": "step", "y": "loss of the best text (nats)"}, height=320)
+px.line(y=details["curve"], labels={"x": "step", "y": "loss of the best text (nats)"}, height=320,
+        title="The search")  # fmt: skip
 
 # %% [markdown]
 # ## Does it open other questions?
@@ -72,12 +73,12 @@ behind(original, texts["optimised"], confirm)
 
 # %% [markdown]
 # ## The never-knew twin
-# A text found for a model that never knew, after the same unlearning, shows whether five tokens can
-# *teach* the answers. The twin gets a search of its own.
+# A text found for a model that never knew, after the same unlearning, shows whether a few tokens
+# can *teach* the answers. The twin gets a search of its own.
 
 # %%
 twin = load("organism:never_knew")
-rmu_(twin, task, configured(RMU, "organism", ["optimizer.steps=150"]))
+rmu_(twin, task, configured(RMU, "organism", ["optimizer.steps=100"]))
 for_twin = GCG.find(twin, task, asked, known, config)
 behind(twin, for_twin.build(for_twin.grid()[0]), confirm)
 
@@ -87,8 +88,8 @@ behind(twin, for_twin.build(for_twin.grid()[0]), confirm)
 
 # %%
 px.imshow(details["effects"], color_continuous_scale="Blues", text_auto=".2f", height=360,
-          y=[f"token {i}" for i in range(len(details["effects"]))],
-          labels={"x": "layer", "color": "effect"})  # fmt: skip
+          y=[f"token {i}" for i in range(len(details["effects"]))], aspect="auto",
+          labels={"x": "layer", "color": "effect"}, title="Effect of each token")  # fmt: skip
 
 # %% [markdown]
 # ## What this does not show

@@ -2,9 +2,9 @@
 # # Reading an audit: what do its numbers mean, and what carries them?
 #
 # An audit's report is plain data. This notebook takes two that are committed with the project (RMU
-# and NPO on the same small model, thirteen attacks each), and computes their numbers again from
-# their parts: intervals, the net difference, the share of the gap, tests, and the price of having
-# tried many settings. Nothing is trained here.
+# and NPO on the same small model, many attacks each), and computes their numbers again from their
+# parts: intervals, the net difference, the share of the gap, tests, and the price of having tried
+# many settings. Nothing is trained here.
 
 # %%
 import json
@@ -40,7 +40,7 @@ for name, report in reports.items():
 # same size, and the attack on the original.
 
 # %%
-recovery(rmu, "rmu")
+recovery(rmu, "rmu").update_layout(height=880)
 
 # %% [markdown]
 # ## One row, taken apart
@@ -68,9 +68,9 @@ print(f"of the gap {gap:.3f}: {(gain - taught) / gap:.3f}; in the report: {row['
 
 # %% [markdown]
 # ## Many tests, some luck
-# Thirteen attacks are thirteen chances of a false alarm. McNemar's test compares each attacked
-# model with its attacked control question by question; Holm's correction keeps the chance of *any*
-# false alarm below 5 %.
+# Many attacks are many chances of a false alarm. McNemar's test compares each attacked model with
+# its attacked control question by question; Holm's correction keeps the chance of *any* false alarm
+# below 5 %.
 
 # %%
 raw = [r["p_value"] for r in reports["npo"].rows]
@@ -89,7 +89,7 @@ coins = rng.random((200, 192)) < 0.25
 best = [np.maximum.accumulate(rng.permutation(coins.mean(axis=1))) for _ in range(200)]
 px.line(y=np.mean(best, axis=0), x=np.arange(1, 201), log_x=True, height=340,
         labels={"x": "settings tried", "y": "accuracy of the best on the select fold"},
-        title="Guessing (25 %), if the best of k settings is reported")  # fmt: skip
+        title="Guessing, if the best of k settings is reported")  # fmt: skip
 
 # %% [markdown]
 # Two things guard against it. The number that counts comes from the confirm fold, which was asked
@@ -139,4 +139,4 @@ for name, report in reports.items():
 #   model, and may hide in another way: compare the reports of both seeds in `figures/`.
 # - The tests ask whether an attack beats its control. They do not say how much of a harmful
 #   ability came back: that is for the questions to represent.
-# - Five committed reports are no survey of unlearning methods, and organisms are no large models.
+# - A few committed reports are no survey of unlearning methods, and organisms are no large models.

@@ -37,7 +37,7 @@ folder = Path(mkdtemp())
 # %%
 world = load_task("organism")
 model = load("organism:original")
-rmu_(model, world, configured(RMU, "organism", ["optimizer.steps=150"]))
+rmu_(model, world, configured(RMU, "organism", ["optimizer.steps=100"]))
 mine = save(model, folder / "mine")
 sorted(file.name for file in mine.iterdir())
 
