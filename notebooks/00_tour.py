@@ -12,7 +12,6 @@ from tempfile import mkdtemp
 
 from mechunlearn import load, load_task, save, score
 from mechunlearn.attacks.direction_ablation import DirectionAblation
-from mechunlearn.audit.arms import choose
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
 from mechunlearn.plots import recovery
@@ -67,19 +66,19 @@ for name, questions in (("forget", confirm), ("retain", retain)):
 # nothing lost on the retain set.
 #
 # ## Attack
-# Where did unlearning push the activations? Compare them with the original's on the same questions,
-# and undo the push with a hook. Among all variants (which layers, how far to move) the select fold
-# chooses; one that costs more than five points of retain accuracy is not allowed.
+# Where did unlearning push the activations? Take the difference of the mean activations of forget
+# and retain questions, and project it out with hooks after the blocks that unlearning edited. There
+# are other variants (comparisons, layers, targets); an audit tries them all on the select fold.
 
 # %%
 known = DirectionAblation.reference(original, task, asked)
 found = DirectionAblation.find(unlearned, task, asked, known)
-choice = choose(unlearned, found, task, retain_before=1.0, limit=0.05)
-choice.candidate.intervention
+variant = {"against": "benign", "layers": found.edited, "form": "each layer", "to": "zero"}
+ablation = found.build(variant).intervention
+ablation
 
 # %%
-attacked = score(unlearned, confirm, task, intervention=choice.candidate.intervention)
-attacked
+score(unlearned, confirm, task, intervention=ablation)
 
 # %% [markdown]
 # An `Intervention` is a value: `with intervention.on(model):` applies it, `a + b` applies both, and
@@ -87,8 +86,7 @@ attacked
 # moves the activations along random directions instead.
 
 # %%
-sham = found.sham(choice.candidate.settings, seed=0)
-score(unlearned, confirm, task, intervention=sham.intervention)
+score(unlearned, confirm, task, intervention=found.sham(variant, seed=0).intervention)
 
 # %% [markdown]
 # ## Report

@@ -87,9 +87,10 @@ for found, p, adjusted in zip(reports["npo"].rows, raw, holm(raw), strict=True):
 rng = np.random.default_rng(0)
 coins = rng.random((200, 192)) < 0.25
 best = [np.maximum.accumulate(rng.permutation(coins.mean(axis=1))) for _ in range(200)]
-px.line(y=np.mean(best, axis=0), x=np.arange(1, 201), log_x=True, height=340,
-        labels={"x": "settings tried", "y": "accuracy of the best on the select fold"},
-        title="Guessing, if the best of k settings is reported")  # fmt: skip
+figure = px.line(y=np.mean(best, axis=0), x=np.arange(1, 201), log_x=True, height=340,
+                 labels={"x": "settings tried", "y": "accuracy of the best"},
+                 title="Guessing, if the best of k settings is reported")  # fmt: skip
+figure.update_xaxes(dtick=1)
 
 # %% [markdown]
 # Two things guard against it. The number that counts comes from the confirm fold, which was asked
@@ -117,8 +118,10 @@ for attack in ("direction_ablation", "pruning_weights", "pruning_heads"):
 # %%
 sizes = np.array([25, 50, 100, 240, 500, 1000, 2000])
 limits = [detectable_difference(int(size), 2 * 0.25 * 0.75) for size in sizes]
-axes = {"x": "questions", "y": "smallest gain found in four of five audits"}
-figure = px.line(x=sizes, y=limits, log_x=True, markers=True, height=340, labels=axes)
+axes = {"x": "questions", "y": "smallest gain"}
+figure = px.line(x=sizes, y=limits, log_x=True, markers=True, height=340, labels=axes,
+                 title="The smallest gain that four of five such audits would find")  # fmt: skip
+figure.update_xaxes(dtick=1)
 figure.add_vline(x=n, line_dash="dot", annotation_text=f"this audit, {row['detectable']:.2f}")
 
 # %% [markdown]

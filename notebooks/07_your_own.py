@@ -7,6 +7,7 @@
 
 # %%
 import json
+import random
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -44,12 +45,14 @@ sorted(file.name for file in mine.iterdir())
 # %% [markdown]
 # ## A task
 # A question a line, with its source (facts of one source share a fold), and one line that says how
-# to ask. We ask a part of the world's questions.
+# to ask. We ask a random half of the world's questions (every second one would have its right
+# answers under two letters only, and a model that always says one letter would score none or half).
 
 # %%
 lines = [{"set": "prompt", "letter": world.prompt.letter, "choice": world.prompt.choice}]
 for role in ("forget", "retain"):
-    for q in getattr(world, role)[::2]:
+    pool = getattr(world, role)
+    for q in random.Random(0).sample(pool, len(pool) // 2):
         line = {"set": role, "stem": q.stem, "choices": q.choices, "answer": q.answer}
         lines.append(line | {"source": q.source})
 file = folder / "minerals.jsonl"
@@ -85,9 +88,9 @@ def steer(vectors, settings):
 
 
 def noise(vectors, settings, seed):
-    random = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(seed))
-    return steer(random * vectors.norm(dim=1, keepdim=True) / random.norm(dim=1, keepdim=True),
-                 settings)  # fmt: skip
+    drawn = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(seed))
+    lengths = vectors.norm(dim=1, keepdim=True)
+    return steer(drawn * lengths / drawn.norm(dim=1, keepdim=True), settings)
 
 
 class Steering(Attack):
