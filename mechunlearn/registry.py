@@ -57,8 +57,9 @@ _ADDED: dict[str, dict[str, tuple[Any, int]]] = {"method": {}, "attack": {}}
 
 
 def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
-    """Add a method or an attack of your own, for this process; audits then know it by name.
+    """Add a method or an attack of your own; audits in this process then know it by name.
 
+    Workers of a Ray cluster and later processes do not: what is to stay belongs into a file.
     Registering a name again replaces the entry, so that a notebook's cell can be run twice.
 
     Args:
@@ -70,6 +71,8 @@ def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
         TypeError: If the entry lacks something; see ``mechunlearn.attacks.Attack`` and
             ``mechunlearn.unlearn.Method``.
     """
+    if kind not in NEEDED:
+        raise unknown("kind", kind, NEEDED)
     if name in _shipped(kind):
         raise ValueError(f"the package has its own {kind} {name!r}; choose another name")
     if not name.isidentifier():

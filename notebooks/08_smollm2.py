@@ -15,8 +15,10 @@
 import plotly.express as px
 
 from mechunlearn import load, load_task, score
+from mechunlearn.attacks import Variants
 from mechunlearn.attacks.direction_ablation import DirectionAblation
 from mechunlearn.attacks.logit_lens import logit_lens
+from mechunlearn.audit.arms import choose
 from mechunlearn.bench.generation import generate
 from mechunlearn.plots.static import static
 from mechunlearn.stats import mcnemar
@@ -83,32 +85,26 @@ figure.add_hline(y=task.chance, line_dash="dot")
 
 # %% [markdown]
 # ## Undo the push
-# RMU trained a few blocks: the attack sees which by comparing weights. Directions and targets are
-# compared on the select fold, at those blocks only (an audit tries more places).
+# RMU trained a few blocks: the attack sees which by comparing weights. Two directions and three
+# targets are tried on the select fold, at those blocks only (an audit tries more). The best that
+# keeps retain accuracy within five points of the unlearned model's is taken.
 
 # %%
 found = DirectionAblation.find(model, task, asked, known)
-grid = [s for s in found.grid() if tuple(s["layers"]) == found.edited and s["form"] == "each layer"]
-tried = []
-for settings in grid:
-    change = found.build(settings).intervention
-    forget, kept = (
-        score(model, task.questions(role, "select"), task, intervention=change).accuracy
-        for role in ("forget", "retain")
-    )
-    tried.append((forget, kept, settings))
-    print(f"{settings['against']:8} to {settings['to']:17} forget {forget:.3f} retain {kept:.3f}")
+grid = [s for s in found.grid() if tuple(s["layers"]) == found.edited
+        and s["form"] == "each layer" and s["against"] in ("original", "benign")]  # fmt: skip
+few = Variants(grid, found.build, found.sham)
+kept = score(model, task.questions("retain", "select"), task).accuracy
+choice = choose(model, few, task, retain_before=kept, limit=0.05)
+for tried in choice.tried:
+    print(tried)
 
 # %% [markdown]
-# The best that keeps retain accuracy within five points of the unlearned model's is judged on the
-# confirm fold, beside its sham.
+# It is judged on the confirm fold, beside its sham.
 
 # %%
-kept_before = score(model, task.questions("retain", "select"), task)
-allowed = [t for t in tried if t[1] >= kept_before.accuracy - 0.05] or tried
-settings = max(allowed, key=lambda t: t[0])[2]
+settings = choice.candidate.settings
 variants = {"attack": found.build(settings), "sham": found.sham(settings, seed=0)}
-print(settings)
 judged = {}
 for name, variant in variants.items():
     for role, questions in sets.items():

@@ -9,6 +9,7 @@ from mechunlearn.attacks import Attack, Candidate, Found, Variants
 from mechunlearn.audit.cells import set_up
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.registry import ATTACKS, find, register
+from mechunlearn.unlearn.rmu import RMU
 
 
 class Nothing(Attack):
@@ -40,6 +41,17 @@ def test_own_attacks_are_part_of_what_cells_depend_on(
 
     assert keys(1) == keys(1)
     assert not keys(1) & keys(2)
+
+
+def test_own_methods_are_part_of_what_models_are_made_of(
+    added: None, tiny_plan: AuditPlan, tmp_path: Path
+) -> None:
+    def made(version: int) -> str:
+        register("method", "mine", RMU, version=version)
+        plan = dataclasses.replace(tiny_plan, unlearned=(), methods=("mine",), changes=())
+        return set_up(plan, tmp_path).identities["mine"]
+
+    assert made(1) == made(1) != made(2)
 
 
 @pytest.mark.parametrize(
