@@ -98,11 +98,13 @@ px.imshow(np.array(list(medians.values())), y=list(medians), text_auto=True, hei
 
 # %% [markdown]
 # ## One prompt, token by token
-# The rank of the right letter at every token and layer of one question; dark is near the top. Only
-# at the last token does the model have to say it; before, a low rank has little to do with knowing.
+# The rank of the right letter at every token and layer of one question that RMU made the model get
+# wrong; dark is near the top. Only at the last token does the model have to say it; before, a low
+# rank has little to do with knowing.
 
 # %%
-question = confirm[0]
+wrong = ~score(models["rmu"], confirm, task).correct
+question = confirm[int(np.flatnonzero(wrong)[0])]
 tokens = models["rmu"].to_tokens(task.prompt.letter_prompt(question), prepend_bos=False)
 words = models["rmu"].to_str_tokens(tokens[0], prepend_bos=False)
 right = models["rmu"].tokenizer(" ABCD"[question.answer + 1])["input_ids"][-1]

@@ -33,7 +33,7 @@ asked, confirm = (task.questions("forget", fold) for fold in ("select", "confirm
 
 # %%
 unlearned = load("organism:original@1")
-rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=100"]))
+rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
 score(unlearned, confirm, task)
 
 # %% [markdown]

@@ -5,7 +5,7 @@ import plotly.io as pio
 
 from mechunlearn.plots.template import TEMPLATE
 
-WIDTH, SCALE = 720, 1.3
+WIDTH, SCALE = 720, 1.2
 """Width in pixels, and how many pixels the pictures have for each."""
 
 
