@@ -1,7 +1,6 @@
 """One progress bar for everything that takes long; silent where nobody watches."""
 
 import html
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -10,9 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+NOTEBOOK = Console().is_jupyter
+"""Whether this is a notebook's kernel."""
 console = Console(stderr=True, force_jupyter=False)
-if not console.is_terminal:
-    console = Console(stderr=True, force_jupyter=False, width=100)
+if NOTEBOOK or not console.is_terminal:  # A kernel's streams claim to be a terminal.
+    console = Console(stderr=True, force_jupyter=False, force_terminal=False, width=100)
 """Everything a person reads goes here, in notebooks too; stdout is for machine-readable results."""
 INTERVAL = 0.2
 """Seconds between redraws in a notebook."""
@@ -24,7 +25,7 @@ def track(items: Iterable[T], label: str) -> Iterator[T]:
     It goes away at the end. Without a terminal or a notebook there is none.
     """
     total = len(items) if isinstance(items, Sized) else None
-    if "ipykernel" in sys.modules and not console.is_terminal:
+    if NOTEBOOK:
         yield from _in_notebook(items, label, total)
         return
     if not console.is_terminal:

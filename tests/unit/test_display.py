@@ -68,7 +68,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> Display:
     module.display = display  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr(progress, "NOTEBOOK", True)
     monkeypatch.setattr(progress, "INTERVAL", -1.0)
     return display
 
