@@ -51,7 +51,7 @@ names = list(found.directions)
 units = torch.stack([found.directions[name].unit()[1] for name in names])
 cosines = (units @ units.T).round(decimals=3)
 figure = px.imshow(cosines, x=names, y=names, text_auto=True, zmin=-1, zmax=1,
-                   color_continuous_scale="RdBu")  # fmt: skip
+                   color_continuous_scale="RdBu")
 figure.update_layout(title="Cosine of the directions after block 1", height=420)
 
 # %% [markdown]
@@ -71,7 +71,7 @@ spots = [
 columns = {key: [spot[key] for spot in spots] for key in ("model", "set", "coordinate")}
 px.histogram(columns, x="coordinate", color="set", facet_row="model", nbins=60,
              barmode="overlay", height=460, title="Activations after block 1 along the direction",
-             color_discrete_sequence=["#D55E00", "#0072B2"])  # fmt: skip
+             color_discrete_sequence=["#D55E00", "#0072B2"])
 
 # %% [markdown]
 # ## Take it away
@@ -88,7 +88,7 @@ tried = {
     for name, direction in found.directions.items()
     for to in ("zero", "reference")
     for layers in spans
-}  # fmt: skip
+}
 
 # %%
 lines = list(dict.fromkeys(f"{name}, to {to}" for name, to, _ in tried))
@@ -96,7 +96,7 @@ grid = torch.tensor([found.accuracy for found in tried.values()]).view(len(lines
 px.imshow(grid.numpy().round(2), x=[", ".join(map(str, span)) for span in spans], y=lines,
           text_auto=True, zmin=0, zmax=1, aspect="auto", color_continuous_scale="Cividis",
           height=420, labels={"x": "after blocks", "color": "accuracy"},
-          title="Forget accuracy on the select fold, by direction and blocks")  # fmt: skip
+          title="Forget accuracy on the select fold, by direction and blocks")
 
 # %% [markdown]
 # The one that brings back most is judged once, on questions about other facts, and beside a sham:

@@ -15,6 +15,7 @@ from mechunlearn import load, load_task, score
 from mechunlearn.attacks.logit_lens import answer_ranks, lens_points, logit_lens
 from mechunlearn.audit.arms import shuffled_answers
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
+from mechunlearn.bench.rows import letter_ids
 from mechunlearn.hooks import Point, capture, mlp_parameters, unembed
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
@@ -64,7 +65,7 @@ rows = [
 columns = {key: [row[key] for row in rows] for key in rows[0]}
 figure = px.line(columns, x="layer", y="accuracy", color="model", facet_col="stream", height=400,
                  symbol="model", line_dash="model", title="Forget accuracy read at inner layers",
-                 color_discrete_sequence=["#555555", "#009E73", "#D55E00"])  # fmt: skip
+                 color_discrete_sequence=["#555555", "#009E73", "#D55E00"])
 figure.add_hline(y=task.chance, line_dash="dot")
 figure.update_yaxes(range=[0, 1.03])
 figure.update_xaxes(dtick=1)
@@ -94,35 +95,37 @@ medians = {
 }
 px.imshow(np.array(list(medians.values())), y=list(medians), text_auto=True, height=320,
           labels={"x": "layer", "color": "rank"}, color_continuous_scale="Blues_r",
-          title="Median rank of the right letter, read at block outputs")  # fmt: skip
+          title="Median rank of the right letter, read at block outputs")
 
 # %% [markdown]
 # ## One prompt, token by token
-# The rank of the right letter at every token and layer of one question that RMU made the model get
-# wrong; dark is near the top. Only at the last token does the model have to say it; before, a low
-# rank has little to do with knowing.
+# A question that RMU made the model get wrong: how far does the right letter lead the best of the
+# others (blue), or trail it (red), at every token and layer? Only at the last token does the model
+# have to say it; before, the lead has little to do with knowing.
 
 # %%
 wrong = ~score(models["rmu"], confirm, task).correct
 question = confirm[int(np.flatnonzero(wrong)[0])]
-tokens = models["rmu"].to_tokens(task.prompt.letter_prompt(question), prepend_bos=False)
+prompt = task.prompt.letter_prompt(question)
+tokens = models["rmu"].to_tokens(prompt, prepend_bos=False)
 words = models["rmu"].to_str_tokens(tokens[0], prepend_bos=False)
-right = models["rmu"].tokenizer(" ABCD"[question.answer + 1])["input_ids"][-1]
+letters = torch.tensor(letter_ids(models["rmu"].tokenizer, prompt, len(question.choices)))
 
 
 @torch.no_grad()
-def ranks(model):
+def lead(model):
     points = [Point(layer) for layer in range(model.cfg.n_layers)]
     with capture(model, points) as kept:
         model(tokens)
-    logits = torch.stack([unembed(model, kept[p][0]) for p in points])
-    return (logits > logits[..., right, None]).sum(dim=-1)
+    logits = torch.stack([unembed(model, kept[p][0], letters) for p in points])
+    others = [i for i in range(len(letters)) if i != question.answer]
+    return logits[..., question.answer] - logits[..., others].amax(dim=-1)
 
 
-both = torch.stack([ranks(models["original"]), ranks(models["rmu"])]).numpy()
-figure = px.imshow(both, facet_col=0, color_continuous_scale="Blues_r", aspect="auto", height=380,
-                   labels={"y": "layer", "color": "rank", "x": ""},
-                   title="Rank of the right letter, read at block outputs")  # fmt: skip
+both = torch.stack([lead(models["original"]), lead(models["rmu"])]).numpy()
+figure = px.imshow(both, facet_col=0, color_continuous_scale="RdBu", color_continuous_midpoint=0,
+                   aspect="auto", labels={"y": "layer", "color": "logits", "x": ""}, height=400,
+                   title="Lead of the right letter over the best of the others")
 for panel, name in enumerate(("original", "rmu")):
     figure.layout.annotations[panel].text = name
 figure.update_xaxes(tickvals=list(range(len(words))), ticktext=words, tickangle=-60)

@@ -47,7 +47,7 @@ utility = utility_rows(unlearned, task, examples=128, limit=64)
 heads = [unit_scores(unlearned, rows, "head") for rows in (forget, utility)]
 shares = torch.stack([scores / scores.sum() for scores in heads]).numpy()
 figure = px.imshow(shares, facet_col=0, text_auto=".2f", color_continuous_scale="Cividis",
-                   labels={"x": "head", "y": "layer", "color": "share"}, height=340)  # fmt: skip
+                   labels={"x": "head", "y": "layer", "color": "share"}, height=340)
 for panel, name in enumerate(("forget text", "what must survive")):
     figure.layout.annotations[panel].text = f"attribution on {name}"
 figure
@@ -56,9 +56,9 @@ figure
 neurons = [unit_scores(unlearned, rows, "neuron") for rows in (forget, utility)]
 ranked = [scores.flatten().argsort().argsort().float() / scores.numel() for scores in neurons]
 columns = {"forget": ranked[0].numpy(), "utility": ranked[1].numpy(),
-           "layer": [str(i) for i in range(4) for _ in range(neurons[0].shape[1])]}  # fmt: skip
+           "layer": [str(i) for i in range(4) for _ in range(neurons[0].shape[1])]}
 figure = px.density_heatmap(columns, x="utility", y="forget", facet_col="layer", nbinsx=12,
-                            nbinsy=12, color_continuous_scale="Cividis", height=330)  # fmt: skip
+                            nbinsy=12, color_continuous_scale="Cividis", height=330)
 figure.update_layout(title="Neurons by rank of attribution (1: most important)")
 
 # %% [markdown]
@@ -71,7 +71,7 @@ scores = weight_scores(unlearned, forget[:64])
 sums = torch.tensor([[scores[layer, m].sum() for m in MATRICES] for layer in range(4)])
 px.imshow(sums.numpy().round(1), x=list(MATRICES), text_auto=True, height=340, aspect="auto",
           color_continuous_scale="Cividis", labels={"x": "matrix", "y": "layer", "color": "sum"},
-          title="SNIP scores on forget text, summed over each matrix")  # fmt: skip
+          title="SNIP scores on forget text, summed over each matrix")
 
 # %% [markdown]
 # ## Take one head out
@@ -87,7 +87,7 @@ for layer, head in torch.cartesian_prod(torch.arange(4), torch.arange(4)).tolist
     found[layer, head] = score(unlearned, asked, task, intervention=change).accuracy
 px.imshow(found.numpy().round(2), text_auto=True, zmin=0, zmax=1, height=340,
           color_continuous_scale="Cividis", labels={"x": "head", "y": "layer", "color": "accuracy"},
-          title="Forget accuracy (select fold) with one head held at its mean")  # fmt: skip
+          title="Forget accuracy (select fold) with one head held at its mean")
 
 # %% [markdown]
 # ## As an attack

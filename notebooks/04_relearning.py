@@ -63,7 +63,7 @@ for name, role in (("unlearned", "attacked"), ("never_knew", "never_knew")):
     bars = {"array": ends[0], "arrayminus": ends[1], "width": 2}
     look = LOOKS[role]
     figure.add_scatter(x=x, y=y, error_y=bars, name=LABELS[name], marker_color=look.colour,
-                       marker_symbol=look.marker, line_dash=look.dash)  # fmt: skip
+                       marker_symbol=look.marker, line_dash=look.dash)
 figure.add_hline(y=task.chance, line_dash="dot", line_color="#777777")
 figure.update_yaxes(range=[0, 1.03], title="accuracy")
 figure.update_xaxes(type="log", title="samples trained on", tickvals=[p.samples for p in points])

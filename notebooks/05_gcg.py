@@ -42,11 +42,11 @@ found = GCG.find(unlearned, task, asked, known, config)
 settings = found.grid()[0]
 details = found.details(settings)
 print(f"{len(details['tokens'])} tokens, {details['candidates']} texts scored,",
-      f"loss {details['curve'][0]:.3f} -> {details['curve'][-1]:.3f}")  # fmt: skip
+      f"loss {details['curve'][0]:.3f} -> {details['curve'][-1]:.3f}")
 
 # %%
 px.line(y=details["curve"], labels={"x": "step", "y": "loss of the best text (nats)"}, height=320,
-        title="The search")  # fmt: skip
+        title="The search")
 
 # %% [markdown]
 # ## Does it open other questions?
@@ -87,9 +87,10 @@ behind(twin, for_twin.build(for_twin.grid()[0]), confirm)
 # How far the state at the end of the prompt moves, at every block, when one token is left out.
 
 # %%
-px.imshow(details["effects"], color_continuous_scale="Blues", text_auto=".2f", height=360,
-          y=[f"token {i}" for i in range(len(details["effects"]))], aspect="auto",
-          labels={"x": "layer", "color": "effect"}, title="Effect of each token")  # fmt: skip
+figure = px.imshow(details["effects"], color_continuous_scale="Blues", text_auto=".2f", height=360,
+                   y=[f"token {i}" for i in range(len(details["effects"]))], aspect="auto",
+                   labels={"x": "layer", "color": "effect"}, title="Effect of each token")
+figure.update_xaxes(dtick=1)
 
 # %% [markdown]
 # ## What this does not show

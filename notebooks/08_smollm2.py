@@ -80,7 +80,7 @@ rows = [
 columns = {key: [row[key] for row in rows] for key in rows[0]}
 figure = px.line(columns, x="layer", y="accuracy", color="model", facet_row="stream", height=520,
                  line_dash="model", color_discrete_sequence=["#555555", "#D55E00"],
-                 title="Forget accuracy read at inner layers")  # fmt: skip
+                 title="Forget accuracy read at inner layers")
 figure.add_hline(y=task.chance, line_dash="dot")
 
 # %% [markdown]
@@ -92,7 +92,7 @@ figure.add_hline(y=task.chance, line_dash="dot")
 # %%
 found = DirectionAblation.find(model, task, asked, known)
 grid = [s for s in found.grid() if tuple(s["layers"]) == found.edited
-        and s["form"] == "each layer" and s["against"] in ("original", "benign")]  # fmt: skip
+        and s["form"] == "each layer" and s["against"] in ("original", "benign")]
 few = Variants(grid, found.build, found.sham)
 kept = score(model, task.questions("retain", "select"), task).accuracy
 choice = choose(model, few, task, retain_before=kept, limit=0.05)

@@ -33,7 +33,7 @@ def test_they_are_numbered_and_all_there() -> None:
 def test_both_files_agree(source: Path) -> None:
     jupytext = pytest.importorskip("jupytext", reason="pip install -e '.[notebooks]'")
     notebook = jupytext.read(source.with_suffix(".ipynb"))
-    notebook.metadata = {}
+    notebook.metadata = {"jupytext": {"notebook_metadata_filter": "-all"}}
     assert jupytext.writes(notebook, "py:percent") == source.read_text()
 
 
