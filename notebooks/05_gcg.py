@@ -48,10 +48,10 @@ print(f"{len(details['tokens'])} tokens, {details['candidates']} texts scored,",
 px.line(y=details["curve"], labels={"x": "step", "y": "loss of the best text (nats)"}, height=320,
         title="The search")
 
+
 # %% [markdown]
 # ## Does it open other questions?
 # The change is a rewrite of the prompt. The sham is a random text of the same length.
-
 
 # %%
 def behind(model, candidate, questions):

@@ -65,6 +65,7 @@ print(task.prompt.letter_prompt(task.forget[0]))
 for fold in ("select", "confirm"):
     print(fold, {role: len(task.questions(role, fold)) for role in ("forget", "retain")})
 
+
 # %% [markdown]
 # ## An attack
 # *Steering*: at one block, add to every token the vector that leads from the mean activation of
@@ -74,7 +75,6 @@ for fold in ("select", "confirm"):
 #
 # `find` gets the model and the select fold, and returns what it found: settings to try, how to
 # build the variant of a setting, and a sham of the same size. The audit does everything else.
-
 
 # %%
 def shift(activation, hook, by):
