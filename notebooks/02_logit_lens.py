@@ -93,9 +93,10 @@ medians = {
     name: [np.median(answer_ranks(model, confirm, task)[Point(layer)]) for layer in range(4)]
     for name, model in models.items()
 }
-px.imshow(np.array(list(medians.values())), y=list(medians), text_auto=True, height=320,
-          labels={"x": "layer", "color": "rank"}, color_continuous_scale="Blues_r",
-          title="Median rank of the right letter, read at block outputs")
+figure = px.imshow(np.array(list(medians.values())), y=list(medians), text_auto=True, height=320,
+                   labels={"x": "layer", "color": "rank"}, color_continuous_scale="Blues_r",
+                   title="Median rank of the right letter, read at block outputs")
+figure.update_xaxes(dtick=1)
 
 # %% [markdown]
 # ## One prompt, token by token
