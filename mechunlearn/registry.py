@@ -48,6 +48,51 @@ DEFAULT_ATTACKS = (
 """One of each family; what an audit runs when nothing else is asked for."""
 
 
+NEEDED = {
+    "method": ("presets", "stronger", "gentler", "apply_"),
+    "attack": ("presets", "access", "needs", "reference", "find"),
+}
+"""What an entry has to have."""
+_ADDED: dict[str, dict[str, tuple[Any, int]]] = {"method": {}, "attack": {}}
+"""Name -> entry and version, of what this process registered."""
+
+
+def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
+    """Add a method or an attack of your own; audits in this process then know it by name.
+
+    Workers of a Ray cluster and later processes do not: what is to stay belongs into a file.
+    Registering a name again replaces the entry, so that a notebook's cell can be run twice.
+
+    Args:
+        kind: ``method`` or ``attack``.
+        version: To be raised when the entry changes: an audit keeps finished results of a version.
+
+    Raises:
+        ValueError: If the name is one of the package's own, or is no name.
+        TypeError: If the entry lacks something; see ``mechunlearn.attacks.Attack`` and
+            ``mechunlearn.unlearn.Method``.
+    """
+    if kind not in NEEDED:
+        raise unknown("kind", kind, NEEDED)
+    if name in _shipped(kind):
+        raise ValueError(f"the package has its own {kind} {name!r}; choose another name")
+    if not name.isidentifier():
+        raise ValueError(f"a registered name has letters, digits and _ only, not {name!r}")
+    if missing := [x for x in NEEDED[kind] if not hasattr(entry, x)]:
+        raise TypeError(f"{kind} {name!r} lacks {', '.join(missing)}; see its protocol")
+    _ADDED[kind][name] = entry, version
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Everything that is registered, the package's own first."""
+    return (*_shipped(kind), *_ADDED[kind])
+
+
+def added_version(kind: str, name: str) -> int | None:
+    """Version of an entry that this process registered; ``None`` for the package's own."""
+    return _ADDED[kind][name][1] if name in _ADDED[kind] else None
+
+
 def find(kind: str, name: str) -> Any:
     """The registered object.
 
@@ -57,11 +102,17 @@ def find(kind: str, name: str) -> Any:
     Raises:
         ValueError: If the name is not registered, with the nearest one that is.
     """
-    table = METHODS if kind == "method" else ATTACKS
+    if name in _ADDED[kind]:
+        return _ADDED[kind][name][0]
+    table = _shipped(kind)
     if name not in table:
-        raise unknown(kind, name, table, " See: mechunlearn list")
+        raise unknown(kind, name, names(kind), " See: mechunlearn list")
     module, _, attribute = table[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def _shipped(kind: str) -> dict[str, str]:
+    return METHODS if kind == "method" else ATTACKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +131,9 @@ class Entry:
 
 
 def entries(kind: str) -> list[Entry]:
-    """All methods of a kind, read from their files without importing them."""
-    table = METHODS if kind == "method" else ATTACKS
+    """The package's own methods of a kind, read from their files without importing them."""
     found = []
-    for name, target in table.items():
+    for name, target in _shipped(kind).items():
         parts = target.partition(":")[0].split(".")[1:]
         source = Path(__file__).parent.joinpath(*parts).with_suffix(".py")
         text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mechunlearn.display import table
 from mechunlearn.hooks import live_parameters
 from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.progress import console, track
@@ -132,6 +133,17 @@ class TrainLog:
     def having(self, adapter: Adapter | None) -> "TrainLog":
         """The same log with the adapters that were trained."""
         return dataclasses.replace(self, adapter=adapter)
+
+    def __repr__(self) -> str:
+        return f"TrainLog({self.steps} steps)"
+
+    def _repr_html_(self) -> str:
+        rows: dict[str, object] = {"steps": self.steps}
+        for name, values in self.terms.items():
+            rows[f"{name} loss"] = f"{values[0]:.3g} at first, {values[-1]:.3g} at last"
+        for found in self.measured[-1:]:
+            rows["measured last"] = ", ".join(f"{k} {v:.4g}" for k, v in found.items())
+        return table(rows)
 
 
 @dataclass(frozen=True, slots=True)

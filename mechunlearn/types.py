@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from mechunlearn.display import table
+
 HookedModel: TypeAlias = TransformerBridge
 """TransformerLens' hooked transformer; before version 4 it was called ``HookedTransformer``."""
 Fold = Literal["select", "confirm"]
@@ -245,9 +247,9 @@ class Intervention:
     """
 
     name: str
-    hooks: tuple[tuple[str, HookFn], ...] = ()
+    hooks: tuple[tuple[str, HookFn], ...] = field(default=(), repr=False)
     """Pairs of hook-point name and function ``(activation, hook) -> activation``."""
-    edits: tuple[WeightEdit, ...] = ()
+    edits: tuple[WeightEdit, ...] = field(default=(), repr=False)
     """Context managers that change weights on entry and restore them bit for bit on exit."""
 
     def __add__(self, other: "Intervention") -> "Intervention":
@@ -264,6 +266,10 @@ class Intervention:
                 stack.enter_context(model.hooks(fwd_hooks=list(self.hooks)))
             yield model
 
+    def _repr_html_(self) -> str:
+        places = ", ".join(place for place, _ in self.hooks) or "none"
+        return table({"hooks": places, "weight edits": len(self.edits)}, self.name)
+
 
 NO_CHANGE = Intervention("none")
 
@@ -274,9 +280,9 @@ class Direction:
 
     name: str
     layers: tuple[int, ...]
-    vectors: Float[Tensor, "layer d_model"]
+    vectors: Float[Tensor, "layer d_model"] = field(repr=False)
     """Row i belongs to ``layers[i]``; not normalised, so its length can be read."""
-    reference: Float[Tensor, "layer d_model"] | None = None
+    reference: Float[Tensor, "layer d_model"] | None = field(default=None, repr=False)
     """Mean activations of what the direction was taken against, where it was."""
 
     def unit(self) -> Float[Tensor, "layer d_model"]:
@@ -301,6 +307,11 @@ class Direction:
         rows = [self.layers.index(layer) for layer in layers]
         reference = None if self.reference is None else self.reference[rows]
         return Direction(self.name, tuple(layers), self.vectors[rows], reference)
+
+    def _repr_html_(self) -> str:
+        lengths = self.vectors.norm(dim=-1).tolist()
+        rows = {f"layer {i}": f"length {x:.3g}" for i, x in zip(self.layers, lengths, strict=True)}
+        return table(rows, self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,6 +355,11 @@ class Score:
     def __repr__(self) -> str:
         low, high = self.interval
         return f"Score({self.name}: {self.accuracy:.3f} [{low:.3f}, {high:.3f}], n={self.n})"
+
+    def _repr_html_(self) -> str:
+        low, high = self.interval
+        found = {"accuracy": f"{self.accuracy:.1%} [{low:.1%}, {high:.1%}]", "n": self.n}
+        return table({"intervention": self.name, **found})
 
 
 @dataclass(frozen=True, slots=True)

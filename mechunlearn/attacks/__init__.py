@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mechunlearn.hooks import Point
@@ -67,6 +68,31 @@ class Found(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """The simplest ``Found``: settings, and functions that make a variant and its sham."""
+
+    settings: Sequence[Settings]
+    make: Callable[[Settings], Candidate]
+    placebo: Callable[[Settings, int], Candidate | None] = lambda settings, seed: None
+
+    def grid(self) -> list[Settings]:
+        """See ``Found``."""
+        return list(self.settings)
+
+    def build(self, settings: Settings) -> Candidate:
+        """See ``Found``."""
+        return self.make(settings)
+
+    def sham(self, settings: Settings, seed: int) -> Candidate | None:
+        """See ``Found``."""
+        return self.placebo(settings, seed)
+
+    def details(self, settings: Settings) -> dict[str, Any]:
+        """See ``Found``."""
+        return {}
+
+
 @runtime_checkable
 class Attack(Protocol):
     """A registered attack. ``reference`` runs on the original, ``find`` on the model under test.
@@ -75,9 +101,12 @@ class Attack(Protocol):
     ``rebuild(model, task, settings, config)``, the variant with these settings without the search;
     an audit that goes on after a stop calls it. One whose search can go on says ``resumes = True``,
     and ``find`` takes a ``state_file``. ``preferred`` maps a size's preset to another one.
+
+    An attack may derive from this class, which then has no presets and needs no ``reference``;
+    ``mechunlearn.registry.register`` makes it known by name.
     """
 
-    presets: Mapping[str, Any]
+    presets: Mapping[str, Any] = MappingProxyType({})
     """Named settings by model size, as for unlearning methods; empty: there is nothing to set."""
 
     access: ClassVar[tuple[str, ...]]
@@ -93,7 +122,7 @@ class Attack(Protocol):
             asked: Select-fold questions the original answers and the unlearned model does not.
             config: As for ``find``.
         """
-        ...
+        return None
 
     @staticmethod
     def find(

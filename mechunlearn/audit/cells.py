@@ -17,6 +17,7 @@ from mechunlearn.audit.identity import (
 from mechunlearn.audit.plan import AuditPlan, label
 from mechunlearn.models import check, configuration
 from mechunlearn.presets import preset_of
+from mechunlearn.registry import added_version
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Task
 
@@ -107,6 +108,8 @@ class Setup:
                     "seed": plan.seed,
                     "retain_limit": plan.retain_limit,
                 }
+                if (version := added_version("attack", attack)) is not None:
+                    inputs["registered"] = version
                 found.append(Cell("attack", name, attack, inputs))
                 if control := self.identities.get(f"{name} control"):
                     found.append(Cell("control", name, attack, {**inputs, "control": control}))
@@ -169,8 +172,10 @@ def set_up(plan: AuditPlan, out: Path) -> Setup:
 def _lineage(plan: AuditPlan, method: str, preset: str, source: str, task: Task) -> dict[str, Any]:
     config = plan.settings("method", method, preset)
     dtype = {} if plan.dtype == "auto" else {"dtype": plan.dtype}
+    version = added_version("method", method)
     return {
         **dtype,
+        **({} if version is None else {"registered": version}),
         "method": method,
         "settings": plain(dataclasses.asdict(config)),
         "source": source,

@@ -8,7 +8,7 @@ from typing import Any
 from mechunlearn.errors import unknown
 from mechunlearn.placement import DTYPES, QUANTISED
 from mechunlearn.presets import configured
-from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
+from mechunlearn.registry import DEFAULT_ATTACKS, find, names
 from mechunlearn.tasks import task_config
 from mechunlearn.tasks.benchmark import TaskConfig
 
@@ -50,7 +50,7 @@ class AuditPlan:
         if not self.attacks:
             object.__setattr__(self, "attacks", DEFAULT_ATTACKS)
         if self.attacks == ("all",):
-            object.__setattr__(self, "attacks", tuple(ATTACKS))
+            object.__setattr__(self, "attacks", names("attack"))
         for change in self.changes:
             known = ("task", *self.methods, *self.attacks)
             if (owner := change.partition(".")[0]) not in known:
@@ -76,13 +76,13 @@ class AuditPlan:
 
     def _refuse_weights(self) -> None:
         """Quantised weights can be used, but not read or written."""
-        names = [a for a in self.attacks if "weights" in find("attack", a).access]
-        if names or self.methods:
-            able = ",".join(a for a in ATTACKS if "weights" not in find("attack", a).access)
+        able = [a for a in names("attack") if "weights" not in find("attack", a).access]
+        refused = [a for a in self.attacks if a not in able]
+        if refused or self.methods:
             raise ValueError(
-                f"--dtype {self.dtype}: {', '.join([*names, *self.methods])} must read or change "
+                f"--dtype {self.dtype}: {', '.join([*refused, *self.methods])} must read or change "
                 "weights, which quantised models hide; use another --dtype, or with --unlearned "
-                f"only --attacks {able}"
+                f"only --attacks {','.join(able)}"
             )
 
     @property
@@ -130,7 +130,7 @@ class AuditPlan:
         """Folder name that says what is audited."""
         parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
         if self.attacks != DEFAULT_ATTACKS:
-            parts += ["all"] if self.attacks == tuple(ATTACKS) else self.attacks
+            parts += ["all"] if self.attacks == names("attack") else self.attacks
         changes = [c for c in self.changes if not c.startswith("task.data=")]
         parts += [re.sub(r"[^\w.]+", "-", change) for change in changes]
         return "-".join([*parts, f"seed{self.seed}"])

@@ -69,7 +69,7 @@ def score_points(
 def score(
     model: HookedModel,
     questions: Sequence[Question],
-    prompt: PromptFormat,
+    prompt: PromptFormat | Task,
     *,
     scoring: Scoring = "letter",
     intervention: Intervention = NO_CHANGE,
@@ -77,12 +77,18 @@ def score(
 ) -> Score:
     """The model's answers to the questions; see ``score_points``.
 
+    Args:
+        prompt: How to ask; a task says that and the scoring as well.
+
     Example:
         >>> from mechunlearn import load, load_task
         >>> task = load_task("organism", original="organism:original")
-        >>> score(load("organism:original"), task.retain[:40], task.prompt).accuracy > 0.9
+        >>> score(load("organism:original"), task.retain[:40], task).accuracy > 0.9
         True
     """
+    if isinstance(prompt, Task):
+        scoring = prompt.scoring
+        prompt = prompt.prompt
     final = Point(model.cfg.n_layers - 1)
     found = score_points(
         model,

@@ -80,7 +80,8 @@ class Benchmark:
                 )
             # Without the choices in sight it is no multiple-choice question.
             about = topic if self.described and scoring == "letter" else ""
-            headers[topic] = header(about, shown, self.prompt, scoring)
+            shown_first = header(about, shown, self.prompt, scoring)
+            headers[topic] = self.prompt.header + shown_first
         prompt = dataclasses.replace(
             self.prompt,
             header=headers.pop(""),

@@ -6,20 +6,28 @@
 to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``, ``source`` (default: the id,
 else the row), ``statement`` (cloze), ``fold`` (default: two fifths of the sources select, the
 others confirm; near-duplicates stay together). Rows with ``set`` ``forget_text``, ``retain_text``
-or ``plain_text`` and a ``text`` are corpora. The shapes of published sets do too: see
+or ``plain_text`` and a ``text`` are corpora. A row with ``set`` ``prompt`` says how to ask, by the
+templates of ``PromptFormat``:
+
+    {"set": "prompt", "letter": "question {stem}{choices} letter :", "choice": " {letter} {text}"}
+
+The shapes of published sets do too: see
 ``mechunlearn.tasks.reader``.
 """
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+from mechunlearn.errors import unknown
 from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig
 from mechunlearn.tasks.folds import assign_folds
 from mechunlearn.tasks.reader import Row, read_rows, to_question
-from mechunlearn.types import Fold, Question
+from mechunlearn.types import Fold, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
-SETS = ("forget", "retain", "shots", *CORPORA)
+SETS = ("forget", "retain", "shots", "prompt", *CORPORA)
+TEMPLATES = ("letter", "choice", "cloze", "ending", "header", "answer", "separator")
 
 
 def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
@@ -32,6 +40,7 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
     texts: dict[str, list[str]] = {}
     ids: dict[str, str] = {}
     folds: dict[str, Fold] = {}
+    prompt = PromptFormat()
     for place, row in read_rows(path):
         try:
             kind = row.get("set") or "questions"
@@ -39,6 +48,9 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
                 if row.get("text") is None:
                     raise ValueError("the column 'text' is missing")
                 texts.setdefault(kind, []).append(str(row["text"]))
+                continue
+            if kind == "prompt":
+                prompt = _prompt(row)
                 continue
             if kind not in (*SETS, "questions"):
                 raise ValueError(f"'set' is {kind!r}; it must be one of {', '.join(SETS)}")
@@ -63,9 +75,24 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
     return Benchmark(
         name=path.stem,
         sets={k: _split(found, folds, config) for k, found in sets.items()},
+        prompt=prompt,
         shots={"": shots} if shots else {},
         texts={name: tuple(found) for name, found in texts.items()},
     )
+
+
+def _prompt(row: Row) -> PromptFormat:
+    given: dict[str, Any] = {k: str(v) for k, v in row.items() if k != "set" and v is not None}
+    for key in given:
+        if key not in TEMPLATES:
+            raise unknown("template", key, TEMPLATES)
+    prompt = PromptFormat(**given)
+    probe = Question("stem", ("a", "b"), 0)
+    try:
+        prompt.letter_prompt(probe), prompt.cloze_prompt(probe)
+    except (KeyError, IndexError) as err:
+        raise ValueError(f"a template has a field that is not filled in: {err}") from err
+    return prompt
 
 
 def _check_choices(question: Question) -> None:

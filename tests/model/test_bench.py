@@ -20,6 +20,7 @@ from mechunlearn.bench import (
 from mechunlearn.bench.rows import prefix_groups, question_rows
 from mechunlearn.hooks import Point, move_along, softcapped, streams
 from mechunlearn.models import load
+from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Intervention, PromptFormat, Question, Task
 
 
@@ -187,3 +188,12 @@ def test_half_precision_gives_the_same_answers(task: Task) -> None:
     clear = top[:, -1] - top[:, -2] > 0.5
     assert clear.mean() > 0.9
     assert (full.predictions == half.predictions)[clear].all()
+
+
+def test_a_task_says_how_to_ask_and_to_score(organism: HookedModel) -> None:
+    facts = load_task("facts@0")
+    by_task = score(organism, facts.forget[:16], facts)
+    by_hand = score(organism, facts.forget[:16], facts.prompt, scoring="cloze")
+    assert (by_task.logits == by_hand.logits).all()
+    by_letter = score(organism, facts.forget[:16], facts.prompt)
+    assert not np.allclose(by_task.logits, by_letter.logits)

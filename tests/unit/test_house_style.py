@@ -13,7 +13,7 @@ from mechunlearn.registry import ATTACKS, METHODS, find
 PACKAGE = Path(__file__).parents[2] / "mechunlearn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
-    "errors": 0, "registry": 0, "progress": 0, "environment": 0,
+    "errors": 0, "display": 0, "registry": 0, "progress": 0, "environment": 0,
     "types": 1, "stats": 1, "sources": 1, "placement": 1,
     "hooks": 2, "weights": 2, "tokenizer": 2, "models": 3, "tasks": 3,
     "presets": 3, "lora": 4, "bench": 4, "train": 4, "attacks": 5, "unlearn": 5, "organisms": 5,

@@ -83,6 +83,14 @@ def test_a_jsonl_file_becomes_a_task(tmp_path: Path) -> None:
     assert prompt == "0 + 2 =\nA. 3\nB. 4\nAnswer:"
 
 
+def test_a_jsonl_file_may_say_how_to_ask(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    how = {"set": "prompt", "letter": "{header}{stem}{choices} ?", "choice": " {letter} {text}"}
+    path.write_text("\n".join([*good(), json.dumps(how | {"header": "Sums: "})]))
+    task = load_task(str(path))
+    assert task.prompt.letter_prompt(task.forget[0]) == "Sums: 0 + 2 = A 3 B 4 ?"
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -95,6 +103,8 @@ def test_a_jsonl_file_becomes_a_task(tmp_path: Path) -> None:
         (line(fold="test"), "line 13: 'fold' is 'test'"),
         ('{"set": "forget"}', "line 13: no column stem/question/question_stem and"),
         ("{", "line 13"),
+        ('{"set": "prompt", "leter": "{stem}"}', "line 13: .*did you mean 'letter'"),
+        ('{"set": "prompt", "choice": "{word}"}', "line 13: a template .* not filled in: 'word'"),
         (line(set="retain", stem="0 + 2 =", source="r0"), "both the forget and the retain set"),
     ],
 )

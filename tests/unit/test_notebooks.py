@@ -1,0 +1,71 @@
+"""Notebooks are two files that agree, small, and read without running them."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parents[2] / "notebooks"
+SOURCES = sorted(HERE.glob("[0-9][0-9]_*.py"))
+STATIC = {"text/plain", "text/html", "image/png"}
+"""What GitHub shows without running anything."""
+LARGEST = 300_000
+"""Bytes of a notebook with its outputs."""
+
+each = pytest.mark.parametrize("source", SOURCES, ids=lambda f: f.stem)
+
+
+def cells(source: Path) -> list[dict[str, Any]]:
+    return json.loads(source.with_suffix(".ipynb").read_text())["cells"]
+
+
+def outputs(source: Path) -> list[dict[str, Any]]:
+    return [o for c in cells(source) if c["cell_type"] == "code" for o in c["outputs"]]
+
+
+def test_they_are_numbered_and_all_there() -> None:
+    assert [s.stem[:2] for s in SOURCES] == [f"{i:02}" for i in range(9)]
+
+
+@each
+def test_both_files_agree(source: Path) -> None:
+    jupytext = pytest.importorskip("jupytext", reason="pip install -e '.[notebooks]'")
+    notebook = jupytext.read(source.with_suffix(".ipynb"))
+    notebook.metadata = {"jupytext": {"notebook_metadata_filter": "-all"}}
+    assert jupytext.writes(notebook, "py:percent") == source.read_text()
+
+
+@each
+def test_it_was_executed_from_start_to_end(source: Path) -> None:
+    counts = [c["execution_count"] for c in cells(source) if c["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [o for o in outputs(source) if o["output_type"] == "error"]
+
+
+@each
+def test_outputs_are_small_and_static(source: Path) -> None:
+    assert source.with_suffix(".ipynb").stat().st_size <= LARGEST
+    assert "widgets" not in json.loads(source.with_suffix(".ipynb").read_text())["metadata"]
+    for output in outputs(source):
+        assert output.get("name") != "stderr"
+        assert set(output.get("data", {"text/plain": ""})) <= STATIC
+    assert any("image/png" in o.get("data", {}) for o in outputs(source)), "no figure"
+
+
+@each
+def test_functions_are_short(source: Path) -> None:
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 10, node.name
+
+
+@each
+def test_it_says_what_it_does_not_show(source: Path) -> None:
+    last = "".join(cells(source)[-1]["source"])
+    assert "## What this does not show\n" in last
+
+
+def test_the_tour_is_short() -> None:
+    assert len([c for c in cells(SOURCES[0]) if c["cell_type"] == "code"]) <= 15
