@@ -16,7 +16,10 @@ from mechunlearn.models import configuration
 from mechunlearn.placement import FLOATS
 from mechunlearn.presets import preset_of
 from mechunlearn.sources import SETS, locate
-from mechunlearn.tasks import load_task
+from mechunlearn.tasks import load_task, task_config
+from mechunlearn.tasks.benchmarks import downloads
+from mechunlearn.tasks.hub import HubSet
+from mechunlearn.tasks.names import BENCHMARKS
 from mechunlearn.tokenizer import load_tokenizer
 
 CARDS = (24, 80)
@@ -63,6 +66,8 @@ class Outlook:
     sizes: Sizes | None
     typical: bool
     """Whether ``sizes`` are a guess, since the task is not there."""
+    data: list[str]
+    """Data sets of the task that come from the Hub."""
 
 
 def outlook(plan: AuditPlan) -> Outlook:
@@ -72,8 +77,9 @@ def outlook(plan: AuditPlan) -> Outlook:
     dtype = plan.dtype if plan.dtype != "auto" else "bfloat16"
     names = dict.fromkeys((plan.original, *plan.unlearned, *filter(None, [plan.control_model])))
     found = [_download(name, shape) for name in names]
+    data = list(dict.fromkeys(map(str, _data(plan))))
     if shape is None:
-        return Outlook(found, [], 0, None, False)
+        return Outlook(found, [], 0, None, False, data)
     sizes, typical = _sizes(plan, 4 if dtype == "float32" else 2)
     preset = preset_of(shape.d_model)
     steps = []
@@ -84,7 +90,7 @@ def outlook(plan: AuditPlan) -> Outlook:
             weights = BYTES[dtype] * shape.parameters
             memory = Memory({**memory.parts, "weights": weights})
         steps.append(Step(attack, memory))
-    return Outlook(found, steps, shape.parameters, sizes, typical)
+    return Outlook(found, steps, shape.parameters, sizes, typical, data)
 
 
 def known_configuration(name: str) -> Any:
@@ -134,9 +140,15 @@ def _cached(location: str) -> float:
     return 0.0
 
 
+def _data(plan: AuditPlan) -> list[HubSet]:
+    config = task_config(plan.changes)
+    from_hub = plan.task in BENCHMARKS and not config.data
+    return downloads(plan.task, config) if from_hub else []
+
+
 def _sizes(plan: AuditPlan, number: int) -> tuple[Sizes, bool]:
     try:
-        task = load_task(plan.task or None, plan.original)
+        task = load_task(plan.task or None, plan.original, task_config(plan.changes))
         return sizes_of(task, load_tokenizer(plan.original), ("cuda", number)), False
     except (ValueError, PrerequisiteError):
         return Sizes(*TYPICAL, "cuda", number), True

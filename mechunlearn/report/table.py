@@ -88,6 +88,8 @@ def show_outlook(found: Outlook) -> None:
     if missing := [d for d in found.downloads if not d.there]:
         total = sum(d.bytes or 0 for d in missing)
         console.print(f"to fetch: {len(missing)} models, about {total / 1e9:.0f} GB")
+    if found.data:
+        console.print(f"data sets: {', '.join(found.data)}", markup=False)
     if found.sizes is None:
         console.print("memory: not known before the original's config.json is here")
         return
