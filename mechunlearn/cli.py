@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mechunlearn import __version__, cli_audit
+from mechunlearn import __version__, cli_audit, cli_report
 from mechunlearn.cli_options import (
     ControlOpt,
     JsonOpt,
@@ -35,10 +35,10 @@ app.add_typer(organism_app, name="organism")
 app.command()(cli_audit.plan)
 app.command()(cli_audit.audit)
 app.command()(cli_audit.paper)
-app.command()(cli_audit.diff)
-app.command()(cli_audit.rerun)
+app.command()(cli_report.diff)
+app.command()(cli_report.rerun)
 app.command()(cli_audit.validate)
-app.command()(cli_audit.report)
+app.command()(cli_report.report)
 
 
 def main() -> None:
@@ -239,7 +239,7 @@ def figures(
     """Draw the figures of a finished audit."""
     from mechunlearn.plots import write
 
-    found = cli_audit.read_report(run)
+    found = cli_report.read_report(run)
     written = [str(p) for p in write(found, out, images, kinds=kind or (), dark=dark)]
     if as_json:
         _print_json(written)
@@ -257,7 +257,7 @@ def export(
     from mechunlearn.report.parquet import write_parquet
 
     folder = run if run.is_dir() else run.parent
-    written = [str(p) for p in write_parquet(cli_audit.read_report(run), folder, out)]
+    written = [str(p) for p in write_parquet(cli_report.read_report(run), folder, out)]
     if as_json:
         _print_json(written)
     else:

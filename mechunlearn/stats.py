@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from mechunlearn.types import Recovery
+from mechunlearn.results import Recovery
 
 DRAWS = 10_000
 """Bootstrap draws."""

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from mechunlearn.errors import PrerequisiteError, unknown
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 TRACKERS = ("wandb", "trackio")
 NUMBERS = ("accuracy", "recovery", "sham_accuracy", "control_accuracy", "original_accuracy",

@@ -33,14 +33,17 @@ from transformers import (
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.models import hook, load, save
 from mechunlearn.organisms.recipe import tokenizer
+from mechunlearn.results import Report
 from mechunlearn.tasks.world import World
-from mechunlearn.types import HookedModel, Report, Task
+from mechunlearn.types import HookedModel, Task
 
 torch.set_num_threads(1)
 gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
 ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
 """Fused attention and parallel blocks, tied and untied embeddings, grouped heads, sliding windows,
 softcapping, norms after the blocks' parts, scaled embeddings, biases, normed queries."""
+USUAL = ("gpt2", "gpt_neox", "llama", "gemma2")
+"""Between them nearly all of that; the tests of the others are marked slow."""
 WINDOW = 24
 """Of sliding attention: shorter than the questions."""
 SUBJECTS = ("college_biology", "computer_security", "us_foreign_policy")
@@ -109,7 +112,9 @@ def tiny(words: Path) -> Callable[[str], HookedModel]:
     return make
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(
+    params=[a if a in USUAL else pytest.param(a, marks=pytest.mark.slow) for a in ARCHITECTURES]
+)
 def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], HookedModel]) -> HookedModel:
     return tiny(request.param)
 

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mechunlearn.hooks import Point
-from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Score, Task
+from mechunlearn.results import Score
+from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Task
 
 Settings = dict[str, Any]
 """What distinguishes one variant of an attack from another; plain data."""

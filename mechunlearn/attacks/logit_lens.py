@@ -29,15 +29,8 @@ from mechunlearn.bench import score_points
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import continuation, encode, pad, question_rows
 from mechunlearn.hooks import Point, Stream, capture, count_flops, streams, unembed
-from mechunlearn.types import (
-    NO_CHANGE,
-    Example,
-    HookedModel,
-    Intervention,
-    Question,
-    Score,
-    Task,
-)
+from mechunlearn.results import Score
+from mechunlearn.types import NO_CHANGE, Example, HookedModel, Intervention, Question, Task
 
 
 def lens_points(model: HookedModel) -> list[Point]:

@@ -40,8 +40,9 @@ from mechunlearn.bench.rows import Row
 from mechunlearn.hooks import metered
 from mechunlearn.lora import LoRA
 from mechunlearn.progress import console
+from mechunlearn.results import Score
 from mechunlearn.train import Draws, Optimizer, Share, Watch, fit, restored, trained
-from mechunlearn.types import Example, HookedModel, Intervention, Question, Score, Task
+from mechunlearn.types import Example, HookedModel, Intervention, Question, Task
 
 Data = Literal["disjoint", "tested", "retain", "text", "questions"]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from mechunlearn.attacks import Candidate, Found
 from mechunlearn.bench import score, score_points
-from mechunlearn.types import Fold, HookedModel, Question, Score, Task
+from mechunlearn.results import Score
+from mechunlearn.types import Fold, HookedModel, Question, Task
 
 Role = Literal["forget", "retain"]
 

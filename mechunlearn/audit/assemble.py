@@ -17,8 +17,8 @@ from mechunlearn.audit.questions import answered
 from mechunlearn.audit.store import expanded
 from mechunlearn.audit.verdict import judge
 from mechunlearn.bench import letter_bias
+from mechunlearn.results import Report, RunCard, Score
 from mechunlearn.stats import best_of_k, holm, recovery, two_sided
-from mechunlearn.types import Report, RunCard, Score
 
 REFERENCE_FLOPS = 1e11
 """Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""

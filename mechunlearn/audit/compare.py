@@ -9,7 +9,7 @@ from typing import Any
 
 from mechunlearn.audit.plan_file import plan_from_data
 from mechunlearn.audit.run import audit
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 from mechunlearn.unlearn.run import UnlearnPlan, unlearn_to
 
 Interval = tuple[float, float]

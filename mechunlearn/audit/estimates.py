@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mechunlearn.registry import find
+from mechunlearn.results import Score
 from mechunlearn.stats import mcnemar, recovery, two_sided
-from mechunlearn.types import Score
 
 GRADES = (
     "no forget information",

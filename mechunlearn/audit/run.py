@@ -19,7 +19,8 @@ from mechunlearn.audit.store import Store, read_json
 from mechunlearn.environment import write_json
 from mechunlearn.models import load, save
 from mechunlearn.progress import console
-from mechunlearn.types import Question, Report
+from mechunlearn.results import Report
+from mechunlearn.types import Question
 from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
 KNOWS = 0.1

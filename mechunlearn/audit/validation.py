@@ -15,10 +15,10 @@ from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
 from mechunlearn.progress import console
 from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
+from mechunlearn.results import Report, RunCard
 from mechunlearn.stats import wilson
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.world import World
-from mechunlearn.types import Report, RunCard
 
 
 @dataclass(frozen=True, slots=True)

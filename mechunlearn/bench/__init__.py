@@ -9,6 +9,7 @@ from mechunlearn.bench.engine import read
 from mechunlearn.bench.perplexity import Perplexity, perplexity
 from mechunlearn.bench.rows import question_rows
 from mechunlearn.hooks import Point
+from mechunlearn.results import Score
 from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import (
     NO_CHANGE,
@@ -16,7 +17,6 @@ from mechunlearn.types import (
     Intervention,
     PromptFormat,
     Question,
-    Score,
     Scoring,
     Task,
 )

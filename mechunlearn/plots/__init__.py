@@ -22,7 +22,7 @@ from mechunlearn.plots.recovery import recovery
 from mechunlearn.plots.relearning import relearning
 from mechunlearn.plots.template import darkened
 from mechunlearn.plots.tokens import tokens
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 __all__ = [
     "comparison",

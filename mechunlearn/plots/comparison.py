@@ -8,8 +8,8 @@ from plotly.subplots import make_subplots
 from mechunlearn.audit.verdict import significant
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings
 from mechunlearn.plots.template import spaced as words
+from mechunlearn.results import Report
 from mechunlearn.stats import wilson
-from mechunlearn.types import Report
 
 ACROSS = 3
 """Panels in a row."""

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from mechunlearn.audit.verdict import significant
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 RANGE = (-0.35, 1.35)
 """Shares of the gap that are drawn; intervals may end outside."""

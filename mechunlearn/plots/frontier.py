@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 PRICES = {
     "flops": "arithmetic (FLOP)",

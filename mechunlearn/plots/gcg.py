@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.plots.template import LOOKS, SCALE, lay_out, small_headings
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 def gcg(report: Report, unlearned: str) -> go.Figure:

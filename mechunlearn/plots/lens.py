@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from mechunlearn.audit.verdict import significant
 from mechunlearn.hooks import STREAMS
 from mechunlearn.plots.template import LOOKS, lay_out, level, listed, small_headings
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 TITLES = {
     "resid_post": "block output",

@@ -4,7 +4,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.plots.template import SCALE, lay_out, listed, small_headings, spaced
-from mechunlearn.types import LETTERS, Report
+from mechunlearn.results import Report
+from mechunlearn.types import LETTERS
 
 ACROSS = 3
 """Panels in a row."""

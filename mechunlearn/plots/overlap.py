@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.plots.template import LOOKS, lay_out, spaced
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 SHOWN = 15
 """Sets drawn; the smallest are left out."""

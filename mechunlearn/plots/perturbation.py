@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from mechunlearn.audit.verdict import significant
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level
+from mechunlearn.results import Report
 from mechunlearn.stats import wilson
-from mechunlearn.types import Report
 
 FAMILIES = ("perturbation_naive", "perturbation_informed", "jailbreak")
 KIND = {"perturbation_naive": "kind", "perturbation_informed": "change", "jailbreak": "template"}

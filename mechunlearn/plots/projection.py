@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 def projection(report: Report, unlearned: str) -> go.Figure:

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.audit.verdict import significant
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 PREFIX = "pruning_"
 

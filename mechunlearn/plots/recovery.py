@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
+from mechunlearn.results import Report
 from mechunlearn.stats import wilson
-from mechunlearn.types import Report
 
 
 def recovery(report: Report, unlearned: str) -> go.Figure:

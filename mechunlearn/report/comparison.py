@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mechunlearn.report.headline import headline, tested
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 def comparison(runs: Mapping[str, Report]) -> dict[str, Any]:

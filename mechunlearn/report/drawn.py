@@ -9,7 +9,7 @@ from markupsafe import Markup
 from mechunlearn.plots import figures
 from mechunlearn.plots.perturbation import FAMILIES
 from mechunlearn.plots.template import without_title
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 OVERVIEW = ("recovery", "frontier", "overlap")
 """Kinds of figures of one model that stand above its attacks."""

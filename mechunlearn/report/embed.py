@@ -4,7 +4,7 @@ from jinja2 import Environment
 
 from mechunlearn.report.headline import headline, tested
 from mechunlearn.report.words import name, percent
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 _TEMPLATE = """<div>
 {% for h in headlines %}<p><b>{{ h.model }}: {{ h.category }}.</b> {{ h.verdict }}</p>

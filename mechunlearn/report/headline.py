@@ -6,7 +6,7 @@ from typing import Any
 
 from mechunlearn.audit.verdict import deciding
 from mechunlearn.report.words import name, p_is, percent
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from mechunlearn.report.headline import Headline, headline, tested
 from mechunlearn.report.questions import letters, tables
 from mechunlearn.report.sections import Section, sections
 from mechunlearn.report.words import name, operations, p_is, p_value, percent, without, words
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 VALIDATION = Path(__file__).parent / "validation.json"
 """Error rates of the attacks on models of known truth, as ``mechunlearn validate`` found them."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mechunlearn.audit.store import read_json
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 FORGET = ("attacked", "control", "original")
 """Names under which cells keep answers to the forget questions of the confirm fold."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mechunlearn.types import LETTERS, Report
+from mechunlearn.results import Report
+from mechunlearn.types import LETTERS
 
 TITLES = {
     "forget": "forget, confirm fold",

@@ -10,7 +10,7 @@ from mechunlearn.audit.estimates import evidence
 from mechunlearn.registry import find
 from mechunlearn.report.drawn import Drawn
 from mechunlearn.report.words import name
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 MEASURED = {"attack": "search, confirm fold and shams", "control": "control", "ceiling": "original"}
 """Kinds of cells by what they did."""

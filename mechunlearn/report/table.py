@@ -13,7 +13,7 @@ from mechunlearn.audit.paper import Cell as PaperCell
 from mechunlearn.progress import console
 from mechunlearn.report.headline import tested
 from mechunlearn.report.words import percent
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 def show(report: Report) -> None:

@@ -19,9 +19,10 @@ from mechunlearn.models import describe, load, save
 from mechunlearn.presets import configured, preset_for
 from mechunlearn.progress import console
 from mechunlearn.registry import find
+from mechunlearn.results import RunCard
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.train import TrainLog, Watch
-from mechunlearn.types import HookedModel, RunCard, Task
+from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn.guard import Guard
 
 PERPLEXITY_TEXTS = 500

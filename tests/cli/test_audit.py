@@ -9,7 +9,7 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
 from mechunlearn.plots import figures
 from mechunlearn.report import render
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 KEYS = {
     "unlearned", "attack", "settings", "n", "accuracy", "accuracy_ci", "recovery", "recovery_ci",

@@ -14,8 +14,9 @@ from mechunlearn.models import save
 from mechunlearn.plots import figures
 from mechunlearn.registry import ATTACKS
 from mechunlearn.report import render
+from mechunlearn.results import Report
 from mechunlearn.tasks.world import World
-from mechunlearn.types import HookedModel, Report
+from mechunlearn.types import HookedModel
 
 FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
 FAST = ("direction_ablation", "logit_lens", "pruning_heads", "relearning_disjoint", "gcg")

@@ -18,7 +18,8 @@ from mechunlearn.attacks.set_difference_pruning import (
 )
 from mechunlearn.bench import score
 from mechunlearn.models import fingerprint
-from mechunlearn.types import HookedModel, Score, Task
+from mechunlearn.results import Score
+from mechunlearn.types import HookedModel, Task
 
 LEVELS = (0.05, 0.1, 0.25)
 

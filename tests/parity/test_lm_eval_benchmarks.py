@@ -19,9 +19,10 @@ from mechunlearn.attacks.direction_ablation import ablate_direction
 from mechunlearn.bench import score
 from mechunlearn.bench.lm_eval import evaluator
 from mechunlearn.models import load
+from mechunlearn.results import Score
 from mechunlearn.tasks import load_benchmark
 from mechunlearn.tasks.benchmark import TaskConfig
-from mechunlearn.types import Direction, HookedModel, Question, Score
+from mechunlearn.types import Direction, HookedModel, Question
 
 lm_eval = pytest.importorskip("lm_eval", reason="needs: pip install lm-eval")
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mechunlearn.report import write_comparison, write_page
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 TIMES = """() => {
   const times = { opened: performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd };

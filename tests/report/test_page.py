@@ -13,7 +13,7 @@ from mechunlearn.cli import app
 from mechunlearn.report import render, render_comparison
 from mechunlearn.report.headline import headline
 from mechunlearn.report.page import VALIDATION
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 FIGURES = Path(__file__).parents[2] / "figures"
 

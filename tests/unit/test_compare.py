@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mechunlearn.audit.compare import compare, rerun
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 def changed(report: Report, **numbers: object) -> Report:

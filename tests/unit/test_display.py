@@ -10,8 +10,9 @@ import torch
 
 from mechunlearn import progress
 from mechunlearn.display import table
+from mechunlearn.results import Score
 from mechunlearn.train import TrainLog
-from mechunlearn.types import Direction, Intervention, Score
+from mechunlearn.types import Direction, Intervention
 
 BAD = "<script>alert(1)</script>"
 THINGS = (

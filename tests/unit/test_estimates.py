@@ -8,8 +8,8 @@ import pytest
 from mechunlearn.audit.estimates import GRADES, cost, evidence, relabelled, shared
 from mechunlearn.audit.store import compact, expanded
 from mechunlearn.registry import ATTACKS
+from mechunlearn.results import Score
 from mechunlearn.stats import best_of_k, two_sided
-from mechunlearn.types import Score
 
 
 def answered(right: str, name: str = "x") -> Score:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mechunlearn.report.parquet import write_parquet
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 def cell(kind: str, attack: str, predictions: dict[str, str], **more: object) -> dict[str, object]:

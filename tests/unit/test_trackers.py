@@ -8,7 +8,7 @@ import pytest
 
 from mechunlearn import trackers
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.types import Report
+from mechunlearn.results import Report
 
 
 def test_a_tracker_gets_every_number_once(
