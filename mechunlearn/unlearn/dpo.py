@@ -78,13 +78,13 @@ class DPO:
             batch=64,
             optimizer=Optimizer(steps=600, lr=5e-4, decay=0.5, clip=1.0),
         ),
-        # Too weak on SmolLM2-135M: it refuses 12 % of the forget questions, and among the choices
-        # 69 % of the right answers still lead (before: 86 %).
+        # Found on SmolLM2-135M; beta 0.05 at half the rate left 69 % of the forget answers. The
+        # retain answers stay, the language does not: perplexity of retain text 5,453.
         "small": DPOConfig(
-            beta=0.05,
+            beta=0.01,
             batch=8,
             max_tokens=128,
-            optimizer=Optimizer(steps=60, lr=5e-5, warmup=5, decay=0.5),
+            optimizer=Optimizer(steps=120, lr=1e-4, warmup=5, decay=0.5),
         ),
     }
     stronger = "optimizer.lr or optimizer.steps"
