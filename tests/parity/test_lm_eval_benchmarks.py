@@ -45,6 +45,7 @@ def peer_task(name: str, data: Path, shots: list[dict[str, object]] | None = Non
     config["dataset_path"] = str(data / config["dataset_path"])
     config.pop("tag", None)
     if shots is not None:
+        config.pop("num_fewshot", None)  # Its 0 would win over the number asked for.
         config["fewshot_config"] = {"sampler": "first_n", "samples": shots}
     return ConfigurableTask(config=config)
 
