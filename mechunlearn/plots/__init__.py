@@ -64,7 +64,7 @@ def _allowed(report: Report) -> Iterator[tuple[str, Callable[[], go.Figure]]]:
         yield "forest", partial(forest, report)
     if sum("lens" in report.details[name] for name in models) > 1:
         yield "lens_by_method", partial(lens_by_method, report)
-    if "said" in report.details:
+    if models and "said" in report.details:
         yield "letters", partial(letters, report)
     for model in models:
         for kind in _kinds(report, model):

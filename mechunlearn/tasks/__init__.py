@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,15 +41,11 @@ def load_task(
     kept = config.retain or ("mmlu" if wmdp else "")
     if config.corpora and not wmdp:
         raise ValueError(f"task.corpora fetches the corpora of WMDP, not of {name}")
-    undivided = ValueError(
-        f"{name} does not say what is forgotten and what is kept: give its rows a 'set', or "
-        "the questions to keep with --set task.retain=FILE (or a benchmark such as mmlu)"
-    )
     if name in BENCHMARKS and not kept:
-        raise undivided
+        raise _undivided(name, ())
     forget = _benchmark(name, config, folds=True)
     if not kept and not {"forget", "retain"} <= set(forget.sets):
-        raise undivided
+        raise _undivided(name, forget.sets)
     retain = _benchmark(kept, config, folds=True) if kept else forget
     return _in_chat(as_task(forget, retain, config), original, config)
 
@@ -85,6 +81,14 @@ def task_config(changes: Sequence[str]) -> TaskConfig:
     """
     mine = [c.removeprefix("task.") for c in changes if c.startswith("task.")]
     return changed(DEFAULT, mine)
+
+
+def _undivided(name: str, sets: Container[str]) -> ValueError:
+    lacking = " and no ".join(kind for kind in ("forget", "retain") if kind not in sets)
+    return ValueError(
+        f"{name} has no {lacking} questions: give its rows a 'set', or the questions to keep with "
+        "--set task.retain=FILE (or a benchmark such as mmlu)"
+    )
 
 
 def _suitable(original: str) -> str:

@@ -32,10 +32,10 @@ def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path
     assert loaded.loads == 3
     alive: list[weakref.ref[HookedModel]] = []
 
-    def load_one(source: str) -> HookedModel:
+    def load_one(source: str, **options: str) -> HookedModel:
         gc.collect()
         assert not [model for ref in alive if (model := ref()) is not None]
-        model = load(source)
+        model = load(source, **options)
         alive.append(weakref.ref(model))
         return model
 

@@ -85,16 +85,16 @@ def test_unlearning_smaller_than_half_a_step_is_rounded_away(
 def _unlearn_within(model: HookedModel, task: Task, held: list[torch.Tensor], bits: int) -> None:
     """Ascend the forget answers' loss by sign, weights staying near the grid points ``held``."""
     weights = matrices(model)
-    rows = example_rows(model, task.examples("forget"), "answer", 128)[::8]
-    kept = example_rows(model, task.examples("retain"), "answer", 128)[::8]
+    rows = example_rows(model, task.examples("forget"), "answer", 128)[::4]
+    kept = example_rows(model, task.examples("retain"), "answer", 128)[::4]
     with torch.no_grad():
         for (w, _), point in zip(weights, held, strict=True):
             w.copy_(point)
     parameters = [w for w, _ in weights]
     for p in model.parameters():
         p.requires_grad_(any(p is w for w in parameters))
-    for step in range(8):
-        picked = slice(step % 4, None, 4)
+    for step in range(12):
+        picked = slice(step % 6, None, 6)
         forget, keep = (log_likelihoods(model, r[picked]).mean() for r in (rows, kept))
         gradients = torch.autograd.grad(forget - keep, parameters)
         with torch.no_grad():
