@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from mechunlearn.hooks import forward_to, unembed
 from mechunlearn.placement import QUANTISED, placement
@@ -53,6 +53,8 @@ class SelfTest:
     """The same sequences in one right-padded batch, at their real positions."""
     readout: float
     """Final norm and unembedding applied to the last block's output, as all scoring does."""
+    cached: float
+    """The second half of each sequence, after keys and values of the first."""
     tolerance: float
 
 
@@ -245,7 +247,7 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 
 
 def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) -> SelfTest:
-    """Compare hooked logits with the plain model's on the probe: alone, right-padded, read out.
+    """Compare hooked logits with the plain model's: alone, padded, read out, after a cache.
 
     Args:
         expected: The plain model's logits for each probe sequence.
@@ -258,16 +260,20 @@ def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) ->
     for i, row in enumerate(rows):
         batch[i, : row.shape[1]] = row
     together = _logits(model, batch)
-    alone, padded, readout = 0.0, 0.0, 0.0
+    alone, padded, readout, cached = 0.0, 0.0, 0.0, 0.0
     for i, (row, right) in enumerate(zip(rows, expected, strict=True)):
         alone = max(alone, _difference(_logits(model, row), right))
         padded = max(padded, _difference(together[i, : row.shape[1]], right[0]))
         with torch.no_grad():
             read = unembed(model, forward_to(model, row, model.cfg.n_layers - 1)[0]).float()
+            cache, half = DynamicCache(), row.shape[1] // 2
+            model(row[:, :half], past_key_values=cache, return_type=None)
+            rest = model(row[:, half:], past_key_values=cache).float()
         readout = max(readout, _difference(read, right[0]))
+        cached = max(cached, _difference(rest, right[:, half:]))
     full = next(model.parameters()).dtype == torch.float32
-    result = SelfTest(alone, padded, readout, tolerance=1e-3 if full else 0.1)
-    if not max(alone, padded, readout) <= result.tolerance:
+    result = SelfTest(alone, padded, readout, cached, tolerance=1e-3 if full else 0.1)
+    if not max(alone, padded, readout, cached) <= result.tolerance:
         raise RuntimeError(
             f"the hooked model does not compute what the plain model computes ({result}); "
             "no number from it would be valid"

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models import (
     ORGANISMS,
+    _probe,
     block_fingerprints,
     fingerprint,
     hook,
@@ -59,6 +60,21 @@ def test_fingerprints_see_one_changed_number(tiny: Callable[[str], HookedModel])
         False,
         True,
     ]
+
+
+def test_a_model_that_loses_its_cache_is_refused(
+    tiny: Callable[[str], HookedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TransformerLens 4.3 does under transformers 5.24."""
+    model = tiny("llama")
+    with torch.no_grad():
+        right = [model(row) for row in _probe(model.cfg.d_vocab, torch.device("cpu"))]
+    assert self_test(model, right).cached < 1e-5
+    forward = model.forward
+    lost = lambda *args, past_key_values=None, **kwargs: forward(*args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(model, "forward", lost)
+    with pytest.raises(RuntimeError, match="does not compute what the plain model computes"):
+        self_test(model, right)
 
 
 def test_the_self_test_can_fail(tiny: Callable[[str], HookedModel]) -> None:
