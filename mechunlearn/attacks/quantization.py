@@ -11,7 +11,7 @@ Reference:
     Differs: fewer and more than their 4 and 8 bits are tried, and the select fold decides;
     embeddings stay as they are. Computes in the model's own type: what rounding does to the
     answers, not the kernels of a quantised model.
-    Limits: while it is applied a copy of the block matrices is kept; models that are stored in 4 or
+    Limits: while it is applied a copy of the weights is kept; models that are stored in 4 or
     8 bits already are refused.
 """
 
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.hooks import linear_maps
+from mechunlearn.train import restored
 from mechunlearn.types import HookedModel, Intervention, Question, Task
 
 
@@ -69,18 +70,12 @@ def quantize(bits: int, group: int = 0, shuffle: int | None = None) -> Intervent
 
     @contextmanager
     def edit(model: HookedModel) -> Iterator[None]:
-        weights = matrices(model)
-        before = [w.detach().clone() for w, _ in weights]
         change = _errors_elsewhere(shuffle) if shuffle is not None else rounded
-        try:
+        with restored(model):
             with torch.no_grad():
-                for w, turned in weights:
+                for w, turned in matrices(model):
                     w.copy_(change(w.T, bits, group).T if turned else change(w, bits, group))
             yield
-        finally:
-            with torch.no_grad():
-                for (w, _), saved in zip(weights, before, strict=True):
-                    w.copy_(saved)
 
     name = f"{bits} bits" if shuffle is None else f"errors of {bits} bits elsewhere"
     return Intervention(name, edits=(edit,))

@@ -10,7 +10,7 @@ WIDTH, SCALE = 720, 1.2
 
 
 def static() -> None:
-    """Make this session show plotly figures in the package's look, as PNG where there is a browser.
+    """Show plotly figures in the package's look from now on, as PNG where there is a browser.
 
     Without kaleido or a browser figures are left interactive.
     """
