@@ -48,6 +48,18 @@ def test_saving_gives_equal_logits_after_training(any_tiny: HookedModel, tmp_pat
     assert again.tokenizer("the song").input_ids == model.tokenizer("the song").input_ids
 
 
+def test_last_positions_reach_the_unembedding_dense(any_tiny: HookedModel) -> None:
+    head, seen = any_tiny.unembed.original_component, []
+    handle = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].is_contiguous()))
+    tokens = torch.arange(12).reshape(3, 4)
+    kept = any_tiny(tokens, logits_to_keep=1)
+    head._forward_pre_hooks.pop(next(iter(head._forward_pre_hooks)))
+    strided = any_tiny(tokens, logits_to_keep=1)
+    handle.remove()
+    assert seen == [True, False]
+    torch.testing.assert_close(kept, strided)
+
+
 def test_fingerprints_see_one_changed_number(tiny: Callable[[str], HookedModel]) -> None:
     model = tiny("llama")
     before, blocks = fingerprint(model), block_fingerprints(model)
