@@ -189,8 +189,11 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
 
 
 def _dense(_: object, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Without it, the last position of a batch is a strided view, whose product with the
-    unembedding PyTorch takes row by row; in bfloat16 on a CPU with a copy of the matrix per row."""
+    """The input without strides.
+
+    The last position of a batch is a strided view, whose product with the unembedding PyTorch takes
+    row by row; in bfloat16 on a CPU it copies the matrix for each.
+    """
     return (args[0].contiguous(), *args[1:])
 
 
