@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.hooks import run_blocks
 from mechunlearn.models import (
     ORGANISMS,
     _probe,
@@ -46,6 +47,23 @@ def test_saving_gives_equal_logits_after_training(any_tiny: HookedModel, tmp_pat
     assert (again(tokens) - expected).abs().max() < 1e-5
     assert again.provenance.self_test.alone <= again.provenance.self_test.tolerance
     assert again.tokenizer("the song").input_ids == model.tokenizer("the song").input_ids
+
+
+def test_nothing_runs_after_the_last_block_that_is_asked_for(any_tiny: HookedModel) -> None:
+    tokens, ran = torch.tensor([[2, 5, 9, 13]]), []
+    last = any_tiny.cfg.n_layers
+    _, cache = any_tiny.run_with_cache(tokens)
+    double = ("blocks.2.hook_resid_post", lambda a, hook: 2 * a)
+    seen = [(f"blocks.{i}.hook_resid_post", lambda a, hook, i=i: ran.append(i)) for i in range(3)]
+    seen.append(("unembed.hook_in", lambda a, hook: ran.append("unembed")))
+    with torch.no_grad(), any_tiny.hooks(fwd_hooks=[double, *seen]):
+        for blocks in (2, last, None):
+            ran.clear()
+            expected = cache[f"blocks.{(blocks or last) - 1}.hook_resid_post"]
+            found = run_blocks(any_tiny, tokens, blocks)
+            torch.testing.assert_close(found, expected * (1 if blocks == 2 else 2))
+            assert ran == list(range(blocks or last))
+    assert any_tiny(tokens).shape == (1, 4, any_tiny.cfg.d_vocab)
 
 
 def test_fingerprints_see_one_changed_number(tiny: Callable[[str], HookedModel]) -> None:
