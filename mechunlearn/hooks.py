@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from mechunlearn.types import HookedModel
 
@@ -103,16 +104,26 @@ def capture(
         raise RuntimeError(f"no activation passed {missing}: no forward ran inside capture()")
 
 
+def run_blocks(
+    model: HookedModel, tokens: Int[Tensor, "batch pos"], blocks: int | None = None, **kwargs: Any
+) -> Float[Tensor, "batch pos d_model"]:
+    """The stream after the first ``blocks`` blocks (default: all); nothing after it is computed."""
+    if blocks is not None and blocks < model.cfg.n_layers:
+        return model(tokens, stop_at_layer=blocks, **kwargs)
+
+    def stop(activation: Tensor, hook: object) -> Tensor:
+        raise StopAtLayerException(activation)  # The forward catches it, as for earlier blocks.
+
+    with model.hooks(fwd_hooks=[(Point(model.cfg.n_layers - 1).name, stop)]):
+        return model(tokens, **kwargs)
+
+
 def forward_to(
     model: HookedModel, tokens: Int[Tensor, "batch pos"], layer: int, **kwargs: Any
 ) -> Float[Tensor, "batch pos d_model"]:
     """The output of block ``layer``; nothing after that block is computed."""
     count_flops(model, tokens.numel(), layers=layer + 1)
-    if layer + 1 < model.cfg.n_layers:
-        return model(tokens, stop_at_layer=layer + 1, **kwargs)
-    with capture(model, [Point(layer)]) as kept:
-        model(tokens, logits_to_keep=1, return_type=None, **kwargs)
-    return kept[Point(layer)]
+    return run_blocks(model, tokens, layer + 1, **kwargs)
 
 
 def embedding_table(model: HookedModel) -> Float[Tensor, "d_vocab d_model"]:

@@ -175,7 +175,6 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
         )
     model.eval()
     model.requires_grad_(False)
-    model.unembed.original_component.register_forward_pre_hook(_dense)
     # TransformerLens makes every tokenizer add <bos>, also through the public setter; prompts must
     # stay what they are without it.
     model._tokenizer = tokenizer
@@ -186,15 +185,6 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     dtype = str(plain.dtype).removeprefix("torch.")
     model.provenance = Provenance(name, location, architecture, dtype, str(plain.device), result)
     return model
-
-
-def _dense(_: object, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The input without strides.
-
-    The last position of a batch is a strided view, whose product with the unembedding PyTorch takes
-    row by row; in bfloat16 on a CPU it copies the matrix for each.
-    """
-    return (args[0].contiguous(), *args[1:])
 
 
 def check(name: str, original: str = "") -> dict[str, int]:

@@ -42,6 +42,7 @@ from mechunlearn.hooks import (
     check_layers,
     count_flops,
     move_along,
+    run_blocks,
     stream_weights,
     stream_writes,
     untie_,
@@ -182,7 +183,7 @@ def activation_statistics(
         pick = real.flatten().nonzero()[:, 0]
         count_flops(model, tokens.numel())
         with capture(model, points, pick) as kept:
-            model(tokens, logits_to_keep=1, return_type=None)
+            run_blocks(model, tokens)
         stack = torch.stack([kept[p] for p in points]).cpu()
         sums = stack.double().sum(dim=1)
         found.sums = sums if found.sums is None else found.sums + sums
@@ -211,7 +212,7 @@ def outlier_tokens(model: HookedModel, texts: Sequence[str]) -> frozenset[int]:
         tokens, real = pad(model, [rows[i] for i in batch])
         pick = real.flatten().nonzero()[:, 0]
         with capture(model, points, pick) as kept:
-            model(tokens, logits_to_keep=1, return_type=None)
+            run_blocks(model, tokens)
         ids.append(tokens.flatten()[pick].cpu())
         stacks.append(torch.stack([kept[p] for p in points]).float().cpu())
     token, stack = torch.cat(ids), torch.cat(stacks, dim=1)

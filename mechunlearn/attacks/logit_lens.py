@@ -28,7 +28,7 @@ from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.bench import score_points
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import continuation, encode, pad, question_rows
-from mechunlearn.hooks import Point, Stream, capture, count_flops, streams, unembed
+from mechunlearn.hooks import Point, Stream, capture, count_flops, run_blocks, streams, unembed
 from mechunlearn.results import Score
 from mechunlearn.types import NO_CHANGE, Example, HookedModel, Intervention, Question, Task
 
@@ -83,7 +83,7 @@ def answer_ranks(
         right = torch.tensor(first, device=tokens.device)[:, None]
         count_flops(model, tokens.numel())
         with capture(model, points, torch.tensor(last, device=tokens.device)) as kept:
-            model(tokens, logits_to_keep=1, return_type=None)
+            run_blocks(model, tokens)
         for point in points:
             logits = unembed(model, kept[point], norm=norm)
             better = logits > logits.gather(1, right)
@@ -132,7 +132,7 @@ def token_lens(
     points = [Point(layer, stream) for layer in range(model.cfg.n_layers)]
     count_flops(model, tokens.numel())
     with intervention.on(model), capture(model, points) as kept:
-        model(tokens, logits_to_keep=1, return_type=None)
+        run_blocks(model, tokens)
     ranks, probabilities = [], []
     for point in points:
         logits = unembed(model, kept[point][0], norm=norm).float()

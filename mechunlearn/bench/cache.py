@@ -1,12 +1,13 @@
 """Keys and values of tokens that many sequences share: computed once, repeated, cut, continued."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from mechunlearn.hooks import Point, capture, count_flops
+from mechunlearn.hooks import Point, capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel
 
 
@@ -22,22 +23,21 @@ def extend(
     points: Sequence[Point] = (),
     pick: Int[Tensor, " read"] | None = None,
     blocks: int | None = None,
+    **kwargs: Any,
 ) -> dict[Point, Tensor]:
     """Run ``tokens`` after what ``cache`` holds, and add their keys and values to it.
 
     Args:
         points: Where to read, at the flat indices ``pick`` into ``row * pos``.
         blocks: How many blocks to run; default: all. Nothing after them is computed.
+        kwargs: Mask and positions of the tokens, where they are not the usual ones.
 
     Returns:
         What passed each point: ``[row, pos, d_model]``, or ``[read, d_model]`` with ``pick``.
     """
     count_flops(model, tokens.numel(), layers=blocks)
     with capture(model, points, pick) as kept:
-        if blocks is None or blocks >= model.cfg.n_layers:
-            model(tokens, past_key_values=cache, logits_to_keep=1, return_type=None)
-        else:
-            model(tokens, past_key_values=cache, stop_at_layer=blocks)
+        run_blocks(model, tokens, blocks, past_key_values=cache, **kwargs)
     return kept
 
 

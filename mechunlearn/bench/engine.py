@@ -1,19 +1,20 @@
 """The one scorer: batched forwards that compute and unembed no more than the answer needs."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.rows import Row, pad, prefix_groups
-from mechunlearn.hooks import Point, capture, count_flops, unembed
+from mechunlearn.hooks import Point, capture, count_flops, run_blocks, unembed
 from mechunlearn.types import HookedModel
 
-Mask = Float[Tensor, "row 1 query key"]
 BATCH_NUMBERS = {"cpu": 600_000, "cuda": 60_000_000}
 """Activation numbers (tokens x d_model) per batch: 1,000 tokens at d_model 576 were fastest on a
 CPU, 4,000 half as fast, since activations leave the cache."""
@@ -145,17 +146,16 @@ def read_sums(
     reads = [(i, slot_of[i, at], tok, c) for i, r in enumerate(rows) for at, tok, c in r.reads]
     which, slot, token, choice = torch.tensor(reads, device=device).T
     column = token if ids is None else _column(token, ids)
-    kwargs: dict[str, object] = {}
+    kwargs: dict[str, Any] = {}
     if prefix is not None:
         kwargs["past_key_values"] = chosen(
             prefix, torch.zeros(len(rows), dtype=torch.long, device=device)
         )
     if any(len(row.endings) > 1 for row in rows):
-        mask, positions = _tree(model, rows, width, shared)
-        kwargs |= {"attention_mask": mask, "position_ids": positions.to(device)}
+        kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())
     with capture(model, points, pick) as kept:
-        model(tokens, logits_to_keep=1, return_type=None, **kwargs)
+        run_blocks(model, tokens, **kwargs)
     only = None if ids is None else torch.tensor(ids, device=device)
     zeros = torch.zeros(len(rows), int(choice.max()) + 1, dtype=torch.float64, device=device)
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
@@ -176,35 +176,10 @@ def _column(token: Int[Tensor, " read"], ids: Sequence[int]) -> Int[Tensor, " re
     return lookup[token]
 
 
-def _tree(
-    model: HookedModel, rows: Sequence[Row], width: int, shared: int
-) -> tuple[Mask | dict[str, Mask], Int[Tensor, "row query"]]:
-    """Additive mask and positions under which every ending continues the stem alone.
-
-    Models that mix full and sliding attention get a mask for each kind of layer.
-    """
-    total = shared + width
-    allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(len(rows), 1, 1)
-    positions = torch.arange(total).repeat(len(rows), 1)
-    for i, row in enumerate(rows):
-        start = row.stem
-        for length in row.endings:
-            allowed[i, start : start + length, row.stem : start] = False
-            positions[i, start : start + length] = torch.arange(row.stem, row.stem + length)
-            start += length
-    dtype = next(model.parameters()).dtype
-
-    def additive(seen: Bool[Tensor, "row total total"]) -> Mask:
-        mask = torch.zeros(seen.shape, dtype=dtype)
-        mask.masked_fill_(~seen, torch.finfo(dtype).min)
-        return mask[:, None, shared:].to(model.cfg.device)
-
-    full, config = additive(allowed), model.original_model.config
-    window = getattr(config, "sliding_window", None)
-    mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-    if window is None or (total <= window and not mixed):
-        return full, positions[:, shared:]
-    near = positions[:, :, None] - positions[:, None] < window
-    sliding = additive(allowed & near)
-    masks = {"full_attention": full, "sliding_attention": sliding} if mixed else sliding
-    return masks, positions[:, shared:]
+def _tree(row: Row, shared: int) -> list[Branch]:
+    """The stem, and every ending behind the stem alone."""
+    found, start = [Branch(shared, row.stem - shared, shared)], row.stem
+    for length in row.endings:
+        found.append(Branch(start, length, row.stem))
+        start += length
+    return found

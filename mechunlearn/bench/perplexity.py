@@ -8,7 +8,7 @@ import torch
 
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import Point, capture, count_flops, unembed
+from mechunlearn.hooks import Point, capture, count_flops, run_blocks, unembed
 from mechunlearn.types import NO_CHANGE, HookedModel, Intervention
 
 
@@ -53,7 +53,7 @@ def perplexity(
             pick = real.flatten().nonzero()[:, 0]
             count_flops(model, tokens.numel())
             with capture(model, [final], pick) as kept:
-                model(tokens, logits_to_keep=1, return_type=None)
+                run_blocks(model, tokens)
             targets = tokens.roll(-1, dims=1).flatten()[pick]
             logits = unembed(model, kept[final]).float()
             loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import Point, capture, check_layers
+from mechunlearn.hooks import Point, capture, check_layers, run_blocks
 from mechunlearn.lora import LoRA
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Task
@@ -171,5 +171,5 @@ def _states(
 ) -> Float[Tensor, "layer token d_model"]:
     pick = real.flatten().nonzero()[:, 0]
     with capture(model, points, pick) as kept:
-        model(tokens, logits_to_keep=1, return_type=None)
+        run_blocks(model, tokens)
     return torch.stack([kept[p] for p in points])

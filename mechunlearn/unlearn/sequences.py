@@ -11,7 +11,7 @@ from torch import Tensor
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, pad
-from mechunlearn.hooks import Point, capture, frozen_unembedding, unembed
+from mechunlearn.hooks import Point, capture, frozen_unembedding, run_blocks, unembed
 from mechunlearn.train import Draws, Share
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings
@@ -91,7 +91,7 @@ class Retain:
         pick = torch.tensor([i * width + at for i, r in enumerate(rows) for at, _, _ in r.reads])
         with capture(self.model, [final], pick.to(self.model.cfg.device)) as kept:
             tokens, _ = pad(self.model, [row.tokens for row in rows])
-            self.model(tokens, logits_to_keep=1, return_type=None)
+            run_blocks(self.model, tokens)
         return kept[final]
 
     def _divergence(self, picked: Sequence[int]) -> Float[Tensor, ""]:

@@ -92,7 +92,7 @@ def bare_forwards(
     rows, _ = question_rows(model.tokenizer, questions, prompt, "letter")
     for batch in batches([len(r.tokens) for r in rows], token_budget(model)):
         tokens, _ = pad(model, [rows[i].tokens for i in batch])
-        model(tokens, logits_to_keep=1, return_type=None)
+        run_blocks(model, tokens)
 
 
 def seconds(run: Callable[[], Any], rounds: int = 2) -> float:

@@ -20,6 +20,7 @@ from mechunlearn.attacks.gcg.objective import (
     static_states,
 )
 from mechunlearn.attacks.gcg.problem import Item, Problem, Slot, survives, text_of
+from mechunlearn.attacks.gcg.proposals import substitutions
 from mechunlearn.attacks.gcg.search import Length, Search, SearchConfig, State
 from mechunlearn.bench.rows import encode
 from mechunlearn.types import HookedModel, Task
@@ -172,6 +173,51 @@ FEW = SearchConfig(steps=6, length=3, width=8, races=(2,), gradient_questions=4)
 def small_problem(model: HookedModel, task: Task, n: int = 6) -> Problem:
     config = GCGConfig(search=FEW, questions=n, retain_share=0.0)
     return posed(model, task, examples_of(task, task.questions("forget", "select"), config), config)
+
+
+@pytest.mark.parametrize("place", ["prefix", "suffix"])
+def test_a_coarse_pass_finds_the_best_and_leaves_no_trace(
+    place: str, tiny: Callable[..., HookedModel]
+) -> None:
+    model = tiny("llama")
+    problem = problem_of(model, place, 2)
+    parent: Ids = (5, 9, 13, 17, 21)
+    children = [(*parent[:i], token, *parent[i + 1 :]) for i in range(5) for token in range(30, 60)]
+    exact = Forwards(model, problem, Objective()).losses(parent, children, range(4)).mean(1)
+    forwards = Forwards(model, problem, Objective())
+    coarse = forwards.losses(parent, children, range(4), coarse=True).mean(1)
+    assert 1e-6 < np.abs(coarse - exact).max() < 0.1 * np.ptp(exact)
+    assert exact.argmin() in coarse.argsort()[:15]
+    after = forwards.losses(parent, children, range(4)).mean(1)
+    np.testing.assert_array_equal(after, exact)
+
+
+def test_a_screened_search_keeps_exact_losses(organism: HookedModel, task: Task) -> None:
+    problem = small_problem(organism, task)
+    config = dataclasses.replace(FEW, screen=0.25, races=(), steps=3)
+    search = Search(organism, problem, Objective(), config)
+    children = [(5, 6, t) for t in range(20, 36)]
+    found = search._race((5, 6, 7), children, torch.Generator())
+    exact = search.forwards.losses((5, 6, 7), children, range(6)).mean(1)
+    assert len(found) == 4
+    assert min(t.loss for t in found) == pytest.approx(exact.min(), abs=1e-6)
+    assert search.run().best.loss < exact.min()
+
+
+def test_places_that_cost_less_are_changed_more_often(tiny: Callable[..., HookedModel]) -> None:
+    ids, allowed = tuple(range(10, 20)), torch.ones(200, dtype=torch.bool)
+    gradient = torch.randn(10, 200, generator=torch.Generator().manual_seed(0))
+    problem = problem_of(tiny("llama"), "suffix", 1, n=1)
+    costs = Forwards(tiny("llama"), problem, Objective()).costs(ids)
+    assert costs == [10.0 - i + 2 for i in range(10)]  # The target's only token is not run.
+    shares = []
+    for given in (costs, ()):
+        random = torch.Generator().manual_seed(0)
+        found = substitutions(ids, gradient, allowed, 150, 300, random, given)
+        assert len(set(found)) == 300
+        places = [next(i for i in range(10) if c[i] != ids[i]) for c in found]
+        shares.append(sum(p >= 5 for p in places) / 300)
+    assert shares[0] > 0.58 > shares[1]
 
 
 def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: Task) -> None:

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.hooks import run_blocks
 from mechunlearn.models import (
     ORGANISMS,
     _probe,
@@ -48,16 +49,21 @@ def test_saving_gives_equal_logits_after_training(any_tiny: HookedModel, tmp_pat
     assert again.tokenizer("the song").input_ids == model.tokenizer("the song").input_ids
 
 
-def test_last_positions_reach_the_unembedding_dense(any_tiny: HookedModel) -> None:
-    head, seen = any_tiny.unembed.original_component, []
-    handle = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].is_contiguous()))
-    tokens = torch.arange(12).reshape(3, 4)
-    kept = any_tiny(tokens, logits_to_keep=1)
-    head._forward_pre_hooks.pop(next(iter(head._forward_pre_hooks)))
-    strided = any_tiny(tokens, logits_to_keep=1)
-    handle.remove()
-    assert seen == [True, False]
-    torch.testing.assert_close(kept, strided)
+def test_nothing_runs_after_the_last_block_that_is_asked_for(any_tiny: HookedModel) -> None:
+    tokens, ran = torch.tensor([[2, 5, 9, 13]]), []
+    last = any_tiny.cfg.n_layers
+    _, cache = any_tiny.run_with_cache(tokens)
+    double = ("blocks.2.hook_resid_post", lambda a, hook: 2 * a)
+    seen = [(f"blocks.{i}.hook_resid_post", lambda a, hook, i=i: ran.append(i)) for i in range(3)]
+    seen.append(("unembed.hook_in", lambda a, hook: ran.append("unembed")))
+    with torch.no_grad(), any_tiny.hooks(fwd_hooks=[double, *seen]):
+        for blocks in (2, last, None):
+            ran.clear()
+            expected = cache[f"blocks.{(blocks or last) - 1}.hook_resid_post"]
+            found = run_blocks(any_tiny, tokens, blocks)
+            torch.testing.assert_close(found, expected * (1 if blocks == 2 else 2))
+            assert ran == list(range(blocks or last))
+    assert any_tiny(tokens).shape == (1, 4, any_tiny.cfg.d_vocab)
 
 
 def test_fingerprints_see_one_changed_number(tiny: Callable[[str], HookedModel]) -> None:

@@ -51,9 +51,12 @@ class Caches:
         """
         if length == 0:
             return new_cache()
-        if parent != self.parent:
-            self.parent, self._after = parent, {}
-        own = list(group) if len(self.texts) > 1 else [0]
+        own = self.run_parent(parent, group)
+        return chosen(self._after[tuple(own)], self._places(own, wanted), length)
+
+    def run_parent(self, parent: Ids, group: Sequence[int]) -> list[int]:
+        """Compute what a parent adds behind the texts of a group, unless it is known already."""
+        own = self._own(parent, group)
         if tuple(own) not in self._after:
             cache = self.before(own)
             if parent:
@@ -61,7 +64,20 @@ class Caches:
                 with torch.no_grad():
                     extend(self.model, cache, tokens, blocks=self.blocks)
             self._after[tuple(own)] = cache
-        return chosen(self._after[tuple(own)], self._places(own, wanted), length)
+        return own
+
+    def keep_parent(self, parent: Ids, group: Sequence[int], cache: DynamicCache) -> None:
+        """Take over what a parent adds from a cache that starts with it, a row for each item."""
+        own = self._own(parent, group)
+        length = len(self._text(group[0])) + len(parent)
+        rows = torch.arange(len(own), device=self.device)
+        with torch.no_grad():
+            self._after[tuple(own)] = chosen(cache, rows, length)
+
+    def _own(self, parent: Ids, group: Sequence[int]) -> list[int]:
+        if parent != self.parent:
+            self.parent, self._after = parent, {}
+        return list(group) if len(self.texts) > 1 else [0]
 
     def _text(self, item: int) -> Ids:
         return self.texts[item if len(self.texts) > 1 else 0]

@@ -2,17 +2,17 @@
 
 A candidate differs from its parent from some token on; what stands before keeps its keys and
 values. A prefix is run once per candidate and shared by all questions; a suffix is run behind each
-question, whose keys and values are computed once per search. Candidates are sorted by their first
-changed token, so that those of a batch share much. Only places that an objective reads are
-unembedded, and nothing after the last block that it needs is run, forward or backward.
+question, whose keys and values are computed once per search. A row of a forward holds several
+continuations of the same text, each from its own first changed token on and unseen by the others.
+Only places that an objective reads are unembedded, and nothing after the last block that it needs
+is run, forward or backward.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -25,22 +25,17 @@ from mechunlearn.attacks.gcg.objective import (
     matched,
     repetition,
 )
+from mechunlearn.attacks.gcg.packing import Batch, Piece, batch_of, packed
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.bench.cache import chosen, extend, leaves, new_cache
 from mechunlearn.bench.engine import token_budget
-from mechunlearn.bench.rows import encode
+from mechunlearn.bench.rows import encode, pad
 from mechunlearn.hooks import Point, embedding_table, first_embeddings, unembed
 from mechunlearn.types import HookedModel
 
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Rows of one forward: for each pair of candidate and item the tokens that are not cached."""
-
-    pairs: list[tuple[int, int]]
-    tokens: Int[Tensor, "row pos"]
-    offset: int
-    """Place of the first token after the slot."""
+ROW = 0.25
+"""Tokens of a row that holds several continuations, as a share of ``d_model``: they attend to each
+other in vain, which costs a twentieth of the arithmetic at this length."""
 
 
 class Forwards:
@@ -92,15 +87,30 @@ class Forwards:
         for caches in self._caches:
             caches.parent = ()
 
-    @torch.no_grad()
     def losses(
-        self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
+        self,
+        parent: Ids,
+        candidates: Sequence[Ids],
+        picked: Sequence[int],
+        *,
+        coarse: bool = False,
     ) -> Float[np.ndarray, "candidate item"]:
         """Every candidate's loss on every picked item.
 
         Args:
             parent: What the candidates were made from; need not be among them.
+            coarse: Multiply matrices in bfloat16.
         """
+        for group in self._groups(picked):
+            for caches in self._caches:  # Exact ones: later passes use them too.
+                caches.run_parent(parent, group[:1] if self._splits(group) else group)
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=coarse)
+        with torch.no_grad(), half:
+            return self._losses(parent, candidates, picked)
+
+    def _losses(
+        self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
+    ) -> Float[np.ndarray, "candidate item"]:
         found = np.zeros((len(candidates), len(picked)))
         column = {item: j for j, item in enumerate(picked)}
         for length in sorted({len(c) for c in candidates}):
@@ -109,7 +119,7 @@ class Forwards:
             }
             order = sorted(same, key=lambda i: (same[i], i))
             for group in self._groups(picked):
-                run = self._split if self.problem.shared and len(group) > 1 else self._whole
+                run = self._split if self._splits(group) else self._whole
                 for batch, values in run(parent, candidates, order, same, group):
                     for (i, item), value in zip(batch.pairs, values.tolist(), strict=True):
                         found[i, column[item]] = value
@@ -125,6 +135,11 @@ class Forwards:
         assert leaf.grad is not None
         return leaf.grad @ self.table.T.to(leaf.grad)
 
+    def costs(self, ids: Ids) -> list[float]:
+        """Tokens to run for a candidate that is changed at each place, over all items."""
+        tails = sum(len(tail) for tail in self.tails)
+        return [float(len(ids) - i + tails) for i in range(len(ids))]
+
     def embeddings(self, ids: Ids) -> Float[Tensor, "pos d_model"]:
         """A copy of the tokens' embeddings."""
         return self.table[torch.tensor(ids, device=self.device)].detach().clone()
@@ -137,7 +152,7 @@ class Forwards:
         """
         with torch.enable_grad():
             for group in self._groups(picked):
-                if self.problem.shared and len(group) > 1:
+                if self._splits(group):
                     self._split_backward(leaf, ids, group, len(picked))
                 else:
                     self._whole_backward(leaf, ids, group, len(picked))
@@ -151,6 +166,10 @@ class Forwards:
         for item in sorted(picked, key=lambda i: (-len(self.tails[i]), i)):
             groups.setdefault(len(self.problem.items[item].before), []).append(item)
         return list(groups.values())
+
+    def _splits(self, group: Sequence[int]) -> bool:
+        """Whether a candidate runs once for all items of a group."""
+        return self.problem.shared and len(group) > 1
 
     def _size(self, tokens: int, cached: int, reads: int = 1, graph: bool = False) -> int:
         """Rows of a batch, for ``tokens`` new and ``cached`` old ones a row.
@@ -169,6 +188,15 @@ class Forwards:
             rows = min(rows, self.memory // (self.table.element_size() * row))
         return max(1, rows)
 
+    def _batches(self, pieces: Sequence[Piece], graph: bool = False) -> Iterator[Batch]:
+        """Pieces in rows, rows in batches."""
+        rows = packed(pieces, int(ROW * self.model.cfg.d_model))
+        while rows:
+            cached = max(piece.seen for row in rows for piece in row)
+            size = self._size(sum(len(p.tokens) for p in rows[0]), cached, len(rows[0]), graph)
+            part, rows = rows[:size], rows[size:]
+            yield batch_of(self.model, part)
+
     def _whole(
         self,
         parent: Ids,
@@ -176,27 +204,24 @@ class Forwards:
         order: Sequence[int],
         same: dict[int, int],
         group: list[int],
-    ) -> Iterator[tuple[_Batch, Float[Tensor, " row"]]]:
+    ) -> Iterator[tuple[Batch, Float[Tensor, " pair"]]]:
         """Candidates and the rest of each question in one forward."""
         before = len(self.problem.items[group[0]].before)
-        pairs = [(i, item) for i in order for item in group]
-        tail = max(len(self.tails[item]) for item in group)
-        while pairs:
-            start = same[pairs[0][0]]
-            size = self._size(len(candidates[pairs[0][0]]) - start + tail, before + start)
-            part, pairs = pairs[:size], pairs[size:]
-            rows = [[*candidates[i][start:], *self.tails[item]] for i, item in part]
-            batch = _Batch(part, self._padded(rows), len(candidates[part[0][0]]) - start)
-            yield (
-                batch,
-                self._judged(
-                    batch,
-                    [
-                        c.after_parent(parent, group, [q for _, q in part], before + start)
-                        for c in self._caches
-                    ],
-                ),
+        pieces = [
+            Piece(
+                (i, item),
+                item,
+                before + same[i],
+                [*candidates[i][same[i] :], *self.tails[item]],
+                len(candidates[i]) - same[i],
             )
+            for item in group
+            for i in order
+        ]
+        for batch in self._batches(pieces):
+            wanted = batch.sources, batch.cached
+            caches = [c.after_parent(parent, group, *wanted) for c in self._caches]
+            yield batch, self._judged(batch, caches)
 
     def _split(
         self,
@@ -205,27 +230,27 @@ class Forwards:
         order: Sequence[int],
         same: dict[int, int],
         group: list[int],
-    ) -> Iterator[tuple[_Batch, Float[Tensor, " row"]]]:
+    ) -> Iterator[tuple[Batch, Float[Tensor, " pair"]]]:
         """Candidates once, then every question behind each."""
         before, rest = len(self.problem.items[group[0]].before), list(order)
         while rest:
             start = same[rest[0]]
             size = self._size(len(candidates[rest[0]]) - start, before + start, reads=0)
             part, rest = rest[:size], rest[size:]
-            tokens = self._padded([candidates[i][start:] for i in part])
+            tokens, _ = pad(self.model, [candidates[i][start:] for i in part])
             prefixes = [
                 c.after_parent(parent, group[:1], group[:1] * len(part), before + start)
                 for c in self._caches
             ]
             for caches, cache in zip(self._caches, prefixes, strict=True):
                 extend(caches.model, cache, tokens, blocks=self.blocks)
-            pairs = [(at, item) for item in group for at in range(len(part))]
-            while pairs:
-                size = self._size(len(self.tails[pairs[0][1]]), before + len(candidates[part[0]]))
-                now, pairs = pairs[:size], pairs[size:]
-                which = torch.tensor([at for at, _ in now], device=self.device)
-                rows = self._padded([self.tails[item] for _, item in now])
-                batch = _Batch([(part[at], item) for at, item in now], rows, 0)
+            pieces = [
+                Piece((i, item), at, before + len(candidates[i]), self.tails[item], 0)
+                for at, i in enumerate(part)
+                for item in group
+            ]
+            for batch in self._batches(pieces):
+                which = torch.tensor(batch.sources, device=self.device)
                 yield batch, self._judged(batch, [chosen(p, which) for p in prefixes])
 
     def _split_backward(self, leaf: Tensor, ids: Ids, group: list[int], n: int) -> None:
@@ -234,32 +259,31 @@ class Forwards:
         with first_embeddings(self.model, leaf):
             extend(self.model, cache, torch.tensor([ids], device=self.device), blocks=self.blocks)
         prefix, passed_on = leaves(cache)
-        start = len(self.problem.items[group[0]].before) + len(ids)
-        size = self._size(len(self.tails[group[0]]), start, graph=True)
-        for at in range(0, len(group), size):
-            part = group[at : at + size]
-            rows = self._padded([self.tails[item] for item in part])
-            zeros = torch.zeros(len(part), dtype=torch.long, device=self.device)
-            behind = [chosen(prefix, zeros)]
-            behind += [c.after_parent(ids, group[:1], group[:1] * len(part), start) for c in others]
-            (self._judged(_Batch([(0, i) for i in part], rows, 0), behind).sum() / n).backward()
+        main.keep_parent(ids, group[:1], prefix)
+        seen = len(self.problem.items[group[0]].before) + len(ids)
+        pieces = [Piece((0, item), 0, seen, self.tails[item], 0) for item in group]
+        for batch in self._batches(pieces, graph=True):
+            wanted = group[:1] * len(batch.sources), seen
+            behind = [chosen(prefix, torch.tensor(batch.sources, device=self.device))]
+            behind += [c.after_parent(ids, group[:1], *wanted) for c in others]
+            (self._judged(batch, behind).sum() / n).backward()
         used = [(whole, copy.grad) for whole, copy in passed_on if copy.grad is not None]
         torch.autograd.backward([whole for whole, _ in used], [grad for _, grad in used])
 
     def _whole_backward(self, leaf: Tensor, ids: Ids, group: list[int], n: int) -> None:
-        tail = max(len(self.tails[item]) for item in group)
         before = len(self.problem.items[group[0]].before)
-        size = self._size(len(ids) + tail, before, graph=True)
-        for at in range(0, len(group), size):
-            part = group[at : at + size]
-            rows = self._padded([[*ids, *self.tails[item]] for item in part])
-            batch = _Batch([(0, i) for i in part], rows, len(ids))
-            caches = [c.before(part) for c in self._caches]
+        pieces = [
+            Piece((0, item), item, before, [*ids, *self.tails[item]], len(ids)) for item in group
+        ]
+        for batch in self._batches(pieces, graph=True):
+            caches = [c.before(batch.sources) for c in self._caches]
             (self._judged(batch, caches, leaf).sum() / n).backward()
+            if batch.sources == group:  # Its forward began with the parent.
+                self._caches[0].keep_parent(ids, group, caches[0])
 
     def _judged(
-        self, batch: _Batch, caches: Sequence[DynamicCache], leaf: Tensor | None = None
-    ) -> Float[Tensor, " row"]:
+        self, batch: Batch, caches: Sequence[DynamicCache], leaf: Tensor | None = None
+    ) -> Float[Tensor, " pair"]:
         """Run the rows behind their caches and weigh the objective's terms."""
         reads = self._reads(batch)
         places = [place for found in reads.values() for place, _, _ in found]
@@ -267,25 +291,24 @@ class Forwards:
         kept = []
         for own, cache in zip(self._caches, caches, strict=True):
             with first_embeddings(own.model, leaf if own.model is self.model else None):
-                kept.append(
-                    extend(own.model, cache, batch.tokens, self.points, pick, blocks=self.blocks)
-                )
+                read = (batch.tokens, self.points, pick, self.blocks)
+                kept.append(extend(own.model, cache, *read, **batch.extra))
         total = torch.zeros(len(batch.pairs), device=self.device)
         begin = 0
         for name, found in reads.items():
             part = slice(begin, begin + len(found))
             begin = part.stop
-            rows = torch.tensor([row for _, row, _ in found], device=self.device)
+            pairs = torch.tensor([pair for _, pair, _ in found], device=self.device)
             shares = torch.tensor([share for _, _, share in found], device=self.device)
             for values in self._values(name, kept, part, batch):
-                total = total.index_add(0, rows, values * shares)
+                total = total.index_add(0, pairs, values * shares)
         return total
 
-    def _reads(self, batch: _Batch) -> dict[str, list[tuple[int, int, float]]]:
-        """For each term with a weight: flat place, row and share in the row's mean."""
-        width, objective = batch.tokens.shape[1], self.objective
+    def _reads(self, batch: Batch) -> dict[str, list[tuple[int, int, float]]]:
+        """For each term with a weight: flat place, pair and share in the pair's mean."""
+        objective = self.objective
         found: dict[str, list[tuple[int, int, float]]] = {}
-        for row, (_, item) in enumerate(batch.pairs):
+        for pair, (_, item) in enumerate(batch.pairs):
             known = self.problem.items[item]
             spans: dict[str, range] = {}
             if objective.cross_entropy:
@@ -296,9 +319,8 @@ class Forwards:
             if objective.dynamic.weight:
                 spans["dynamic"] = matched(known, objective.dynamic.span)
             for name, places in spans.items():
-                first = row * width + batch.offset
                 found.setdefault(name, []).extend(
-                    (first + place, row, 1 / len(places)) for place in places
+                    (batch.places[pair] + place, pair, 1 / len(places)) for place in places
                 )
         return found
 
@@ -308,7 +330,7 @@ class Forwards:
         return places[-min(len(places), self.reference.static[item].shape[1]) :]
 
     def _values(
-        self, name: str, kept: Sequence[dict[Point, Tensor]], part: slice, batch: _Batch
+        self, name: str, kept: Sequence[dict[Point, Tensor]], part: slice, batch: Batch
     ) -> Iterator[Float[Tensor, " read"]]:
         """A term's weighted value at every place it reads, once per layer."""
         items, objective = [item for _, item in batch.pairs], self.objective
@@ -356,13 +378,6 @@ class Forwards:
 
     def _specials(self) -> list[int]:
         return encode(self.model.tokenizer, "")
-
-    def _padded(self, rows: Sequence[Sequence[int]]) -> Int[Tensor, "row pos"]:
-        width = max(1, *(len(row) for row in rows)) if rows else 1
-        filler = self.model.tokenizer.pad_token_id
-        return torch.tensor(
-            [[*row, *[filler] * (width - len(row))] for row in rows], device=self.device
-        )
 
 
 def _shared(parent: Ids, ids: Ids) -> int:

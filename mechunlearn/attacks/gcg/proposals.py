@@ -46,16 +46,23 @@ def substitutions(
     top_k: int,
     n: int,
     generator: torch.Generator,
+    costs: Sequence[float] = (),
 ) -> list[Ids]:
     """Single tokens replaced by one of the ``top_k`` with the most negative gradient there.
 
-    Places and ranks are drawn uniformly, without repetition (GCG, Zou et al. 2023).
+    Places and ranks are drawn without repetition and uniformly (GCG, Zou et al. 2023), or places
+    the more often the less they cost.
+
+    Args:
+        costs: What a candidate costs that is changed at each place.
     """
     scores = gradient.masked_fill(~allowed.to(gradient.device), torch.inf)
     scores[torch.arange(len(ids)), torch.tensor(ids)] = torch.inf  # Itself is no candidate.
     k = min(top_k, int(allowed.sum()) - 1)
     best = scores.topk(k, largest=False).indices.cpu()
-    drawn = torch.randperm(best.numel(), generator=generator)[:n].tolist()
+    chances = 1 / torch.tensor(costs or [1.0] * len(ids)).repeat_interleave(k)
+    n = min(n, len(chances))
+    drawn = torch.multinomial(chances, n, generator=generator).tolist()
     return [_replaced(ids, at // k, int(best[at // k, at % k])) for at in drawn]
 
 

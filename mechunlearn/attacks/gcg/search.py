@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ class SearchConfig:
     delete: float = 0.0
     swap: float = 0.0
     """Chances of the kinds of edits."""
+    even_cost: bool = False
+    """Change places the more often the fewer tokens have to be run for it, instead of equally."""
+    screen: float = 0.0
+    """Share of children that a first pass in bfloat16 lets through to the exact one; 0: no such
+    pass."""
     races: tuple[int, ...] = ()
     """Numbers of questions after which the worse children are dropped; empty: all see all."""
     keep: float = 0.5
@@ -101,7 +107,12 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         numbers = (self.steps, self.length, self.width, self.top_k, self.buffer, self.restarts)
-        if min(numbers) < 1 or not 0 < self.keep < 1 or self.gradient_questions < 0:
+        if (
+            min(numbers) < 1
+            or not 0 < self.keep < 1
+            or not 0 <= self.screen < 1
+            or self.gradient_questions < 0
+        ):
             raise ValueError(
                 "a search needs steps, length, width, top_k, buffer and restarts of at least 1 and "
                 f"keep in (0, 1), not {self}"
@@ -278,7 +289,9 @@ class Search:
             count = config.gradient_questions or len(self.problem.items)
             picked = torch.randperm(len(self.problem.items), generator=random)[:count].tolist()
             gradient = self.forwards.gradient(parent, picked)
-            found = substitutions(parent, gradient, self.allowed, config.top_k, wanted, random)
+            costs = self.forwards.costs(parent) if config.even_cost else ()
+            find = partial(substitutions, parent, gradient, self.allowed, config.top_k)
+            found = find(wanted, random, costs)
         else:
             item = int(torch.randint(len(self.problem.items), (1,), generator=random))
             spoken = spoken_tokens(
@@ -306,6 +319,11 @@ class Search:
         n = len(self.problem.items)
         order = torch.randperm(n, generator=random).tolist()
         alive, seen = list(children), 0
+        if self.config.screen:
+            first = order[: min((*self.config.races, n))]
+            rough = self.forwards.losses(parent, alive, first, coarse=True).mean(axis=1)
+            ranked = sorted(zip(rough.tolist(), alive, strict=True))
+            alive = [ids for _, ids in ranked[: math.ceil(self.config.screen * len(alive))]]
         losses = {ids: np.zeros(0) for ids in alive}
         for until in (*(r for r in self.config.races if r < n), n):
             if not alive:

@@ -1,0 +1,63 @@
+"""Several continuations of one text in one row: what each token may see, and where it stands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mechunlearn.types import HookedModel
+
+Mask = Float[Tensor, "row 1 query key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Consecutive tokens of a row that see each other and the row's first ``seen`` tokens."""
+
+    start: int
+    length: int
+    seen: int
+
+
+def branches(
+    model: HookedModel, rows: Sequence[Sequence[Branch]], width: int, cached: int
+) -> dict[str, Any]:
+    """Mask and positions under which no branch of a row sees another one.
+
+    Args:
+        rows: Branches of each row, counted from its first cached token.
+        width: Tokens of the rows that are not cached.
+        cached: Tokens that are.
+
+    Returns:
+        Arguments of the forward. Models that mix full and sliding attention get a mask for each
+        kind of layer.
+    """
+    total = cached + width
+    allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(len(rows), 1, 1)
+    positions = torch.arange(total).repeat(len(rows), 1)
+    for i, row in enumerate(rows):
+        for branch in row:
+            own = slice(branch.start, branch.start + branch.length)
+            allowed[i, own, branch.seen : branch.start] = False
+            positions[i, own] = torch.arange(branch.seen, branch.seen + branch.length)
+    dtype, device = next(model.parameters()).dtype, model.cfg.device
+
+    def additive(seen: Bool[Tensor, "row total total"]) -> Mask:
+        mask = torch.zeros(seen.shape, dtype=dtype)
+        mask.masked_fill_(~seen, torch.finfo(dtype).min)
+        return mask[:, None, cached:].to(device)
+
+    found = {"attention_mask": additive(allowed), "position_ids": positions[:, cached:].to(device)}
+    config = model.original_model.config
+    window = getattr(config, "sliding_window", None)
+    mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    if window is None or (total <= window and not mixed):
+        return found
+    near = positions[:, :, None] - positions[:, None] < window
+    sliding = additive(allowed & near)
+    masks = {"full_attention": found["attention_mask"], "sliding_attention": sliding}
+    return found | {"attention_mask": masks if mixed else sliding}
