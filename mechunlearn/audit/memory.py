@@ -18,6 +18,8 @@ from mechunlearn.weights import FUSED
 
 RESERVOIR = 1000
 """Tokens kept of each model for a principal component."""
+ROUNDING = 4 * 4
+"""Bytes beside each weight of a matrix that is rounded: four arrays of float32."""
 KINDS = 3
 """Rankings of weights: by the forget corpus, by own answers, by utility."""
 MODULES = 1e6
@@ -124,7 +126,11 @@ def needed(attack: str, config: Any, shape: Shape, sizes: Sizes) -> Memory:
         parts["modules"] = MODULES * shape.layers
     scoring = _forward(shape, sizes, _tokens(shape, sizes))
     if attack in ("direction_ablation", "perturbation_informed"):
-        return Memory(parts | {"activations": _streamed(shape, sizes, scoring)})
+        sample = RESERVOIR if attack == "direction_ablation" else 0
+        return Memory(parts | {"activations": _streamed(shape, sizes, scoring, sample)})
+    if attack == "quantization":
+        copies = {"copies": parts["weights"]} if cpu else {}
+        return Memory(parts | copies | {"activations": max(scoring, ROUNDING * shape.largest)})
     if attack == "pruning_weights":
         return Memory(parts | _pruning(config, shape, sizes, scoring))
     if attack.startswith("pruning"):
@@ -174,15 +180,19 @@ def _gradient(shape: Shape, sizes: Sizes, rows: int, length: int) -> float:
     return _backward(shape, sizes, max(1, min(rows, budget // length)) * length)
 
 
-def _streamed(shape: Shape, sizes: Sizes, scoring: float) -> float:
-    """Every token's activation at every layer, for a batch; or two samples' principal component."""
+def _streamed(shape: Shape, sizes: Sizes, scoring: float, sampled: int) -> float:
+    """Every token's activation at every layer, for a batch; or two samples' principal component.
+
+    Args:
+        sampled: Tokens of a sample.
+    """
     tokens = _tokens(shape, sizes, backward=True)
     batch = 2 * sizes.number * tokens * shape.d_model * shape.layers
     if sizes.kind != "cpu":  # Sums and samples lie on the host.
         return max(scoring, _forward(shape, sizes, tokens) + batch)
     batch += 8 * tokens * shape.d_model * shape.layers
-    sample = min(RESERVOIR, sizes.longest * sizes.questions) * shape.layers * shape.d_model
-    component = 2 * sample * (4 + 3 * 8) + 8 * shape.layers * shape.d_model**2
+    sample = min(sampled, sizes.longest * sizes.questions) * shape.layers * shape.d_model
+    component = 2 * sample * (4 + 3 * 8) + 8 * shape.layers * shape.d_model**2 if sample else 0
     return 4 * 2 * sample + max(batch + scoring, component)
 
 
