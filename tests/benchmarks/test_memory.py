@@ -26,14 +26,15 @@ from mechunlearn.tasks.world import World
 
 SCRIPT = Path(__file__).with_name("measure_memory.py")
 SIZES = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 8, "vocab_size": 8192,
-         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 128}  # fmt: skip
+         "num_attention_heads": 4}  # fmt: skip
+GROUPED = SIZES | {"num_key_value_heads": 2, "head_dim": 128}
 FAMILIES = {
-    "llama": LlamaConfig(tie_word_embeddings=True, **SIZES),
+    "llama": LlamaConfig(tie_word_embeddings=True, **GROUPED),
     "gpt2": GPT2Config(n_embd=512, n_layer=8, n_head=4, n_positions=192, vocab_size=8192),
     "gpt_neox": GPTNeoXConfig(**SIZES),
-    "mistral": MistralConfig(**SIZES),
-    "gemma2": Gemma2Config(**SIZES),
-    "qwen3": Qwen3Config(tie_word_embeddings=True, **SIZES),
+    "mistral": MistralConfig(**GROUPED),
+    "gemma2": Gemma2Config(**GROUPED),
+    "qwen3": Qwen3Config(tie_word_embeddings=True, **GROUPED),
 }
 """20 to 30 million parameters."""
 ATTACKS = {
