@@ -86,7 +86,7 @@ def mmlu() -> tuple[Question, ...]:
     return load_benchmark(str(file)).sets["questions"]
 
 
-@pytest.mark.parametrize(("shots", "n", "goal"), [(0, 32, 1.5), (5, 16, 4.0)])
+@pytest.mark.parametrize(("shots", "n", "goal"), [(0, 32, 1.5), (5, 8, 4.0)])
 def test_letters(
     benchmark: Any,
     model: HookedModel,
