@@ -38,7 +38,7 @@ class Shape:
     fused: int
     """Weights of fused matrices, which a hooked model keeps beside those it computes with."""
     views: bool
-    """Whether they are the same numbers in memory."""
+    """Whether both share their memory."""
     matrices: int
     """Weights of the blocks' matrices."""
     largest: int
