@@ -20,7 +20,7 @@ from mechunlearn.attacks.gcg.objective import (
     static_states,
 )
 from mechunlearn.attacks.gcg.problem import Item, Problem, Slot, survives, text_of
-from mechunlearn.attacks.gcg.proposals import substitutions
+from mechunlearn.attacks.gcg.proposals import combinations, substitutions
 from mechunlearn.attacks.gcg.search import Length, Search, SearchConfig, State
 from mechunlearn.bench.rows import encode
 from mechunlearn.types import HookedModel, Task
@@ -218,6 +218,25 @@ def test_places_that_cost_less_are_changed_more_often(tiny: Callable[..., Hooked
         places = [next(i for i in range(10) if c[i] != ids[i]) for c in found]
         shares.append(sum(p >= 5 for p in places) / 300)
     assert shares[0] > 0.58 > shares[1]
+
+
+def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Task) -> None:
+    children = [(1, 9, 3), (1, 8, 3), (7, 2, 3), (1, 2), (1, 2, 6)]
+    together = [(7, 9, 3), (7, 9, 6)]
+    assert combinations((1, 2, 3), children, 3) == together
+    assert combinations((1, 2, 3), children, 2) == together[:1]
+    assert combinations((1, 2, 3), children, 1) == []
+    steps = {}
+    for combine in (1, 3):
+        config = dataclasses.replace(FEW, races=(), steps=1, length=6, width=32, combine=combine)
+        search = Search(organism, small_problem(organism, task), Objective(), config)
+        start = search.start()
+        steps[combine] = search.run()
+    alone, more = (steps[c].bests[0] for c in (1, 3))
+    assert sum(a != b for a, b in zip(start, alone.ids, strict=True)) == 1
+    assert sum(a != b for a, b in zip(start, more.ids, strict=True)) > 1
+    assert more.loss < alone.loss
+    assert steps[3].scored - steps[1].scored in (1, 2)
 
 
 def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: Task) -> None:

@@ -60,10 +60,11 @@ def substitutions(
     scores[torch.arange(len(ids)), torch.tensor(ids)] = torch.inf  # Itself is no candidate.
     k = min(top_k, int(allowed.sum()) - 1)
     best = scores.topk(k, largest=False).indices.cpu()
-    chances = 1 / torch.tensor(costs or [1.0] * len(ids)).repeat_interleave(k)
-    n = min(n, len(chances))
-    drawn = torch.multinomial(chances, n, generator=generator).tolist()
-    return [_replaced(ids, at // k, int(best[at // k, at % k])) for at in drawn]
+    drawn = torch.randperm(best.numel(), generator=generator)[:n]
+    if costs:
+        chances = 1 / torch.tensor(costs).repeat_interleave(k)
+        drawn = torch.multinomial(chances, len(drawn), generator=generator)
+    return [_replaced(ids, at // k, int(best[at // k, at % k])) for at in drawn.tolist()]
 
 
 def deletions(ids: Ids, n: int, generator: torch.Generator) -> list[Ids]:
@@ -89,6 +90,26 @@ def swaps(
     drawn = torch.randperm(len(ids) * k, generator=generator)[:n].tolist()
     found = [_replaced(ids, at // k, int(spoken[at // k, at % k])) for at in drawn]
     return [c for c in found if c != ids]
+
+
+def combinations(parent: Ids, children: Sequence[Ids], most: int) -> list[Ids]:
+    """The first two, three, ... replacements at different places, made together.
+
+    Args:
+        children: Best first; those of another length than the parent are passed over.
+        most: Replacements made together.
+    """
+    changes: dict[int, int] = {}
+    found = []
+    for child in children:
+        places = [i for i, (a, b) in enumerate(zip(parent, child, strict=False)) if a != b]
+        new = len(child) == len(parent) and len(places) == 1 and places[0] not in changes
+        if not new or len(changes) == most:
+            continue
+        changes[places[0]] = child[places[0]]
+        if len(changes) > 1:
+            found.append(tuple(changes.get(i, token) for i, token in enumerate(parent)))
+    return found
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from mechunlearn.attacks.gcg.proposals import (
     OPERATORS,
     Operator,
     allowed_tokens,
+    combinations,
     deletions,
     drawn_text,
     insertions,
@@ -95,6 +96,9 @@ class SearchConfig:
     """Share of children that stay after each of them."""
     gradient_questions: int = 0
     """Questions behind each gradient; 0: all."""
+    combine: int = 1
+    """Most edits that are also tried together: a step's best two, three, ... at different places
+    (Jia et al. 2024, arXiv:2405.21018)."""
     restarts: int = 1
     starts: tuple[str, ...] = ()
     """Texts to start from instead of random ones, one a restart."""
@@ -106,7 +110,8 @@ class SearchConfig:
     """Loss at which a restart ends early."""
 
     def __post_init__(self) -> None:
-        numbers = (self.steps, self.length, self.width, self.top_k, self.buffer, self.restarts)
+        counts = ("steps", "length", "width", "top_k", "buffer", "combine", "restarts")
+        numbers = [getattr(self, name) for name in counts]
         if (
             min(numbers) < 1
             or not 0 < self.keep < 1
@@ -114,8 +119,8 @@ class SearchConfig:
             or self.gradient_questions < 0
         ):
             raise ValueError(
-                "a search needs steps, length, width, top_k, buffer and restarts of at least 1 and "
-                f"keep in (0, 1), not {self}"
+                f"a search needs {', '.join(counts)} of at least 1, keep in (0, 1), screen in "
+                f"[0, 1) and gradient_questions >= 0, not {self}"
             )
         if list(self.races) != sorted(set(self.races)) or min(self.races, default=1) < 1:
             raise ValueError(f"races are rising numbers of questions, not {self.races}")
@@ -265,7 +270,9 @@ class Search:
         random = self._random("step", state.step)
         children = self._children(state.buffer[0].ids, random)
         scored = self._race(state.buffer[0].ids, children, random)
-        state.scored += len(children)
+        together = self._combined(state.buffer[0], scored)
+        scored += together
+        state.scored += len(children) + len(together)
         old = state.buffer if config.elitist else state.buffer[1:]
         merged = {t.ids: t for t in [*scored, *old]}
         if merged:
@@ -336,6 +343,17 @@ class Search:
                 alive.sort(key=lambda ids: (losses[ids].mean(), ids))
                 alive = alive[: math.ceil(self.config.keep * len(alive))]
         return [Text(ids, float(losses[ids].mean())) for ids in alive]
+
+    def _combined(self, parent: Text, scored: Sequence[Text]) -> list[Text]:
+        """The best two, three, ... edits that help, made together."""
+        better = sorted((t for t in scored if t.loss < parent.loss), key=lambda t: (t.loss, t.ids))
+        found = combinations(parent.ids, [t.ids for t in better], self.config.combine)
+        alive = survives(self.model.tokenizer, self.problem, found) if found else []
+        found = [ids for ids, fine in zip(found, alive, strict=True) if fine]
+        if not found:
+            return []
+        losses = self.forwards.losses(parent.ids, found, range(len(self.problem.items))).mean(1)
+        return [Text(ids, float(loss)) for ids, loss in zip(found, losses, strict=True)]
 
     def start(self) -> Ids:
         """A start text, or the best of ``width`` random ones that survive being read back.
