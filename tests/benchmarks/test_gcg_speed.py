@@ -27,7 +27,8 @@ import torch
 from mechunlearn.attacks.gcg.forward import Forwards
 from mechunlearn.attacks.gcg.objective import Hidden, Objective, Reference, static_states
 from mechunlearn.attacks.gcg.problem import Item, Problem, Slot
-from mechunlearn.attacks.gcg.search import Search, SearchConfig, State
+from mechunlearn.attacks.gcg.search import Search, State
+from mechunlearn.attacks.gcg.settings import SearchConfig
 from mechunlearn.models import load, save
 from mechunlearn.types import HookedModel
 
@@ -123,9 +124,10 @@ PLAIN = SearchConfig(
 WAYS = {
     "exact": {},
     "screened": {"screen": 1 / 16},
-    "screened, even cost": {"screen": 1 / 16, "even_cost": True},
+    "screened, adaptive": {"screen": 1 / 16, "adaptive": True},
 }
-"""All candidates in float32, as nanoGCG; a bfloat16 pass first; and places drawn by their cost."""
+"""All candidates in float32, as nanoGCG; a bfloat16 pass first; and places drawn by success
+and cost."""
 
 
 @real
