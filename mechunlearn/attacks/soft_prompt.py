@@ -30,7 +30,8 @@ from mechunlearn.attacks.gcg.attack import GCGConfig, examples_of, filled, posed
 from mechunlearn.attacks.gcg.objective import Objective, Reference
 from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
 from mechunlearn.attacks.gcg.proposals import allowed_tokens
-from mechunlearn.attacks.gcg.search import Search, SearchConfig
+from mechunlearn.attacks.gcg.search import Search
+from mechunlearn.attacks.gcg.settings import SearchConfig
 from mechunlearn.hooks import replaced_embeddings
 from mechunlearn.progress import track
 from mechunlearn.train import Draws

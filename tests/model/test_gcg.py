@@ -20,8 +20,9 @@ from mechunlearn.attacks.gcg.objective import (
     static_states,
 )
 from mechunlearn.attacks.gcg.problem import Item, Problem, Slot, survives, text_of
-from mechunlearn.attacks.gcg.proposals import substitutions
-from mechunlearn.attacks.gcg.search import Length, Search, SearchConfig, State
+from mechunlearn.attacks.gcg.proposals import combinations, place_ranks, substitutions
+from mechunlearn.attacks.gcg.search import Search, State
+from mechunlearn.attacks.gcg.settings import Length, SearchConfig
 from mechunlearn.bench.rows import encode
 from mechunlearn.types import HookedModel, Task
 
@@ -197,27 +198,56 @@ def test_a_screened_search_keeps_exact_losses(organism: HookedModel, task: Task)
     config = dataclasses.replace(FEW, screen=0.25, races=(), steps=3)
     search = Search(organism, problem, Objective(), config)
     children = [(5, 6, t) for t in range(20, 36)]
-    found = search._race((5, 6, 7), children, torch.Generator())
+    found, first = search._race((5, 6, 7), children, torch.Generator())
+    assert len(first) == 16
     exact = search.forwards.losses((5, 6, 7), children, range(6)).mean(1)
     assert len(found) == 4
     assert min(t.loss for t in found) == pytest.approx(exact.min(), abs=1e-6)
     assert search.run().best.loss < exact.min()
 
 
-def test_places_that_cost_less_are_changed_more_often(tiny: Callable[..., HookedModel]) -> None:
+def test_places_where_changes_help_are_changed_more_often(
+    tiny: Callable[..., HookedModel],
+) -> None:
     ids, allowed = tuple(range(10, 20)), torch.ones(200, dtype=torch.bool)
     gradient = torch.randn(10, 200, generator=torch.Generator().manual_seed(0))
     problem = problem_of(tiny("llama"), "suffix", 1, n=1)
     costs = Forwards(tiny("llama"), problem, Objective()).costs(ids)
     assert costs == [10.0 - i + 2 for i in range(10)]  # The target's only token is not run.
-    shares = []
-    for given in (costs, ()):
+
+    def places(chances: list[float]) -> list[int]:
         random = torch.Generator().manual_seed(0)
-        found = substitutions(ids, gradient, allowed, 150, 300, random, given)
+        found = substitutions(ids, gradient, allowed, 150, 300, random, chances)
         assert len(set(found)) == 300
-        places = [next(i for i in range(10) if c[i] != ids[i]) for c in found]
-        shares.append(sum(p >= 5 for p in places) / 300)
-    assert shares[0] > 0.58 > shares[1]
+        return [next(i for i in range(10) if c[i] != ids[i]) for c in found]
+
+    children = [(*ids[:i], token, *ids[i + 1 :]) for i in range(10) for token in (1, 2, 3)]
+    losses = np.array([i % 5 for i in range(10) for _ in range(3)], dtype=float)
+    ranks = place_ranks([], ids, children, losses)
+    assert ranks[0] < ranks[1] < ranks[4]
+    assert place_ranks(ranks, ids[:5], [], np.zeros(0)) == [0.5] * 5
+    chances = [(1 - r) ** 2 for r in ranks]
+    helped = [sum(p % 5 == 0 for p in places(given)) for given in (chances, [])]
+    assert helped[0] > 1.5 * helped[1]
+
+
+def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Task) -> None:
+    children = [(1, 9, 3), (1, 8, 3), (7, 2, 3), (1, 2), (1, 2, 6)]
+    together = [(7, 9, 3), (7, 9, 6)]
+    assert combinations((1, 2, 3), children, 3) == together
+    assert combinations((1, 2, 3), children, 2) == together[:1]
+    assert combinations((1, 2, 3), children, 1) == []
+    steps = {}
+    for combine in (1, 3):
+        config = dataclasses.replace(FEW, races=(), steps=1, length=6, width=32, combine=combine)
+        search = Search(organism, small_problem(organism, task), Objective(), config)
+        start = search.start()
+        steps[combine] = search.run()
+    alone, more = (steps[c].bests[0] for c in (1, 3))
+    assert sum(a != b for a, b in zip(start, alone.ids, strict=True)) == 1
+    assert sum(a != b for a, b in zip(start, more.ids, strict=True)) > 1
+    assert more.loss < alone.loss
+    assert steps[3].scored - steps[1].scored in (1, 2)
 
 
 def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: Task) -> None:
@@ -253,7 +283,8 @@ def test_races_and_no_races_find_equally_scored_texts(organism: HookedModel, tas
     problem = small_problem(organism, task)
     for races in ((), (2, 4)):
         search = Search(organism, problem, Objective(), dataclasses.replace(FEW, races=races))
-        found = search._race((5, 6, 7), [(5, 6, 8), (5, 9, 7), (4, 6, 7)], torch.Generator())
+        found, first = search._race((5, 6, 7), [(5, 6, 8), (5, 9, 7), (4, 6, 7)], torch.Generator())
+        assert len(first) == 3
         for text in found:
             loss = search.forwards.losses((1,), [text.ids], range(6)).mean()
             assert text.loss == pytest.approx(loss, abs=1e-5)

@@ -49,7 +49,8 @@ from mechunlearn.attacks.gcg.problem import (
     pose,
     text_of,
 )
-from mechunlearn.attacks.gcg.search import Length, Search, SearchConfig, State
+from mechunlearn.attacks.gcg.search import Search, State
+from mechunlearn.attacks.gcg.settings import Length, SearchConfig
 from mechunlearn.bench import score
 from mechunlearn.bench.generation import generate
 from mechunlearn.types import Example, HookedModel, Question, Task

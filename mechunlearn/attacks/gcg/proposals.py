@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -46,24 +47,49 @@ def substitutions(
     top_k: int,
     n: int,
     generator: torch.Generator,
-    costs: Sequence[float] = (),
+    chances: Sequence[float] = (),
 ) -> list[Ids]:
     """Single tokens replaced by one of the ``top_k`` with the most negative gradient there.
 
-    Places and ranks are drawn without repetition and uniformly (GCG, Zou et al. 2023), or places
-    the more often the less they cost.
+    Places and tokens are drawn without repetition, uniformly (GCG, Zou et al. 2023) or by chance.
 
     Args:
-        costs: What a candidate costs that is changed at each place.
+        chances: How often each place is to be changed, in any unit; empty: equally often.
     """
     scores = gradient.masked_fill(~allowed.to(gradient.device), torch.inf)
     scores[torch.arange(len(ids)), torch.tensor(ids)] = torch.inf  # Itself is no candidate.
     k = min(top_k, int(allowed.sum()) - 1)
     best = scores.topk(k, largest=False).indices.cpu()
-    chances = 1 / torch.tensor(costs or [1.0] * len(ids)).repeat_interleave(k)
-    n = min(n, len(chances))
-    drawn = torch.multinomial(chances, n, generator=generator).tolist()
-    return [_replaced(ids, at // k, int(best[at // k, at % k])) for at in drawn]
+    drawn = torch.randperm(best.numel(), generator=generator)[:n]
+    if chances:
+        each = torch.tensor(chances).repeat_interleave(k)
+        drawn = torch.multinomial(each, len(drawn), generator=generator)
+    return [_replaced(ids, at // k, int(best[at // k, at % k])) for at in drawn.tolist()]
+
+
+def place_ranks(
+    known: Sequence[float],
+    parent: Ids,
+    children: Sequence[Ids],
+    losses: Float[np.ndarray, " child"],
+    memory: float = 0.7,
+) -> list[float]:
+    """Running mean of the ranks of the children that were changed at each place.
+
+    Places differ far more than the tokens a gradient suggests for them: at some nearly every change
+    harms. A step at which the length changed starts anew at 1/2.
+
+    Args:
+        known: The means so far.
+        memory: What one more child leaves of a mean.
+    """
+    found = list(known) if len(known) == len(parent) else [0.5] * len(parent)
+    ranks = losses.argsort(kind="stable").argsort() / max(1, len(losses) - 1)
+    for child, rank in zip(children, ranks.tolist(), strict=True):
+        if len(child) == len(parent):
+            place = next(i for i, (a, b) in enumerate(zip(parent, child, strict=True)) if a != b)
+            found[place] = memory * found[place] + (1 - memory) * rank
+    return found
 
 
 def deletions(ids: Ids, n: int, generator: torch.Generator) -> list[Ids]:
@@ -89,6 +115,26 @@ def swaps(
     drawn = torch.randperm(len(ids) * k, generator=generator)[:n].tolist()
     found = [_replaced(ids, at // k, int(spoken[at // k, at % k])) for at in drawn]
     return [c for c in found if c != ids]
+
+
+def combinations(parent: Ids, children: Sequence[Ids], most: int) -> list[Ids]:
+    """The first two, three, ... replacements at different places, made together.
+
+    Args:
+        children: Best first; those of another length than the parent are passed over.
+        most: Replacements made together.
+    """
+    changes: dict[int, int] = {}
+    found = []
+    for child in children:
+        places = [i for i, (a, b) in enumerate(zip(parent, child, strict=False)) if a != b]
+        new = len(child) == len(parent) and len(places) == 1 and places[0] not in changes
+        if not new or len(changes) == most:
+            continue
+        changes[places[0]] = child[places[0]]
+        if len(changes) > 1:
+            found.append(tuple(changes.get(i, token) for i, token in enumerate(parent)))
+    return found
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechunlearn.attacks.gcg.caches import Ids
@@ -27,13 +27,16 @@ from mechunlearn.attacks.gcg.proposals import (
     OPERATORS,
     Operator,
     allowed_tokens,
+    combinations,
     deletions,
     drawn_text,
     insertions,
+    place_ranks,
     spoken_tokens,
     substitutions,
     swaps,
 )
+from mechunlearn.attacks.gcg.settings import SearchConfig
 from mechunlearn.environment import write_json
 from mechunlearn.hooks import add_flops, metered
 from mechunlearn.progress import track
@@ -43,108 +46,6 @@ TRIES = 8
 """Tokens drawn at once for a place of a random text, of which one has to be read back as itself."""
 DRAWS = 32
 """Draws for a place: at the start of a prompt, where spaces are lost, few byte-pair tokens are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
-    """A length in tokens that grows with the steps."""
-
-    start: int
-    per_step: float = 0.0
-    most: int = 1_000_000
-
-    def at(self, step: int) -> int:
-        """The length at a step."""
-        return min(int(self.start + self.per_step * step), self.most)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchConfig:
-    """Settings of a search.
-
-    Raises:
-        ValueError: If a number makes no sense.
-    """
-
-    steps: int
-    """Of each restart."""
-    length: int = 20
-    """Tokens of a random start."""
-    shortest: Length = Length(start=1)
-    """A text that is not longer is only made longer."""
-    longest: Length = Length(start=20)
-    """A text that is not shorter is not made longer."""
-    width: int = 64
-    """Children per step."""
-    top_k: int = 64
-    """Tokens considered at each place."""
-    buffer: int = 1
-    elitist: bool = True
-    """Whether the parent stays in the buffer when its children are worse."""
-    substitute: float = 1.0
-    insert: float = 0.0
-    delete: float = 0.0
-    swap: float = 0.0
-    """Chances of the kinds of edits."""
-    even_cost: bool = False
-    """Change places the more often the fewer tokens have to be run for it, instead of equally."""
-    screen: float = 0.0
-    """Share of children that a first pass in bfloat16 lets through to the exact one; 0: no such
-    pass."""
-    races: tuple[int, ...] = ()
-    """Numbers of questions after which the worse children are dropped; empty: all see all."""
-    keep: float = 0.5
-    """Share of children that stay after each of them."""
-    gradient_questions: int = 0
-    """Questions behind each gradient; 0: all."""
-    restarts: int = 1
-    starts: tuple[str, ...] = ()
-    """Texts to start from instead of random ones, one a restart."""
-    printable: bool = True
-    """Whether only printable ASCII may be used."""
-    memory_gib: float = 0.0
-    """Most memory a batch may take, by an estimate; 0: batches as large as is fastest."""
-    goal: float = 0.0
-    """Loss at which a restart ends early."""
-
-    def __post_init__(self) -> None:
-        numbers = (self.steps, self.length, self.width, self.top_k, self.buffer, self.restarts)
-        if (
-            min(numbers) < 1
-            or not 0 < self.keep < 1
-            or not 0 <= self.screen < 1
-            or self.gradient_questions < 0
-        ):
-            raise ValueError(
-                "a search needs steps, length, width, top_k, buffer and restarts of at least 1 and "
-                f"keep in (0, 1), not {self}"
-            )
-        if list(self.races) != sorted(set(self.races)) or min(self.races, default=1) < 1:
-            raise ValueError(f"races are rising numbers of questions, not {self.races}")
-        if min(self.chances) < 0 or not sum(self.chances):
-            raise ValueError(f"chances of edits must not be negative or all 0: {self.chances}")
-
-    def forwards(self, n: int) -> float:
-        """Question forwards of a search over ``n`` questions; a gradient counts as three."""
-        alive, seen, children = float(self.width), 0, 0.0
-        for until in (*(r for r in self.races if r < n), n):
-            children += alive * (until - seen)
-            alive, seen = alive * self.keep, until
-        gradient = 3 * min(self.gradient_questions or n, n)
-        share = self.substitute / sum(self.chances)
-        return self.restarts * (children + self.steps * (children + share * gradient))
-
-    @property
-    def most_tokens(self) -> int:
-        """Tokens of the longest text that may come up."""
-        if not self.insert:
-            return self.length
-        return max(self.length, self.longest.at(self.steps), self.shortest.at(self.steps))
-
-    @property
-    def chances(self) -> tuple[float, ...]:
-        """Chances of the operators, in their order."""
-        return (self.substitute, self.insert, self.delete, self.swap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +68,8 @@ class State:
     """The best text ever of each restart."""
     curve: list[float] = field(default_factory=list)
     """Best loss so far of the restart, after each step of each restart."""
+    places: list[float] = field(default_factory=list)
+    """Recent mean rank of the children changed at each place, from 0 (best) to 1."""
     scored: int = 0
     """Children scored."""
     flops: int = 0
@@ -266,8 +169,11 @@ class Search:
             state.bests.append(state.buffer[0])
         random = self._random("step", state.step)
         children = self._children(state.buffer[0].ids, random)
-        scored = self._race(state.buffer[0].ids, children, random)
-        state.scored += len(children)
+        scored, first = self._race(state.buffer[0].ids, children, random)
+        state.places = place_ranks(state.places, state.buffer[0].ids, children, first)
+        together = self._combined(state.buffer[0], scored)
+        scored += together
+        state.scored += len(children) + len(together)
         old = state.buffer if config.elitist else state.buffer[1:]
         merged = {t.ids: t for t in [*scored, *old]}
         if merged:
@@ -279,6 +185,7 @@ class Search:
         state.step += 1
         if state.step == config.steps or state.bests[-1].loss <= config.goal:
             state.restart, state.step, state.buffer = state.restart + 1, 0, []
+            state.places = []
 
     def _children(self, parent: Ids, random: torch.Generator) -> list[Ids]:
         """Edits of the parent whose text is read back as the same tokens."""
@@ -291,9 +198,9 @@ class Search:
             count = config.gradient_questions or len(self.problem.items)
             picked = torch.randperm(len(self.problem.items), generator=random)[:count].tolist()
             gradient = self.forwards.gradient(parent, picked)
-            costs = self.forwards.costs(parent) if config.even_cost else ()
+            chances = self._chances(parent) if config.adaptive else ()
             find = partial(substitutions, parent, gradient, self.allowed, config.top_k)
-            found = find(wanted, random, costs)
+            found = find(wanted, random, chances)
         else:
             item = int(torch.randint(len(self.problem.items), (1,), generator=random))
             spoken = spoken_tokens(
@@ -304,6 +211,13 @@ class Search:
         found = [c for c in dict.fromkeys(found) if c != parent]
         alive = survives(self.model.tokenizer, self.problem, found)
         return [c for c, fine in zip(found, alive, strict=True) if fine][: config.width]
+
+    def _chances(self, parent: Ids) -> list[float]:
+        """How often each place is to be changed."""
+        ranks = self.state.places
+        ranks = ranks if len(ranks) == len(parent) else [0.5] * len(parent)
+        costs = self.forwards.costs(parent)
+        return [(1.001 - r) ** 2 / cost for r, cost in zip(ranks, costs, strict=True)]
 
     def _operator(self, length: int, step: int, random: torch.Generator) -> Operator:
         chances = dict(zip(OPERATORS, self.config.chances, strict=True))
@@ -316,28 +230,42 @@ class Search:
         weights = torch.tensor(list(chances.values()))
         return OPERATORS[int(torch.multinomial(weights, 1, generator=random))]
 
-    def _race(self, parent: Ids, children: Sequence[Ids], random: torch.Generator) -> list[Text]:
-        """The children that reach the end, with their mean loss over all questions."""
+    def _race(
+        self, parent: Ids, children: Sequence[Ids], random: torch.Generator
+    ) -> tuple[list[Text], Float[np.ndarray, " child"]]:
+        """The children that reach the end with their mean losses, and all children's first ones."""
         n = len(self.problem.items)
         order = torch.randperm(n, generator=random).tolist()
-        alive, seen = list(children), 0
+        stages = (*(r for r in self.config.races if r < n), n)
+        alive, seen, first = list(children), 0, np.zeros(0)
         if self.config.screen:
-            first = order[: min((*self.config.races, n))]
-            rough = self.forwards.losses(parent, alive, first, coarse=True).mean(axis=1)
-            ranked = sorted(zip(rough.tolist(), alive, strict=True))
-            alive = [ids for _, ids in ranked[: math.ceil(self.config.screen * len(alive))]]
+            first = self.forwards.losses(parent, alive, order[: stages[0]], coarse=True).mean(1)
+            alive = [alive[i] for i in first.argsort(kind="stable")]
+            alive = alive[: math.ceil(self.config.screen * len(alive))]
         losses = {ids: np.zeros(0) for ids in alive}
-        for until in (*(r for r in self.config.races if r < n), n):
+        for until in stages:
             if not alive:
                 break
             found = self.forwards.losses(parent, alive, order[seen:until])
+            first = first if len(first) else found.mean(1)
             for ids, values in zip(alive, found, strict=True):
                 losses[ids] = np.concatenate([losses[ids], values])
             seen = until
             if seen < n:
                 alive.sort(key=lambda ids: (losses[ids].mean(), ids))
                 alive = alive[: math.ceil(self.config.keep * len(alive))]
-        return [Text(ids, float(losses[ids].mean())) for ids in alive]
+        return [Text(ids, float(losses[ids].mean())) for ids in alive], first
+
+    def _combined(self, parent: Text, scored: Sequence[Text]) -> list[Text]:
+        """The best two, three, ... edits that help, made together."""
+        better = sorted((t for t in scored if t.loss < parent.loss), key=lambda t: (t.loss, t.ids))
+        found = combinations(parent.ids, [t.ids for t in better], self.config.combine)
+        alive = survives(self.model.tokenizer, self.problem, found) if found else []
+        found = [ids for ids, fine in zip(found, alive, strict=True) if fine]
+        if not found:
+            return []
+        losses = self.forwards.losses(parent.ids, found, range(len(self.problem.items))).mean(1)
+        return [Text(ids, float(loss)) for ids, loss in zip(found, losses, strict=True)]
 
     def start(self) -> Ids:
         """A start text, or the best of ``width`` random ones that survive being read back.
@@ -358,7 +286,7 @@ class Search:
             return ids
         random = self._random("start")
         drawn = [self.drawn(random) for _ in range(config.width)]
-        return min(self._race(drawn[0], drawn, random), key=lambda t: (t.loss, t.ids)).ids
+        return min(self._race(drawn[0], drawn, random)[0], key=lambda t: (t.loss, t.ids)).ids
 
     def drawn(self, random: torch.Generator) -> Ids:
         """A random text that survives being read back.
