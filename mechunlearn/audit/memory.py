@@ -18,6 +18,8 @@ from mechunlearn.weights import FUSED
 
 RESERVOIR = 1000
 """Tokens kept of each model for a principal component."""
+ROUNDING = 4 * 4
+"""Bytes beside each weight of a matrix that is rounded: four arrays of float32."""
 KINDS = 3
 """Rankings of weights: by the forget corpus, by own answers, by utility."""
 MODULES = 1e6
@@ -33,7 +35,10 @@ class Shape:
     """What a model's memory follows from."""
 
     parameters: int
-    """All of them, with the dead copies of fused matrices that a hooked model keeps."""
+    fused: int
+    """Weights of fused matrices, which a hooked model keeps beside those it computes with."""
+    views: bool
+    """Whether both share their memory."""
     matrices: int
     """Weights of the blocks' matrices."""
     largest: int
@@ -54,17 +59,16 @@ def shape_of(config: Any) -> Shape:
     """The shape of a model with this Hugging Face configuration; no weights are made."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    total = sum(p.numel() for p in model.parameters())
     blocks = [p for n, p in model.named_parameters() if ".0." in n and p.ndim == 2]
     layers, d, heads = (
         config.num_hidden_layers, config.hidden_size, config.num_attention_heads
     )  # fmt: skip
-    if config.model_type in FUSED:
-        total += 3 * (d * d + d) * layers
     d_head = getattr(config, "head_dim", None) or d // heads
     mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d
     return Shape(
-        parameters=total,
+        parameters=sum(p.numel() for p in model.parameters()),
+        fused=3 * (d * d + d) * layers if config.model_type in FUSED else 0,
+        views=config.model_type == "gpt2",
         matrices=layers * sum(p.numel() for p in blocks),
         largest=max(p.numel() for p in blocks),
         ends=layers * sum(sum(p.shape) for p in blocks),
@@ -86,6 +90,8 @@ class Sizes:
     """Tokens of the longest prompt."""
     questions: int
     """Most that are asked at once."""
+    selected: int
+    """Forget questions of the select fold."""
     kind: str = "cpu"
     number: int = 4
 
@@ -97,7 +103,7 @@ def sizes_of(task: Task, tokenizer: Any, placed: Placed) -> Sizes:
     longest = max(len(row) for row in tokenizer(texts)["input_ids"])
     if task.scoring == "cloze":  # All endings follow the statement in one row.
         longest += max(sum(len(c.split()) + 1 for c in q.choices) for q in sets[0])
-    return Sizes(longest, max(map(len, sets)), *placed)
+    return Sizes(longest, max(map(len, sets)), len(sets[0]), *placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +125,17 @@ def needed(attack: str, config: Any, shape: Shape, sizes: Sizes) -> Memory:
         config: The attack's settings.
     """
     cpu = sizes.kind == "cpu"
-    parts = {"weights": float(sizes.number * shape.parameters)}
+    held = shape.parameters + (0 if shape.views else shape.fused)
+    parts = {"weights": float(sizes.number * held)}
     if cpu:
         parts["modules"] = MODULES * shape.layers
     scoring = _forward(shape, sizes, _tokens(shape, sizes))
     if attack in ("direction_ablation", "perturbation_informed"):
-        return Memory(parts | {"activations": _streamed(shape, sizes, scoring)})
+        sample = RESERVOIR if attack == "direction_ablation" else 0
+        return Memory(parts | {"activations": _streamed(shape, sizes, scoring, sample)})
+    if attack == "quantization":
+        rounding = float(max(scoring, ROUNDING * shape.largest))
+        return Memory(parts | _copies(shape, sizes) | {"activations": rounding})
     if attack == "pruning_weights":
         return Memory(parts | _pruning(config, shape, sizes, scoring))
     if attack.startswith("pruning"):
@@ -137,9 +148,11 @@ def needed(attack: str, config: Any, shape: Shape, sizes: Sizes) -> Memory:
         gradient = _gradient(shape, sizes, rows, sizes.longest + config.length)
         return Memory(parts | {"activations": max(scoring, gradient)})
     if attack == "gcg":
-        rows = min(config.search.gradient_questions or config.questions, sizes.questions)
-        length = sizes.longest + config.search.length
-        gradient = _gradient(shape, sizes, min(rows, config.questions), length)
+        items = min(config.questions, sizes.selected) / (1 - config.retain_share)
+        rows = round(min(config.search.gradient_questions or items, items))
+        # A text before the questions is run once for all of them.
+        length = sizes.longest + (config.search.length if config.place == "suffix" else 0)
+        gradient = _gradient(shape, sizes, rows, length)
         return Memory(parts | {"activations": max(scoring, gradient)})
     return Memory(parts | {"activations": scoring})
 
@@ -174,15 +187,19 @@ def _gradient(shape: Shape, sizes: Sizes, rows: int, length: int) -> float:
     return _backward(shape, sizes, max(1, min(rows, budget // length)) * length)
 
 
-def _streamed(shape: Shape, sizes: Sizes, scoring: float) -> float:
-    """Every token's activation at every layer, for a batch; or two samples' principal component."""
+def _streamed(shape: Shape, sizes: Sizes, scoring: float, sampled: int) -> float:
+    """Every token's activation at every layer, for a batch; or two samples' principal component.
+
+    Args:
+        sampled: Tokens of a sample.
+    """
     tokens = _tokens(shape, sizes, backward=True)
     batch = 2 * sizes.number * tokens * shape.d_model * shape.layers
     if sizes.kind != "cpu":  # Sums and samples lie on the host.
         return max(scoring, _forward(shape, sizes, tokens) + batch)
     batch += 8 * tokens * shape.d_model * shape.layers
-    sample = min(RESERVOIR, sizes.longest * sizes.questions) * shape.layers * shape.d_model
-    component = 2 * sample * (4 + 3 * 8) + 8 * shape.layers * shape.d_model**2
+    sample = min(sampled, sizes.longest * sizes.questions) * shape.layers * shape.d_model
+    component = 2 * sample * (4 + 3 * 8) + 8 * shape.layers * shape.d_model**2 if sample else 0
     return 4 * 2 * sample + max(batch + scoring, component)
 
 
@@ -197,10 +214,15 @@ def _pruning(config: Any, shape: Shape, sizes: Sizes, scoring: float) -> dict[st
     return {"ranks": ranks, "scores": max(scores + once, scoring + pruned)}
 
 
+def _copies(shape: Shape, sizes: Sizes) -> dict[str, float]:
+    """Of all weights, to restore them; they lie on the host."""
+    held = float(sizes.number * (shape.parameters + shape.fused))
+    return {"copies": held} if sizes.kind == "cpu" else {}
+
+
 def _training(config: Any, shape: Shape, sizes: Sizes, scoring: float) -> dict[str, float]:
-    """Copies of the weights (on the host), gradients and two moments of what is trained."""
-    weights = float(sizes.number * shape.parameters)
-    parts = {"copies": weights} if sizes.kind == "cpu" else {}
+    """Copies of the weights, gradients and two moments of what is trained."""
+    parts = _copies(shape, sizes)
     trained = float(shape.parameters)
     if config.lora.rank:
         trained = float(config.lora.rank * shape.ends)

@@ -26,8 +26,9 @@ CARDS = (24, 80)
 """GB of the GPUs that are considered."""
 SPARE = 0.9
 """Share of a GPU's memory that a process can count on."""
-TYPICAL = (512, 1000)
-"""Tokens of the longest prompt, and questions, where the task cannot be read yet."""
+TYPICAL = (512, 1000, 400)
+"""Tokens of the longest prompt, questions of the largest set and forget questions of the select
+fold, where the task cannot be read yet."""
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "4bit": 0.6}
 """Of a weight, constants of the quantisation included."""
 

@@ -24,6 +24,8 @@ from mechunlearn.tasks import load_benchmark
 from mechunlearn.tasks.benchmark import header
 from mechunlearn.types import HookedModel, PromptFormat, Question
 
+CLOSE = {"float32": 1e-3, "bfloat16": 0.25}
+"""Letters whose logits differ by no more are tied: two steps of bfloat16 between 16 and 32."""
 instance = pytest.importorskip("lm_eval.api.instance", reason="needs: pip install lm-eval")
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
@@ -86,7 +88,7 @@ def mmlu() -> tuple[Question, ...]:
     return load_benchmark(str(file)).sets["questions"]
 
 
-@pytest.mark.parametrize(("shots", "n", "goal"), [(0, 32, 1.5), (5, 16, 4.0)])
+@pytest.mark.parametrize(("shots", "n", "goal"), [(0, 32, 1.5), (5, 8, 4.0)])
 def test_letters(
     benchmark: Any,
     model: HookedModel,
@@ -112,12 +114,14 @@ def test_letters(
     )
     expected = np.array([value for value, _ in values]).reshape(-1, 4).argmax(1)
     same = (expected == found.predictions).mean()
+    chosen = found.logits[np.arange(n), expected]
+    short = (found.logits.max(1) - chosen).max()
     ratio = theirs.seconds / ours.seconds
     benchmark.extra_info["ratio"] = ratio
     kind = str(next(model.parameters()).dtype).removeprefix("torch.")
     print(  # noqa: T201
         f"\n{kind}, {shots} shots, n = {n}: {ratio:.2f}x; ours {ours}; theirs {theirs}; "
-        f"{same:.1%} of answers equal"
+        f"{same:.1%} of answers equal, the others' logits within {short:.3g}"
     )
-    assert same >= 0.95
+    assert short <= CLOSE[kind]
     assert ratio >= goal

@@ -11,30 +11,52 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    Qwen3Config,
+)
 
 from mechunlearn.organisms.recipe import tokenizer
 from mechunlearn.tasks.world import World
 
 SCRIPT = Path(__file__).with_name("measure_memory.py")
 SIZES = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 8, "vocab_size": 8192,
-         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 128}  # fmt: skip
+         "num_attention_heads": 4}  # fmt: skip
+GROUPED = SIZES | {"num_key_value_heads": 2, "head_dim": 128}
 FAMILIES = {
-    "llama": LlamaConfig(tie_word_embeddings=True, **SIZES),
+    "llama": LlamaConfig(tie_word_embeddings=True, **GROUPED),
     "gpt2": GPT2Config(n_embd=512, n_layer=8, n_head=4, n_positions=192, vocab_size=8192),
-    "gemma2": Gemma2Config(**SIZES),
+    "gpt_neox": GPTNeoXConfig(**SIZES),
+    "mistral": MistralConfig(**GROUPED),
+    "gemma2": Gemma2Config(**GROUPED),
+    "qwen3": Qwen3Config(tie_word_embeddings=True, **GROUPED),
 }
-"""20, 30 and 20 million parameters."""
+"""20 to 30 million parameters."""
 ATTACKS = {
     "baseline": (),
     "direction_ablation": (),
+    "logit_lens": (),
     "pruning_weights": ("levels=(0.05,0.2)", "examples=16"),
+    "pruning_neurons": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_heads": ("levels=(0.05,0.2)", "examples=16"),
-    "relearning_disjoint": ("rates=(1e-5,)", "seeds=(0,)", "steps=2"),
+    "quantization": (),
+    **{
+        f"relearning_{data}": ("rates=(1e-5,)", "seeds=(0,)", "steps=2")
+        for data in ("disjoint", "tested", "retain", "text")
+    },
+    "perturbation_naive": (),
+    "perturbation_informed": ("rounds=2",),
+    "jailbreak": (),
     "gcg": ("search.steps=2", "search.restarts=1"),
     "soft_prompt": ("steps=2",),
 }
-"""One of each kind of need; few steps, since memory does not grow with them."""
+"""All but ``relearning_questions``, which is ``relearning_disjoint`` with other examples and which
+a question file has no data for; few steps, since memory does not grow with them."""
 FREEING = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
 """What is freed is given back, so that a peak is what was needed at one time."""
 

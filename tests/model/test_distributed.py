@@ -11,8 +11,11 @@ import pytest
 
 SCRIPT = """
 import json, sys
+import torch
 from accelerate import PartialState
 from mechunlearn import load, load_task
+from mechunlearn.attacks.relearning import RelearningConfig, relearn_
+from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.models import fingerprint
 from mechunlearn.registry import find
 from mechunlearn.presets import configured
@@ -23,6 +26,15 @@ for name in ("npo", "rmu", "circuit_breakers"):
     config = configured(method, "organism", ["optimizer.steps=3", "batch=8", "lora.dropout=0.0"])
     found[name] = method.apply_(model, task, config).terms
     found[name + " weights"] = fingerprint(model)
+model = load("organism:never_knew", device="cpu")
+rows = example_rows(model, [task.example(q) for q in task.forget[:16]], "answer", 100)
+with torch.no_grad():
+    before = log_likelihoods(model, rows).mean().item()
+    with torch.enable_grad():
+        relearn_(model, rows, RelearningConfig(rates=(1e-3,), steps=3, batch=8), rate=1e-3)
+    answers = log_likelihoods(model, rows)[:, 0].tolist()
+found["relearning"] = {"gained": [sum(answers) / len(answers) - before], "answers": answers}
+found["relearning weights"] = fingerprint(model)
 state = PartialState(cpu=True)
 open(f"{sys.argv[1]}-{state.num_processes}-{state.process_index}", "w").write(json.dumps(found))
 """
@@ -42,6 +54,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     read = {p.name.removeprefix("found-"): json.loads(p.read_text()) for p in tmp_path.glob("f*-*")}
     assert sorted(read) == ["1-0", "2-0", "2-1"]
     assert read["2-0"] == read["2-1"]
-    for name in ("npo", "rmu", "circuit_breakers"):
+    assert read["1-0"]["relearning"]["gained"][0] > 0.1
+    for name in ("npo", "rmu", "circuit_breakers", "relearning"):
         for term, values in read["1-0"][name].items():
             assert read["2-0"][name][term] == pytest.approx(values, rel=1e-4, abs=1e-4)

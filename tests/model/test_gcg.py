@@ -264,6 +264,20 @@ def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: 
     assert alone.mean() == pytest.approx(state.best.loss, abs=1e-5)
 
 
+def test_random_texts_are_drawn_until_they_are_read_back(
+    organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte-pair tokens with a space before them cannot begin a prompt."""
+    search = Search(organism, small_problem(organism, task), Objective(), FEW)
+    where = "mechunlearn.attacks.gcg.search.survives"
+    random = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(where, lambda _, __, texts: [t[-1] % 50 == 7 for t in texts])
+    assert all(token % 50 == 7 for token in search.drawn(random))
+    monkeypatch.setattr(where, lambda _, __, texts: [False] * len(texts))
+    with pytest.raises(ValueError, match="give search"):
+        search.drawn(random)
+
+
 def test_races_and_no_races_find_equally_scored_texts(organism: HookedModel, task: Task) -> None:
     """The winner of a race is scored on every question, as without races."""
     problem = small_problem(organism, task)

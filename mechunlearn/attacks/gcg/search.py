@@ -43,7 +43,9 @@ from mechunlearn.progress import track
 from mechunlearn.types import HookedModel
 
 TRIES = 8
-"""Tokens drawn for a place of a random text, of which one has to be read back as itself."""
+"""Tokens drawn at once for a place of a random text, of which one has to be read back as itself."""
+DRAWS = 32
+"""Draws for a place: at the start of a prompt, where spaces are lost, few byte-pair tokens are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,15 +295,18 @@ class Search:
             ValueError: If none is found.
         """
         ids: Ids = ()
-        while len(ids) < self.config.length:
-            new = [(*ids, t) for t in drawn_text(TRIES, self.allowed, random)]
-            fine = survives(self.model.tokenizer, self.problem, new)
-            if not any(fine):
+        for _ in range(self.config.length):
+            for _ in range(DRAWS):
+                new = [(*ids, t) for t in drawn_text(TRIES, self.allowed, random)]
+                fine = survives(self.model.tokenizer, self.problem, new)
+                if any(fine):
+                    ids = new[fine.index(True)]
+                    break
+            else:
                 raise ValueError(
                     f"no random text of {self.config.length} tokens is read back as itself; give "
                     "search.starts"
                 )
-            ids = new[fine.index(True)]
         return ids
 
     def _random(self, *what: object) -> torch.Generator:
