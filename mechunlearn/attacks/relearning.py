@@ -18,8 +18,8 @@ Reference:
     rates and seeds; rate and steps are chosen on the select fold, the disjoint facts being halved
     into facts to train on and facts to choose by; retain facts can be kept.
     Limits: training can teach: what comes back counts only beyond what the never-knew model learns,
-    and beside the retain accuracy it costs. The retain facts that are kept are the select fold's, so
-    the retain limit is blind to the loss of others, which the reported retain accuracy shows. Facts
+    and beside the retain accuracy it costs. Kept retain facts are those of the select fold, so the
+    retain limit is blind to the loss of others, which the reported retain accuracy shows. Facts
     that do not return in these steps at these rates may return in others.
 """
 
