@@ -128,7 +128,10 @@ def audit(
         str, typer.Option("--address", help="Ray: auto, HOST:PORT, or local for one made here.")
     ] = "auto",
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Ray: at most; 0: all there is room for.")
+        int,
+        typer.Option(
+            "--workers", min=0, help="Processes; with ray at most, 0: all it has room for."
+        ),
     ] = 0,
     tracker: Annotated[
         str, typer.Option("--track", help="Also write the numbers to wandb or trackio.")

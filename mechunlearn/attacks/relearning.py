@@ -5,9 +5,10 @@
 One run gives a whole curve: accuracy after 0, 1, 2, 4, ... steps, for several learning rates and
 seeds. The data decide what a recovery means: other facts of the forgotten domain (``disjoint``;
 never the tested ones), the tested facts themselves (``tested``), facts that were to be kept
-(``retain``), text (``text``) or questions (``questions``) about something else. The sham trains on
-the same prompts with shuffled answers: their format without their information. A model that never
-knew goes through the same runs; its curve is the price of teaching.
+(``retain``), text (``text``) or questions (``questions``) about something else. Retain facts among
+each step's examples (``keep``) make what comes back cost less of the rest. The sham trains on the
+same prompts with shuffled answers: their format without their information. A model that never knew
+goes through the same runs; its curve is the price of teaching.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (finetuning; their LoRA settings are the ``paper`` preset).
@@ -15,10 +16,11 @@ Reference:
     arXiv:2410.08827.
     Differs: evaluations along one run instead of a run per number of samples; several learning
     rates and seeds; rate and steps are chosen on the select fold, the disjoint facts being halved
-    into facts to train on and facts to choose by.
+    into facts to train on and facts to choose by; retain facts can be kept.
     Limits: training can teach: what comes back counts only beyond what the never-knew model learns,
-    and beside the retain accuracy it costs. Facts that do not return in these steps at these rates
-    may return in others.
+    and beside the retain accuracy it costs. Kept retain facts are those of the select fold, so the
+    retain limit is blind to the loss of others, which the reported retain accuracy shows. Facts
+    that do not return in these steps at these rates may return in others.
 """
 
 import dataclasses
@@ -34,6 +36,7 @@ import torch
 from torch import Tensor
 
 from mechunlearn.attacks import Candidate, Settings
+from mechunlearn.attacks.curves import Curve, Point
 from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods, text_rows
 from mechunlearn.bench.rows import Row
@@ -45,6 +48,8 @@ from mechunlearn.train import Draws, Optimizer, Share, Watch, fit, restored, tra
 from mechunlearn.types import Example, HookedModel, Intervention, Question, Task
 
 Data = Literal["disjoint", "tested", "retain", "text", "questions"]
+INFORMATIVE: tuple[Data, ...] = ("disjoint", "tested")
+"""Data that states facts of the forget domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,8 @@ class RelearningConfig:
     """Learning rates, each a run of its own."""
     steps: int
     batch: int = 16
+    keep: int = 0
+    """Retain examples of the select fold that each step trains on beside its batch."""
     samples: int = 0
     """Distinct examples; 0: all there are."""
     span: Span = "answer"
@@ -74,8 +81,10 @@ class RelearningConfig:
     max_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        if not self.rates or not self.seeds or min(self.steps, self.batch) < 1 or self.samples < 0:
+        if not self.rates or not self.seeds or min(self.steps, self.batch) < 1:
             raise ValueError(f"relearning needs rates, seeds, steps and a batch, not {self}")
+        if min(self.keep, self.samples) < 0:
+            raise ValueError(f"keep and samples are numbers of examples, not {self}")
 
     def optimizer(self, rate: float, *, recompute: bool = False) -> Optimizer:
         """AdamW at one learning rate."""
@@ -89,42 +98,11 @@ class RelearningConfig:
         return (*(2**i for i in range(self.steps.bit_length()) if 2**i < self.steps), self.steps)
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One measurement on a relearning curve."""
-
-    steps: int
-    samples: int
-    """Examples trained on so far, repeats included."""
-    tokens: int
-    """Tokens of forget information so far: answer tokens of forget facts."""
-    flops: int
-    accuracy: float
-    """On the forget questions of the confirm fold."""
-    interval: tuple[float, float]
-    retain: float
-    """Accuracy on the retain questions of the select fold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One run."""
-
-    rate: float
-    seed: int
-    points: tuple[Point, ...]
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Curve":
-        """A curve as a report holds it."""
-        points = [Point(**p | {"interval": tuple(p["interval"])}) for p in data["points"]]
-        return cls(data["rate"], data["seed"], tuple(points))
-
-
 def relearn_(
     model: HookedModel,
     rows: Sequence[Row],
     config: RelearningConfig,
+    kept: Sequence[Row] = (),
     *,
     rate: float,
     seed: int = 0,
@@ -134,18 +112,26 @@ def relearn_(
     """Train the model in place on the mean loss per token of the rows' reads.
 
     Args:
+        kept: What is not to be lost: ``config.keep`` of them a step, in a term of equal weight.
         steps: Stop after as many of ``config.steps``; the schedule stays that of all of them.
 
     Raises:
-        ValueError: If the loss explodes, or LoRA targets match nothing.
+        ValueError: If the loss explodes, LoRA targets match nothing, or ``kept`` is there and
+            ``config.keep`` is not, or the other way round.
     """
+    if bool(kept) != bool(config.keep):
+        raise ValueError(f"keep={config.keep} with {len(kept)} rows to keep: give both or neither")
     generator = torch.Generator().manual_seed(seed)
-    draws = Draws(len(rows), config.batch, config.steps, generator)
+    sets = {"answers": (rows, Draws(len(rows), config.batch, config.steps, generator))}
+    if kept:
+        sets["kept"] = kept, Draws(len(kept), config.keep, config.steps, generator)
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
-        picked = draws[step]
-        count = sum(len(rows[i].reads) for i in picked)
-        return {"answers": -log_likelihoods(model, [rows[i] for i in share(picked)]).sum() / count}
+        counts = [sum(len(pool[i].reads) for i in draws[step]) for pool, draws in sets.values()]
+        mine = [[pool[i] for i in share(draws[step])] for pool, draws in sets.values()]
+        found = log_likelihoods(model, [row for rows in mine for row in rows])  # In one pass.
+        parts = found.split([len(rows) for rows in mine])
+        return {k: -x.sum() / n for k, x, n in zip(sets, parts, counts, strict=True)}
 
     with trained(model, config.lora, seed=seed) as (parameters, _):
         # As the paper does: it makes room on a GPU.
@@ -163,14 +149,20 @@ def relearn_(
 
 
 def relearning(
-    rows: Sequence[Row], config: RelearningConfig, *, rate: float, seed: int, steps: int
+    rows: Sequence[Row],
+    config: RelearningConfig,
+    kept: Sequence[Row] = (),
+    *,
+    rate: float,
+    seed: int,
+    steps: int,
 ) -> Intervention:
     """``relearn_`` as a reversible change: trains on entry, restores bit for bit on exit."""
 
     @contextmanager
     def edit(model: HookedModel) -> Iterator[None]:
         with restored(model):
-            relearn_(model, rows, config, rate=rate, seed=seed, steps=steps)
+            relearn_(model, rows, config, kept, rate=rate, seed=seed, steps=steps)
             yield
 
     return Intervention(f"relearned, lr {rate:g}, {steps} steps", edits=(edit,))
@@ -180,6 +172,7 @@ def relearning(
 class _Found:
     config: RelearningConfig
     rows: list[Row]
+    kept: list[Row]
     sham_rows: Callable[[int], list[Row]]
     curves: tuple[Curve, ...]
     measured: Mapping[tuple[float, int, int], Mapping[str, Score]]
@@ -192,12 +185,13 @@ class _Found:
 
     def build(self, settings: Settings) -> Candidate:
         key = settings["rate"], settings["seed"], settings["steps"]
-        change = relearning(self.rows, self.config, **settings)
+        change = relearning(self.rows, self.config, self.kept, **settings)
         return Candidate(settings, change, measured=self.measured.get(key, {}))
 
     def sham(self, settings: Settings, seed: int) -> Candidate:
-        """The same prompts with shuffled answers."""
-        return Candidate(settings, relearning(self.sham_rows(seed), self.config, **settings))
+        """The same prompts with shuffled answers, and the same retain facts."""
+        change = relearning(self.sham_rows(seed), self.config, self.kept, **settings)
+        return Candidate(settings, change)
 
     def details(self, settings: Settings) -> dict[str, Any]:
         curves = [dataclasses.asdict(curve) for curve in self.curves]
@@ -208,29 +202,35 @@ class Relearning:
     """Relearning from one kind of data as a registered attack."""
 
     access: ClassVar[tuple[str, ...]] = ("weights",)
-    presets: ClassVar[dict[str, RelearningConfig]] = {
-        "paper": RelearningConfig(
-            rates=(5e-5, 2e-4),
-            steps=300,
-            batch=1,
-            span="prompt_and_answer",
-            lora=LoRA(rank=128, alpha=16.0),
-            warmup=0.05,
-            decay=0.95,
-        ),
-        "small": RelearningConfig(rates=(1e-5, 5e-5), steps=32, batch=8, max_tokens=128),
-        "organism": RelearningConfig(rates=(3e-4, 1e-3), steps=128, batch=2),
-    }
 
     def __init__(self, data: Data) -> None:
         self.data: Data = data
+        self.presets = {
+            "paper": RelearningConfig(
+                rates=(5e-5, 2e-4),
+                steps=300,
+                batch=1,
+                span="prompt_and_answer",
+                lora=LoRA(rank=128, alpha=16.0),
+                warmup=0.05,
+                decay=0.95,
+            ),
+            "small": RelearningConfig(rates=(1e-5, 5e-5), steps=32, batch=8, max_tokens=128),
+            "organism": RelearningConfig(rates=(1e-3,), steps=128, batch=2),
+        }
+        if data in INFORMATIVE:
+            # Without keeping, the retain limit ends what such facts bring back: of one of NPO's
+            # models 17 % of the gap.
+            self.presets["organism"] = RelearningConfig(
+                rates=(1e-3,), steps=64, keep=16, seeds=(0,)
+            )
 
     @property
     def needs(self) -> tuple[str, ...]:
         """What it takes besides the model."""
         return {
-            "disjoint": ("other facts of the forget domain",),
-            "tested": ("the tested facts",),
+            "disjoint": ("other facts of the forget domain", "retain facts"),
+            "tested": ("the tested facts", "retain facts"),
             "retain": ("retain facts",),
             "text": ("benign text",),
             "questions": ("unrelated questions",),
@@ -258,27 +258,28 @@ class Relearning:
             "forget confirm": task.questions("forget", "confirm"),
         }
         items = chosen_items(self._pool(task, teach), config.samples, self.data)
-        rows = _rows(model, items, config)
-        informative = self.data in ("disjoint", "tested")
+        rows, kept = _rows(model, items, config), _kept(model, task, config)
+        informative = self.data in INFORMATIVE
         curves: list[Curve] = []
         measured: dict[tuple[float, int, int], dict[str, Score]] = {}
         for rate in config.rates:
             for seed in config.seeds:
-                curve, scores = _run(model, rows, config, task, sets, rate, seed, informative)
+                curve, scores = _run(model, rows, kept, config, task, sets, rate, seed, informative)
                 curves.append(curve)
                 measured |= {(rate, seed, steps): found for steps, found in scores.items()}
 
         def sham(seed: int) -> list[Row]:
             return _rows(model, shuffled(items, seed), config)
 
-        return _Found(config, rows, sham, tuple(curves), measured, sets["forget select"])
+        return _Found(config, rows, kept, sham, tuple(curves), measured, sets["forget select"])
 
     def rebuild(
         self, model: HookedModel, task: Task, settings: Settings, config: RelearningConfig
     ) -> Candidate:
         """The variant with these settings, without running the curves again."""
         items = chosen_items(self._pool(task, _halves(task)[0]), config.samples, self.data)
-        return Candidate(settings, relearning(_rows(model, items, config), config, **settings))
+        rows, kept = _rows(model, items, config), _kept(model, task, config)
+        return Candidate(settings, relearning(rows, config, kept, **settings))
 
     def _pool(self, task: Task, teach: Sequence[Question]) -> list[Example] | list[str]:
         if self.data == "text":
@@ -339,9 +340,18 @@ def _rows(model: HookedModel, items: list[Any], config: RelearningConfig) -> lis
     return example_rows(model, items, config.span, limit)
 
 
+def _kept(model: HookedModel, task: Task, config: RelearningConfig) -> list[Row]:
+    """Retain facts of the select fold, answered; none where none are to be kept."""
+    if not config.keep:
+        return []
+    facts = [task.example(q) for q in task.questions("retain", "select")]
+    return _rows(model, chosen_items(facts, 0, "retain"), config)
+
+
 def _run(
     model: HookedModel,
     rows: list[Row],
+    kept: list[Row],
     config: RelearningConfig,
     task: Task,
     sets: Mapping[str, Sequence[Question]],
@@ -379,33 +389,12 @@ def _run(
         with restored(model):
             watch = Watch(measure=measure, at=(0, *config.checkpoints), printed=False)
             try:
-                relearn_(model, rows, config, rate=rate, seed=seed, watch=watch)
+                relearn_(model, rows, config, kept, rate=rate, seed=seed, watch=watch)
             except ValueError as error:
                 if not scores:
                     raise
                 console.print(f"[dim]{error}[/dim]")
     return Curve(rate, seed, tuple(points)), scores
-
-
-def half_recovery(
-    curves: Sequence[Curve], *, start: float, original: float, limit: float = 1.0
-) -> Point | None:
-    """The first point, over all runs, that lies half-way from ``start`` to ``original`` accuracy.
-
-    Args:
-        limit: Points that lost more retain accuracy than this do not count.
-
-    Returns:
-        ``None`` where no run gets there.
-    """
-    goal = (start + original) / 2
-    reached = [
-        p
-        for c in curves
-        for p in c.points
-        if p.steps and p.accuracy >= goal and p.retain >= c.points[0].retain - limit
-    ]
-    return min(reached, key=lambda p: p.samples, default=None)
 
 
 DISJOINT = Relearning("disjoint")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mechunlearn.attacks.relearning import Curve, half_recovery
+from mechunlearn.attacks.curves import Curve, half_recovery
 from mechunlearn.audit.arms import shuffled_answers
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.estimates import cost, evidence, relabelled, said, shared

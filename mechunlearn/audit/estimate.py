@@ -121,7 +121,7 @@ def _search(setup: Setup, attack: str) -> tuple[float, float]:
         measured = (1 + len(config.checkpoints)) * (
             2 * n + len(setup.task.questions("forget", "confirm"))
         )
-        return runs * (BACKWARD * config.steps * config.batch + measured), 0.0
+        return runs * (BACKWARD * config.steps * (config.batch + config.keep) + measured), 0.0
     if attack == "perturbation_naive":
         return 0.0, float(len(naive_grid(config)))
     if attack == "perturbation_informed":
@@ -141,7 +141,7 @@ def _change(setup: Setup, attack: str) -> float:
     if not attack.startswith("relearning"):
         return 0.0
     config: Any = setup.config(attack)
-    return BACKWARD * config.steps * config.batch
+    return BACKWARD * config.steps * (config.batch + config.keep)
 
 
 def by_worth(setup: Setup) -> Iterator[tuple[str, str]]:

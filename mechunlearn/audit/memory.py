@@ -227,7 +227,7 @@ def _training(config: Any, shape: Shape, sizes: Sizes, scoring: float) -> dict[s
     if config.lora.rank:
         trained = float(config.lora.rank * shape.ends)
         parts["adapters"] = float(sizes.number * trained)
-    tokens = config.batch * sizes.longest
+    tokens = (config.batch + config.keep) * sizes.longest
     kept = _backward(shape, sizes, tokens)
     if sizes.kind != "cpu":  # Blocks are recomputed one by one; only their inputs are kept.
         kept = kept / shape.layers + sizes.number * tokens * shape.d_model * shape.layers

@@ -1,7 +1,5 @@
 """Run a plan: make the models, compute the cells that are not there yet, report on the store."""
 
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +7,18 @@ import numpy as np
 from scipy import stats
 
 from mechunlearn.audit.assemble import Results, assemble
-from mechunlearn.audit.cells import Cell, Made, Setup, set_up
+from mechunlearn.audit.cells import Cell, Setup, set_up
 from mechunlearn.audit.compute import ASKED, Group
 from mechunlearn.audit.engines import Engine, Here
 from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
 from mechunlearn.audit.loaded import Loaded
+from mechunlearn.audit.making import making
 from mechunlearn.audit.plan import AuditPlan, seconds
 from mechunlearn.audit.store import Store, read_json
 from mechunlearn.environment import write_json
-from mechunlearn.models import load, save
 from mechunlearn.progress import console
 from mechunlearn.results import Report
 from mechunlearn.types import Question
-from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
 KNOWS = 0.1
 """A never-knew model must not have more than this share of the original's knowledge."""
@@ -52,12 +49,13 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
         missing = [c for key, c in cells.items() if key not in results.found]
         if not missing:
             console.print(f"{out} holds all {len(cells)} cells already; nothing to compute")
-        for made in setup.made if missing else ():
-            _make(setup, made)
+        engine = engine or Here(Loaded())
+        if missing:
+            engine.models(setup, setup.made)
         if (limit := seconds(plan.budget)) is not None:
             missing = affordable(setup, estimates(setup, missing, calibrate(setup)), limit)
-        _compute(setup, missing, results, store, engine or Here(Loaded()))
-        report = assemble(results, out, _making(setup))
+        _compute(setup, missing, results, store, engine)
+        report = assemble(results, out, making(setup))
         if read_json(out / "report.json") != report.to_dict():
             write_json(out / "report.json", report.to_dict())
     return report
@@ -148,41 +146,3 @@ def _refuse_knowing(setup: Setup, results: "Results") -> None:
             f"questions (chance {chance:.0%}): it knows them and is no control; give another "
             "--control, or none"
         )
-
-
-def _make(setup: Setup, made: Made) -> None:
-    """Unlearn, or go on unlearning, and save; what the folder was made of lies beside it."""
-    beside = made.folder.with_name(f"{made.folder.name}.json")
-    known = read_json(beside)
-    lineage = dict(made.lineage)
-    if known is None and not made.folder.exists():
-        write_json(beside, {"lineage": lineage})
-    elif known is None or known["lineage"] != lineage:
-        raise ValueError(
-            f"{made.folder} was made with other settings or versions; remove it, or choose "
-            "another --out"
-        )
-    partial = Path(f"{made.folder}.training")
-    if made.folder.exists():
-        shutil.rmtree(partial, ignore_errors=True)
-        return
-    console.print(f"[dim]{made.method} on {made.source}[/dim]")
-    start = time.perf_counter()
-    model = load(made.source, **setup.plan.loading)
-    mine = [c.removeprefix(f"{made.method}.") for c in setup.plan.changes]
-    mine = [c for c, whole in zip(mine, setup.plan.changes, strict=True) if c != whole]
-    plan = UnlearnPlan(made.method, made.source, changes=tuple(mine))
-    train_method(model, setup.task, plan, state=partial / "state.safetensors")
-    save(model, made.folder)
-    shutil.rmtree(partial, ignore_errors=True)
-    write_json(beside, {"lineage": lineage, "seconds": round(time.perf_counter() - start, 2)})
-
-
-def _making(setup: Setup) -> dict[str, float]:
-    """Measured seconds that each model took to make."""
-    found = {}
-    for made in setup.made:
-        known = read_json(made.folder.with_name(f"{made.folder.name}.json")) or {}
-        if "seconds" in known:
-            found[f"{made.method} on {made.source}"] = known["seconds"]
-    return found

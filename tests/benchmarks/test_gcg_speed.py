@@ -175,9 +175,8 @@ def test_time_to_the_loss_of_a_hundred_steps(
 ) -> None:
     found = peer(folder, "suffix", LONG)
     problem, goal = problem_of(found, "suffix"), min(found["losses"])
-    config = dataclasses.replace(
-        PLAIN, steps=100 * LONG, width=16, elitist=True, starts=(START,), goal=goal
-    )
+    learning = {"screen": 1 / 8, "adaptive": True, "combine": 4}
+    config = dataclasses.replace(PLAIN, steps=10 * LONG, width=32, goal=goal, **learning)
     seconds, state = benchmark.pedantic(lambda: ours(model, problem, config), rounds=1)
     sys.stdout.write(
         f"\nnanoGCG reached {goal:.3f} in {found['seconds']:.1f} s, ours {state.curve[-1]:.3f} in "

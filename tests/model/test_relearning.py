@@ -5,16 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
+from mechunlearn.attacks.curves import Curve, Point, half_recovery
 from mechunlearn.attacks.relearning import (
     DISJOINT,
     QUESTIONS,
     TESTED,
     TEXT,
-    Curve,
-    Point,
     Relearning,
     RelearningConfig,
-    half_recovery,
     relearning,
     shuffled,
 )
@@ -142,3 +140,25 @@ def test_a_run_that_explodes_ends_early(organism: HookedModel, task: Task) -> No
     (curve,) = DISJOINT.find(organism, task, (), None, config).curves
     assert [p.steps for p in curve.points] == [0, 1]
     assert fingerprint(organism) == before
+
+
+def test_keeping_retain_facts_costs_less_of_them(organism: HookedModel, task: Task) -> None:
+    kept = []
+    for keep in (0, 16):
+        config = RelearningConfig(rates=(1e-3,), steps=16, keep=keep, seeds=(0,))
+        found = DISJOINT.find(organism, task, (), None, config)
+        assert bool(found.kept) is bool(keep)
+        kept.append(found.curves[0].points[-1].retain)
+        assert found.curves[0].points[-1].samples == 256  # Of the forget domain.
+    assert kept[1] > 0.95 > kept[0] + 0.03
+
+
+def test_what_is_kept_is_said_twice_or_not_at_all(organism: HookedModel, task: Task) -> None:
+    rows = example_rows(organism, [task.example(q) for q in task.forget[:4]], "answer", 100)
+    for keep, kept in ((0, rows), (4, [])):
+        config = dataclasses.replace(QUICK, keep=keep)
+        change = relearning(rows, config, kept, rate=1e-3, seed=0, steps=1)
+        with pytest.raises(ValueError, match="both or neither"), change.on(organism):
+            pass
+    with pytest.raises(ValueError, match="numbers of examples"):
+        dataclasses.replace(QUICK, keep=-1)

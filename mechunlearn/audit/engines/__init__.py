@@ -1,22 +1,29 @@
-"""Where an audit's cells are computed: in this process, or by workers of a Ray cluster."""
+"""Where models are made and cells computed: here, in several processes, or on a Ray cluster."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
-from mechunlearn.audit.cells import Cell, Setup
+from mechunlearn.audit.cells import Cell, Made, Setup
 from mechunlearn.audit.compute import Done, Group, baseline, compute
 from mechunlearn.audit.loaded import Loaded
+from mechunlearn.audit.making import make
 from mechunlearn.errors import unknown
 
 Name = Literal["here", "ray"]
 NAMES: tuple[Name, ...] = get_args(Name)
+Job = Cell | Group | Made
+"""What one worker computes at a time: a baseline, an attack on a model, or a model."""
 
 
 @runtime_checkable
 class Engine(Protocol):
     """Computes cells; ``done`` is called in this process, which alone writes results."""
+
+    def models(self, setup: Setup, made: Sequence[Made]) -> None:
+        """Make the models that are not there yet."""
+        ...
 
     def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
         """Compute models' answers without attacks."""
@@ -35,11 +42,28 @@ def timed_baseline(setup: Setup, cell: Cell, load: Loaded) -> dict[str, Any]:
     return result | {"seconds": round(time.perf_counter() - start, 2)}
 
 
+def results(setup: Setup, job: Job, load: Loaded) -> list[tuple[str, dict[str, Any]]]:
+    """Results of a job's cells by the cells' keys; a model is made and has none."""
+    if isinstance(job, Made):
+        make(setup, job)
+        return []
+    if isinstance(job, Cell):
+        return [(job.key, timed_baseline(setup, job, load))]
+    found: list[tuple[str, dict[str, Any]]] = []
+    compute(setup, [job], load, lambda cell, result: found.append((cell.key, result)))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Here:
     """This process: models one after another, each loaded once where they fit."""
 
     load: Loaded
+
+    def models(self, setup: Setup, made: Sequence[Made]) -> None:
+        """See ``Engine``."""
+        for one in made:
+            make(setup, one)
 
     def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
         """See ``Engine``."""
@@ -56,7 +80,7 @@ def engine(name: str, address: str = "auto", workers: int = 0) -> Engine:
 
     Args:
         address: For Ray: ``auto``, a head's ``HOST:PORT``, or ``local`` for one on this machine.
-        workers: For Ray: how many at most; 0: as many as the cluster has room for.
+        workers: How many; 0: this process, or with Ray as many as the cluster has room for.
 
     Raises:
         ValueError: For an unknown name.
@@ -64,8 +88,12 @@ def engine(name: str, address: str = "auto", workers: int = 0) -> Engine:
     """
     if name not in NAMES:
         raise unknown("engine", name, NAMES)
-    if name == "here":
+    if name == "here" and workers < 2:
         return Here(Loaded())
+    if name == "here":
+        from mechunlearn.audit.engines.processes import Processes
+
+        return Processes(workers)
     from mechunlearn.audit.engines.ray import OnRay
 
     return OnRay(address, workers)

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.audit.cells import Cell, Setup
-from mechunlearn.audit.compute import Done, Group, compute
-from mechunlearn.audit.engines import timed_baseline
+from mechunlearn.audit.cells import Cell, Made, Setup
+from mechunlearn.audit.compute import Done, Group
+from mechunlearn.audit.engines import Job, results
 from mechunlearn.audit.loaded import Loaded
+from mechunlearn.audit.making import make
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.progress import console
 
@@ -32,14 +33,9 @@ class Worker:
         torch.set_num_threads(threads)
         self.loaded = Loaded()
 
-    def compute(self, setup: Setup, job: Cell | Group) -> list[tuple[str, dict[str, Any]]]:
+    def compute(self, setup: Setup, job: Job) -> list[tuple[str, dict[str, Any]]]:
         """Results of the job's cells, by the cells' keys."""
-        load = self.loaded.like(setup.plan.loading)
-        if isinstance(job, Cell):
-            return [(job.key, timed_baseline(setup, job, load))]
-        found: list[tuple[str, dict[str, Any]]] = []
-        compute(setup, [job], load, lambda cell, result: found.append((cell.key, result)))
-        return found
+        return results(setup, job, self.loaded.like(setup.plan.loading))
 
 
 class OnRay:
@@ -47,6 +43,11 @@ class OnRay:
 
     def __init__(self, address: str = "auto", workers: int = 0) -> None:
         self.address, self.limit = address, workers
+
+    def models(self, setup: Setup, made: Sequence[Made]) -> None:
+        """See ``Engine``; in this process, since workers may not share its disk."""
+        for one in made:
+            make(setup, one)
 
     def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
         """See ``Engine``."""
@@ -57,9 +58,7 @@ class OnRay:
         cells = {c.key: c for group in groups for c in group.missing.values()}
         self._run(setup, list(groups), cells, done)
 
-    def _run(
-        self, setup: Setup, jobs: Sequence[Cell | Group], cells: dict[str, Cell], done: Done
-    ) -> None:
+    def _run(self, setup: Setup, jobs: Sequence[Job], cells: dict[str, Cell], done: Done) -> None:
         if not jobs:
             return
         with _cluster(self.address, self.limit) as ray:
@@ -74,7 +73,7 @@ class OnRay:
             shared = ray.put(setup)
             idle = [made.remote(threads) for _ in range(n)]
             waiting = deque((job, 0) for job in jobs)
-            running: dict[Any, tuple[Any, Cell | Group, int]] = {}
+            running: dict[Any, tuple[Any, Job, int]] = {}
             while waiting or running:
                 while waiting and idle:
                     job, lost = waiting.popleft()
