@@ -21,7 +21,9 @@ Reference:
     hidden states are read at block outputs named by their own index; questions come from the select
     fold, the text is chosen there too and judged once, on the confirm fold. The default ``fast``
     settings drop children in races and keep prefixes short: on small models long ones cost more
-    than they bring.
+    than they bring. On request, places of the text are drawn by how well changes there did lately
+    (``search.adaptive``), a step's best edits are also tried together (``search.combine``), and
+    children are told apart in bfloat16 before an exact pass (``search.screen``).
     Limits: a local search: a text that it does not find may exist. A text can bring back the right
     form of an answer without its content; compare with one optimised for shuffled answers, and with
     the never-knew model.
