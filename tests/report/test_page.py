@@ -21,7 +21,7 @@ FIGURES = Path(__file__).parents[2] / "figures"
 def test_every_committed_report_is_still_drawn(committed: dict[str, Report]) -> None:
     for report in committed.values():
         page = render(report)
-        assert "does not hold the answers" in page
+        assert ("does not hold the answers" in page) == (not report.questions)
         assert len(page) < 6e6
         for row in report.rows:
             assert f'id="{row["unlearned"]}--{row["attack"]}"' in page
