@@ -18,6 +18,7 @@ from mechunlearn.attacks.logit_lens import lens_points
 from mechunlearn.bench import score, score_points
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad, question_rows
+from mechunlearn.hooks import run_blocks
 from mechunlearn.models import load
 from mechunlearn.tasks.capitals import capitals
 from mechunlearn.types import HookedModel, PromptFormat, Question
