@@ -49,7 +49,8 @@ class Candidate:
 class Found(Protocol):
     """What an attack learned about one model; makes its variants.
 
-    Where it measured variants on part of the select fold only, ``chosen_by`` holds those questions.
+    Where it measured variants on part of the select fold only, ``chosen_by`` holds those forget
+    questions, and ``retain_before`` the accuracy on those retain questions without the attack.
     """
 
     def grid(self) -> list[Settings]:

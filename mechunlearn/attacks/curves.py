@@ -19,7 +19,7 @@ class Point:
     """On the forget questions of the confirm fold."""
     interval: tuple[float, float]
     retain: float
-    """Accuracy on the retain questions of the select fold."""
+    """Accuracy on retain questions of the select fold that were not trained on."""
 
 
 @dataclass(frozen=True, slots=True)

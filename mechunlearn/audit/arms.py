@@ -81,7 +81,12 @@ def choose(
     Ties go to fewer layers, then to the earlier variant. When no variant stays within the limit,
     the one that keeps most of the retain accuracy is taken and marked. Variants that only read
     elsewhere leave the model as it is and are not limited.
+
+    Args:
+        retain_before: Retain accuracy without the attack, unless the attack held part of the retain
+            questions back and measured its own.
     """
+    retain_before = getattr(found, "retain_before", retain_before)
     candidates = [found.build(settings) for settings in found.grid()]
     forget = score_candidates(model, candidates, "forget", "select", task)
     tried: list[dict[str, object]] = [

@@ -9,7 +9,7 @@ from scipy import stats
 from mechunlearn.audit.assemble import Results, assemble
 from mechunlearn.audit.cells import Cell, Setup, set_up
 from mechunlearn.audit.compute import ASKED, Group
-from mechunlearn.audit.engines import Engine, Here
+from mechunlearn.audit.engines import Engine, Here, Workers
 from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
 from mechunlearn.audit.loaded import Loaded
 from mechunlearn.audit.making import making
@@ -49,12 +49,12 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
         missing = [c for key, c in cells.items() if key not in results.found]
         if not missing:
             console.print(f"{out} holds all {len(cells)} cells already; nothing to compute")
-        engine = engine or Here(Loaded())
         if missing:
-            engine.models(setup, setup.made)
-        if (limit := seconds(plan.budget)) is not None:
-            missing = affordable(setup, estimates(setup, missing, calibrate(setup)), limit)
-        _compute(setup, missing, results, store, engine)
+            with (engine or Here(Loaded())).opened(setup) as workers:
+                workers.models(setup.made)
+                if (limit := seconds(plan.budget)) is not None:
+                    missing = affordable(setup, estimates(setup, missing, calibrate(setup)), limit)
+                _compute(setup, missing, results, store, workers)
         report = assemble(results, out, making(setup))
         if read_json(out / "report.json") != report.to_dict():
             write_json(out / "report.json", report.to_dict())
@@ -82,7 +82,7 @@ def dry_run(plan: AuditPlan, out: Path) -> list[Estimate]:
 
 
 def _compute(
-    setup: Setup, missing: list[Cell], results: Results, store: Store, engine: Engine
+    setup: Setup, missing: list[Cell], results: Results, store: Store, workers: Workers
 ) -> None:
     """Baselines first: what an attack asks depends on them."""
     count = 0
@@ -97,9 +97,9 @@ def _compute(
             f"[dim]{count}/{len(missing)} {cell.model}: {about}, {result['seconds']} s[/dim]"
         )
 
-    engine.baselines(setup, [c for c in missing if c.kind == "baseline"], done)
+    workers.baselines([c for c in missing if c.kind == "baseline"], done)
     _refuse_knowing(setup, results)
-    engine.attacks(setup, groups(setup, missing, results), done)
+    workers.attacks(groups(setup, missing, results), done)
 
 
 def groups(setup: Setup, missing: list[Cell], results: "Results") -> list[Group]:

@@ -20,6 +20,8 @@ BATCH_NUMBERS = {"cpu": 600_000, "cuda": 60_000_000}
 CPU, 4,000 half as fast, since activations leave the cache."""
 KEPT_BLOCKS = 2
 """With a backward pass, a GPU's batch holds this many blocks' worth of the usual numbers."""
+WORTH_SPLITTING = 1 / 20
+"""Padding, as a share of the tokens a batch may have, from which on another forward costs less."""
 WORTH_CACHING = 16
 """Shared prefixes shorter than this many tokens are cheaper to compute again."""
 
@@ -46,10 +48,21 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield batch
+            yield from _split(batch, lengths, budget)
             batch = []
         batch.append(i)
     if batch:
+        yield from _split(batch, lengths, budget)
+
+
+def _split(batch: list[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """The batch, longest rows first, in parts where that saves enough padding."""
+    longest, n = lengths[batch[0]], len(batch)
+    at = max(range(n), key=lambda i: (longest - lengths[batch[i]]) * (n - i))
+    if (longest - lengths[batch[at]]) * (n - at) > WORTH_SPLITTING * budget:
+        yield from _split(batch[:at], lengths, budget)
+        yield from _split(batch[at:], lengths, budget)
+    else:
         yield batch
 
 

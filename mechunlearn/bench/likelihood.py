@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
-from mechunlearn.bench.engine import read_sums
+from mechunlearn.bench.engine import batches, read_sums, token_budget
 from mechunlearn.bench.rows import Row, branching_rows
 from mechunlearn.hooks import Point
 from mechunlearn.types import Example, HookedModel
@@ -50,7 +53,15 @@ def text_rows(model: HookedModel, texts: Sequence[str], limit: int, last: int) -
 
 
 def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "row choice"]:
-    """Summed log-probability of each row's choices; differentiable."""
+    """Summed log-probability of each row's choices; differentiable.
+
+    Rows of different lengths are computed apart, since padding costs as much as words.
+    """
     final = Point(model.cfg.n_layers - 1)
-    sums, _ = read_sums(model, rows, [final])
-    return sums[final]
+    n_choices = 1 + max(choice for row in rows for _, _, choice in row.reads)
+    order, found = [], []
+    for batch in batches([len(row.tokens) for row in rows], token_budget(model)):
+        sums, _ = read_sums(model, [rows[i] for i in batch], [final])
+        found.append(pad(sums[final], (0, n_choices - sums[final].shape[1])))
+        order += batch
+    return torch.cat(found)[np.argsort(order)]

@@ -80,7 +80,9 @@ class Retain:
         mine = share(picked)
         reads = sum(len(self.rows[i].reads) for i in picked)
         if self.kind == "kl":
-            return self._divergence(mine) / reads
+            alike = batches([len(self.rows[i].tokens) for i in mine], token_budget(self.model))
+            parts = [self._divergence([mine[j] for j in batch]) for batch in alike]
+            return torch.stack(parts).sum() / reads
         total = -log_likelihoods(self.model, [self.rows[i] for i in mine]).sum()
         return total / (len(picked) if self.kind == "summed_cross_entropy" else reads)
 

@@ -1,7 +1,8 @@
 """Where models are made and cells computed: here, in several processes, or on a Ray cluster."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -18,19 +19,28 @@ Job = Cell | Group | Made
 
 
 @runtime_checkable
-class Engine(Protocol):
-    """Computes cells; ``done`` is called in this process, which alone writes results."""
+class Workers(Protocol):
+    """Compute one audit; ``done`` is called in this process, which alone writes results."""
 
-    def models(self, setup: Setup, made: Sequence[Made]) -> None:
+    def models(self, made: Sequence[Made]) -> None:
         """Make the models that are not there yet."""
         ...
 
-    def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
+    def baselines(self, cells: Sequence[Cell], done: Done) -> None:
         """Compute models' answers without attacks."""
         ...
 
-    def attacks(self, setup: Setup, groups: Sequence[Group], done: Done) -> None:
+    def attacks(self, groups: Sequence[Group], done: Done) -> None:
         """Compute the missing cells of groups."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A place to compute in."""
+
+    def opened(self, setup: Setup) -> AbstractContextManager[Workers]:
+        """Workers for one audit, which end with the context."""
         ...
 
 
@@ -60,19 +70,27 @@ class Here:
 
     load: Loaded
 
-    def models(self, setup: Setup, made: Sequence[Made]) -> None:
+    @contextmanager
+    def opened(self, setup: Setup) -> Iterator[Workers]:
         """See ``Engine``."""
+        yield _Here(setup, self.load.like(setup.plan.loading))
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    setup: Setup
+    load: Loaded
+
+    def models(self, made: Sequence[Made]) -> None:
         for one in made:
-            make(setup, one)
+            make(self.setup, one)
 
-    def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
-        """See ``Engine``."""
+    def baselines(self, cells: Sequence[Cell], done: Done) -> None:
         for cell in cells:
-            done(cell, timed_baseline(setup, cell, self.load.like(setup.plan.loading)))
+            done(cell, timed_baseline(self.setup, cell, self.load))
 
-    def attacks(self, setup: Setup, groups: Sequence[Group], done: Done) -> None:
-        """See ``Engine``."""
-        compute(setup, groups, self.load.like(setup.plan.loading), done)
+    def attacks(self, groups: Sequence[Group], done: Done) -> None:
+        compute(self.setup, groups, self.load, done)
 
 
 def engine(name: str, address: str = "auto", workers: int = 0) -> Engine:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mechunlearn.audit.cells import Cell, Made, Setup
 from mechunlearn.audit.compute import Done, Group
-from mechunlearn.audit.engines import Job, results
+from mechunlearn.audit.engines import Job, Workers, results
 from mechunlearn.audit.loaded import Loaded
 from mechunlearn.audit.making import make
 from mechunlearn.errors import PrerequisiteError
@@ -44,57 +44,70 @@ class OnRay:
     def __init__(self, address: str = "auto", workers: int = 0) -> None:
         self.address, self.limit = address, workers
 
-    def models(self, setup: Setup, made: Sequence[Made]) -> None:
-        """See ``Engine``; in this process, since workers may not share its disk."""
-        for one in made:
-            make(setup, one)
-
-    def baselines(self, setup: Setup, cells: Sequence[Cell], done: Done) -> None:
+    @contextmanager
+    def opened(self, setup: Setup) -> Iterator[Workers]:
         """See ``Engine``."""
-        self._run(setup, list(cells), {c.key: c for c in cells}, done)
-
-    def attacks(self, setup: Setup, groups: Sequence[Group], done: Done) -> None:
-        """See ``Engine``."""
-        cells = {c.key: c for group in groups for c in group.missing.values()}
-        self._run(setup, list(groups), cells, done)
-
-    def _run(self, setup: Setup, jobs: Sequence[Job], cells: dict[str, Cell], done: Done) -> None:
-        if not jobs:
-            return
         with _cluster(self.address, self.limit) as ray:
-            import torch
+            yield _Pool(ray, setup, self.limit)
 
-            threads = torch.get_num_threads()
-            gpus = int(ray.cluster_resources().get("GPU", 0))
-            room = gpus or int(ray.cluster_resources().get("CPU", 1)) // threads
-            n = max(1, min(len(jobs), room, self.limit or room))
-            needs = {"num_gpus": 1 if gpus else 0, "num_cpus": threads, "memory": _memory(setup)}
-            made = ray.remote(**needs)(Worker)
-            shared = ray.put(setup)
-            idle = [made.remote(threads) for _ in range(n)]
-            waiting = deque((job, 0) for job in jobs)
-            running: dict[Any, tuple[Any, Job, int]] = {}
-            while waiting or running:
-                while waiting and idle:
-                    job, lost = waiting.popleft()
-                    worker = idle.pop()
-                    running[worker.compute.remote(shared, job)] = worker, job, lost
-                (ready,), _ = ray.wait(list(running), num_returns=1)
-                worker, job, lost = running.pop(ready)
-                try:
-                    results = ray.get(ready)
-                except ray.exceptions.RayActorError as err:
-                    if lost + 1 == TRIES:
-                        raise
-                    console.print(f"[yellow]a worker was lost ({type(err).__name__})[/yellow]")
-                    waiting.append((job, lost + 1))
-                    idle.append(made.remote(threads))
-                    continue
-                except ray.exceptions.RayTaskError as err:
-                    raise err.cause from err  # What the same cell raises in this process.
-                for key, result in results:
-                    done(cells[key], result)
-                idle.append(worker)
+
+class _Pool:
+    """Workers that start when there is work for them."""
+
+    def __init__(self, ray: Any, setup: Setup, limit: int) -> None:
+        import torch
+
+        self.ray, self.setup = ray, setup
+        self.threads = torch.get_num_threads()
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        room = gpus or int(ray.cluster_resources().get("CPU", 1)) // self.threads
+        self.free = max(1, min(room, limit or room))
+        needs = {"num_gpus": 1 if gpus else 0, "num_cpus": self.threads, "memory": _memory(setup)}
+        self.made = ray.remote(**needs)(Worker)
+        self.shared = ray.put(setup)
+        self.idle: list[Any] = []
+
+    def models(self, made: Sequence[Made]) -> None:
+        """In this process, since workers may not share its disk."""
+        for one in made:
+            make(self.setup, one)
+
+    def baselines(self, cells: Sequence[Cell], done: Done) -> None:
+        self._run(cells, {c.key: c for c in cells}, done)
+
+    def attacks(self, groups: Sequence[Group], done: Done) -> None:
+        cells = {c.key: c for group in groups for c in group.missing.values()}
+        self._run(groups, cells, done)
+
+    def _run(self, jobs: Sequence[Job], cells: dict[str, Cell], done: Done) -> None:
+        ray = self.ray
+        waiting = deque((job, 0) for job in jobs)
+        running: dict[Any, tuple[Any, Job, int]] = {}
+        while waiting or running:
+            while waiting and (self.idle or self.free):
+                job, lost = waiting.popleft()
+                worker = self.idle.pop() if self.idle else self._started()
+                running[worker.compute.remote(self.shared, job)] = worker, job, lost
+            (ready,), _ = ray.wait(list(running), num_returns=1)
+            worker, job, lost = running.pop(ready)
+            try:
+                found = ray.get(ready)
+            except ray.exceptions.RayActorError as err:
+                if lost + 1 == TRIES:
+                    raise
+                console.print(f"[yellow]a worker was lost ({type(err).__name__})[/yellow]")
+                waiting.append((job, lost + 1))
+                self.free += 1
+                continue
+            except ray.exceptions.RayTaskError as err:
+                raise err.cause from err  # What the same cell raises in this process.
+            for key, result in found:
+                done(cells[key], result)
+            self.idle.append(worker)
+
+    def _started(self) -> Any:
+        self.free -= 1
+        return self.made.remote(self.threads)
 
 
 @contextmanager
