@@ -76,7 +76,7 @@ class DPO:
             retain_span="prompt_and_answer",
             retain_weight=1.0,
             batch=64,
-            optimizer=Optimizer(steps=600, lr=5e-4, decay=0.5, clip=1.0),
+            optimizer=Optimizer(steps=300, lr=1e-3, decay=0.5, clip=1.0),
         ),
         # Found on SmolLM2-135M; beta 0.05 at half the rate left 69 % of the forget answers. The
         # retain answers stay, the language does not: perplexity of retain text 5,453.
