@@ -219,7 +219,9 @@ class Relearning:
                 decay=0.95,
             ),
             "small": RelearningConfig(rates=(1e-5, 5e-5), steps=32, batch=8, max_tokens=128),
-            "organism": RelearningConfig(rates=(1e-3,), steps=128, batch=4, seeds=(0,)),
+            "organism": RelearningConfig(
+                rates=(1e-3,), steps=128, batch=4, seeds=(0,), warmup=0.125
+            ),
         }
         if data in INFORMATIVE:
             # Without keeping, the retain limit ends what such facts bring back: of one of NPO's

@@ -15,12 +15,12 @@ from mechunlearn.bench.rows import Row, pad, prefix_groups
 from mechunlearn.hooks import Point, capture, count_flops, run_blocks, unembed
 from mechunlearn.types import HookedModel
 
-BATCH_NUMBERS = {"cpu": 600_000, "cuda": 60_000_000}
-"""Activation numbers (tokens x d_model) per batch: 1,000 tokens at d_model 576 were fastest on a
-CPU, 4,000 half as fast, since activations leave the cache."""
+BATCH_NUMBERS = {"cpu": 300_000, "cuda": 60_000_000}
+"""Activation numbers (tokens x d_model) per batch: 2,300 tokens at d_model 128 were fastest on a
+CPU, as were 500 to 1,000 at 576; 4,000 there are half as fast, since they leave the cache."""
 KEPT_BLOCKS = 2
 """With a backward pass, a GPU's batch holds this many blocks' worth of the usual numbers."""
-WORTH_SPLITTING = 1 / 20
+WORTH_SPLITTING = 1 / 10
 """Padding, as a share of the tokens a batch may have, from which on another forward costs less."""
 WORTH_CACHING = 16
 """Shared prefixes shorter than this many tokens are cheaper to compute again."""

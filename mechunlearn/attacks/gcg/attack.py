@@ -316,7 +316,7 @@ class GCG:
         "paper": PAPER,
         "fast": GCGConfig(search=FAST),
         "small": GCGConfig(search=dataclasses.replace(FAST, restarts=1), questions=24),
-        "organism": GCGConfig(search=FAST),
+        "organism": GCGConfig(search=dataclasses.replace(FAST, steps=20)),
         "nanogcg": NANOGCG,
     }
 
