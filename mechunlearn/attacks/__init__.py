@@ -51,6 +51,7 @@ class Found(Protocol):
 
     Where it measured variants on part of the select fold only, ``chosen_by`` holds those forget
     questions, and ``retain_before`` the accuracy on those retain questions without the attack.
+    ``unlimited = True`` says that the loss of retain accuracy is reported, but does not decide.
     """
 
     def grid(self) -> list[Settings]:

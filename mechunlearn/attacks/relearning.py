@@ -18,9 +18,9 @@ Reference:
     rates and seeds; retain facts can be kept; rate and steps are chosen on the select fold.
     Disjoint facts, and retain facts where any are trained on, are halved into facts to train on and
     facts to choose by.
-    Limits: training can teach: what comes back counts only beyond what the never-knew model learns,
-    and beside the retain accuracy it costs. Facts that do not return in these steps at these rates
-    may return in others.
+    Limits: training can teach: what comes back counts only beyond what the never-knew model learns.
+    The loss of retain accuracy is reported, but limits nothing: an attacker may mind it, but facts
+    that return were there. Facts that do not return in these steps at these rates may in others.
 """
 
 import dataclasses
@@ -182,6 +182,7 @@ class _Found:
     """The select-fold questions that the scores are on."""
     retain_before: float
     """Accuracy, before training, on the retain questions that the limit is held against."""
+    unlimited: ClassVar[bool] = True
 
     def grid(self) -> list[Settings]:
         return [{"rate": rate, "seed": seed, "steps": steps} for rate, seed, steps in self.measured]
@@ -224,8 +225,7 @@ class Relearning:
             ),
         }
         if data in INFORMATIVE:
-            # Without keeping, the retain limit ends what such facts bring back: of one of NPO's
-            # models 17 % of the gap. The first steps of NPO's models cost most; hence the warm-up.
+            # Kept facts, and a warm-up, leave more of the rest, of NPO's models most of all.
             self.presets["organism"] = RelearningConfig(
                 rates=(7e-4,), steps=64, keep=16, seeds=(0,), warmup=0.125
             )

@@ -159,7 +159,7 @@ class SoftPrompt:
     access: ClassVar[tuple[str, ...]] = ("activations", "weights")
     needs: ClassVar[tuple[str, ...]] = ("other facts of the forget domain", "retain facts")
     presets: ClassVar[dict[str, SoftPromptConfig]] = {
-        "organism": SoftPromptConfig(steps=100),
+        "organism": SoftPromptConfig(steps=100, batch=16),
         "small": SoftPromptConfig(batch=8, steps=60),
         "paper": SoftPromptConfig(),
     }

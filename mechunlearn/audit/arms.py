@@ -80,7 +80,8 @@ def choose(
 
     Ties go to fewer layers, then to the earlier variant. When no variant stays within the limit,
     the one that keeps most of the retain accuracy is taken and marked. Variants that only read
-    elsewhere leave the model as it is and are not limited.
+    elsewhere leave the model as it is and are not limited; nor is relearning, which probes what is
+    there: no training leaves the rest as it was.
 
     Args:
         retain_before: Retain accuracy without the attack, unless the attack held part of the retain
@@ -107,8 +108,9 @@ def choose(
         (scored,) = score_candidates(model, [candidates[i]], "retain", "select", task)
         kept[i] = scored.accuracy
         tried[i]["retain_select"] = round(scored.accuracy, 4)
-        if scored.accuracy >= retain_before - limit - 1e-9:
-            return Choice(candidates[i], forget[i].accuracy, kept[i], True, tried, forget)
+        within = scored.accuracy >= retain_before - limit - 1e-9
+        if within or getattr(found, "unlimited", False):
+            return Choice(candidates[i], forget[i].accuracy, kept[i], within, tried, forget)
     best = max(order, key=lambda i: kept[i])
     return Choice(candidates[best], forget[best].accuracy, kept[best], False, tried, forget)
 
