@@ -43,7 +43,11 @@ ChangeOpt = Annotated[
     list[str] | None, typer.Option("--set", help="rmu.alpha=3 and the like; repeatable.")
 ]
 LimitOpt = Annotated[
-    float, typer.Option("--retain-limit", help="Largest loss of retain accuracy of an attack.")
+    float,
+    typer.Option(
+        "--retain-limit",
+        help="Largest loss of retain accuracy of an attack; relearning may cost more.",
+    ),
 ]
 
 

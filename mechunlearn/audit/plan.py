@@ -36,7 +36,8 @@ class AuditPlan:
     """Settings of methods and attacks: ``rmu.alpha=3``, ``pruning_weights.examples=64``."""
     seed: int = 0
     retain_limit: float = 0.05
-    """Largest loss of retain accuracy an attack may cause on the select fold."""
+    """Largest loss of retain accuracy an attack may cause on the select fold; relearning may cause
+    more."""
     budget: str = ""
     """Time for what is computed in one call: ``90s``, ``30m``, ``2h``; empty: no limit."""
     dtype: str = "auto"

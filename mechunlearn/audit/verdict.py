@@ -129,12 +129,13 @@ def _hidden(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> tuple
         else f"{best['difference']:.0%} accuracy"
     )
     control = "a model that never knew" if best["control"] == "never_knew" else "a sham attack"
+    cost = "" if best.get("within_limit", True) else ", at a loss of other knowledge"
     hits = _hits(rows)
     others = [r["attack"] for r in hits if r is not best]
     missed = [r["attack"] for r in rows if r not in hits]
     return category, (
         f"{MEANING[category]}: {best['attack'].replace('_', ' ')} brings back {share} net of "
-        f"{control}."
+        f"{control}{cost}."
         + (f" {_listed(others)} found some too." if others else "")
         + (f" {_listed(missed)} found nothing." if missed else "")
     )

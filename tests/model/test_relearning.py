@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
+from mechunlearn.attacks import Variants
 from mechunlearn.attacks.curves import Curve, Point, half_recovery
 from mechunlearn.attacks.relearning import (
     DISJOINT,
     QUESTIONS,
+    RETAIN,
     TESTED,
     TEXT,
     Relearning,
@@ -16,6 +18,7 @@ from mechunlearn.attacks.relearning import (
     relearning,
     shuffled,
 )
+from mechunlearn.audit.arms import choose
 from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import example_rows
 from mechunlearn.lora import LoRA
@@ -151,6 +154,38 @@ def test_keeping_retain_facts_costs_less_of_them(organism: HookedModel, task: Ta
         kept.append(found.curves[0].points[-1].retain)
         assert found.curves[0].points[-1].samples == 256  # Of the forget domain.
     assert kept[1] > 0.95 > kept[0] + 0.03
+
+
+def test_retain_facts_that_are_trained_on_do_not_judge_the_loss(
+    organism: HookedModel, task: Task
+) -> None:
+    for attack, keep in ((DISJOINT, 8), (RETAIN, 0)):
+        found = attack.find(organism, task, (), None, dataclasses.replace(QUICK, keep=keep))
+        rows = found.kept if keep else found.rows
+        taught = {w for row in rows for w in organism.tokenizer.decode(row.tokens).split()}
+        judged = found.build(found.grid()[0]).measured["retain select"].n
+        everything = task.questions("retain", "select")
+        assert judged == sum(not taught & set(q.source.split()) for q in everything)
+        assert 0 < judged < len(everything)
+        assert found.retain_before == found.curves[0].points[0].retain
+
+
+def test_a_loss_is_told_and_decides_for_other_attacks_only(
+    organism: HookedModel, task: Task
+) -> None:
+    found = DISJOINT.find(organism, task, (), None, dataclasses.replace(QUICK, rates=(0.1,)))
+    free = choose(organism, found, task, retain_before=1.0, limit=0.05)
+    best = max(p["forget_select"] for p in free.tried)
+    assert free.retain < found.retain_before - 0.05
+    assert not free.within_limit
+    assert free.forget == pytest.approx(best, abs=1e-4)
+
+    class Bound(Variants):
+        retain_before = found.retain_before
+
+    bound = choose(organism, Bound(found.grid(), found.build), task, retain_before=1.0, limit=0.05)
+    assert bound.retain >= free.retain
+    assert all("retain_select" in p for p in bound.tried)  # It looked on for a cheaper one.
 
 
 def test_what_is_kept_is_said_twice_or_not_at_all(organism: HookedModel, task: Task) -> None:
