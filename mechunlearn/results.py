@@ -107,7 +107,7 @@ class Report:
     """Per unlearned model: lens curves, projections, all settings tried."""
     schema: int = 1
     questions: dict[str, Any] = field(default_factory=dict)
-    """Every question and all answers to it (``mechunlearn.audit.questions``); empty: not kept."""
+    """Every question and all answers to it (``mechunlearn.analysis.answers``); empty: not kept."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data, as written to ``report.json``."""

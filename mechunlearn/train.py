@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mechunlearn.display import table
 from mechunlearn.hooks import live_parameters
-from mechunlearn.lora import Adapter, LoRA
+from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.progress import console, track
 from mechunlearn.types import HookedModel
 

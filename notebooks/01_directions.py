@@ -16,7 +16,7 @@ from mechunlearn.attacks.direction_ablation import (
     ablate_everywhere,
     orthogonalize_,
 )
-from mechunlearn.audit.projection import projections
+from mechunlearn.attacks.projection import projections
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.train import restored

@@ -13,7 +13,7 @@ import torch
 
 from mechunlearn import load, load_task, score
 from mechunlearn.attacks.logit_lens import answer_ranks, lens_points, logit_lens
-from mechunlearn.audit.arms import shuffled_answers
+from mechunlearn.audit.select import shuffled_answers
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.bench.rows import letter_ids
 from mechunlearn.hooks import Point, capture, mlp_parameters, unembed

@@ -19,7 +19,7 @@ from mechunlearn.attacks.set_difference_pruning import (
     prune_units,
     utility_rows,
 )
-from mechunlearn.audit.arms import choose
+from mechunlearn.audit.select import choose
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.unlearn.rmu import RMU, rmu_

@@ -18,7 +18,7 @@ from mechunlearn import load, load_task, score
 from mechunlearn.attacks import Variants
 from mechunlearn.attacks.direction_ablation import DirectionAblation
 from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.audit.arms import choose
+from mechunlearn.audit.select import choose
 from mechunlearn.bench.generation import generate
 from mechunlearn.plots.static import static
 from mechunlearn.stats import mcnemar

@@ -41,7 +41,7 @@ from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.hooks import metered
-from mechunlearn.lora import LoRA
+from mechunlearn.models.lora import LoRA
 from mechunlearn.progress import console
 from mechunlearn.results import Score
 from mechunlearn.train import Draws, Optimizer, Share, Watch, fit, restored, trained

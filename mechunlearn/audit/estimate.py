@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mechunlearn.analysis.across import GRADES, evidence
 from mechunlearn.attacks.jailbreaks import JAILBREAKS
 from mechunlearn.attacks.perturbation import naive_grid
 from mechunlearn.audit.cells import Cell, Kind, Setup
-from mechunlearn.audit.compute import SHAMS
-from mechunlearn.audit.estimates import GRADES, evidence
-from mechunlearn.audit.memory import needed, shape_of, sizes_of
+from mechunlearn.audit.work import SHAMS
 from mechunlearn.bench import score
+from mechunlearn.cost.memory import needed, shape_of, sizes_of
 from mechunlearn.hooks import metered
 from mechunlearn.models import configuration, load
+from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
-from mechunlearn.tokenizer import load_tokenizer
 
 CALIBRATION = 3.0
 """Seconds of forwards that are timed."""

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 from mechunlearn.environment import versions
-from mechunlearn.sources import adapter_base, locate
+from mechunlearn.models.sources import adapter_base, locate
 from mechunlearn.types import Task
 
 ARITHMETIC = ("mechunlearn", "torch", "transformers", "transformer-lens")

@@ -9,18 +9,18 @@ from huggingface_hub import scan_cache_dir, try_to_load_from_cache
 from huggingface_hub.errors import CacheNotFound
 from transformers import AutoConfig
 
-from mechunlearn.audit.memory import Memory, Shape, Sizes, needed, shape_of, sizes_of
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.cost.memory import Memory, Shape, Sizes, needed, shape_of, sizes_of
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models import configuration
-from mechunlearn.placement import FLOATS
+from mechunlearn.models.placement import FLOATS
+from mechunlearn.models.sources import SETS, locate
+from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.presets import preset_of
-from mechunlearn.sources import SETS, locate
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.tasks.benchmarks import downloads
 from mechunlearn.tasks.hub import HubSet
 from mechunlearn.tasks.names import BENCHMARKS
-from mechunlearn.tokenizer import load_tokenizer
 
 CARDS = (24, 80)
 """GB of the GPUs that are considered."""

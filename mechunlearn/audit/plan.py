@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mechunlearn.errors import unknown
-from mechunlearn.placement import DTYPES, QUANTISED
+from mechunlearn.models.placement import DTYPES, QUANTISED
 from mechunlearn.presets import configured
 from mechunlearn.registry import DEFAULT_ATTACKS, find, names
 from mechunlearn.tasks import task_config

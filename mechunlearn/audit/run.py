@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from mechunlearn.audit.assemble import Results, assemble
+from mechunlearn.analysis.assemble import Results, assemble
 from mechunlearn.audit.cells import Cell, Setup, set_up
-from mechunlearn.audit.compute import ASKED, Group
+from mechunlearn.audit.checkpoints import making
 from mechunlearn.audit.engines import Engine, Here, Workers
 from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
-from mechunlearn.audit.loaded import Loaded
-from mechunlearn.audit.making import making
 from mechunlearn.audit.plan import AuditPlan, seconds
+from mechunlearn.audit.pool import Loaded
 from mechunlearn.audit.store import Store, read_json
+from mechunlearn.audit.work import ASKED, Group
 from mechunlearn.environment import write_json
 from mechunlearn.progress import console
 from mechunlearn.results import Report

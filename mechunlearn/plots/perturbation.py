@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mechunlearn.audit.verdict import significant
+from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level
 from mechunlearn.results import Report
 from mechunlearn.stats import wilson

@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.audit.verdict import significant
+from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
 from mechunlearn.results import Report
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mechunlearn.audit.verdict import CATEGORIES
+from mechunlearn.analysis.verdict import CATEGORIES
 from mechunlearn.plots.files import write_figures
 from mechunlearn.plots.template import LOOKS, SCALE, error_bars, lay_out, level, spaced
 

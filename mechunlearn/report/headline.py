@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mechunlearn.audit.verdict import deciding
+from mechunlearn.analysis.verdict import deciding
 from mechunlearn.report.words import name, p_is, percent
 from mechunlearn.results import Report
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mechunlearn.audit.estimates import evidence
+from mechunlearn.analysis.across import evidence
 from mechunlearn.registry import find
 from mechunlearn.report.drawn import Drawn
 from mechunlearn.report.words import name

@@ -6,14 +6,14 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from mechunlearn.audit.compare import Change
+from mechunlearn.analysis.compare import Change
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
-from mechunlearn.audit.paper import Cell as PaperCell
 from mechunlearn.progress import console
 from mechunlearn.report.headline import tested
 from mechunlearn.report.words import percent
 from mechunlearn.results import Report
+from mechunlearn.studies.paper import Cell as PaperCell
 
 
 def show(report: Report) -> None:

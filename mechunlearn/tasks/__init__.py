@@ -130,7 +130,7 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
 def _in_chat(found: T, original: str, config: TaskConfig) -> T:
     if config.chat == "no":
         return found
-    from mechunlearn.tokenizer import load_tokenizer
+    from mechunlearn.models.tokenizer import load_tokenizer
 
     prompt = as_chat(found.prompt, load_tokenizer(original), config)
     return dataclasses.replace(found, prompt=prompt)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from mechunlearn.lora import LoRA
+from mechunlearn.models.lora import LoRA
 from mechunlearn.train import Loss, Optimizer, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Task
 

@@ -29,7 +29,7 @@ from torch.nn.functional import cosine_similarity
 
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import Point, capture, check_layers, run_blocks
-from mechunlearn.lora import LoRA
+from mechunlearn.models.lora import LoRA
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.audit.arms import score_candidates
-from mechunlearn.audit.memory import needed, shape_of, sizes_of
+from mechunlearn.audit.select import score_candidates
+from mechunlearn.cost.memory import needed, shape_of, sizes_of
 from mechunlearn.models import configuration, load
 from mechunlearn.presets import configured, preset_of
 from mechunlearn.registry import find

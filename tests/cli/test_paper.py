@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mechunlearn.audit.paper import ATTACKS, Cell, column_of, paper
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.published import COLUMNS, COUNTS, TABLE, published
 from mechunlearn.report.table import show_paper
+from mechunlearn.studies.paper import ATTACKS, Cell, column_of, paper
+from mechunlearn.studies.published import COLUMNS, COUNTS, TABLE, published
 
 
 def test_all_published_cells_are_there_once() -> None:

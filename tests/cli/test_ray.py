@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from mechunlearn.audit.engines import Here, engine
-from mechunlearn.audit.loaded import Loaded
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.pool import Loaded
 from mechunlearn.audit.run import audit
 from mechunlearn.audit.store import Store
 from mechunlearn.errors import PrerequisiteError

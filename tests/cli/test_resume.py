@@ -107,8 +107,8 @@ def test_a_finished_audit_computes_nothing(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("mechunlearn.models.load", refuse)
-    monkeypatch.setattr("mechunlearn.audit.loaded.load", refuse)
+    monkeypatch.setattr("mechunlearn.models.loader.load", refuse)
+    monkeypatch.setattr("mechunlearn.audit.pool.load", refuse)
     audit(plan, whole)
     assert (cells(whole), (whole / "report.json").stat().st_mtime_ns) == before
 

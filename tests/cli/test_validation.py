@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mechunlearn.audit.truths import chosen_conditions
-from mechunlearn.audit.validation import ValidationPlan, validate
+from mechunlearn.studies.truths import chosen_conditions
+from mechunlearn.studies.validation import ValidationPlan, validate
 
 
 def test_letters_that_were_renamed_are_seen_through(tmp_path: Path) -> None:

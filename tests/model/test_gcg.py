@@ -375,7 +375,7 @@ def test_bad_input(organism: HookedModel, task: Task) -> None:
 
 @pytest.mark.slow
 def test_gcg_finds_what_rmu_hid_and_nothing_in_a_model_that_never_knew(task: Task) -> None:
-    from mechunlearn.audit.arms import score_candidates
+    from mechunlearn.audit.select import score_candidates
     from mechunlearn.models import load
     from mechunlearn.unlearn.rmu import RMU, rmu_
 

@@ -14,10 +14,10 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import main
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.hooks import Point, capture
-from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.models import check, load, save
-from mechunlearn.placement import _bits, placement
-from mechunlearn.sources import SETS
+from mechunlearn.models.lora import Adapter, LoRA
+from mechunlearn.models.placement import _bits, placement
+from mechunlearn.models.sources import SETS
 from mechunlearn.types import HookedModel
 
 TOKENS = torch.arange(3, 30)[None]
@@ -134,7 +134,7 @@ def test_blocks_can_be_spread(
     places = {f"model.{part}": "cpu" for part in parts} | {"lm_head": "cpu"}
     places["model.layers.1"] = "disk"
     arguments = {"device_map": places, "offload_folder": str(tmp_path / "off")}
-    monkeypatch.setattr("mechunlearn.models.placement", lambda *_: (arguments, None))
+    monkeypatch.setattr("mechunlearn.models.loader.placement", lambda *_: (arguments, None))
     model = load(str(folder))
     assert model.original_model.hf_device_map["model.layers.1"] == "disk"
     assert (model(TOKENS) - expected).abs().max() < 1e-5
@@ -159,8 +159,8 @@ def test_what_bitsandbytes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(PrerequisiteError, match=r"pip install 'mechunlearn\[quantised\]'"):
         placement("cuda", "8bit")
-    monkeypatch.setattr("mechunlearn.placement.find_spec", lambda name: object())
-    monkeypatch.setattr("mechunlearn.placement._bits", lambda dtype: dtype)
+    monkeypatch.setattr("mechunlearn.models.placement.find_spec", lambda name: object())
+    monkeypatch.setattr("mechunlearn.models.placement._bits", lambda dtype: dtype)
     arguments, device = placement("auto", "4bit")
     assert device is None  # The arguments place the model.
     assert arguments["quantization_config"] == "4bit"

@@ -8,8 +8,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.models import fingerprint, save
+from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.train import trained
 from mechunlearn.types import HookedModel
 

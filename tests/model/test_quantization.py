@@ -10,7 +10,7 @@ from mechunlearn.attacks.quantization import (
     quantize,
     rounded,
 )
-from mechunlearn.audit.arms import choose
+from mechunlearn.audit.select import choose
 from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.models import fingerprint, load

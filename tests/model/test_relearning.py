@@ -18,11 +18,11 @@ from mechunlearn.attacks.relearning import (
     relearning,
     shuffled,
 )
-from mechunlearn.audit.arms import choose
+from mechunlearn.audit.select import choose
 from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import example_rows
-from mechunlearn.lora import LoRA
 from mechunlearn.models import fingerprint, load
+from mechunlearn.models.lora import LoRA
 from mechunlearn.types import Example, HookedModel, Task
 
 QUICK = RelearningConfig(rates=(1e-3,), steps=2, batch=8, seeds=(0,))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mechunlearn.lora import Adapter, LoRA
 from mechunlearn.models import fingerprint, load
+from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.presets import configured
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch, fit, restored
 from mechunlearn.types import HookedModel, Task

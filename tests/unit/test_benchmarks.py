@@ -10,12 +10,12 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.tasks import load_benchmark, load_task, task_config
 from mechunlearn.tasks.benchmark import TaskConfig, as_chat
 from mechunlearn.tasks.benchmarks import downloads
 from mechunlearn.tasks.folds import assign_folds, near_duplicates, overlap
 from mechunlearn.tasks.hub import rows
-from mechunlearn.tokenizer import load_tokenizer
 from mechunlearn.types import Question, Task
 
 

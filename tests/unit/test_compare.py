@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mechunlearn.audit.compare import compare, rerun
+from mechunlearn.analysis.compare import compare, rerun
 from mechunlearn.results import Report
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mechunlearn.audit.estimates import GRADES, cost, evidence, relabelled, shared
+from mechunlearn.analysis.across import GRADES, cost, evidence, relabelled, shared
 from mechunlearn.audit.store import compact, expanded
 from mechunlearn.registry import ATTACKS
 from mechunlearn.results import Score

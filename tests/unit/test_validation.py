@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mechunlearn.audit.truths import CONDITIONS, TREATMENTS, chosen_conditions
-from mechunlearn.audit.validation import ValidationPlan, summarise
 from mechunlearn.registry import METHODS
+from mechunlearn.studies.truths import CONDITIONS, TREATMENTS, chosen_conditions
+from mechunlearn.studies.validation import ValidationPlan, summarise
 
 
 def row(truth: str, category: str, fired: list[str], gap: bool = True) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mechunlearn.audit.verdict import CATEGORIES, judge, kind, significant
+from mechunlearn.analysis.verdict import CATEGORIES, judge, kind, significant
 from mechunlearn.registry import ATTACKS
 
 

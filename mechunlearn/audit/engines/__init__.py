@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from mechunlearn.audit.cells import Cell, Made, Setup
-from mechunlearn.audit.compute import Done, Group, baseline, compute
-from mechunlearn.audit.loaded import Loaded
-from mechunlearn.audit.making import make
+from mechunlearn.audit.checkpoints import make
+from mechunlearn.audit.pool import Loaded
+from mechunlearn.audit.work import Done, Group, baseline, compute
 from mechunlearn.errors import unknown
 
 Name = Literal["here", "ray"]

@@ -14,9 +14,9 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from mechunlearn.audit.cells import Cell, Made, Setup
-from mechunlearn.audit.compute import Done, Group
 from mechunlearn.audit.engines import Job, Workers, results
-from mechunlearn.audit.loaded import Loaded
+from mechunlearn.audit.pool import Loaded
+from mechunlearn.audit.work import Done, Group
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.progress import console
 

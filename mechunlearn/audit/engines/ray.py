@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mechunlearn.audit.cells import Cell, Made, Setup
-from mechunlearn.audit.compute import Done, Group
+from mechunlearn.audit.checkpoints import make
 from mechunlearn.audit.engines import Job, Workers, results
-from mechunlearn.audit.loaded import Loaded
-from mechunlearn.audit.making import make
+from mechunlearn.audit.pool import Loaded
+from mechunlearn.audit.work import Done, Group
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.progress import console
 

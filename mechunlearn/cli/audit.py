@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mechunlearn.cli_options import (
+from mechunlearn.cli.options import (
     AttacksOpt,
     ChangeOpt,
     ControlOpt,
@@ -26,14 +26,14 @@ from mechunlearn.cli_options import (
     print_json,
     say,
 )
-from mechunlearn.cli_report import read_file
+from mechunlearn.cli.report import read_file
 
 
 def _planned(file: Path | None = None, models: str = "", **given: Any) -> Any:
     """The plan of a command line, or of a file."""
     from mechunlearn.audit.plan import AuditPlan
     from mechunlearn.audit.plan_file import read_plan
-    from mechunlearn.sources import SETS, model_set
+    from mechunlearn.models.sources import SETS, model_set
 
     if named := next((c for c in given["changes"] or () if c in SETS), None):
         raise ValueError(f"--set takes NAME.key=value; for the models of {named}: --models {named}")
@@ -185,10 +185,10 @@ def paper(
 
     Variants are chosen on the reported questions, as in the paper; an audit does better.
     """
-    from mechunlearn.audit.paper import ATTACKS
-    from mechunlearn.audit.paper import paper as run
     from mechunlearn.errors import unknown
     from mechunlearn.report.table import show_paper
+    from mechunlearn.studies.paper import ATTACKS
+    from mechunlearn.studies.paper import paper as run
 
     made = _planned(
         original=original,
@@ -253,7 +253,7 @@ def run_audit(
     from mechunlearn.plots import write
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
-    from mechunlearn.trackers import check_tracker, track
+    from mechunlearn.report.trackers import check_tracker, track
 
     if tracker:
         check_tracker(tracker)
@@ -290,10 +290,10 @@ def validate(
     Hides the knowledge of organisms or removes it, and counts who is right. Seeds without shipped
     organisms get small ones, made in a minute. Goes on where it was stopped.
     """
-    from mechunlearn.audit.truths import chosen_conditions
-    from mechunlearn.audit.validation import ValidationPlan, validate
     from mechunlearn.plots.validation import write_validation
     from mechunlearn.report.table import show_validation
+    from mechunlearn.studies.truths import chosen_conditions
+    from mechunlearn.studies.validation import ValidationPlan, validate
 
     if not all(s.isdigit() for s in _names([seeds])):
         raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mechunlearn.bench.engine import tokens_of
+from mechunlearn.models.weights import FUSED
 from mechunlearn.types import Task
-from mechunlearn.weights import FUSED
 
 RESERVOIR = 1000
 """Tokens kept of each model for a principal component."""

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.models.sources import clear_errors, locate
 from mechunlearn.progress import console
-from mechunlearn.sources import clear_errors, locate
 
 FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 """What a tokenizer can be read from; without any of them transformers makes an empty one."""

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mechunlearn import __version__, cli_audit, cli_report
-from mechunlearn.cli_options import (
+from mechunlearn import __version__
+from mechunlearn.cli import audit as cli_audit
+from mechunlearn.cli import report as cli_report
+from mechunlearn.cli.options import (
     ControlOpt,
     JsonOpt,
     ModelOpt,
@@ -19,8 +21,8 @@ from mechunlearn.cli_options import (
     SeedOpt,
     TaskOpt,
 )
-from mechunlearn.cli_options import print_json as _print_json
-from mechunlearn.cli_options import say as _say
+from mechunlearn.cli.options import print_json as _print_json
+from mechunlearn.cli.options import say as _say
 from mechunlearn.errors import PrerequisiteError
 
 app = typer.Typer(
@@ -292,7 +294,7 @@ def list_(
 @app.command()
 def doctor(as_json: JsonOpt = False) -> None:
     """What this machine has: Python, devices, memory, browser, models."""
-    from mechunlearn.doctor import examine
+    from mechunlearn.cli.doctor import examine
 
     found = examine()
     if as_json:

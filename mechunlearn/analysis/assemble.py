@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mechunlearn.analysis.across import cost, evidence, relabelled, said, shared
+from mechunlearn.analysis.answers import answered
+from mechunlearn.analysis.verdict import judge
 from mechunlearn.attacks.curves import Curve, half_recovery
-from mechunlearn.audit.arms import shuffled_answers
 from mechunlearn.audit.cells import Cell, Setup
-from mechunlearn.audit.estimates import cost, evidence, relabelled, said, shared
-from mechunlearn.audit.questions import answered
+from mechunlearn.audit.select import shuffled_answers
 from mechunlearn.audit.store import expanded
-from mechunlearn.audit.verdict import judge
 from mechunlearn.bench import letter_bias
 from mechunlearn.results import Report, RunCard, Score
 from mechunlearn.stats import best_of_k, holm, recovery, two_sided

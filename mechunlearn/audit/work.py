@@ -8,11 +8,11 @@ from typing import Any
 
 from mechunlearn.attacks import Candidate
 from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.audit.arms import choose, score_candidates
+from mechunlearn.attacks.projection import projections
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.identity import plain
-from mechunlearn.audit.loaded import Loaded
-from mechunlearn.audit.projection import projections
+from mechunlearn.audit.pool import Loaded
+from mechunlearn.audit.select import choose, score_candidates
 from mechunlearn.audit.store import compact
 from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.environment import machine, versions

@@ -16,7 +16,7 @@ a lead sentence; pruning with 45 pairs of p and q, from the forget corpus for RM
 model's own answers for the others; GCG as its preset ``paper``.
 
 Reference:
-    Łucki et al. 2024, arXiv:2409.18025; published numbers: ``mechunlearn.audit.published``.
+    Łucki et al. 2024, arXiv:2409.18025; published numbers: ``mechunlearn.studies.published``.
     Differs: these bugs are not reproduced. Lens: probabilities rounded to six decimals, whose ties
     count as "A"; all positions unembedded. Orthogonalization: the principal component left in
     standardised coordinates; the first 40 tokens skipped instead of those all prompts share; letter
@@ -42,19 +42,19 @@ from mechunlearn.attacks.gcg.attack import GCG
 from mechunlearn.attacks.logit_lens import lens_points
 from mechunlearn.attacks.relearning import RelearningConfig, relearning
 from mechunlearn.attacks.set_difference_pruning import CORPUS, OWN, WEIGHTS
-from mechunlearn.audit.arms import score_candidate
-from mechunlearn.audit.loaded import Loaded
 from mechunlearn.audit.plan import AuditPlan, label
-from mechunlearn.audit.published import COLUMNS, Set, published
+from mechunlearn.audit.pool import Loaded
+from mechunlearn.audit.select import score_candidate
 from mechunlearn.audit.store import read_json
 from mechunlearn.bench import score_points
 from mechunlearn.bench.likelihood import example_rows
 from mechunlearn.environment import write_json
-from mechunlearn.lora import LoRA
 from mechunlearn.models import check
+from mechunlearn.models.lora import LoRA
 from mechunlearn.progress import console
 from mechunlearn.results import Score
 from mechunlearn.stats import difference_interval, wilson
+from mechunlearn.studies.published import COLUMNS, Set, published
 from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Question, Task
 

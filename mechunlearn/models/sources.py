@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from mechunlearn.errors import PrerequisiteError, unknown
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
-ORGANISMS = Path(__file__).parent / "organisms" / "shipped"
+ORGANISMS = Path(__file__).parents[1] / "organisms" / "shipped"
 ADAPTER = "adapter_config.json"
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.analysis.verdict import CATEGORIES, significant
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
-from mechunlearn.audit.truths import CONDITIONS, Condition, distil, make_suspect
-from mechunlearn.audit.verdict import CATEGORIES, significant
 from mechunlearn.environment import machine, versions, write_json
 from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
@@ -17,6 +16,7 @@ from mechunlearn.progress import console
 from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
 from mechunlearn.results import Report, RunCard
 from mechunlearn.stats import wilson
+from mechunlearn.studies.truths import CONDITIONS, Condition, distil, make_suspect
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.world import World
 

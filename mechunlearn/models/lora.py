@@ -20,8 +20,8 @@ from torch import Tensor
 
 from mechunlearn.errors import unknown
 from mechunlearn.hooks import LINEAR_MAPS, check_layers, linear_maps
+from mechunlearn.models.weights import FUSED, fuse, plain_names
 from mechunlearn.types import HookedModel
-from mechunlearn.weights import FUSED, fuse, plain_names
 
 INSIDE = "_original_component"
 """Attribute under which a bridge keeps the module that it wraps."""

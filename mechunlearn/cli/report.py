@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mechunlearn.cli_options import JsonOpt, OutOpt, print_json, say
+from mechunlearn.cli.options import JsonOpt, OutOpt, print_json, say
 
 if TYPE_CHECKING:
     from mechunlearn.results import Report
@@ -98,7 +98,7 @@ def diff(
     as_json: JsonOpt = False,
 ) -> None:
     """Which numbers moved from one audit to another, and whether beyond their intervals."""
-    from mechunlearn.audit.compare import compare
+    from mechunlearn.analysis.compare import compare
     from mechunlearn.report.table import show_changes
 
     changes = compare(read_report(first), read_report(second))
@@ -119,7 +119,7 @@ def rerun(
     as_json: JsonOpt = False,
 ) -> None:
     """Repeat a run and say whether it agrees; exit code 1 if a number moved beyond its interval."""
-    from mechunlearn.audit.compare import rerun as repeat
+    from mechunlearn.analysis.compare import rerun as repeat
     from mechunlearn.report.table import show_changes
 
     file = card / "report.json" if card.is_dir() else card

@@ -1,0 +1,1 @@
+"""From the finished cells of an audit to its report."""

@@ -1,0 +1,1 @@
+"""What computing costs: memory, seconds, downloads; knows no attack by name."""

@@ -1,0 +1,131 @@
+"""Is a model there, readable, and computed as the plain model computes it?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoConfig, DynamicCache
+
+from mechunlearn.hooks import forward_to, unembed
+from mechunlearn.models.sources import adapter_base, clear_errors, locate
+from mechunlearn.models.tokenizer import check_fit, load_tokenizer
+from mechunlearn.types import HookedModel
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Relative difference of the hooked model's logits from the plain model's on a probe.
+
+    ``|hooked - plain| / |plain|`` over all positions and tokens; the largest of the sequences.
+    """
+
+    alone: float
+    """Each sequence by itself."""
+    padded: float
+    """The same sequences in one right-padded batch, at their real positions."""
+    readout: float
+    """Final norm and unembedding applied to the last block's output, as all scoring does."""
+    cached: float
+    """The second half of each sequence, after keys and values of the first."""
+    tolerance: float
+
+
+def check(name: str, original: str = "") -> dict[str, int]:
+    """Make sure that a model is there and readable, without loading its weights.
+
+    Args:
+        original: As for ``load``.
+
+    Returns:
+        The tokenizer's vocabulary.
+
+    Raises:
+        ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint, a
+            tokenizer that does not fit.
+        PrerequisiteError: When a download or package is needed that is not there.
+    """
+    location, _ = locate(name)
+    base = adapter_base(name)
+    with clear_errors(name, location):
+        for file in Path(location).glob("*.safetensors"):
+            with safe_open(file, framework="pt"):
+                pass
+    carrier = name if base is None else original or base
+    if carrier != name:
+        check(carrier)
+    tokenizer = load_tokenizer(name, original or base or "")
+    check_fit(tokenizer, configuration(carrier).vocab_size, name)
+    return tokenizer.get_vocab()
+
+
+def configuration(name: str) -> Any:
+    """The Hugging Face configuration of a model's language part, without its weights.
+
+    Raises:
+        ValueError: If it is missing or damaged.
+        PrerequisiteError: When a download is needed that is not there.
+    """
+    location, extra = locate(name)
+    extra.pop("use_safetensors", None)
+    with clear_errors(name, location):
+        return AutoConfig.from_pretrained(location, **extra).get_text_config()
+
+
+def probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 _"]]:
+    """Two random token sequences that models are compared on."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randint(0, vocabulary, (1, length), generator=generator).to(device)
+        for length in (12, 7)
+    ]
+
+
+@torch.no_grad()
+def logits_of(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+    """Logits of a hooked or a plain model."""
+    out = model(tokens)
+    return (out if isinstance(out, Tensor) else out.logits).float()
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Length of the difference, as a share of the expected length."""
+    return float((found - expected).norm() / expected.norm())
+
+
+def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) -> SelfTest:
+    """Compare hooked logits with the plain model's: alone, padded, read out, after a cache.
+
+    Args:
+        expected: The plain model's logits for each probe sequence.
+
+    Raises:
+        RuntimeError: When a difference exceeds the tolerance.
+    """
+    rows = probe(expected[0].shape[-1], expected[0].device)
+    batch = rows[0].new_full((len(rows), max(r.shape[1] for r in rows)), 0)
+    for i, row in enumerate(rows):
+        batch[i, : row.shape[1]] = row
+    together = logits_of(model, batch)
+    alone, padded, readout, cached = 0.0, 0.0, 0.0, 0.0
+    for i, (row, right) in enumerate(zip(rows, expected, strict=True)):
+        alone = max(alone, difference(logits_of(model, row), right))
+        padded = max(padded, difference(together[i, : row.shape[1]], right[0]))
+        with torch.no_grad():
+            read = unembed(model, forward_to(model, row, model.cfg.n_layers - 1)[0]).float()
+            cache, half = DynamicCache(), row.shape[1] // 2
+            model(row[:, :half], past_key_values=cache, return_type=None)
+            rest = model(row[:, half:], past_key_values=cache).float()
+        readout = max(readout, difference(read, right[0]))
+        cached = max(cached, difference(rest, right[:, half:]))
+    full = next(model.parameters()).dtype == torch.float32
+    result = SelfTest(alone, padded, readout, cached, tolerance=1e-3 if full else 0.1)
+    if not max(alone, padded, readout, cached) <= result.tolerance:
+        raise RuntimeError(
+            f"the hooked model does not compute what the plain model computes ({result}); "
+            "no number from it would be valid"
+        )
+    return result
