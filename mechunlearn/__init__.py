@@ -7,10 +7,10 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "HookedModel": "types",
-    "Intervention": "types",
+    "Change": "types",
     "Question": "types",
-    "Report": "results",
-    "Score": "results",
+    "Report": "analysis.records",
+    "Score": "types",
     "Task": "types",
     "load": "models",
     "save": "models",

@@ -12,25 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
-from mechunlearn.types import HookedModel
-
-Stream = Literal["resid_post", "attn_out", "resid_mid", "mlp_out"]
-STREAMS: tuple[Stream, ...] = get_args(Stream)
-"""Block output, attention output, residual between the two, MLP output (as in Łucki et al.)."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Point:
-    """One place to read: a stream of one layer."""
-
-    layer: int
-    stream: Stream = "resid_post"
-
-    @property
-    def name(self) -> str:
-        """TransformerLens' name of the hook point."""
-        return f"blocks.{self.layer}.hook_{self.stream}"
-
+from mechunlearn.types import STREAMS, HookedModel, Point, Stream
 
 EMBED = "hook_embed"
 

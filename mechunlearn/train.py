@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mechunlearn.display import table
 from mechunlearn.hooks import live_parameters
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.progress import console, track
 from mechunlearn.types import HookedModel
+from mechunlearn.types.display import table
 
 T = TypeVar("T")
 MOMENTS = ("exp_avg", "exp_avg_sq")

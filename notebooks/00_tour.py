@@ -74,19 +74,19 @@ for name, questions in (("forget", confirm), ("retain", retain)):
 known = DirectionAblation.reference(original, task, asked)
 found = DirectionAblation.find(unlearned, task, asked, known)
 variant = {"against": "benign", "layers": found.edited, "form": "each layer", "to": "zero"}
-ablation = found.build(variant).intervention
+ablation = found.build(variant).change
 ablation
 
 # %%
-score(unlearned, confirm, task, intervention=ablation)
+score(unlearned, confirm, task, change=ablation)
 
 # %% [markdown]
-# An `Intervention` is a value: `with intervention.on(model):` applies it, `a + b` applies both, and
+# An `Change` is a value: `with change.on(model):` applies it, `a + b` applies both, and
 # afterwards the model is bit for bit what it was. Would any change of that size do it? A *sham*
 # moves the activations along random directions instead.
 
 # %%
-score(unlearned, confirm, task, intervention=found.sham(variant, seed=0).intervention)
+score(unlearned, confirm, task, change=found.sham(variant, seed=0).change)
 
 # %% [markdown]
 # ## Report

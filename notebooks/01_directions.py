@@ -83,7 +83,7 @@ px.histogram(columns, x="coordinate", color="set", facet_row="model", nbins=60,
 # %%
 spans = ((0,), (1,), (0, 1), (1, 2, 3), (0, 1, 2, 3))
 tried = {
-    (name, to, layers): score(unlearned, asked, task, intervention=ablate_direction(
+    (name, to, layers): score(unlearned, asked, task, change=ablate_direction(
         unlearned, direction, layers=layers, to=to))
     for name, direction in found.directions.items()
     for to in ("zero", "reference")
@@ -107,12 +107,12 @@ px.imshow(grid.numpy().round(2), x=[", ".join(map(str, span)) for span in spans]
 name, to, layers = max(tried, key=lambda key: tried[key].accuracy)
 best = ablate_direction(unlearned, found.directions[name], layers=layers, to=to)
 for role, questions in (("forget", confirm), ("retain", retain)):
-    print(f"{role:7}", score(unlearned, questions, task, intervention=best))
+    print(f"{role:7}", score(unlearned, questions, task, change=best))
 
 # %%
 settings = {"against": name, "layers": list(layers), "form": "each layer", "to": to}
-sham = found.sham(settings, seed=0).intervention
-score(unlearned, confirm, task, intervention=sham)
+sham = found.sham(settings, seed=0).change
+score(unlearned, confirm, task, change=sham)
 
 # %% [markdown]
 # ## As weights
@@ -122,7 +122,7 @@ score(unlearned, confirm, task, intervention=sham)
 # %%
 direction = found.directions[name]
 hooked = ablate_everywhere(unlearned, direction, layer=1)
-before = score(unlearned, confirm, task, intervention=hooked)
+before = score(unlearned, confirm, task, change=hooked)
 with restored(unlearned):
     orthogonalize_(unlearned, direction, layer=1)
     after = score(unlearned, confirm, task)

@@ -16,11 +16,11 @@ from mechunlearn.attacks.logit_lens import answer_ranks, lens_points, logit_lens
 from mechunlearn.audit.select import shuffled_answers
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.bench.rows import letter_ids
-from mechunlearn.hooks import Point, capture, mlp_parameters, unembed
+from mechunlearn.hooks import capture, mlp_parameters, unembed
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.train import Draws, Optimizer, fit
-from mechunlearn.types import Example
+from mechunlearn.types import Example, Point
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()

@@ -84,7 +84,7 @@ for layer, head in torch.cartesian_prod(torch.arange(4), torch.arange(4)).tolist
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[layer, head] = True
     change = prune_units(mask, "head", means)
-    found[layer, head] = score(unlearned, asked, task, intervention=change).accuracy
+    found[layer, head] = score(unlearned, asked, task, change=change).accuracy
 px.imshow(found.numpy().round(2), text_auto=True, zmin=0, zmax=1, height=340,
           color_continuous_scale="Cividis", labels={"x": "head", "y": "layer", "color": "accuracy"},
           title="Forget accuracy (select fold) with one head held at its mean")
@@ -102,8 +102,8 @@ for attack in (HEADS, NEURONS):
     variants = {"attack": choice.candidate, "sham": pruning.sham(choice.candidate.settings, seed=0)}
     print(attack.grain, choice.candidate.settings, f"retain (select) {choice.retain:.3f}")
     for name, variant in variants.items():
-        change = variant.intervention
-        print("  ", name, score(unlearned, confirm, task, intervention=change))
+        change = variant.change
+        print("  ", name, score(unlearned, confirm, task, change=change))
 
 # %% [markdown]
 # ## What this does not show

@@ -13,11 +13,11 @@ import dataclasses
 import plotly.graph_objects as go
 
 from mechunlearn import load, load_task, score
+from mechunlearn.analysis.recovery import recovery
 from mechunlearn.attacks.relearning import DISJOINT, relearning
 from mechunlearn.plots.static import static
 from mechunlearn.plots.template import LOOKS, lay_out
 from mechunlearn.presets import configured
-from mechunlearn.stats import recovery
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()
@@ -77,7 +77,7 @@ figure.update_xaxes(type="log", title="samples trained on", tickvals=[p.samples 
 # %%
 end = {"rate": 1e-3, "seed": 0, "steps": 64}
 after = {
-    name: score(model, confirm, task, intervention=found[name].build(end).intervention)
+    name: score(model, confirm, task, change=found[name].build(end).change)
     for name, model in models.items()
 }
 net = recovery(
@@ -97,10 +97,10 @@ dataclasses.asdict(net)
 # %%
 for seed in (0, 1):
     sham = found["unlearned"].sham(end, seed)
-    print(score(models["unlearned"], confirm, task, intervention=sham.intervention))
+    print(score(models["unlearned"], confirm, task, change=sham.change))
 
 # %% [markdown]
-# `relearning(rows, config, ...)` is an `Intervention` like any other: it trains on entry, restores
+# `relearning(rows, config, ...)` is an `Change` like any other: it trains on entry, restores
 # the weights bit for bit on exit, and composes with `+`.
 
 # %%

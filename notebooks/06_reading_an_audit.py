@@ -14,9 +14,10 @@ import numpy as np
 import plotly.express as px
 
 from mechunlearn import Report
+from mechunlearn.analysis.tests import best_of_k, detectable_difference, holm
 from mechunlearn.plots import recovery
 from mechunlearn.plots.static import static
-from mechunlearn.stats import best_of_k, detectable_difference, holm, wilson
+from mechunlearn.stats import wilson
 
 static()
 folder = Path("..") / "figures" / "audit-attacks"

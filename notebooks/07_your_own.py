@@ -19,12 +19,11 @@ from mechunlearn.attacks import Attack, Candidate, Variants
 from mechunlearn.attacks.direction_ablation import activation_statistics, question_texts
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
-from mechunlearn.hooks import Point
 from mechunlearn.plots import recovery
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.registry import register
-from mechunlearn.types import Intervention
+from mechunlearn.types import Change, Point
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()
@@ -84,7 +83,7 @@ def shift(activation, hook, by):
 def steer(vectors, settings):
     layer, by = settings["layer"], settings["strength"] * vectors[settings["layer"]]
     name = f"steering by {settings['strength']} at layer {layer}"
-    return Candidate(settings, Intervention(name, ((Point(layer).name, partial(shift, by=by)),)))
+    return Candidate(settings, Change(name, ((Point(layer).name, partial(shift, by=by)),)))
 
 
 def noise(vectors, settings, seed):

@@ -15,13 +15,13 @@
 import plotly.express as px
 
 from mechunlearn import load, load_task, score
+from mechunlearn.analysis.tests import mcnemar
 from mechunlearn.attacks import Variants
 from mechunlearn.attacks.direction_ablation import DirectionAblation
 from mechunlearn.attacks.logit_lens import logit_lens
 from mechunlearn.audit.select import choose
 from mechunlearn.bench.generation import generate
 from mechunlearn.plots.static import static
-from mechunlearn.stats import mcnemar
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()
@@ -108,13 +108,13 @@ variants = {"attack": found.build(settings), "sham": found.sham(settings, seed=0
 judged = {}
 for name, variant in variants.items():
     for role, questions in sets.items():
-        judged[name, role] = score(model, questions, task, intervention=variant.intervention)
+        judged[name, role] = score(model, questions, task, change=variant.change)
         print(f"{name:6} {role:7}", judged[name, role])
 
 # %%
 p = mcnemar(judged["attack", "forget"].correct, judged["sham", "forget"].correct)
 print(f"attack against sham, question by question: p = {p:.2g}")
-change = variants["attack"].intervention
+change = variants["attack"].change
 for statement, words in zip(statements, generate(model, statements, 6, change), strict=True):
     print(statement, "...", words)
 

@@ -30,10 +30,10 @@ from transformers import (
     Qwen3Config,
 )
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.models import hook, load, save
 from mechunlearn.organisms.recipe import tokenizer
-from mechunlearn.results import Report
 from mechunlearn.tasks.world import World
 from mechunlearn.types import HookedModel, Task
 

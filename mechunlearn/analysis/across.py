@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mechunlearn.analysis.recovery import recovery
+from mechunlearn.analysis.tests import mcnemar
 from mechunlearn.registry import find
-from mechunlearn.results import Score
-from mechunlearn.stats import mcnemar, recovery, two_sided
+from mechunlearn.stats import two_sided
+from mechunlearn.types import Score
 
 GRADES = (
     "no forget information",

@@ -11,14 +11,17 @@ import numpy as np
 
 from mechunlearn.analysis.across import cost, evidence, relabelled, said, shared
 from mechunlearn.analysis.answers import answered
+from mechunlearn.analysis.records import Report, RunCard
+from mechunlearn.analysis.recovery import recovery
+from mechunlearn.analysis.tests import best_of_k, holm
 from mechunlearn.analysis.verdict import judge
 from mechunlearn.attacks.curves import Curve, half_recovery
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.select import shuffled_answers
 from mechunlearn.audit.store import expanded
 from mechunlearn.bench import letter_bias
-from mechunlearn.results import Report, RunCard, Score
-from mechunlearn.stats import best_of_k, holm, recovery, two_sided
+from mechunlearn.stats import two_sided
+from mechunlearn.types import Score
 
 REFERENCE_FLOPS = 1e11
 """Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.plan_file import plan_from_data
 from mechunlearn.audit.run import audit
-from mechunlearn.results import Report
 from mechunlearn.unlearn.run import UnlearnPlan, unlearn_to
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Moved:
     """One number in two runs."""
 
     what: str
@@ -27,7 +27,7 @@ class Change:
     """Whether it moved further than the two intervals together explain."""
 
 
-def compare(a: Report, b: Report) -> list[Change]:
+def compare(a: Report, b: Report) -> list[Moved]:
     """What differs between two reports; empty where every number is the same.
 
     Two numbers differ beyond their intervals if they lie further apart than the root of the summed
@@ -40,9 +40,7 @@ def compare(a: Report, b: Report) -> list[Change]:
         x, y = first.get(what), second.get(what)
         if x == y:
             continue
-        found.append(
-            Change(what, x and x[0], y and y[0], x is None or y is None or _beyond(*x, *y))
-        )
+        found.append(Moved(what, x and x[0], y and y[0], x is None or y is None or _beyond(*x, *y)))
     return found
 
 
@@ -72,7 +70,7 @@ def _pair(ci: Sequence[float]) -> Interval:
 class Rerun:
     """A repeated run beside the first one."""
 
-    changes: list[Change]
+    changes: list[Moved]
     out: Path
 
     @property
@@ -107,9 +105,9 @@ def rerun(card: Mapping[str, Any], out: Path) -> Rerun:
     )
 
 
-def _unlearned(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
+def _unlearned(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Moved]:
     return [
-        Change(
+        Moved(
             f"{name} after unlearning",
             x["after"],
             y["after"],

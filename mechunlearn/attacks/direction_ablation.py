@@ -37,7 +37,6 @@ from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.errors import unknown
 from mechunlearn.hooks import (
-    Point,
     capture,
     check_layers,
     count_flops,
@@ -48,7 +47,7 @@ from mechunlearn.hooks import (
     untie_,
 )
 from mechunlearn.models import block_fingerprints
-from mechunlearn.types import Direction, HookedModel, Intervention, Question, Task
+from mechunlearn.types import Change, Direction, HookedModel, Point, Question, Task
 
 Target = Literal["zero", "reference", "at most reference"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -70,7 +69,7 @@ def ablate_direction(
     *,
     layers: Sequence[int] | None = None,
     to: Target = "zero",
-) -> Intervention:
+) -> Change:
     """Undo the push along the direction after each of some blocks.
 
     Args:
@@ -97,10 +96,10 @@ def ablate_direction(
         (Point(layer).name, partial(move_along, unit=unit, to=at, excess_only=excess_only))
         for layer, unit, at in zip(layers, units, coordinates, strict=True)
     )
-    return Intervention(f"{direction.name} to {to} at {_span(layers)}", hooks)
+    return Change(f"{direction.name} to {to} at {_span(layers)}", hooks)
 
 
-def ablate_everywhere(model: HookedModel, direction: Direction, *, layer: int) -> Intervention:
+def ablate_everywhere(model: HookedModel, direction: Direction, *, layer: int) -> Change:
     """Project one layer's vector out of everything written to the stream (Arditi et al.).
 
     Raises:
@@ -109,7 +108,7 @@ def ablate_everywhere(model: HookedModel, direction: Direction, *, layer: int) -
     check_layers(model, [layer])
     (unit,) = direction.restricted([layer]).unit()
     hooks = tuple((name, partial(move_along, unit=unit)) for name in stream_writes(model))
-    return Intervention(f"ablate {direction.name} of layer {layer} everywhere", hooks)
+    return Change(f"ablate {direction.name} of layer {layer} everywhere", hooks)
 
 
 @torch.no_grad()
@@ -294,7 +293,7 @@ class _Found:
     def details(self, settings: Settings) -> dict[str, Any]:
         return {}
 
-    def _intervention(self, direction: Direction, settings: Settings) -> Intervention:
+    def _intervention(self, direction: Direction, settings: Settings) -> Change:
         if settings["form"] == "every write":
             return ablate_everywhere(self.model, direction, layer=settings["layers"][0])
         layers, to = settings["layers"], settings["to"]

@@ -28,9 +28,18 @@ from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.bench import score_points
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import continuation, encode, pad, question_rows
-from mechunlearn.hooks import Point, Stream, capture, count_flops, run_blocks, streams, unembed
-from mechunlearn.results import Score
-from mechunlearn.types import NO_CHANGE, Example, HookedModel, Intervention, Question, Task
+from mechunlearn.hooks import capture, count_flops, run_blocks, streams, unembed
+from mechunlearn.types import (
+    NO_CHANGE,
+    Change,
+    Example,
+    HookedModel,
+    Point,
+    Question,
+    Score,
+    Stream,
+    Task,
+)
 
 
 def lens_points(model: HookedModel) -> list[Point]:
@@ -44,7 +53,7 @@ def logit_lens(
     task: Task,
     *,
     norm: bool = True,
-    intervention: Intervention = NO_CHANGE,
+    change: Change = NO_CHANGE,
 ) -> Mapping[Point, Score]:
     """Scores of the questions read at every stream and layer.
 
@@ -57,7 +66,7 @@ def logit_lens(
         task.prompt,
         lens_points(model),
         scoring=task.scoring,
-        intervention=intervention,
+        change=change,
         norm=norm,
     )
 
@@ -112,7 +121,7 @@ def token_lens(
     *,
     stream: Stream = "resid_post",
     norm: bool = True,
-    intervention: Intervention = NO_CHANGE,
+    change: Change = NO_CHANGE,
 ) -> TokenLens:
     """Rank and probability of an answer after every token of its prompt, at every layer.
 
@@ -131,7 +140,7 @@ def token_lens(
     tokens, _ = pad(model, [prompt])
     points = [Point(layer, stream) for layer in range(model.cfg.n_layers)]
     count_flops(model, tokens.numel())
-    with intervention.on(model), capture(model, points) as kept:
+    with change.on(model), capture(model, points) as kept:
         run_blocks(model, tokens)
     ranks, probabilities = [], []
     for point in points:

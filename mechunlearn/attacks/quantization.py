@@ -27,7 +27,7 @@ from torch import Tensor
 from mechunlearn.attacks import Candidate, Settings
 from mechunlearn.hooks import linear_maps
 from mechunlearn.train import restored
-from mechunlearn.types import HookedModel, Intervention, Question, Task
+from mechunlearn.types import Change, HookedModel, Question, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def rounded(weight: Float[Tensor, "out in"], bits: int, group: int = 0) -> Float
     return (step * (groups / step).round()).flatten(1).to(weight.dtype)
 
 
-def quantize(bits: int, group: int = 0, shuffle: int | None = None) -> Intervention:
+def quantize(bits: int, group: int = 0, shuffle: int | None = None) -> Change:
     """Round every block's weight matrices while the intervention is on.
 
     Args:
@@ -78,7 +78,7 @@ def quantize(bits: int, group: int = 0, shuffle: int | None = None) -> Intervent
             yield
 
     name = f"{bits} bits" if shuffle is None else f"errors of {bits} bits elsewhere"
-    return Intervention(name, edits=(edit,))
+    return Change(name, edits=(edit,))
 
 
 def matrices(model: HookedModel) -> list[tuple[Tensor, bool]]:

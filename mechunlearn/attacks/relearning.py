@@ -43,9 +43,8 @@ from mechunlearn.bench.rows import Row
 from mechunlearn.hooks import metered
 from mechunlearn.models.lora import LoRA
 from mechunlearn.progress import console
-from mechunlearn.results import Score
 from mechunlearn.train import Draws, Optimizer, Share, Watch, fit, restored, trained
-from mechunlearn.types import Example, HookedModel, Intervention, Question, Task
+from mechunlearn.types import Change, Example, HookedModel, Question, Score, Task
 
 Data = Literal["disjoint", "tested", "retain", "text", "questions"]
 Role = Literal["forget", "retain"]
@@ -157,7 +156,7 @@ def relearning(
     rate: float,
     seed: int,
     steps: int,
-) -> Intervention:
+) -> Change:
     """``relearn_`` as a reversible change: trains on entry, restores bit for bit on exit."""
 
     @contextmanager
@@ -166,7 +165,7 @@ def relearning(
             relearn_(model, rows, config, kept, rate=rate, seed=seed, steps=steps)
             yield
 
-    return Intervention(f"relearned, lr {rate:g}, {steps} steps", edits=(edit,))
+    return Change(f"relearned, lr {rate:g}, {steps} steps", edits=(edit,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from mechunlearn.bench.generation import generate
 from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.hooks import Unit, linear_maps, replace_units, unit_name
-from mechunlearn.types import Example, HookedModel, Intervention, Question, Task
+from mechunlearn.types import Change, Example, HookedModel, Question, Task
 
 Matrix = tuple[int, str]
 """Layer and TransformerLens' name of a weight matrix."""
@@ -108,7 +108,7 @@ def set_difference(
 
 def prune_weights(
     masks: Mapping[Matrix, Bool[Tensor, "_ _"]], name: str = "pruned weights"
-) -> Intervention:
+) -> Change:
     """Set the marked weights to zero; ``masks`` are shaped as the matrices are stored.
 
     Raises:
@@ -119,7 +119,7 @@ def prune_weights(
     return _pruned(lambda: masks.items(), name)
 
 
-def _pruned(masks: Masks, name: str) -> Intervention:
+def _pruned(masks: Masks, name: str) -> Change:
     """As ``prune_weights``, with masks that are made one by one, each time they are needed."""
 
     @contextmanager
@@ -139,7 +139,7 @@ def _pruned(masks: Masks, name: str) -> Intervention:
                     weight = _matrix(model, key)
                     weight[mask.to(weight.device)] = values
 
-    return Intervention(name, edits=(edit,))
+    return Change(name, edits=(edit,))
 
 
 def _matrix(model: HookedModel, key: Matrix) -> Tensor:
@@ -154,7 +154,7 @@ def prune_units(
     unit: Unit,
     means: Mapping[int, Float[Tensor, "unit *d_head"]] | None = None,
     name: str = "pruned units",
-) -> Intervention:
+) -> Change:
     """Hold the marked neurons or heads at zero, or at their ``means`` by layer.
 
     Raises:
@@ -168,7 +168,7 @@ def prune_units(
             values: Tensor | float = 0.0 if means is None else means[layer][chosen]
             hook = partial(replace_units, units=chosen, values=values)
             hooks.append((unit_name(layer, unit), hook))
-    return Intervention(name, tuple(hooks))
+    return Change(name, tuple(hooks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class _Found:
         name = f"{self.grain}s, p = {settings['p']:g}, q = {settings['q']:g}"
         if not any(mask.any() for _, mask in masks()):
             # Shares chosen on another model may leave nothing in this one, such as the control.
-            return Candidate(settings, Intervention(f"{name}: nothing"))
+            return Candidate(settings, Change(f"{name}: nothing"))
         if self.grain == "weight":
             return Candidate(settings, _pruned(masks, name))
         means = self.means if settings["to"] == "mean" else None

@@ -35,7 +35,7 @@ from mechunlearn.attacks.gcg.settings import SearchConfig
 from mechunlearn.hooks import replaced_embeddings
 from mechunlearn.progress import track
 from mechunlearn.train import Draws
-from mechunlearn.types import Example, HookedModel, Intervention, Question, Task
+from mechunlearn.types import Change, Example, HookedModel, Question, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,7 @@ class _Found:
             filled, slot=self.problem.slot, added=text_of(self.model.tokenizer, self.ids)
         )
         hook = replaced_embeddings(self.model, self.ids, vectors)
-        return Candidate(settings, Intervention("soft prompt", (hook,)), rewrite=Rewrite(fill))
+        return Candidate(settings, Change("soft prompt", (hook,)), rewrite=Rewrite(fill))
 
 
 class SoftPrompt:

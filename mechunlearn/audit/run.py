@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from mechunlearn.analysis.assemble import Results, assemble
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.cells import Cell, Setup, set_up
 from mechunlearn.audit.checkpoints import making
 from mechunlearn.audit.engines import Engine, Here, Workers
@@ -17,7 +18,6 @@ from mechunlearn.audit.store import Store, read_json
 from mechunlearn.audit.work import ASKED, Group
 from mechunlearn.environment import write_json
 from mechunlearn.progress import console
-from mechunlearn.results import Report
 from mechunlearn.types import Question
 
 KNOWS = 0.1

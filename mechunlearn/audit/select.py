@@ -9,8 +9,7 @@ import numpy as np
 
 from mechunlearn.attacks import Candidate, Found
 from mechunlearn.bench import score, score_points
-from mechunlearn.results import Score
-from mechunlearn.types import Fold, HookedModel, Question, Task
+from mechunlearn.types import Fold, HookedModel, Question, Score, Task
 
 Role = Literal["forget", "retain"]
 
@@ -32,7 +31,7 @@ def score_candidates(
         reads = {
             i: c.point
             for i, c in enumerate(candidates)
-            if c.point is not None and c.norm is norm and not c.intervention.hooks
+            if c.point is not None and c.norm is norm and not c.change.hooks
         }
         if reads:
             points = list(dict.fromkeys(reads.values()))
@@ -54,9 +53,7 @@ def score_candidate(
     if candidate.rewrite is not None:
         candidate.rewrite.prepare(model, [prompt.text(q, task.scoring) for q in questions])
         prompt = dataclasses.replace(prompt, rewrite=candidate.rewrite)
-    return score(
-        model, questions, prompt, scoring=task.scoring, intervention=candidate.intervention
-    )
+    return score(model, questions, prompt, scoring=task.scoring, change=candidate.change)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from mechunlearn.audit.cells import Cell
 from mechunlearn.environment import PARTIAL, write_json
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.results import Score
+from mechunlearn.types import Score
 
 SCHEMA = 1
 """Version of the files' layout."""

@@ -19,8 +19,7 @@ from mechunlearn.environment import machine, versions
 from mechunlearn.hooks import metered
 from mechunlearn.models import describe
 from mechunlearn.registry import find
-from mechunlearn.results import Score
-from mechunlearn.types import Direction, HookedModel, Question, Task
+from mechunlearn.types import Direction, HookedModel, Question, Score, Task
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""

@@ -8,15 +8,15 @@ from jaxtyping import Float
 from mechunlearn.bench.engine import read
 from mechunlearn.bench.perplexity import Perplexity, perplexity
 from mechunlearn.bench.rows import question_rows
-from mechunlearn.hooks import Point
-from mechunlearn.results import Score
 from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import (
     NO_CHANGE,
+    Change,
     HookedModel,
-    Intervention,
+    Point,
     PromptFormat,
     Question,
+    Score,
     Scoring,
     Task,
 )
@@ -41,7 +41,7 @@ def score_points(
     points: Sequence[Point],
     *,
     scoring: Scoring = "letter",
-    intervention: Intervention = NO_CHANGE,
+    change: Change = NO_CHANGE,
     norm: bool = True,
     budget: int | None = None,
 ) -> dict[Point, Score]:
@@ -60,10 +60,10 @@ def score_points(
     if not questions:
         raise ValueError("there are no questions to score")
     rows, ids = question_rows(model.tokenizer, questions, prompt, scoring)
-    with intervention.on(model):
+    with change.on(model):
         values = read(model, rows, points, ids=ids, norm=norm, budget=budget)
     answers = np.array([q.answer for q in questions])
-    return {p: Score(intervention.name, values[p], answers) for p in points}
+    return {p: Score(change.name, values[p], answers) for p in points}
 
 
 def score(
@@ -72,7 +72,7 @@ def score(
     prompt: PromptFormat | Task,
     *,
     scoring: Scoring = "letter",
-    intervention: Intervention = NO_CHANGE,
+    change: Change = NO_CHANGE,
     budget: int | None = None,
 ) -> Score:
     """The model's answers to the questions; see ``score_points``.
@@ -96,18 +96,18 @@ def score(
         prompt,
         [final],
         scoring=scoring,
-        intervention=intervention,
+        change=change,
         budget=budget,
     )
     return found[final]
 
 
 def score_task(
-    model: HookedModel, task: Task | Benchmark, intervention: Intervention = NO_CHANGE
+    model: HookedModel, task: Task | Benchmark, change: Change = NO_CHANGE
 ) -> dict[str, Score]:
     """Scores on every question set of a task or benchmark."""
     return {
-        name: score(model, questions, task.prompt, scoring=task.scoring, intervention=intervention)
+        name: score(model, questions, task.prompt, scoring=task.scoring, change=change)
         for name, questions in task.sets.items()
     }
 
@@ -117,7 +117,7 @@ def score_rotated(
     questions: Sequence[Question],
     prompt: PromptFormat,
     *,
-    intervention: Intervention = NO_CHANGE,
+    change: Change = NO_CHANGE,
 ) -> Score:
     """Letter scoring averaged over all cyclic orders of the choices: free of letter bias.
 
@@ -130,10 +130,10 @@ def score_rotated(
     total = np.zeros((len(questions), n))
     for by in range(n):
         rotated = [q.rotated(by) for q in questions]
-        logits = score(model, rotated, prompt, intervention=intervention).logits
+        logits = score(model, rotated, prompt, change=change).logits
         total += np.roll(logits - logits.mean(axis=1, keepdims=True), by, axis=1)
     answers = np.array([q.answer for q in questions])
-    return Score(f"{intervention.name}, rotated", total / n, answers)
+    return Score(f"{change.name}, rotated", total / n, answers)
 
 
 def letter_bias(score: Score) -> Float[np.ndarray, " choice"]:

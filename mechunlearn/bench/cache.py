@@ -7,8 +7,8 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from mechunlearn.hooks import Point, capture, count_flops, run_blocks
-from mechunlearn.types import HookedModel
+from mechunlearn.hooks import capture, count_flops, run_blocks
+from mechunlearn.types import HookedModel, Point
 
 
 def new_cache() -> DynamicCache:

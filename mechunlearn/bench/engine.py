@@ -12,8 +12,8 @@ from transformers import DynamicCache
 from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.rows import Row, pad, prefix_groups
-from mechunlearn.hooks import Point, capture, count_flops, run_blocks, unembed
-from mechunlearn.types import HookedModel
+from mechunlearn.hooks import capture, count_flops, run_blocks, unembed
+from mechunlearn.types import HookedModel, Point
 
 BATCH_NUMBERS = {"cpu": 300_000, "cuda": 60_000_000}
 """Activation numbers (tokens x d_model) per batch: 2,300 tokens at d_model 128 were fastest on a

@@ -9,7 +9,7 @@ from mechunlearn.bench.engine import token_budget
 from mechunlearn.hooks import count_flops
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.refusals import is_refusal
-from mechunlearn.types import NO_CHANGE, HookedModel, Intervention, Question, Task
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def generate(
     model: HookedModel,
     prompts: Sequence[str],
     max_tokens: int = 16,
-    intervention: Intervention = NO_CHANGE,
+    change: Change = NO_CHANGE,
 ) -> list[str]:
     """The greedy continuation of each prompt, special tokens included.
 
@@ -55,7 +55,7 @@ def generate(
     for i, row in enumerate(rows):
         groups.setdefault(len(row), []).append(i)
     found = [""] * len(rows)
-    with intervention.on(model):
+    with change.on(model):
         for length, members in groups.items():
             size = max(1, token_budget(model) // (length + max_tokens))
             for start in range(0, len(members), size):
@@ -88,7 +88,7 @@ def refusal_rate(
     model: HookedModel,
     questions: Sequence[Question],
     task: Task,
-    intervention: Intervention = NO_CHANGE,
+    change: Change = NO_CHANGE,
     max_tokens: int = 8,
 ) -> Rate:
     """Share of questions whose greedy answer declines to say.
@@ -96,5 +96,5 @@ def refusal_rate(
     Questions are asked as ``task.prompt`` asks them: with letters, or as a statement to complete.
     """
     prompts = [task.prompt.text(q, task.scoring) for q in questions]
-    answers = generate(model, prompts, max_tokens, intervention)
+    answers = generate(model, prompts, max_tokens, change)
     return Rate(sum(is_refusal(a, task.refusals) for a in answers), len(answers))

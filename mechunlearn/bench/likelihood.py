@@ -11,8 +11,7 @@ from torch.nn.functional import pad
 
 from mechunlearn.bench.engine import batches, read_sums, token_budget
 from mechunlearn.bench.rows import Row, branching_rows
-from mechunlearn.hooks import Point
-from mechunlearn.types import Example, HookedModel
+from mechunlearn.types import Example, HookedModel, Point
 
 Span = Literal["answer", "prompt_and_answer"]
 """The tokens whose log-probabilities are summed."""

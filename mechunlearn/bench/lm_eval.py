@@ -1,6 +1,6 @@
 """Any lm-eval task on any model here, attacked or not.
 
-    with intervention.on(model):
+    with change.on(model):
         results = lm_eval.simple_evaluate(evaluator(model), tasks=["wmdp_bio", "mmlu"])
 
 lm-eval (``pip install lm-eval``) runs the Hugging Face model whose modules the hooks sit in, so

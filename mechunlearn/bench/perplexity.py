@@ -8,8 +8,8 @@ import torch
 
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import Point, capture, count_flops, run_blocks, unembed
-from mechunlearn.types import NO_CHANGE, HookedModel, Intervention
+from mechunlearn.hooks import capture, count_flops, run_blocks, unembed
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,7 @@ class Perplexity:
 
 
 @torch.no_grad()
-def perplexity(
-    model: HookedModel, texts: Sequence[str], intervention: Intervention = NO_CHANGE
-) -> Perplexity:
+def perplexity(model: HookedModel, texts: Sequence[str], change: Change = NO_CHANGE) -> Perplexity:
     """Token-weighted perplexity; texts longer than the context are cut into pieces.
 
     Raises:
@@ -45,7 +43,7 @@ def perplexity(
         raise ValueError("perplexity needs a text of at least two tokens")
     final = Point(model.cfg.n_layers - 1)
     total, n_tokens = 0.0, 0
-    with intervention.on(model):
+    with change.on(model):
         for batch in batches([len(p) for p in pieces], token_budget(model)):
             tokens, real = pad(model, [pieces[i] for i in batch])
             real[:, :-1] &= real[:, 1:]  # Positions that have a next token.

@@ -11,7 +11,7 @@ import typer
 from mechunlearn.cli.options import JsonOpt, OutOpt, print_json, say
 
 if TYPE_CHECKING:
-    from mechunlearn.results import Report
+    from mechunlearn.analysis.records import Report
 
 
 def read_report(run: Path) -> "Report":
@@ -20,7 +20,7 @@ def read_report(run: Path) -> "Report":
     Raises:
         ValueError: If there is none.
     """
-    from mechunlearn.results import Report
+    from mechunlearn.analysis.records import Report
 
     return Report.from_dict(read_file(run / "report.json" if run.is_dir() else run))
 

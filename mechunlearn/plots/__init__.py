@@ -6,6 +6,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.attribution import matrices, units
 from mechunlearn.plots.comparison import comparison
 from mechunlearn.plots.files import write_figures
@@ -22,7 +23,6 @@ from mechunlearn.plots.recovery import recovery
 from mechunlearn.plots.relearning import relearning
 from mechunlearn.plots.template import darkened
 from mechunlearn.plots.tokens import tokens
-from mechunlearn.results import Report
 
 __all__ = [
     "comparison",

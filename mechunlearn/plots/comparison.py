@@ -5,10 +5,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings
 from mechunlearn.plots.template import spaced as words
-from mechunlearn.results import Report
 from mechunlearn.stats import wilson
 
 ACROSS = 3

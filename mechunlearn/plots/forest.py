@@ -5,9 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
-from mechunlearn.results import Report
 
 RANGE = (-0.35, 1.35)
 """Shares of the gap that are drawn; intervals may end outside."""

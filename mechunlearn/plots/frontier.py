@@ -6,8 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
-from mechunlearn.results import Report
 
 PRICES = {
     "flops": "arithmetic (FLOP)",

@@ -5,8 +5,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.template import LOOKS, SCALE, lay_out, small_headings
-from mechunlearn.results import Report
 
 
 def gcg(report: Report, unlearned: str) -> go.Figure:

@@ -5,10 +5,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
-from mechunlearn.hooks import STREAMS
 from mechunlearn.plots.template import LOOKS, lay_out, level, listed, small_headings
-from mechunlearn.results import Report
+from mechunlearn.types import STREAMS
 
 TITLES = {
     "resid_post": "block output",

@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.template import SCALE, lay_out, listed, small_headings, spaced
-from mechunlearn.results import Report
 from mechunlearn.types import LETTERS
 
 ACROSS = 3

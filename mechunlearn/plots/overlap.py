@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.template import LOOKS, lay_out, spaced
-from mechunlearn.results import Report
 
 SHOWN = 15
 """Sets drawn; the smallest are left out."""

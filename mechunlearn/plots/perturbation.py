@@ -5,9 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level
-from mechunlearn.results import Report
 from mechunlearn.stats import wilson
 
 FAMILIES = ("perturbation_naive", "perturbation_informed", "jailbreak")

@@ -4,8 +4,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
-from mechunlearn.results import Report
 
 
 def projection(report: Report, unlearned: str) -> go.Figure:

@@ -5,9 +5,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
-from mechunlearn.results import Report
 
 PREFIX = "pruning_"
 

@@ -2,8 +2,8 @@
 
 import plotly.graph_objects as go
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
-from mechunlearn.results import Report
 from mechunlearn.stats import wilson
 
 

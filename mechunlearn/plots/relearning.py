@@ -5,8 +5,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, small_headings
-from mechunlearn.results import Report
 
 PREFIX = "relearning_"
 DATA = {

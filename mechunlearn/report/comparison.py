@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.report.headline import headline, tested
-from mechunlearn.results import Report
 
 
 def comparison(runs: Mapping[str, Report]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.plots import figures
 from mechunlearn.plots.perturbation import FAMILIES
 from mechunlearn.plots.template import without_title
-from mechunlearn.results import Report
 
 OVERVIEW = ("recovery", "frontier", "overlap")
 """Kinds of figures of one model that stand above its attacks."""

@@ -2,9 +2,9 @@
 
 from jinja2 import Environment
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.report.headline import headline, tested
 from mechunlearn.report.words import name, percent
-from mechunlearn.results import Report
 
 _TEMPLATE = """<div>
 {% for h in headlines %}<p><b>{{ h.model }}: {{ h.category }}.</b> {{ h.verdict }}</p>

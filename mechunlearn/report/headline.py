@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import deciding
 from mechunlearn.report.words import name, p_is, percent
-from mechunlearn.results import Report
 
 
 @dataclass(frozen=True, slots=True)

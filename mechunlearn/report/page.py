@@ -9,13 +9,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.report.comparison import comparison
 from mechunlearn.report.drawn import OVERVIEW, Drawn, drawn, inside_script
 from mechunlearn.report.headline import Headline, headline, tested
 from mechunlearn.report.questions import letters, tables
 from mechunlearn.report.sections import Section, sections
 from mechunlearn.report.words import name, operations, p_is, p_value, percent, without, words
-from mechunlearn.results import Report
 
 VALIDATION = Path(__file__).parent / "validation.json"
 """Error rates of the attacks on models of known truth, as ``mechunlearn validate`` found them."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.store import read_json
-from mechunlearn.results import Report
 
 FORGET = ("attacked", "control", "original")
 """Names under which cells keep answers to the forget questions of the confirm fold."""

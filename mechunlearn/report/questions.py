@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mechunlearn.results import Report
+from mechunlearn.analysis.records import Report
 from mechunlearn.types import LETTERS
 
 TITLES = {

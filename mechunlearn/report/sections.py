@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mechunlearn.analysis.across import evidence
+from mechunlearn.analysis.records import Report
 from mechunlearn.registry import find
 from mechunlearn.report.drawn import Drawn
 from mechunlearn.report.words import name
-from mechunlearn.results import Report
 
 MEASURED = {"attack": "search, confirm fold and shams", "control": "control", "ceiling": "original"}
 """Kinds of cells by what they did."""

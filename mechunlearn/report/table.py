@@ -6,13 +6,13 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from mechunlearn.analysis.compare import Change
+from mechunlearn.analysis.compare import Moved
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.progress import console
 from mechunlearn.report.headline import tested
 from mechunlearn.report.words import percent
-from mechunlearn.results import Report
 from mechunlearn.studies.paper import Cell as PaperCell
 
 
@@ -110,7 +110,7 @@ def show_outlook(found: Outlook) -> None:
     )
 
 
-def show_changes(changes: Sequence[Change]) -> None:
+def show_changes(changes: Sequence[Moved]) -> None:
     """Print which numbers moved to standard error."""
     if not changes:
         console.print("every number is the same")

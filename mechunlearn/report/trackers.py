@@ -4,8 +4,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.errors import PrerequisiteError, unknown
-from mechunlearn.results import Report
 
 TRACKERS = ("wandb", "trackio")
 NUMBERS = ("accuracy", "recovery", "sham_accuracy", "control_accuracy", "original_accuracy",

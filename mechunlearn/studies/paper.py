@@ -52,11 +52,10 @@ from mechunlearn.environment import write_json
 from mechunlearn.models import check
 from mechunlearn.models.lora import LoRA
 from mechunlearn.progress import console
-from mechunlearn.results import Score
 from mechunlearn.stats import difference_interval, wilson
 from mechunlearn.studies.published import COLUMNS, Set, published
 from mechunlearn.tasks import load_task
-from mechunlearn.types import HookedModel, Question, Task
+from mechunlearn.types import HookedModel, Question, Score, Task
 
 SAMPLES = (5, 10, 50, 100, 500, 1000)
 EPOCHS = 3

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.analysis.records import Report, RunCard
 from mechunlearn.analysis.verdict import CATEGORIES, significant
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
@@ -14,7 +15,6 @@ from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
 from mechunlearn.progress import console
 from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
-from mechunlearn.results import Report, RunCard
 from mechunlearn.stats import wilson
 from mechunlearn.studies.truths import CONDITIONS, Condition, distil, make_suspect
 from mechunlearn.tasks import load_task

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import Point, capture, check_layers, run_blocks
+from mechunlearn.hooks import capture, check_layers, run_blocks
 from mechunlearn.models.lora import LoRA
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import HookedModel, Point, Task
 from mechunlearn.unlearn import Settings
 from mechunlearn.unlearn.sequences import token_rows
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from accelerate import PartialState
 
+from mechunlearn.analysis.records import RunCard
 from mechunlearn.bench import perplexity, score_task
 from mechunlearn.bench.generation import refusal_rate
 from mechunlearn.environment import machine, peak_memory, versions, write_json
@@ -19,7 +20,6 @@ from mechunlearn.models import describe, load, save
 from mechunlearn.presets import configured, preset_for
 from mechunlearn.progress import console
 from mechunlearn.registry import find
-from mechunlearn.results import RunCard
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.train import TrainLog, Watch
 from mechunlearn.types import HookedModel, Task

@@ -11,9 +11,9 @@ from torch import Tensor
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, pad
-from mechunlearn.hooks import Point, capture, frozen_unembedding, run_blocks, unembed
+from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
 from mechunlearn.train import Draws, Share
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import HookedModel, Point, Task
 from mechunlearn.unlearn import Settings
 
 RetainLoss = Literal["cross_entropy", "summed_cross_entropy", "kl"]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
 from mechunlearn.plots import figures
 from mechunlearn.report import render
-from mechunlearn.results import Report
 
 KEYS = {
     "unlearned", "attack", "settings", "n", "accuracy", "accuracy_ci", "recovery", "recovery_ci",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
 from mechunlearn.models import save
 from mechunlearn.plots import figures
 from mechunlearn.registry import ATTACKS
 from mechunlearn.report import render
-from mechunlearn.results import Report
 from mechunlearn.tasks.world import World
 from mechunlearn.types import HookedModel
 

@@ -18,10 +18,10 @@ from mechunlearn.bench import (
     score_rotated,
 )
 from mechunlearn.bench.rows import prefix_groups, question_rows
-from mechunlearn.hooks import Point, move_along, softcapped, streams
+from mechunlearn.hooks import move_along, softcapped, streams
 from mechunlearn.models import load
 from mechunlearn.tasks import load_task
-from mechunlearn.types import HookedModel, Intervention, PromptFormat, Question, Task
+from mechunlearn.types import Change, HookedModel, Point, PromptFormat, Question, Task
 
 
 def naive_letters(model: HookedModel, questions: tuple[Question, ...], prompt: PromptFormat):
@@ -116,8 +116,8 @@ def test_cloze_with_a_shared_prefix(any_tiny: HookedModel, some, task: Task) -> 
 
 def test_interventions_are_seen_in_every_mode(any_tiny: HookedModel, some, task: Task) -> None:
     unit = torch.nn.functional.normalize(torch.arange(-9.0, 23.0), dim=0)
-    change = Intervention("x", ((Point(1).name, partial(move_along, unit=unit)),))
-    found = score(any_tiny, some, task.prompt, intervention=change)
+    change = Change("x", ((Point(1).name, partial(move_along, unit=unit)),))
+    found = score(any_tiny, some, task.prompt, change=change)
     with change.on(any_tiny):
         expected = naive_letters(any_tiny, some, task.prompt)
     assert np.abs(found.logits - expected).max() < 1e-4

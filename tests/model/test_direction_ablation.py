@@ -14,9 +14,9 @@ from mechunlearn.attacks.direction_ablation import (
     orthogonalize_,
     outlier_tokens,
 )
-from mechunlearn.hooks import Point, move_along
+from mechunlearn.hooks import move_along
 from mechunlearn.models import fingerprint, load, save
-from mechunlearn.types import Direction, HookedModel, Task
+from mechunlearn.types import Direction, HookedModel, Point, Task
 
 
 def some_direction(model: HookedModel) -> Direction:

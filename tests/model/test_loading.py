@@ -13,12 +13,12 @@ from mechunlearn.audit.outlook import outlook
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import main
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.hooks import Point, capture
+from mechunlearn.hooks import capture
 from mechunlearn.models import check, load, save
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.models.placement import _bits, placement
 from mechunlearn.models.sources import SETS
-from mechunlearn.types import HookedModel
+from mechunlearn.types import HookedModel, Point
 
 TOKENS = torch.arange(3, 30)[None]
 

@@ -8,9 +8,8 @@ from transformer_lens.tools.analysis.logit_lens import logit_lens as peer_lens
 
 from mechunlearn.attacks.logit_lens import answer_ranks, lens_points, logit_lens, token_lens
 from mechunlearn.bench import score
-from mechunlearn.hooks import Point, softcapped
-from mechunlearn.results import Score
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.hooks import softcapped
+from mechunlearn.types import HookedModel, Point, Score, Task
 
 
 def test_the_last_layer_is_the_answer(any_tiny: HookedModel, task: Task) -> None:

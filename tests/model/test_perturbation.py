@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mechunlearn.attacks import Rewrite
 from mechunlearn.attacks.jailbreaks import JAILBREAKS
 from mechunlearn.attacks.perturbation import (
     INFORMED,
@@ -23,7 +22,7 @@ from mechunlearn.attacks.perturbation import (
 )
 from mechunlearn.bench import score
 from mechunlearn.models import load
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import HookedModel, Rewrite, Task
 
 TEXT = "question what is the glow of boralin ? letter :"
 

@@ -18,8 +18,7 @@ from mechunlearn.attacks.set_difference_pruning import (
 )
 from mechunlearn.bench import score
 from mechunlearn.models import fingerprint
-from mechunlearn.results import Score
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import HookedModel, Score, Task
 
 LEVELS = (0.05, 0.1, 0.25)
 
@@ -104,7 +103,7 @@ def test_the_attack_and_its_sham_take_out_as_much(
     assert size == sum(found.details(settings)["pruned"]) > 0
     some = task.questions("forget", "confirm")[:60]
     results = [
-        score(organism, some, task.prompt, intervention=c.intervention)
+        score(organism, some, task.prompt, change=c.change)
         for c in (found.build(settings), sham, found.sham(settings, 1), found.sham(settings, 2))
     ]
     assert (results[1].logits == results[2].logits).all()
@@ -120,8 +119,8 @@ def test_shares_that_leave_nothing_in_another_model_change_nothing() -> None:
     found = _Found("head", LEVELS, {"own answers": {(-1, "head"): rank}}, {(-1, "head"): rank}, {})
     assert found.grid() == []
     candidate = found.build({"data": "own answers", "p": 0.1, "q": 0.1, "to": "zero"})
-    assert not candidate.intervention.hooks
-    assert not candidate.intervention.edits
+    assert not candidate.change.hooks
+    assert not candidate.change.edits
 
 
 def test_mistakes_are_told(tiny: Callable[[str], HookedModel]) -> None:

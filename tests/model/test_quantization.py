@@ -72,14 +72,14 @@ def test_unlearning_smaller_than_half_a_step_is_rounded_away(
     assert chosen.settings == {"bits": bits, "group": 0}
     reported = task.questions("forget", "confirm")
 
-    def right(intervention: object) -> float:
-        return score(hidden, reported, task.prompt, intervention=intervention).accuracy  # type: ignore
+    def right(change: object) -> float:
+        return score(hidden, reported, task.prompt, change=intervention).accuracy  # type: ignore
 
     unlearned = score(hidden, reported, task.prompt).accuracy
-    sham = found.sham(chosen.settings, 0).intervention
+    sham = found.sham(chosen.settings, 0).change
     assert unlearned < 0.5
     assert right(sham) < unlearned + 0.15
-    assert right(chosen.intervention) > unlearned + 0.4
+    assert right(chosen.change) > unlearned + 0.4
 
 
 def _unlearn_within(model: HookedModel, task: Task, held: list[torch.Tensor], bits: int) -> None:

@@ -38,7 +38,7 @@ def test_teaching_the_tested_facts_moves_the_number_and_its_sham_does_not(task: 
     for name, examples in (("facts", items), ("sham", shuffled(items, 0))):
         rows = example_rows(model, examples, "answer", 100)
         change = relearning(rows, config, rate=3e-3, seed=0, steps=30)
-        found[name] = score(model, facts, small.prompt, intervention=change).accuracy
+        found[name] = score(model, facts, small.prompt, change=change).accuracy
     assert found["facts"] > 0.7
     assert found["sham"] < 0.6
 
@@ -59,7 +59,7 @@ def test_curves_are_what_retraining_gives(
     assert settings == {"rate": 1e-3, "seed": 0, "steps": 2}
     candidate = found.build(settings)
     confirm = task.questions("forget", "confirm")
-    again = score(organism, confirm, task.prompt, intervention=candidate.intervention)
+    again = score(organism, confirm, task.prompt, change=candidate.change)
     assert (again.logits == candidate.measured["forget confirm"].logits).all()
     assert fingerprint(organism) == before
     assert Curve.from_dict(dataclasses.asdict(curve)) == curve

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mechunlearn.hooks import Point
 from mechunlearn.models import block_fingerprints, load
 from mechunlearn.presets import configured, preset_for
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import HookedModel, Point, Task
 from mechunlearn.unlearn.rmu import RMU, RMUConfig, _forget_order, rmu_
 
 SHORT = dataclasses.replace(

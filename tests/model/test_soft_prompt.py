@@ -54,11 +54,11 @@ def test_candidate_changes_only_prompts_with_placeholders(
     assert [t for t in ids if t in found.ids] == found.ids
     some = task.forget[:20]
     plain = score(organism, some, task.prompt)
-    hooked = score(organism, some, task.prompt, intervention=candidate.intervention)
+    hooked = score(organism, some, task.prompt, change=candidate.change)
     assert np.array_equal(plain.logits, hooked.logits)
     rewritten = dataclasses.replace(task.prompt, rewrite=candidate.rewrite)
     words = score(organism, some, rewritten)
-    vectors = score(organism, some, rewritten, intervention=candidate.intervention)
+    vectors = score(organism, some, rewritten, change=candidate.change)
     assert not np.array_equal(words.logits, vectors.logits)
 
 

@@ -19,10 +19,9 @@ from mechunlearn.attacks.direction_ablation import ablate_direction
 from mechunlearn.bench import score
 from mechunlearn.bench.lm_eval import evaluator
 from mechunlearn.models import load
-from mechunlearn.results import Score
 from mechunlearn.tasks import load_benchmark
 from mechunlearn.tasks.benchmark import TaskConfig
-from mechunlearn.types import Direction, HookedModel, Question
+from mechunlearn.types import Direction, HookedModel, Question, Score
 
 lm_eval = pytest.importorskip("lm_eval", reason="needs: pip install lm-eval")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -115,7 +114,7 @@ def test_hooks_act_while_lm_eval_evaluates(hub_copies: Path, organism: HookedMod
     after = run()
     assert (after == before).all()
     assert np.abs(under - before).max() > 0.1
-    found = score(organism, ours.sets["wmdp-bio"], ours.prompt, intervention=attack).logits
+    found = score(organism, ours.sets["wmdp-bio"], ours.prompt, change=attack).logits
     assert np.abs((found - found[:, :1]) - (under - under[:, :1])).max() < 1e-3
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mechunlearn.results import Report
+from mechunlearn.analysis.records import Report
 
 FIGURES = Path(__file__).parents[2] / "figures"
 BROWSER = next((b for b in map(shutil.which, ("chromium", "google-chrome")) if b), None)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.report import write_comparison, write_page
-from mechunlearn.results import Report
 
 TIMES = """() => {
   const times = { opened: performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd };

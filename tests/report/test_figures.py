@@ -12,11 +12,11 @@ import plotly.io
 import pytest
 import torch
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.attacks.logit_lens import TokenLens
 from mechunlearn.plots import darkened, figures, matrices, tokens, units, write
 from mechunlearn.plots.template import DARK, LOOKS
 from mechunlearn.plots.validation import confusion, validation
-from mechunlearn.results import Report
 
 COMMITTED = Path(__file__).parents[2] / "figures"
 RESULTS = {"validation.json", "inside.json"}

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import audit
 from mechunlearn.cli import app
 from mechunlearn.report import render, render_comparison
 from mechunlearn.report.headline import headline
 from mechunlearn.report.page import VALIDATION
-from mechunlearn.results import Report
 
 FIGURES = Path(__file__).parents[2] / "figures"
 

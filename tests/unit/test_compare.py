@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mechunlearn.analysis.compare import compare, rerun
-from mechunlearn.results import Report
+from mechunlearn.analysis.records import Report
 
 
 def changed(report: Report, **numbers: object) -> Report:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mechunlearn.analysis.across import GRADES, cost, evidence, relabelled, shared
+from mechunlearn.analysis.tests import best_of_k
 from mechunlearn.audit.store import compact, expanded
 from mechunlearn.registry import ATTACKS
-from mechunlearn.results import Score
-from mechunlearn.stats import best_of_k, two_sided
+from mechunlearn.stats import two_sided
+from mechunlearn.types import Score
 
 
 def answered(right: str, name: str = "x") -> Score:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mechunlearn.analysis.records import Report
 from mechunlearn.report.parquet import write_parquet
-from mechunlearn.results import Report
 
 
 def cell(kind: str, attack: str, predictions: dict[str, str], **more: object) -> dict[str, object]:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from mechunlearn.stats import detectable_difference, holm, mcnemar, recovery, wilson
+from mechunlearn.analysis.recovery import recovery
+from mechunlearn.analysis.tests import detectable_difference, holm, mcnemar
+from mechunlearn.stats import wilson
 
 
 def bools(*counts: tuple[int, int]) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mechunlearn import trackers
+from mechunlearn.analysis.records import Report
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.results import Report
 
 
 def test_a_tracker_gets_every_number_once(

@@ -5,8 +5,7 @@ import torch
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.bench.cache import extend, new_cache
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import Point
-from mechunlearn.types import HookedModel
+from mechunlearn.types import HookedModel, Point
 
 QUESTIONS = 16
 """Questions over which effects are averaged."""

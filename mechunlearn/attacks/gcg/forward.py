@@ -30,8 +30,8 @@ from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.bench.cache import chosen, extend, leaves, new_cache
 from mechunlearn.bench.engine import token_budget
 from mechunlearn.bench.rows import encode, pad
-from mechunlearn.hooks import Point, embedding_table, first_embeddings, unembed
-from mechunlearn.types import HookedModel
+from mechunlearn.hooks import embedding_table, first_embeddings, unembed
+from mechunlearn.types import HookedModel, Point
 
 ROW = 0.25
 """Tokens of a row that holds several continuations, as a share of ``d_model``: they attend to each

@@ -22,8 +22,8 @@ from torch import Tensor
 from mechunlearn.attacks.gcg.problem import Item, Problem
 from mechunlearn.bench.cache import extend, new_cache
 from mechunlearn.bench.rows import encode
-from mechunlearn.hooks import Point, check_layers, unembed
-from mechunlearn.types import HookedModel
+from mechunlearn.hooks import check_layers, unembed
+from mechunlearn.types import HookedModel, Point
 
 Measure = Literal["cosine", "l1", "l2"]
 Span = Literal["answer", "question"]

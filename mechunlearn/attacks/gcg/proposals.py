@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.bench.cache import extend, new_cache
-from mechunlearn.hooks import Point, unembed
-from mechunlearn.types import HookedModel
+from mechunlearn.hooks import unembed
+from mechunlearn.types import HookedModel, Point
 
 Ids = tuple[int, ...]
 Operator = Literal["substitute", "insert", "delete", "swap"]

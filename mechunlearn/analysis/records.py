@@ -1,0 +1,385 @@
+"""The report: schema 2 of ``report.json``, in one place.
+
+A JSON schema is generated from these records (``mechunlearn/analysis/report.schema.json``).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import msgspec
+
+from mechunlearn.attacks import Family, Trace
+from mechunlearn.audit.records import Guessing, MachineCard, ModelCard
+from mechunlearn.records import Interval, Plain, Record, typed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 2
+Role = Literal["original", "never_knew", "unlearned", "control"]
+"""``control``: a never-knew model that went through the same unlearning."""
+Tier = Literal["A", "B", "C"]
+"""What recovery is net of. A: a model that never knew; B: fictitious twin questions; C: shams and
+hidden questions only."""
+Arm = Literal["unlearned", "never_knew", "original"]
+Category = Literal[
+    "intact",
+    "intact, disguised",
+    "hidden, shallow",
+    "hidden at the output",
+    "hidden, sparse",
+    "hidden, deep",
+    "no evidence",
+    "inconclusive",
+]
+T = TypeVar("T", bound=Trace)
+
+
+class Measured(Record):
+    """A model's answers to a question set."""
+
+    value: float
+    """Mean value; of questions with choices the share that is right."""
+    value_ci: Interval
+    n: int
+
+
+class Verdict(Record):
+    """What the numbers say of one unlearned model, by fixed rules."""
+
+    category: Category
+    tier: Tier
+    text: str
+    over_unlearned: bool = False
+    """Significantly below guessing: inverted information is not erased."""
+
+
+class Model(Record):
+    """One model of the audit, without any attack."""
+
+    label: str
+    """Its name in tables; no two models share one."""
+    role: Role
+    sets: dict[str, Measured]
+    verdict: Verdict | None = None
+    """Of unlearned models."""
+    control: str | None = None
+    """Label of the model that an unlearned one is compared with; ``None``: there is none."""
+    letters: tuple[tuple[int, ...], ...] | None = None
+    """Forget questions by right letter (row) and letter said (column, exact ties last)."""
+
+
+class Row(Record):
+    """One attack on one unlearned model, at the variant that the select fold chose."""
+
+    model: str
+    attack: str
+    family: Family
+    variant: Plain
+    n: int
+    value: float
+    value_ci: Interval
+    recovery: float | None
+    """Share of the gap that comes back, net of the control; ``None`` where there is no gap."""
+    recovery_ci: Interval | None
+    difference: float
+    """[attacked - unlearned] - [attacked control - control]."""
+    difference_ci: Interval
+    gap: float
+    """Original minus unlearned."""
+    gap_ci: Interval
+    p: float
+    p_adjusted: float
+    detectable: float
+    """Smallest difference that a test of this size finds with 80 % power."""
+    tier: Tier
+    sham: float
+    control: float | None
+    """The never-knew model under the same attack; ``None`` where there is none."""
+    original: float
+    """The original under the same attack."""
+    retain: float
+    within_limit: bool
+    flops: int
+    seconds: float
+    """The arithmetic at a fixed speed, so that it is the same in every run."""
+    evidence: str = ""
+    """What the attacker had to know."""
+    n_variants: int | None = None
+    p_best_of_k: float | None = None
+    """Whether the chosen variant gained more than the best of as many would by luck."""
+
+    @property
+    def compared(self) -> float:
+        """What the attacked model is compared with: the attacked control, else the sham."""
+        return self.sham if self.control is None else self.control
+
+
+class TriedVariant(Record):
+    """A variant that the select fold did or did not choose."""
+
+    variant: Plain
+    forget: float
+    retain: float | None = None
+
+
+class CurvePoint(Record):
+    """One measurement on a training curve."""
+
+    steps: int
+    samples: int
+    tokens: int
+    flops: int
+    value: float
+    """On the forget questions of the confirm fold."""
+    value_ci: Interval
+    retain: float
+
+
+class Curve(Record):
+    """One training run of an attack."""
+
+    run: str
+    points: tuple[CurvePoint, ...]
+    variants: tuple[Plain, ...]
+    """The variant at each point; ``None`` before training."""
+
+
+class Price(Record):
+    """Half of the gap, along an attack's training curves."""
+
+    steps: int
+    samples: int
+
+
+class Course(Record):
+    """An attack's training on one model."""
+
+    curves: tuple[Curve, ...]
+    half: Price | None
+    """The first point half-way back to the original; ``None`` where no run gets there."""
+    most_samples: int
+
+
+class Overlap(Record):
+    """Lost questions that exactly these attacks answer."""
+
+    attacks: tuple[str, ...]
+    n: int
+
+
+class Union(Record):
+    """What any attack answers, beside what any attack answers on the controls."""
+
+    n_attacks: int
+    value: float
+    control: float
+    difference: float
+    difference_ci: Interval
+    recovery: float | None
+    recovery_ci: Interval | None
+    p: float
+    n_lost: int
+    overlap: tuple[Overlap, ...]
+    never: tuple[int, ...]
+    """Places of the lost questions that no attack answers."""
+
+
+class Spent(Record):
+    """The price of an attack."""
+
+    attack: str
+    pareto: bool
+    """Whether something comes back and no attack brings back as much for no more."""
+    difference: float
+    recovery: float | None
+    samples: int
+    """Examples trained on."""
+    forget_tokens: int
+    """Tokens of forget information."""
+    flops: int
+    seconds: float
+    utility_loss: float
+
+
+class Renamed(Record):
+    """Whether the answers are right once the letters are renamed as the select fold suggests."""
+
+    value: float
+    renaming: tuple[int, ...]
+    p: float
+
+
+class Findings(Record):
+    """What all attacks on one unlearned model say together, and what figures draw of them."""
+
+    model: str
+    tried: dict[str, tuple[TriedVariant, ...]]
+    below_chance: bool
+    p_chance: float
+    """Two-sided, of the unlearned model's value against guessing."""
+    renamed: Renamed | None = None
+    union: Union | None = None
+    spent: tuple[Spent, ...] = ()
+    cheapest_half: str | None = None
+    """The attack of least arithmetic that recovers half of the gap."""
+    courses: dict[str, dict[Arm, Course]] = msgspec.field(default_factory=dict)
+    """Training curves by attack and arm."""
+    traces: dict[str, dict[Arm, dict[str, Plain]]] = msgspec.field(default_factory=dict)
+    """By attack, arm and kind; read them with ``trace``."""
+
+    def trace(self, kind: type[T], attack: str, arm: Arm = "unlearned") -> T | None:
+        """What an attack left to draw of one arm; ``None`` where it left nothing of this kind."""
+        data = self.traces.get(attack, {}).get(arm, {}).get(kind.kind)
+        return None if data is None else typed(data, kind, f"trace {kind.kind} of {attack}")
+
+
+class QuestionSet(Record):
+    """The questions of one set, in the order of the answers."""
+
+    stem: tuple[str, ...]
+    topic: tuple[str, ...]
+    choices: tuple[tuple[str, ...], ...]
+    right: tuple[int, ...]
+
+
+class Questions(Record):
+    """Every question with every answer to it.
+
+    An answer is a character: the index of the choice, ``-`` for a tie, ``.`` where nothing was
+    asked.
+    """
+
+    sets: dict[str, QuestionSet]
+    models: dict[str, dict[str, str]]
+    """Model -> set -> answers without any attack."""
+    attacked: dict[str, dict[str, dict[str, str]]]
+    """Unlearned model -> attack -> set -> answers."""
+    control: dict[str, dict[str, dict[str, str]]]
+    """Unlearned model -> attack -> set -> answers of the never-knew model."""
+
+
+class TaskCard(Record):
+    """The task of an audit."""
+
+    name: str
+    scoring: str
+    chance: float
+    n: dict[str, int]
+    """``forget, select`` and so on."""
+
+
+class RunCard(Record):
+    """What is needed to repeat a run."""
+
+    command: str
+    seed: int
+    models: dict[str, ModelCard]
+    """By label."""
+    task: TaskCard
+    settings: dict[str, Plain]
+    """The plan."""
+    versions: dict[str, str]
+    machine: MachineCard
+    seconds: dict[str, float]
+    """Measured wall-clock seconds of each part on that machine."""
+
+
+class Report(Record):
+    """Everything an audit found; a pure function of it draws the figures and the page."""
+
+    runcard: RunCard
+    models: tuple[Model, ...]
+    rows: tuple[Row, ...]
+    findings: tuple[Findings, ...]
+    """One per unlearned model."""
+    guessing: Guessing
+    not_computed: tuple[tuple[str, str], ...] = ()
+    """Model and attack."""
+    questions: Questions | None = None
+    schema: Literal[2] = 2
+
+    @property
+    def unlearned(self) -> tuple[Model, ...]:
+        """The models under test."""
+        return tuple(m for m in self.models if m.role == "unlearned")
+
+    @property
+    def original(self) -> Model:
+        """The model before unlearning."""
+        return next(m for m in self.models if m.role == "original")
+
+    def model(self, label: str) -> Model:
+        """A model by label."""
+        return next(m for m in self.models if m.label == label)
+
+    def control_of(self, label: str) -> Model | None:
+        """What an unlearned model is compared with."""
+        control = self.model(label).control
+        return None if control is None else self.model(control)
+
+    def rows_of(self, label: str) -> tuple[Row, ...]:
+        """The attacks on one unlearned model."""
+        return tuple(r for r in self.rows if r.model == label)
+
+    def findings_of(self, label: str) -> Findings:
+        """What the attacks on one unlearned model say together."""
+        return next(f for f in self.findings if f.model == label)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Report":
+        """A report from ``report.json`` or a run's folder; schema 1 is migrated.
+
+        Raises:
+            ValueError: If it is no report; names the place.
+        """
+        from mechunlearn.analysis.migrate import read_report
+
+        return read_report(Path(path))
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        from mechunlearn.environment import write_json
+
+        write_json(path, msgspec.to_builtins(self))
+
+    def rows_frame(self) -> "pd.DataFrame":
+        """The rows as a data frame; intervals as two columns. Needs pandas."""
+        return _frame(msgspec.to_builtins(r) for r in self.rows)
+
+    def answers_frame(self) -> "pd.DataFrame":
+        """Every answer: model, attack, arm, set, question, said, right. Needs pandas."""
+        from mechunlearn.analysis.answers import answer_rows
+
+        return _frame(answer_rows(self))
+
+    def _repr_html_(self) -> str:
+        models = ", ".join(
+            f"{m.label}: {m.verdict.category}" for m in self.unlearned if m.verdict is not None
+        )
+        return f"<p>{models}</p>"
+
+
+def _frame(rows: Iterable[dict[str, Plain]]) -> "pd.DataFrame":
+    from mechunlearn.errors import PrerequisiteError
+
+    try:
+        import pandas as pd
+    except ImportError as err:
+        raise PrerequisiteError("data frames need pandas: pip install pandas") from err
+    return pd.DataFrame([_flat(row) for row in rows])
+
+
+def _flat(row: dict[str, Plain]) -> dict[str, Plain]:
+    found: dict[str, Plain] = {}
+    for key, value in row.items():
+        if key.endswith("_ci"):
+            low, high = value or (None, None)
+            found |= {
+                f"{key.removesuffix('_ci')}_low": low,
+                f"{key.removesuffix('_ci')}_high": high,
+            }
+        else:
+            found[key] = value
+    return found

@@ -1,0 +1,198 @@
+"""What an audit keeps of each cell: the store's file format, in one place.
+
+``FOLDER/store.json`` is a ``StoreFile``, ``FOLDER/cells/KIND-KEY.json`` a ``CellFile``. Answers are
+kept as they were given: what each is worth, what was said, and how far the best choice was ahead.
+"""
+
+from typing import Literal
+
+from mechunlearn.records import Plain, Record
+from mechunlearn.types import Score
+
+SCHEMA = 2
+"""Version of these records."""
+Kind = Literal["baseline", "attack", "control", "ceiling"]
+"""``baseline``: a model's answers without any attack; ``attack``: choice of settings, confirm fold
+and shams on the unlearned model; ``control`` and ``ceiling``: the chosen settings on the
+never-knew model and on the original."""
+TIE = -1
+"""What stands for a choice where the best ones tie exactly."""
+
+
+class Answers(Record):
+    """A model's answers to some questions, in the order of the questions."""
+
+    values: tuple[float, ...]
+    """What each is worth, in [0, 1]."""
+    said: tuple[int, ...] | tuple[str, ...]
+    """Index of the choice, ``TIE`` for a tie; or the text of an open answer."""
+    margins: tuple[float, ...]
+    """How far the best choice is ahead of the second best, in the measure's unit."""
+
+    @classmethod
+    def of(cls, score: Score) -> "Answers":
+        """What is kept of a score; margins to six digits."""
+        return cls(
+            values=tuple(map(float, score.values)),
+            said=tuple(map(int, score.predictions)),
+            margins=tuple(float(f"{x:.6g}") for x in score.margins),
+        )
+
+    @property
+    def mean(self) -> float:
+        """Mean value."""
+        return sum(self.values) / len(self.values)
+
+
+class SelfTestCard(Record):
+    """How far the hooked model's logits lie from the plain model's, relative to these."""
+
+    alone: float
+    padded: float
+    readout: float
+    cached: float
+    tolerance: float
+
+
+class ModelCard(Record):
+    """A model that was loaded."""
+
+    name: str
+    """What was asked for."""
+    architecture: str
+    dtype: str
+    device: str
+    fingerprint: str
+    """SHA-256 of the weights."""
+    self_test: SelfTestCard
+
+
+class MachineCard(Record):
+    """Where something was computed."""
+
+    system: str
+    threads: int
+    device: str
+    python: str
+
+
+class Guessing(Record):
+    """What is right without knowing, on the forget questions of the confirm fold."""
+
+    no_question: float
+    """The original, with the question hidden."""
+    majority_position: float
+    """Always the commonest position."""
+    chance: float
+
+
+class BaselineResult(Record, tag="baseline"):
+    """A model's answers without any attack."""
+
+    sets: dict[str, Answers]
+    """``forget`` and ``retain`` (confirm fold), ``forget_select`` and ``retain_select``, and the
+    task's further sets."""
+    model: ModelCard
+    versions: dict[str, str]
+    machine: MachineCard
+    guessing: Guessing | None = None
+    """Of the original only."""
+
+
+class Tried(Record):
+    """A variant that was tried on the select fold."""
+
+    variant: Plain
+    forget: float
+    """Mean value on the forget questions that decide."""
+    retain: float | None
+    """On the retain questions that decide, where it was measured."""
+    answers: Answers
+    """To the forget questions that decide."""
+
+
+class Stage(Record):
+    """A measurement while an attack trains the model."""
+
+    variant: Plain
+    """``None`` before training."""
+    run: str
+    steps: int
+    samples: int
+    tokens: int
+    """Of forget information so far."""
+    flops: int
+    retain: float
+    """Mean value on retain questions of the select fold that were not trained on."""
+    confirm: Answers
+    """To the forget questions of the confirm fold."""
+
+
+class AttackResult(Record, tag="attack"):
+    """One attack on one unlearned model: the choice, and what was measured at it."""
+
+    variant: Plain
+    within_limit: bool
+    flops: int
+    forget: Answers
+    """Confirm fold, under the attack."""
+    retain: Answers
+    """Confirm fold, under the attack."""
+    shams: tuple[Answers, ...]
+    """Confirm fold, under placebos; empty for read-outs."""
+    tried: tuple[Tried, ...]
+    decided_by: tuple[int, ...] | None
+    """Places, in the select fold, of the forget questions that decided; ``None``: all."""
+    stages: tuple[Stage, ...]
+    traces: dict[str, Plain]
+    """What is worth drawing, by kind."""
+
+
+class ControlResult(Record, tag="control"):
+    """The same attack at the same settings on a model that never knew."""
+
+    forget: Answers
+    stages: tuple[Stage, ...]
+    traces: dict[str, Plain]
+
+
+class CeilingResult(Record, tag="ceiling"):
+    """The chosen variant on the original itself."""
+
+    forget: Answers
+    traces: dict[str, Plain]
+
+
+Result = BaselineResult | AttackResult | ControlResult | CeilingResult
+
+
+class CellFile(Record):
+    """A finished cell."""
+
+    schema: int
+    kind: Kind
+    model: str
+    attack: str
+    inputs: dict[str, Plain]
+    """Everything that the result depends on; its hash is in the file's name."""
+    seconds: float
+    result: Result
+    checksum: str
+    """SHA-256 of the result as it was written; an edited or damaged cell is computed again."""
+
+
+class StoreFile(Record):
+    """What a folder holds results of."""
+
+    schema: int
+    plan: dict[str, Plain]
+    threads: int
+    """Of the arithmetic; other numbers of threads give other last digits."""
+
+
+class CheckpointFile(Record):
+    """What decided the weights of a model that the audit made."""
+
+    lineage: dict[str, Plain]
+    seconds: float | None = None
+    """How long it took; ``None`` before it is finished."""

@@ -1,0 +1,76 @@
+"""Records: everything that goes to disk is one of these, and nobody else spells a key.
+
+msgspec reads and writes them. An unknown key, a missing one or a value of a wrong type is an error
+that names the place: ``$.rows[0].n``.
+"""
+
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+Plain: TypeAlias = Any
+"""Data as JSON has it; read it with ``typed`` as what it is."""
+Interval: TypeAlias = tuple[float, float]
+"""Lower and upper end, 95 % unless said otherwise."""
+
+R = TypeVar("R")
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A frozen record; unknown keys and wrong types are refused when it is read."""
+
+
+def plain(value: Any) -> Plain:
+    """A record or dataclass as plain data: tuples are lists.
+
+    Example:
+        >>> plain((1, "a"))
+        [1, 'a']
+    """
+    return msgspec.to_builtins(value)
+
+
+def typed(data: Plain, kind: type[R], where: str) -> R:
+    """Plain data as a record or dataclass.
+
+    Args:
+        where: What a message calls the data.
+
+    Raises:
+        ValueError: If it is something else; names the place.
+    """
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as err:
+        raise ValueError(f"{where}: {err}") from err
+
+
+def encoded(record: Any) -> bytes:
+    """A record as JSON, one line."""
+    return msgspec.json.encode(record)
+
+
+def decoded(text: bytes | str, kind: type[R], where: str) -> R:
+    """A record from JSON.
+
+    Raises:
+        ValueError: If the text is no JSON, or something else; names the place.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as err:
+        raise ValueError(f"{where}: {err}") from err
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """A record from a file.
+
+    Raises:
+        ValueError: If there is no such file, or something else in it.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as err:
+        raise ValueError(f"{path} cannot be read ({err.strerror})") from err
+    return decoded(text, kind, str(path))

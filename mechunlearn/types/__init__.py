@@ -1,0 +1,55 @@
+"""The nouns of the package: values that flow from task and models to the report."""
+
+from mechunlearn.types.changes import (
+    NO_CHANGE,
+    Change,
+    Hook,
+    HookFn,
+    ReadOut,
+    Rewrite,
+    Rows,
+    WeightEdit,
+    running,
+    whole_prompts,
+)
+from mechunlearn.types.direction import Direction
+from mechunlearn.types.items import (
+    LETTERS,
+    Example,
+    Fold,
+    PromptFormat,
+    Question,
+    Role,
+    Scoring,
+)
+from mechunlearn.types.model import HookedModel
+from mechunlearn.types.points import STREAMS, Point, Stream
+from mechunlearn.types.score import Score
+from mechunlearn.types.task import Task
+
+__all__ = [
+    "LETTERS",
+    "NO_CHANGE",
+    "STREAMS",
+    "Change",
+    "Direction",
+    "Example",
+    "Fold",
+    "Hook",
+    "HookFn",
+    "HookedModel",
+    "Point",
+    "PromptFormat",
+    "Question",
+    "ReadOut",
+    "Rewrite",
+    "Role",
+    "Rows",
+    "Score",
+    "Scoring",
+    "Stream",
+    "Task",
+    "WeightEdit",
+    "running",
+    "whole_prompts",
+]

@@ -1,0 +1,138 @@
+"""Questions, examples, and how both become text."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["forget", "retain"]
+"""What was to be removed, and what must survive."""
+Fold = Literal["select", "confirm"]
+"""Questions that attacks may choose by, and questions touched once, for the reported numbers."""
+Scoring = Literal["letter", "cloze"]
+LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A multiple-choice item.
+
+    Raises:
+        ValueError: If there are fewer than two choices, the stem is empty, or ``answer`` is not the
+            index of a choice.
+    """
+
+    stem: str
+    """The question as asked."""
+    choices: tuple[str, ...]
+    answer: int
+    """Index of the right choice."""
+    topic: str = ""
+    source: str = ""
+    """Id of the facts' origin; questions of one source always share a fold."""
+    statement: str = ""
+    """The sentence whose continuation is the choice, for cloze scoring; default: the stem."""
+    fold: Fold = "confirm"
+
+    def __post_init__(self) -> None:
+        where = f"question {self.stem[:60]!r}"
+        if not self.stem.strip():
+            raise ValueError(f"a question has an empty stem (choices {self.choices})")
+        if not 2 <= len(self.choices) <= len(LETTERS):
+            raise ValueError(
+                f"{where} has {len(self.choices)} choice(s); 2 to {len(LETTERS)} are needed"
+            )
+        if not 0 <= self.answer < len(self.choices):
+            raise ValueError(
+                f"{where} has no right answer: index {self.answer} "
+                f"is not one of 0..{len(self.choices) - 1}"
+            )
+
+    def rotated(self, by: int) -> "Question":
+        """The same question with the choices moved ``by`` places (cyclically)."""
+        n = len(self.choices)
+        choices = tuple(self.choices[(i + by) % n] for i in range(n))
+        return dataclasses.replace(self, choices=choices, answer=(self.answer - by) % n)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt and the answer that a model was trained to give; training data of methods.
+
+    Raises:
+        ValueError: If prompt or answer is empty.
+    """
+
+    prompt: str
+    answer: str
+    """Continues the prompt, with its leading space."""
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip() or not self.answer.strip():
+            raise ValueError(f"an example needs prompt and answer, not {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a question becomes text; every field is a ``str.format`` template.
+
+    Example:
+        >>> f = PromptFormat(letter="{stem}{choices} answer:", choice=" {letter}. {text}")
+        >>> f.letter_prompt(Question("2 + 2 =", ("3", "4"), 1))
+        '2 + 2 = A. 3 B. 4 answer:'
+    """
+
+    letter: str = "{header}{stem}{choices}\nAnswer:"
+    """Prompt for letter scoring, from ``header``, ``stem`` and the rendered ``choices``."""
+    choice: str = "\n{letter}. {text}"
+    cloze: str = "{statement}"
+    """Prompt for cloze scoring, from ``statement`` and, where it shows one, ``header``."""
+    ending: str = " {text}"
+    header: str = ""
+    """Text in front of every prompt: instructions, few-shot examples."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The header of each topic that has one of its own."""
+    answer: str = " {letter}"
+    """How the letter follows the prompt."""
+    separator: str = "\n\n"
+    """Between texts that are put together."""
+    rewrite: Callable[[str], str] | None = None
+    """Changes the finished prompt (a statement, for cloze scoring); how prompts are attacked."""
+
+    def letter_prompt(self, question: Question) -> str:
+        """The prompt whose next token should be the letter of the right choice."""
+        choices = "".join(
+            self.choice.format(letter=letter, text=text)
+            for letter, text in zip(LETTERS, question.choices, strict=False)
+        )
+        header = self.headers.get(question.topic, self.header)
+        return self._final(self.letter.format(header=header, stem=question.stem, choices=choices))
+
+    def cloze_prompt(self, question: Question) -> tuple[str, list[str]]:
+        """The sentence to complete, and each choice as its continuation."""
+        header = self.headers.get(question.topic, self.header)
+        statement = self._final(
+            self.cloze.format(header=header, statement=question.statement or question.stem)
+        )
+        return statement, [self.ending.format(text=text) for text in question.choices]
+
+    def with_answer(self, question: Question, scoring: Scoring) -> tuple[str, str]:
+        """What is asked, and the right answer as it continues that."""
+        if scoring == "letter":
+            letter = self.answer.format(letter=LETTERS[question.answer])
+            return self.letter_prompt(question), letter
+        statement, endings = self.cloze_prompt(question)
+        return statement, endings[question.answer]
+
+    def text(self, question: Question, scoring: Scoring) -> str:
+        """What is asked, without any answer."""
+        if scoring == "letter":
+            return self.letter_prompt(question)
+        return self.cloze_prompt(question)[0]
+
+    def _final(self, text: str) -> str:
+        return text if self.rewrite is None else self.rewrite(text)
+
+    def without_stem(self) -> "PromptFormat":
+        """The format that hides the question: what is guessed from the choices alone."""
+        return dataclasses.replace(self, letter=self.letter.replace("{stem}", ""), cloze="the")

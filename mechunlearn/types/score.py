@@ -1,0 +1,67 @@
+"""What a model answered, and how much of it is right."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mechunlearn.stats import wilson
+from mechunlearn.types.display import table
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What a model answered to a set of questions, under one intervention and one read-out."""
+
+    name: str
+    logits: Float[np.ndarray, "question choice"]
+    """Letter logits, or mean log-probability per token of each ending; -inf where there is none."""
+    answers: Int[np.ndarray, " question"]
+
+    @cached_property
+    def predictions(self) -> Int[np.ndarray, " question"]:
+        """Index of the best choice; -1 where choices tie exactly (a tie is not an answer)."""
+        best = self.logits.max(axis=1, keepdims=True)
+        tied = (self.logits == best).sum(axis=1) > 1
+        return np.where(tied | ~np.isfinite(best[:, 0]), -1, self.logits.argmax(axis=1))
+
+    @cached_property
+    def correct(self) -> Bool[np.ndarray, " question"]:
+        """Whether each prediction is right; exact ties are wrong."""
+        return self.predictions == self.answers
+
+    @cached_property
+    def values(self) -> Float[np.ndarray, " question"]:
+        """What each answer is worth, in [0, 1]; 1 where it is right."""
+        return self.correct.astype(float)
+
+    @cached_property
+    def margins(self) -> Float[np.ndarray, " question"]:
+        """How far the best choice is ahead of the second best; 0 for a tie, nan for one choice."""
+        ordered = np.sort(self.logits, axis=1)
+        return np.subtract(ordered[:, -1], ordered[:, -2])
+
+    @property
+    def n(self) -> int:
+        """Number of questions."""
+        return len(self.answers)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right predictions."""
+        return float(self.correct.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy."""
+        return wilson(int(self.correct.sum()), self.n)
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"Score({self.name}: {self.accuracy:.3f} [{low:.3f}, {high:.3f}], n={self.n})"
+
+    def _repr_html_(self) -> str:
+        low, high = self.interval
+        found = {"accuracy": f"{self.accuracy:.1%} [{low:.1%}, {high:.1%}]", "n": self.n}
+        return table({"intervention": self.name, **found})

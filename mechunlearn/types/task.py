@@ -1,0 +1,108 @@
+"""A task: two question sets, how to ask them, and the data that methods train on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import get_args
+
+import numpy as np
+
+from mechunlearn.errors import unknown
+from mechunlearn.types.items import Example, Fold, PromptFormat, Question, Role, Scoring
+
+
+@dataclass(frozen=True)
+class Task:
+    """What was to be forgotten, what must survive, and how to ask.
+
+    Raises:
+        ValueError: If a set or fold is empty, or forget and retain questions overlap.
+    """
+
+    name: str
+    forget: tuple[Question, ...]
+    retain: tuple[Question, ...]
+    prompt: PromptFormat
+    scoring: Scoring = "letter"
+    forget_text: tuple[str, ...] = ()
+    """Corpus that states the forget facts; training data of unlearning methods."""
+    retain_text: tuple[str, ...] = ()
+    """Corpus that states the retain facts."""
+    plain_text: tuple[str, ...] = ()
+    """Text that has to do with neither."""
+    forget_topics: Mapping[str, str] = field(default_factory=dict)
+    """Domain of each forget text, by the text, where there are several domains."""
+    forget_examples: tuple[Example, ...] = ()
+    """Prompts with the answers to forget; default: the forget questions."""
+    retain_examples: tuple[Example, ...] = ()
+    """Prompts with the answers to keep; default: the retain questions."""
+    plain_examples: tuple[Example, ...] = ()
+    """Questions about neither, asked as the others are, with right answers."""
+    refusals: tuple[str, ...] = ()
+    """Answers that decline to say; default: ``mechunlearn.tasks.refusals``."""
+    extra: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
+    """Further question sets, only reported."""
+
+    def __post_init__(self) -> None:
+        for role in ("forget", "retain"):
+            if not getattr(self, role):
+                raise ValueError(f"task {self.name!r} has no {role} questions")
+        both = {_key(q) for q in self.forget} & {_key(q) for q in self.retain}
+        if both:
+            raise ValueError(
+                f"task {self.name!r}: {len(both)} question(s) are in both the forget and the "
+                f"retain set, e.g. {sorted(both)[0][0][:60]!r}; remove them from one"
+            )
+        for fold in ("select", "confirm"):
+            if not self.questions("forget", fold) or not self.questions("retain", fold):
+                raise ValueError(
+                    f"task {self.name!r} has no questions in the {fold} fold of one of its sets; "
+                    "give each set at least two sources (near-duplicates count as one)"
+                )
+        sources = {
+            fold: {q.source for q in self.forget if q.fold == fold and q.source}
+            for fold in ("select", "confirm")
+        }
+        if shared := sources["select"] & sources["confirm"]:
+            raise ValueError(
+                f"task {self.name!r}: sources {sorted(shared)[:3]} are in both folds; "
+                "facts of one source must share a fold"
+            )
+
+    def questions(self, role: Role, fold: Fold) -> tuple[Question, ...]:
+        """The questions of one set that belong to one fold.
+
+        Raises:
+            ValueError: If there is no such set or fold.
+        """
+        if fold not in get_args(Fold):
+            raise unknown("fold", str(fold), get_args(Fold))
+        return tuple(q for q in self._pool(role) if q.fold == fold)
+
+    def examples(self, role: Role) -> tuple[Example, ...]:
+        """Prompts with right answers: the given ones, else the questions in the task's format."""
+        pool = self._pool(role)
+        given = self.forget_examples if role == "forget" else self.retain_examples
+        return given or tuple(self.example(q) for q in pool)
+
+    def _pool(self, role: Role) -> tuple[Question, ...]:
+        if role not in get_args(Role):
+            raise unknown("question set", str(role), get_args(Role))
+        return self.forget if role == "forget" else self.retain
+
+    def example(self, question: Question) -> Example:
+        """A question as it is asked, with its right answer."""
+        return Example(*self.prompt.with_answer(question, self.scoring))
+
+    @property
+    def sets(self) -> dict[str, tuple[Question, ...]]:
+        """All question sets: forget, retain and the extra ones."""
+        return {"forget": self.forget, "retain": self.retain, **self.extra}
+
+    @property
+    def chance(self) -> float:
+        """Expected accuracy of guessing on the forget set."""
+        return float(np.mean([1 / len(q.choices) for q in self.forget]))
+
+
+def _key(question: Question) -> tuple[str, tuple[str, ...]]:
+    return question.stem.strip().lower(), tuple(sorted(c.strip().lower() for c in question.choices))
