@@ -129,7 +129,7 @@ def halves(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """All that an attack may look at: the select fold and texts, as far as it declares needing them.
+    """All that an attack may look at: the select fold and texts, as far as it says it needs them.
 
     There is no question of the confirm fold in it, but for attacks that need "the tested facts".
     Asking for something that was not declared is an error.

@@ -56,8 +56,8 @@ class Hook:
     A ``token`` hook ``(activation, hook) -> activation`` treats every token alike and apart, so
     that scoring may cache shared prefixes and pack several endings into one row. A ``sequence``
     hook ``(activation, hook, rows) -> activation`` may look at positions, questions and neighbours;
-    then every prompt is computed whole, in a row of its own. A token hook that depends on positions or
-    on other rows is refused when it first runs.
+    then every prompt is computed whole, in a row of its own. A token hook that depends on positions
+    or on other rows is refused when it first runs.
 
     Raises:
         ValueError: For an unknown scope.
