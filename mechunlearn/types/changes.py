@@ -161,7 +161,7 @@ class Change:
     hooks: tuple[Hook, ...] = field(default=(), repr=False)
     edits: tuple[WeightEdit, ...] = field(default=(), repr=False)
     """Context managers that change weights on entry and restore them bit for bit on exit, and also
-    when entering fails half-way (``mechunlearn.hooks.written`` does)."""
+    when entering fails half-way (``mechunlearn.attacks.edits.written`` does)."""
     rewrite: Rewrite | None = field(default=None, repr=False)
     """What is done to every question before it is asked."""
     read_out: ReadOut | None = field(default=None, repr=False)
