@@ -36,9 +36,8 @@ def linear_maps(
 
 def live_parameters(model: HookedModel) -> list[torch.nn.Parameter]:
     """All parameters that the forward uses; GPT-2's fused ``qkv`` is a dead copy in the bridge."""
-    dead = {
-        id(p) for b in model.blocks if "qkv" in b.attn._modules for p in b.attn.qkv.parameters()
-    }
+    fused = [b.attn.get_submodule("qkv") for b in model.blocks if "qkv" in b.attn._modules]
+    dead = {id(p) for part in fused for p in part.parameters()}
     return [p for p in model.parameters() if id(p) not in dead]
 
 
