@@ -180,7 +180,7 @@ class _Work:
         )
 
     def control(self, model: HookedModel) -> ControlResult:
-        """The same attack, at the variant chosen for the unlearned model, on the never-knew model."""
+        """The same attack on the never-knew model, at the variant chosen for the unlearned one."""
         search, measured = self._search(model, "control")
         variant = self._variant()
         return ControlResult(
@@ -192,7 +192,7 @@ class _Work:
     def rebuild(self, model: HookedModel) -> None:
         """The chosen variant of an attack that was computed in an earlier run."""
         variant = self._variant()
-        seen = self._seen(model, None, None)
+        seen = self._seen(model, None, "ceiling")
         search = self.entry.rebuild(model, seen, self.group.reference, variant, self.config)
         self._keep(search, variant)
 
