@@ -97,9 +97,8 @@ def compute(setup: Setup, groups: Sequence[Group], load: ModelPool, done: Done) 
         done: Called with each cell as soon as its result is there.
     """
     original = setup.original.source
-    for (
-        group
-    ) in groups:  # Don't bind the model to a local; that keeps it alive while the next loads.
+    # Don't bind a model to a local; that keeps it alive while the next one loads.
+    for group in groups:
         if "original model" in find("attack", group.attack).needs:
             _Work(setup, group).learn(load(original))
     for label in dict.fromkeys(group.model for group in groups):
