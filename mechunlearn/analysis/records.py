@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from mechunlearn.attacks import Family, Trace
-from mechunlearn.audit.records import Guessing, MachineCard, ModelCard
+from mechunlearn.audit.records import Guessing, MachineCard, ModelCard, ModelRole
 from mechunlearn.records import Interval, Plain, Record, typed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 2
-Role = Literal["original", "never_knew", "unlearned", "control"]
-"""``control``: a never-knew model that went through the same unlearning."""
 Tier = Literal["A", "B", "C"]
 """What recovery is net of. A: a model that never knew; B: fictitious twin questions; C: shams and
 hidden questions only."""
@@ -60,7 +58,7 @@ class Model(Record):
 
     label: str
     """Its name in tables; no two models share one."""
-    role: Role
+    role: ModelRole
     sets: dict[str, Measured]
     verdict: Verdict | None = None
     """Of unlearned models."""

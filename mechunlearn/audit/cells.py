@@ -1,30 +1,21 @@
 """A plan as cells: the pieces that are computed, stored and resumed one by one."""
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from mechunlearn.audit.identity import (
-    arithmetic,
-    digest,
-    model_identity,
-    plain,
-    task_revision,
-)
-from mechunlearn.audit.plan import AuditPlan, label
+from mechunlearn.audit.identity import arithmetic, digest, model_identity, task_revision
+from mechunlearn.audit.labels import free_label, tail
+from mechunlearn.audit.plan import AuditPlan, Resolved
+from mechunlearn.audit.records import Kind, ModelRole
 from mechunlearn.models import check, configuration
-from mechunlearn.presets import preset_of
+from mechunlearn.presets import size_of
+from mechunlearn.records import Plain, plain
 from mechunlearn.registry import added_version
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Task
-
-Kind = Literal["baseline", "attack", "control", "ceiling"]
-"""``baseline``: a model's answers without any attack; ``attack``: choice of settings, confirm fold
-and shams on the unlearned model; ``control`` and ``ceiling``: the chosen settings on the
-never-knew model and on the original."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +24,9 @@ class Cell:
 
     kind: Kind
     model: str
-    """Its name in this audit: ``original``, ``never_knew``, ``rmu``, ``rmu control``."""
+    """Label of the model; of an attack's cells the unlearned model's."""
     attack: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, Plain]
     """Everything that the result depends on, as plain data."""
 
     @cached_property
@@ -45,38 +36,79 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Recipe:
     """A model that the audit makes by unlearning another one."""
 
     method: str
     source: str
     folder: Path
-    lineage: Mapping[str, Any]
+    lineage: Mapping[str, Plain]
     """What decides its weights, as plain data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model of an audit."""
+
+    label: str
+    role: ModelRole
+    source: str
+    """Where it is loaded from."""
+    identity: str
+    """Hash of its weights, or of what decides them."""
+    recipe: Recipe | None = None
+    """How the audit makes it, if it does."""
+    control: str | None = None
+    """Of an unlearned model: label of the model it is compared with."""
 
 
 @dataclass(frozen=True)
 class Setup:
     """A plan with its task loaded and its models found."""
 
-    plan: AuditPlan
+    resolved: Resolved
     task: Task
-    sources: Mapping[str, str]
-    """Name in this audit -> where to load it."""
-    identities: Mapping[str, str]
-    """Name in this audit -> what it is."""
-    made: tuple[Made, ...]
-    preset: str
-    """The preset of settings that suits the models' size."""
+    entries: tuple[Entry, ...]
     layers: int
     """Number of blocks."""
+    threads: int
+    """Of the arithmetic; the last digits depend on it."""
     out: Path
     """The audit's folder."""
 
     @property
-    def unlearned(self) -> list[str]:
-        """Names of the models under test."""
-        return [*map(label, self.plan.unlearned), *self.plan.methods]
+    def plan(self) -> AuditPlan:
+        """What was asked for."""
+        return self.resolved.plan
+
+    @property
+    def original(self) -> Entry:
+        """The model before unlearning."""
+        return next(e for e in self.entries if e.role == "original")
+
+    @property
+    def never_knew(self) -> Entry | None:
+        """The never-knew model as it was given."""
+        return next((e for e in self.entries if e.role == "never_knew"), None)
+
+    @property
+    def unlearned(self) -> tuple[Entry, ...]:
+        """The models under test."""
+        return tuple(e for e in self.entries if e.role == "unlearned")
+
+    def entry(self, label: str) -> Entry:
+        """A model by label."""
+        return next(e for e in self.entries if e.label == label)
+
+    def control(self, label: str) -> Entry | None:
+        """What an unlearned model is compared with."""
+        control = self.entry(label).control
+        return None if control is None else self.entry(control)
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """Models to make."""
+        return tuple(e.recipe for e in self.entries if e.recipe is not None)
 
     def search_file(self, cell: Cell) -> Path:
         """Where an attack that can go on after an interruption keeps its search."""
@@ -84,101 +116,127 @@ class Setup:
 
     def config(self, attack: str) -> Any:
         """An attack's settings."""
-        return self.plan.settings("attack", attack, self.preset)
+        return self.resolved.attacks[attack]
 
     @cached_property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> tuple[Cell, ...]:
         """All cells, in an order in which they can be computed."""
-        common: dict[str, Any] = {"task": task_revision(self.task), "versions": arithmetic()}
-        if self.plan.dtype != "auto":
-            common["dtype"] = self.plan.dtype
-        found = [
-            Cell("baseline", name, "", {"model": self.identities[name], **common})
-            for name in self.sources
-        ]
-        plan = self.plan
-        for name in self.unlearned:
-            for attack in plan.attacks:
-                config = self.config(attack)
-                inputs = common | {
-                    "original": self.identities["original"],
-                    "unlearned": self.identities[name],
+        return (*self._baselines(), *self._attacks())
+
+    def _common(self) -> dict[str, Plain]:
+        return {
+            "task": task_revision(self.task),
+            "versions": arithmetic(),
+            "threads": self.threads,
+            "dtype": self.plan.dtype,
+        }
+
+    def _baselines(self) -> Iterator[Cell]:
+        for entry in self.entries:
+            inputs = {"model": entry.identity, "guessing": entry.role == "original"}
+            yield Cell("baseline", entry.label, "", inputs | self._common())
+
+    def _attacks(self) -> Iterator[Cell]:
+        for entry in self.unlearned:
+            control = self.control(entry.label)
+            for attack in self.plan.attacks:
+                inputs = self._common() | {
+                    "original": self.original.identity,
+                    "unlearned": entry.identity,
                     "attack": attack,
-                    "settings": None if config is None else plain(dataclasses.asdict(config)),
-                    "seed": plan.seed,
-                    "retain_limit": plan.retain_limit,
+                    "settings": plain(self.config(attack)),
+                    "seed": self.plan.seed,
+                    "retain_limit": self.plan.retain_limit,
+                    "registered": added_version("attack", attack),
                 }
-                if (version := added_version("attack", attack)) is not None:
-                    inputs["registered"] = version
-                found.append(Cell("attack", name, attack, inputs))
-                if control := self.identities.get(f"{name} control"):
-                    found.append(Cell("control", name, attack, {**inputs, "control": control}))
-                found.append(Cell("ceiling", name, attack, inputs))
-        return found
+                yield Cell("attack", entry.label, attack, inputs)
+                if control is not None:
+                    about = inputs | {"control": control.identity}
+                    yield Cell("control", entry.label, attack, about)
+                yield Cell("ceiling", entry.label, attack, inputs)
 
 
-def set_up(plan: AuditPlan, out: Path) -> Setup:
+def set_up(plan: AuditPlan, out: Path, threads: int) -> Setup:
     """Load the plan's task and find its models; loads and computes nothing heavy.
 
     Args:
         out: The audit's folder; models that it makes go to ``out/models``.
+        threads: Of the arithmetic.
 
     Raises:
         ValueError: If a model or task is unusable, or the models' vocabularies differ.
         PrerequisiteError: If a download is needed that is not there.
     """
-    task = load_task(plan.task or None, plan.original, plan.task_config)
-    control = plan.control_model
     words = check(plan.original)
-    for other in (control, *plan.unlearned):
+    given = [v for k, v in plan.labels.items() if k not in plan.methods]
+    for other in (plan.control_model, *given):
         if other and check(other, plan.original) != words:
             raise ValueError(
                 f"{other} and {plan.original} have different vocabularies; only models of one "
                 "family can be compared"
             )
-    given = {"original": plan.original} | ({"never_knew": control} if control else {})
-    given |= {label(u): u for u in plan.unlearned}
-    identities = {
-        name: model_identity(source, plan.original if source != plan.original else "")
-        for name, source in given.items()
-    }
     shape = configuration(plan.original)
-    preset = preset_of(shape.hidden_size)
-    unlearned = {label(u): u for u in plan.unlearned}
-    controls = {f"{name} control": control for name in unlearned if control}
-    made = []
-    for method in plan.methods:
-        for role, source, suffix in (
-            ("original", plan.original, ""),
-            ("never_knew", control, "-never_knew"),
-        ):
-            if source is None:
-                continue
-            lineage = _lineage(plan, method, preset, identities[role], task)
-            folder = out / "models" / f"{method}{suffix}"
-            made.append(Made(method, source, folder, lineage))
-            name = f"{method} control" if suffix else method
-            (controls if suffix else unlearned)[name] = str(folder)
-            identities[name] = digest(lineage)
-    for name in controls:
-        identities.setdefault(name, identities["never_knew"])
-    layers = shape.num_hidden_layers
-    sources = {k: v for k, v in given.items() if k in ("original", "never_knew")}
-    return Setup(
-        plan, task, sources | unlearned | controls, identities, tuple(made), preset, layers, out
+    resolved = plan.resolved(size_of(shape.hidden_size))
+    task = load_task(plan.task or None, plan.original, resolved.task)
+    entries = tuple(_entries(resolved, task, out, threads))
+    return Setup(resolved, task, entries, shape.num_hidden_layers, threads, out)
+
+
+def _entries(resolved: Resolved, task: Task, out: Path, threads: int) -> Iterator[Entry]:
+    """All models: original, never-knew, the models under test, and the controls made for them."""
+    plan = resolved.plan
+    labels = plan.labels
+    original = Entry(
+        free_label(tail(plan.original), [*labels], "original"),
+        "original",
+        plan.original,
+        model_identity(plan.original),
     )
+    yield original
+    twin = None
+    if plan.control_model:
+        taken = [*labels, original.label]
+        twin = Entry(
+            free_label(tail(plan.control_model), taken, "never-knew"),
+            "never_knew",
+            plan.control_model,
+            model_identity(plan.control_model, plan.original),
+        )
+        yield twin
+    controls = []
+    for label, source in labels.items():
+        if source not in plan.methods:
+            identity = model_identity(source, plan.original)
+            yield Entry(label, "unlearned", source, identity, control=twin and twin.label)
+            continue
+        control = None
+        if twin is not None:
+            control = free_label(f"{label} control", [*labels, twin.label], "made")
+            made = _recipe(resolved, source, twin, "-never_knew", task, out, threads)
+            identity = digest(dict(made.lineage))
+            controls.append(Entry(control, "control", str(made.folder), identity, made))
+        made = _recipe(resolved, source, original, "", task, out, threads)
+        yield Entry(label, "unlearned", str(made.folder), digest(dict(made.lineage)), made, control)
+    yield from controls
 
 
-def _lineage(plan: AuditPlan, method: str, preset: str, source: str, task: Task) -> dict[str, Any]:
-    config = plan.settings("method", method, preset)
-    dtype = {} if plan.dtype == "auto" else {"dtype": plan.dtype}
-    version = added_version("method", method)
-    return {
-        **dtype,
-        **({} if version is None else {"registered": version}),
+def _recipe(
+    resolved: Resolved,
+    method: str,
+    source: Entry,
+    suffix: str,
+    task: Task,
+    out: Path,
+    threads: int,
+) -> Recipe:
+    lineage = {
         "method": method,
-        "settings": plain(dataclasses.asdict(config)),
-        "source": source,
+        "settings": plain(resolved.methods[method]),
+        "registered": added_version("method", method),
+        "source": source.identity,
+        "dtype": resolved.plan.dtype,
         "task": task_revision(task),
         "versions": arithmetic(),
+        "threads": threads,
     }
+    return Recipe(method, source.source, out / "models" / f"{method}{suffix}", lineage)

@@ -23,11 +23,6 @@ def digest(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def plain(data: Any) -> Any:
-    """Data as JSON gives it back: tuples are lists."""
-    return json.loads(json.dumps(data))
-
-
 def model_identity(name: str, original: str = "") -> str:
     """Equal for equal weights and tokenizers, without loading them.
 

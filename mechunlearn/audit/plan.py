@@ -1,16 +1,44 @@
-"""What an audit will do, as plain data."""
+"""What an audit will do, as plain data. Command lines, TOML files and hashes all come from here."""
 
 import dataclasses
 import re
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from mechunlearn.attacks.protocol import Attack, NoSettings, Size
+from mechunlearn.audit.labels import labelled, tail
 from mechunlearn.errors import unknown
 from mechunlearn.models.placement import DTYPES, QUANTISED
-from mechunlearn.presets import configured
+from mechunlearn.presets import configured, preset_of_size
 from mechunlearn.registry import DEFAULT_ATTACKS, find, names
 from mechunlearn.tasks import task_config
 from mechunlearn.tasks.benchmark import TaskConfig
+
+BITS = 32
+"""Seeds are whole numbers of at most so many bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a field of the plan is given on a command line, and what depends on it."""
+
+    flag: str
+    help: str
+    identity: bool = True
+    """Whether the results of the unlearned model depend on it."""
+    commas: bool = False
+    """Whether several values may stand in one, between commas."""
+    audit_only: bool = False
+    """Whether ``plan`` does not take it."""
+
+
+def option(default: Any, flag: str, help_: str, **about: bool) -> Any:
+    """A field of the plan with its command-line option."""
+    metadata = {"option": Option(flag, help_, **about)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,32 +46,59 @@ class AuditPlan:
     """Models, task and attacks of one audit; equal plans give equal results.
 
     Raises:
-        ValueError: For an unknown method or attack, or a name used twice.
+        ValueError: For an unknown method or attack, a setting that is not allowed, or a name used
+            twice.
     """
 
-    original: str = "organism:original"
-    unlearned: tuple[str, ...] = ()
-    """Models that somebody else unlearned: names, folders or Hub ids."""
-    methods: tuple[str, ...] = ()
+    original: str = option("organism:original", "--original", "The model before unlearning.")
+    unlearned: tuple[str, ...] = option(
+        (), "--unlearned", "A model somebody unlearned, or LABEL=MODEL; repeatable."
+    )
+    """Names, folders or Hub ids, each perhaps behind a label and a ``=``."""
+    methods: tuple[str, ...] = option(
+        (), "--method", "Unlearn it here with these; comma-separated.", commas=True
+    )
     """Unlearning methods to apply to the original here; ``rmu`` when nothing else is given."""
-    control: str = "auto"
+    control: str = option(
+        "auto", "--control", "Never-knew model; auto: an organism's twin; none.", identity=False
+    )
     """The never-knew model; ``auto`` is an organism's twin, ``none`` leaves the sham as control."""
-    task: str = ""
+    task: str = option("", "--task", "A name (mechunlearn list) or a file; default: by model.")
     """Empty: the task that suits the original."""
-    attacks: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = option(
+        (), "--attacks", "Comma-separated, or all; default: one of each family.", commas=True
+    )
     """Empty: one of each family; ``all``: all that are registered."""
-    changes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = option((), "--set", "rmu.alpha=3 and the like; repeatable.")
     """Settings of methods and attacks: ``rmu.alpha=3``, ``pruning_weights.examples=64``."""
-    seed: int = 0
-    retain_limit: float = 0.05
+    seed: int = option(0, "--seed", "Seed of everything random.")
+    retain_limit: float = option(
+        0.05,
+        "--retain-limit",
+        "Largest loss of retain accuracy of an attack; relearning may cost more.",
+    )
     """Largest loss of retain accuracy an attack may cause on the select fold; relearning may cause
     more."""
-    budget: str = ""
+    budget: str = option(
+        "",
+        "--budget",
+        "90s, 30m, 2h: the most informative attacks that fit.",
+        identity=False,
+        audit_only=True,
+    )
     """Time for what is computed in one call: ``90s``, ``30m``, ``2h``; empty: no limit."""
-    dtype: str = "auto"
+    dtype: str = option("auto", "--dtype", "auto, float32, bfloat16, float16, 8bit or 4bit.")
     """Number format of all models, as for ``load``."""
-    device: str = "auto"
+    device: str = option(
+        "auto", "--device", "auto, cpu, cuda, cuda:1; map: over all GPUs.", identity=False
+    )
     """Where they are put, as for ``load``."""
+    threads: int = option(
+        0,
+        "--threads",
+        "Of the arithmetic, which decides last digits; default: as the run began.",
+    )
+    """0: as many as the run in the folder began with, else what the machine gives."""
 
     def __post_init__(self) -> None:
         if not self.unlearned and not self.methods:
@@ -52,28 +107,38 @@ class AuditPlan:
             object.__setattr__(self, "attacks", DEFAULT_ATTACKS)
         if self.attacks == ("all",):
             object.__setattr__(self, "attacks", names("attack"))
+        self._check_numbers()
+        self._check_changes()
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
+        if self.dtype in QUANTISED:
+            self._refuse_weights()
+        _ = self.labels
+
+    def _check_numbers(self) -> None:
+        if not 0 <= self.seed < 2**BITS:
+            raise ValueError(f"a seed is a whole number from 0 to 2^{BITS} - 1, not {self.seed}")
+        if not 0 <= self.retain_limit <= 1:
+            raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
+        if self.threads < 0:
+            raise ValueError(f"threads are a number from 0 (as the run began) on: {self.threads}")
+        seconds(self.budget)
+
+    def _check_changes(self) -> None:
+        known = ("task", *self.methods, *self.attacks)
         for change in self.changes:
-            known = ("task", *self.methods, *self.attacks)
             if (owner := change.partition(".")[0]) not in known:
                 raise ValueError(
                     f"--set {change!r} is for {owner!r}, which is not among the methods and "
                     f"attacks {', '.join(known[1:])}, and not task"
                 )
-        _ = self.task_config
-        for attack in self.attacks:
-            self.settings("attack", attack)
-        for method in self.methods:
-            self.settings("method", method)
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
-        if self.dtype in QUANTISED:
-            self._refuse_weights()
-        seconds(self.budget)
-        if not 0 <= self.retain_limit <= 1:
-            raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
-        labels = [label(u) for u in self.unlearned] + list(self.methods)
-        if twice := {x for x in labels if labels.count(x) > 1}:
-            raise ValueError(f"two unlearned models share the name {sorted(twice)[0]!r}")
+        for chosen in ("methods", "attacks"):
+            given = getattr(self, chosen)
+            if twice := next((x for x in given if given.count(x) > 1), None):
+                raise ValueError(f"{chosen} names {twice!r} twice")
+        sizes: tuple[Size, ...] = ("organism", "small", "large")
+        for size in sizes:
+            self.resolved(size)
 
     def _refuse_weights(self) -> None:
         """Quantised weights can be used, but not read or written."""
@@ -86,37 +151,42 @@ class AuditPlan:
                 f"only --attacks {','.join(able)}"
             )
 
-    @property
-    def loading(self) -> dict[str, Any]:
-        """Arguments of ``load`` for every model of this audit."""
-        return {"original": self.original, "dtype": self.dtype, "device": self.device}
-
-    def settings(self, kind: str, name: str, preset: str = "") -> Any:
-        """The settings of a method or attack under this plan; ``None`` where it has none.
-
-        Args:
-            preset: Default: the first one, which is enough to see whether the changes are possible.
+    def resolved(self, size: Size) -> "Resolved":
+        """Every setting of this plan, for models of one size.
 
         Raises:
             ValueError: For an unknown name or setting, or a value that is not allowed.
         """
-        entry, prefix = find(kind, name), f"{name}."
-        mine = [c.removeprefix(prefix) for c in self.changes if c.startswith(prefix)]
-        if mine and not entry.presets:
-            raise ValueError(f"{name} has no settings; leave out --set {prefix}{mine[0]}")
-        if not entry.presets:
-            return None
-        preset = preset or next(iter(entry.presets))
-        return configured(entry, getattr(entry, "preferred", {}).get(preset, preset), mine)
+        return Resolved(
+            plan=self,
+            size=size,
+            task=task_config(self.changes),
+            methods={m: self._config(m, find("method", m), size) for m in self.methods},
+            attacks={a: self._config(a, find("attack", a), size) for a in self.attacks},
+        )
+
+    def _config(self, name: str, entry: Any, size: Size) -> Any:
+        prefix = f"{name}."
+        own = [c.removeprefix(prefix) for c in self.changes if c.startswith(prefix)]
+        preset = entry.preset(size) if isinstance(entry, Attack) else preset_of_size(size)
+        config = configured(entry, preset, own)
+        if own and isinstance(config, NoSettings):
+            raise ValueError(f"{name} has no settings; leave out --set {prefix}{own[0]}")
+        return config
 
     @property
-    def task_config(self) -> TaskConfig:
-        """How the task's questions are chosen and asked.
+    def labels(self) -> dict[str, str]:
+        """Label of every model under test -> where it is loaded from, or the method that makes it.
 
         Raises:
-            ValueError: For an unknown setting, or a value that is not allowed.
+            ValueError: If one model is given twice, or a label is used twice.
         """
-        return task_config(self.changes)
+        return labelled(self.unlearned, self.methods)
+
+    @property
+    def loading(self) -> dict[str, str]:
+        """Arguments of ``load`` for every model of this audit."""
+        return {"original": self.original, "dtype": self.dtype, "device": self.device}
 
     @property
     def control_model(self) -> str | None:
@@ -129,7 +199,7 @@ class AuditPlan:
     @property
     def name(self) -> str:
         """Folder name that says what is audited."""
-        parts = [label(self.original).replace(":", "-"), *map(label, self.unlearned), *self.methods]
+        parts = [tail(self.original).replace(":", "-"), *self.labels]
         if self.attacks != DEFAULT_ATTACKS:
             parts += ["all"] if self.attacks == names("attack") else self.attacks
         changes = [c for c in self.changes if not c.startswith("task.data=")]
@@ -138,34 +208,59 @@ class AuditPlan:
 
     def command(self, out: object) -> str:
         """The command line that repeats this plan."""
-        words = ["mechunlearn audit --original", self.original, "--control", self.control]
-        for option, values in (
-            ("--unlearned", self.unlearned),
-            ("--method", self.methods),
-            ("--set", self.changes),
-        ):
-            words += [x for value in values for x in (option, value)]
-        words += [
-            "--attacks",
-            ",".join(self.attacks),
-            *(["--task", self.task] if self.task else []),
-            *(["--dtype", self.dtype] if self.dtype != "auto" else []),
-            *(["--device", self.device] if self.device != "auto" else []),
-        ]
-        return " ".join([*words, "--seed", str(self.seed), "--out", str(out)])
+        words = ["mechunlearn", "audit"]
+        for name, about in options().items():
+            value = getattr(self, name)
+            if about.audit_only or value == DEFAULTS[name]:
+                continue
+            if about.commas:
+                words += [about.flag, ",".join(value)]
+            else:
+                values = value if isinstance(value, tuple) else [value]
+                words += [x for v in values for x in (about.flag, str(v))]
+        return " ".join([*map(shlex.quote, words), "--out", shlex.quote(str(out))])
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the results depend on, as plain data."""
-        found = {k: v for k, v in self.to_dict().items() if k not in ("budget", "device")}
-        if self.dtype == "auto":
-            del found["dtype"]
-        return found
+        """What the results of the unlearned models depend on, as plain data."""
+        kept = [name for name, about in options().items() if about.identity]
+        return {key: value for key, value in self.to_dict().items() if key in kept}
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
         plain = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
+
+
+def options() -> dict[str, Option]:
+    """The command-line option of every field of a plan."""
+    return {f.name: f.metadata["option"] for f in dataclasses.fields(AuditPlan)}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A plan with nothing left open: what hashes, training, costs and command lines read."""
+
+    plan: AuditPlan
+    size: Size
+    task: TaskConfig
+    methods: Mapping[str, Any]
+    """Settings of each unlearning method, by name."""
+    attacks: Mapping[str, Any]
+    """Settings of each attack, by name."""
+
+    def changes_of(self, name: str) -> Sequence[str]:
+        """The plan's changes of one method or attack, without its name."""
+        prefix = f"{name}."
+        return [c.removeprefix(prefix) for c in self.plan.changes if c.startswith(prefix)]
+
+
+def default_folder(plan: AuditPlan) -> Path:
+    """Where an audit goes when no folder is given."""
+    return Path("runs") / plan.name
 
 
 def seconds(budget: str) -> float | None:
@@ -184,8 +279,3 @@ def seconds(budget: str) -> float | None:
     if not match or float(match[1]) == 0:
         raise ValueError(f"a budget is a positive time such as 90s, 30m or 2h, not {budget!r}")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def label(model: str) -> str:
-    """Short name of a model for tables: the last part of its path or id."""
-    return model.rstrip("/").split("/")[-1]
