@@ -3,10 +3,22 @@
 import ast
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_origin,
+    runtime_checkable,
+)
 
 from mechunlearn.errors import unknown
 from mechunlearn.types import HookedModel
+
+if TYPE_CHECKING:
+    from mechunlearn.attacks.protocol import Size
 
 C = TypeVar("C")
 
@@ -23,14 +35,19 @@ class HasPresets(Protocol):
 
 def preset_for(model: HookedModel) -> str:
     """The preset that suits a model's size: ``organism``, ``small`` or ``paper``."""
-    return preset_of(model.cfg.d_model)
+    return preset_of_size(size_of(model.cfg.d_model))
 
 
-def preset_of(d_model: int) -> str:
-    """The preset that suits a width."""
+def size_of(d_model: int) -> "Size":
+    """The size of a model of this width."""
     if d_model <= 256:
         return "organism"
-    return "small" if d_model <= 1024 else "paper"
+    return "small" if d_model <= 1024 else "large"
+
+
+def preset_of_size(size: "Size") -> str:
+    """The preset that a method has for a size of model."""
+    return "paper" if size == "large" else size
 
 
 def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> Any:
