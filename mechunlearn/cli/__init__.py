@@ -7,12 +7,8 @@ from typing import Annotated
 import typer
 
 from mechunlearn import __version__
-from mechunlearn.cli.audit import attack, audit, plan
-from mechunlearn.cli.models import bench, organism_train, unlearn
+from mechunlearn.cli import audit, models, report, studies, tasks
 from mechunlearn.cli.options import say
-from mechunlearn.cli.report import diff, export, figures, report
-from mechunlearn.cli.studies import paper, rerun, validate
-from mechunlearn.cli.tasks import doctor, list_, task
 from mechunlearn.errors import PrerequisiteError
 
 app = typer.Typer(
@@ -21,13 +17,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (plan, audit, paper, diff, rerun, validate, report, attack, unlearn, bench, task,
-                figures, export):  # fmt: skip
+for command in (
+    *(audit.plan, audit.audit, audit.attack),
+    *(report.report, report.diff, report.figures, report.export),
+    *(studies.paper, studies.validate, studies.rerun),
+    *(models.unlearn, models.bench, tasks.task, tasks.doctor),
+):
     app.command()(command)
-app.command("list")(list_)
-app.command()(doctor)
+app.command("list")(tasks.list_)
 organism_app = typer.Typer(help="Tiny models whose knowledge is known.", no_args_is_help=True)
-organism_app.command("train")(organism_train)
+organism_app.command("train")(models.organism_train)
 app.add_typer(organism_app, name="organism")
 
 

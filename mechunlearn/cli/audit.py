@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mechunlearn.cli.options import (
+    AUDIT_ONLY,
     Fields,
     JsonOpt,
     ModelsOpt,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mechunlearn.audit.plan import AuditPlan
 
 
-@plan_options(without=("budget",))
+@plan_options(without=AUDIT_ONLY)
 def plan(fields: Fields, models: ModelsOpt = "", as_json: JsonOpt = False) -> None:
     """Print an audit's plan as TOML, to keep and to change: mechunlearn plan > plan.toml."""
     from mechunlearn.audit.plan_file import plan_toml
@@ -81,7 +82,7 @@ def audit(
         run(made, out, as_json, place, tracker)
 
 
-@plan_options(without=("unlearned", "methods", "attacks", "changes", "budget"))
+@plan_options(without=("unlearned", "methods", "attacks", "changes", *AUDIT_ONLY))
 def attack(
     fields: Fields,
     name: Annotated[str, typer.Argument(help="See: mechunlearn list.")],

@@ -29,6 +29,8 @@ TaskSetOpt = Annotated[
 OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
 
+AUDIT_ONLY = tuple(name for name, about in options().items() if about.audit_only)
+"""Fields of a plan that are not kept in its file."""
 Fields = dict[str, Any]
 """Fields of a plan as a command line gave them."""
 
@@ -128,7 +130,7 @@ def plan_of(fields: Fields, file: Path | None = None, models: str = "") -> "Audi
         fields = {**fields, "original": chosen.original, "unlearned": about}
     if file is None:
         return AuditPlan(**fields)
-    extra = {k: v for k, v in given.items() if options()[k].audit_only}
+    extra = {k: v for k, v in given.items() if k in AUDIT_ONLY}
     if twice := [options()[k].flag for k in given if k not in extra]:
         raise ValueError(f"--plan says everything; leave out {', '.join(twice)}")
     return dataclasses.replace(read_plan(file), **extra)
