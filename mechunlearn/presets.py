@@ -3,23 +3,13 @@
 import ast
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Literal,
-    Protocol,
-    TypeVar,
-    get_args,
-    get_origin,
-    runtime_checkable,
-)
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 from mechunlearn.errors import unknown
 from mechunlearn.types import HookedModel
 
-if TYPE_CHECKING:
-    from mechunlearn.attacks.protocol import Size
-
+Size = Literal["organism", "small", "large"]
+"""Of a model: up to a width of 256, up to 1,024, and above."""
 C = TypeVar("C")
 
 
@@ -33,21 +23,21 @@ class HasPresets(Protocol):
         ...
 
 
-def preset_for(model: HookedModel) -> str:
-    """The preset that suits a model's size: ``organism``, ``small`` or ``paper``."""
-    return preset_of_size(size_of(model.cfg.d_model))
-
-
-def size_of(d_model: int) -> "Size":
-    """The size of a model of this width."""
+def size_of(d_model: int) -> Size:
+    """Which settings suit a model of this width."""
     if d_model <= 256:
         return "organism"
     return "small" if d_model <= 1024 else "large"
 
 
-def preset_of_size(size: "Size") -> str:
-    """The preset that a method has for a size of model."""
+def preset_of_size(size: Size) -> str:
+    """The preset of an unlearning method: large models get the published one."""
     return "paper" if size == "large" else size
+
+
+def preset_for(model: HookedModel) -> str:
+    """The preset of an unlearning method that suits a model."""
+    return preset_of_size(size_of(model.cfg.d_model))
 
 
 def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> Any:

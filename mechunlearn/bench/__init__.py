@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from mechunlearn.bench.engine import output
 from mechunlearn.bench.perplexity import Perplexity, perplexity
-from mechunlearn.bench.read_outs import LensReadOut, output
+from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.registry import find
 from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import (

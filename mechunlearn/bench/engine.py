@@ -1,4 +1,4 @@
-"""The engine of all scoring: batched forwards that compute and unembed no more than the answer needs."""
+"""The engine of all scoring: batched forwards that compute no more than the answer needs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,9 +13,10 @@ from transformers import DynamicCache
 
 from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
+from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rows import Row, pad, prefix_groups, separate
 from mechunlearn.hooks import capture, count_flops, run_blocks
-from mechunlearn.types import HookedModel, ReadOut, Rows, running, whole_prompts
+from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
 
 BATCH_NUMBERS = {"cpu": 300_000, "cuda": 60_000_000}
 """Activation numbers (tokens x d_model) per batch: 2,300 tokens at d_model 128 were fastest on a
@@ -43,6 +44,11 @@ def tokens_of(kind: str, d_model: int, layers: int = 1) -> int:
     numbers = BATCH_NUMBERS.get(kind, BATCH_NUMBERS["cuda"])
     kept = 1 if kind == "cpu" else max(1, layers // KEPT_BLOCKS)
     return max(128, numbers // kept // d_model)
+
+
+def output(model: HookedModel) -> LensReadOut:
+    """The read-out of the model's own answer."""
+    return LensReadOut(Point(model.cfg.n_layers - 1))
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

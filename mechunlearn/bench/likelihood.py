@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mechunlearn.bench.engine import batches, read_sums, token_budget
-from mechunlearn.bench.read_outs import output
+from mechunlearn.bench.engine import batches, output, read_sums, token_budget
 from mechunlearn.bench.rows import Row, branching_rows, separate
 from mechunlearn.types import Example, HookedModel, whole_prompts
 

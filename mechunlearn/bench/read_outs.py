@@ -1,4 +1,4 @@
-"""Where an answer is read: the output, or the same unembedding at an earlier point."""
+"""Read-outs: where an answer is read, and how activations there become logits."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,11 @@ from mechunlearn.types import HookedModel, Point
 
 @dataclass(frozen=True, slots=True)
 class LensReadOut:
-    """Final norm and unembedding applied to a stream: the logit lens.
-
-    At the last block's output this is the model's own answer.
-    """
+    """The logit lens at one point: ``W_U ln_final(x) + b_U``; at the last one, the output."""
 
     point: Point
     norm: bool = True
-    """Whether the final norm comes first."""
+    """Whether the final norm is applied before unembedding."""
 
     def logits(
         self,
@@ -28,8 +25,3 @@ class LensReadOut:
     ) -> Float[Tensor, "row token"]:
         """Logits of some tokens (default: all), in float32."""
         return unembed(model, resid, ids, self.norm).float()
-
-
-def output(model: HookedModel) -> LensReadOut:
-    """The read-out of the model's own answer."""
-    return LensReadOut(Point(model.cfg.n_layers - 1))
