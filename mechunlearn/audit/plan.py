@@ -16,7 +16,7 @@ from mechunlearn.errors import unknown
 from mechunlearn.registry import DEFAULT_ATTACKS, find, names
 
 if TYPE_CHECKING:
-    from mechunlearn.attacks.protocol import Size
+    from mechunlearn.presets import Size
     from mechunlearn.tasks.benchmark import TaskConfig
 
 BITS = 32

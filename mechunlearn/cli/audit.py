@@ -77,7 +77,7 @@ def audit(
     if tracker:
         check_tracker(tracker)
     if dry_run:
-        estimate(made, out, as_json)
+        estimate(made, out, as_json, place)
     else:
         run(made, out, as_json, place, tracker)
 
@@ -101,7 +101,7 @@ def attack(
     run(made, out, as_json)
 
 
-def estimate(plan: "AuditPlan", out: Path | None, as_json: bool) -> None:
+def estimate(plan: "AuditPlan", out: Path | None, as_json: bool, engine: "Engine") -> None:
     """Say what is missing of an audit and what it will cost."""
     from mechunlearn.audit.outlook import outlook
     from mechunlearn.audit.plan import default_folder
@@ -114,11 +114,11 @@ def estimate(plan: "AuditPlan", out: Path | None, as_json: bool) -> None:
         sys.stderr.write(plan_toml(plan))
         show_outlook(outlook(plan))
     placement(plan.device, plan.dtype)
-    found = dry_run(plan, out or default_folder(plan))
+    costs = dry_run(plan, out or default_folder(plan), engine)
     if as_json:
-        print_json([e.summary for e in found])
+        print_json([e.summary for e in costs])
     else:
-        show_estimates(found)
+        show_estimates(costs)
 
 
 def run(
