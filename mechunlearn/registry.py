@@ -38,6 +38,11 @@ ATTACKS = {
     "soft_prompt": "mechunlearn.attacks.soft_prompt:SoftPrompt",
 }
 """Attacks."""
+MEASURES = {
+    "letter": "mechunlearn.bench.measures.letters:LETTER",
+    "cloze": "mechunlearn.bench.measures.cloze:CLOZE",
+}
+"""How answers are measured."""
 DEFAULT_ATTACKS = (
     "direction_ablation",
     "logit_lens",
@@ -51,9 +56,10 @@ DEFAULT_ATTACKS = (
 NEEDED = {
     "method": ("presets", "stronger", "gentler", "apply_"),
     "attack": ("presets", "access", "needs", "reference", "find"),
+    "measure": ("prompt", "answers", "rows", "run", "score"),
 }
 """What an entry has to have."""
-_ADDED: dict[str, dict[str, tuple[Any, int]]] = {"method": {}, "attack": {}}
+_ADDED: dict[str, dict[str, tuple[Any, int]]] = {"method": {}, "attack": {}, "measure": {}}
 """Name -> entry and version, of what this process registered."""
 
 
@@ -112,7 +118,7 @@ def find(kind: str, name: str) -> Any:
 
 
 def _shipped(kind: str) -> dict[str, str]:
-    return METHODS if kind == "method" else ATTACKS
+    return {"method": METHODS, "attack": ATTACKS, "measure": MEASURES}[kind]
 
 
 @dataclass(frozen=True, slots=True)
