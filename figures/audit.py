@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mechunlearn.cli import figures
+from mechunlearn.cli.report import figures
 
 here = Path(__file__).parent
 kinds = [word for word in sys.argv[1:] if not word.startswith("--")]

@@ -49,14 +49,16 @@ def peak_memory(device: str) -> int:
 
 
 def write_json(path: Path, data: Any) -> None:
+    """Write JSON, whole or not at all; see ``write_bytes``."""
+    write_bytes(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write atomically: a reader sees the old file or the whole new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=PARTIAL, delete=False, encoding="utf-8"
-    ) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=PARTIAL, delete=False) as file:
         try:
-            json.dump(data, file, indent=1, allow_nan=False)
-            file.write("\n")
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         except BaseException:
