@@ -46,14 +46,31 @@ DEFAULT_ATTACKS = (
     "perturbation_naive",
 )
 """One of each family; what an audit runs when nothing else is asked for."""
-
+FIGURES = {
+    "comparison": "mechunlearn.plots.comparison:FIGURE",
+    "forest": "mechunlearn.plots.forest:FIGURE",
+    "lens_by_method": "mechunlearn.plots.lens:BY_METHOD",
+    "letters": "mechunlearn.plots.letters:FIGURE",
+    "recovery": "mechunlearn.plots.recovery:FIGURE",
+    "overlap": "mechunlearn.plots.overlap:FIGURE",
+    "frontier": "mechunlearn.plots.frontier:FIGURE",
+    "lens": "mechunlearn.plots.lens:FIGURE",
+    "projection": "mechunlearn.plots.projection:FIGURE",
+    "pruning": "mechunlearn.plots.pruning:FIGURE",
+    "relearning": "mechunlearn.plots.relearning:FIGURE",
+    "prefix": "mechunlearn.plots.prefix:FIGURE",
+    "perturbation": "mechunlearn.plots.perturbation:FIGURE",
+}
+"""Figures of a report, in the order in which they are shown."""
+TABLES = {"method": METHODS, "attack": ATTACKS, "figure": FIGURES}
 
 NEEDED = {
     "method": ("presets", "stronger", "gentler", "apply_"),
     "attack": ("presets", "access", "needs", "reference", "find"),
+    "figure": ("kind", "explains", "draw"),
 }
 """What an entry has to have."""
-_ADDED: dict[str, dict[str, tuple[Any, int]]] = {"method": {}, "attack": {}}
+_ADDED: dict[str, dict[str, tuple[Any, int]]] = {kind: {} for kind in TABLES}
 """Name -> entry and version, of what this process registered."""
 
 
@@ -112,7 +129,7 @@ def find(kind: str, name: str) -> Any:
 
 
 def _shipped(kind: str) -> dict[str, str]:
-    return METHODS if kind == "method" else ATTACKS
+    return TABLES[kind]
 
 
 @dataclass(frozen=True, slots=True)
