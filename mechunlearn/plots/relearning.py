@@ -37,7 +37,8 @@ def relearning(report: Report, unlearned: str) -> go.Figure:
     )
     caption = (
         f"Forget questions of the confirm fold, n = {attacks[0].n}; a line for each learning rate "
-        "and seed, the chosen one strong, with 95 % intervals. Lines: chance (dotted), original (solid)."
+        "and seed, the chosen one strong, with 95 % intervals. Lines: chance (dotted), original "
+        "(solid)."
     )
     lay_out(fig, _title(report, attacks, unlearned), caption, height=60 + 230 * down)
     shown: set[str] = set()
