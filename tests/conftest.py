@@ -194,7 +194,7 @@ def organism() -> HookedModel:
 def example_report() -> Report:
     """The committed result of ``mechunlearn audit``."""
     file = Path(__file__).parents[1] / "figures" / "audit-organism" / "report.json"
-    return Report.from_dict(json.loads(file.read_text()))
+    return Report.load(file)
 
 
 @pytest.fixture(scope="session")

@@ -216,9 +216,7 @@ def _entries(resolved: Resolved, task: Task, out: Path, threads: int) -> Iterato
             identity = digest(dict(made.lineage))
             controls.append(Entry(control, "control", str(made.folder), identity, made))
         made = _recipe(resolved, source, original, "", task, out, threads)
-        yield Entry(
-            label, "unlearned", str(made.folder), digest(dict(made.lineage)), made, control
-        )
+        yield Entry(label, "unlearned", str(made.folder), digest(dict(made.lineage)), made, control)
     yield from controls
 
 

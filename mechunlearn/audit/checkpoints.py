@@ -4,51 +4,60 @@ import shutil
 import time
 from pathlib import Path
 
-from mechunlearn.audit.cells import Made, Setup
-from mechunlearn.audit.store import read_json
-from mechunlearn.environment import write_json
+from mechunlearn.audit.cells import Recipe, Setup
+from mechunlearn.audit.records import CheckpointFile
+from mechunlearn.environment import write_bytes
 from mechunlearn.models import load, save
 from mechunlearn.progress import console
+from mechunlearn.records import encoded, read_record
 from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
 
-def make(setup: Setup, made: Made) -> None:
+def make(setup: Setup, recipe: Recipe) -> None:
     """Unlearn, or go on unlearning, and save; a finished model is kept.
 
     Raises:
         ValueError: If the folder holds a model of another origin, or training fails.
     """
-    beside = made.folder.with_name(f"{made.folder.name}.json")
-    known = read_json(beside)
-    lineage = dict(made.lineage)
-    if known is None and not made.folder.exists():
-        write_json(beside, {"lineage": lineage})
-    elif known is None or known["lineage"] != lineage:
+    folder = recipe.folder
+    known = _note(folder)
+    lineage = dict(recipe.lineage)
+    if known is None and not folder.exists():
+        _write(folder, CheckpointFile(lineage=lineage))
+    elif known is None or known.lineage != lineage:
         raise ValueError(
-            f"{made.folder} was made with other settings or versions; remove it, or choose "
+            f"{folder} was made with other settings, versions or threads; remove it, or choose "
             "another --out"
         )
-    partial = Path(f"{made.folder}.training")
-    if made.folder.exists():
+    partial = Path(f"{folder}.training")
+    if folder.exists():
         shutil.rmtree(partial, ignore_errors=True)
         return
-    console.print(f"[dim]{made.method} on {made.source}[/dim]")
+    console.print(f"[dim]{recipe.method} on {recipe.source}[/dim]")
     start = time.perf_counter()
-    model = load(made.source, **setup.plan.loading)
-    mine = [c.removeprefix(f"{made.method}.") for c in setup.plan.changes]
-    mine = [c for c, whole in zip(mine, setup.plan.changes, strict=True) if c != whole]
-    plan = UnlearnPlan(made.method, made.source, changes=tuple(mine))
+    model = load(recipe.source, **setup.plan.loading)
+    changes = tuple(setup.resolved.changes_of(recipe.method))
+    plan = UnlearnPlan(recipe.method, recipe.source, changes=changes)
     train_method(model, setup.task, plan, state=partial / "state.safetensors")
-    save(model, made.folder)
+    save(model, folder)
     shutil.rmtree(partial, ignore_errors=True)
-    write_json(beside, {"lineage": lineage, "seconds": round(time.perf_counter() - start, 2)})
+    _write(folder, CheckpointFile(lineage=lineage, seconds=round(time.perf_counter() - start, 2)))
 
 
-def making(setup: Setup) -> dict[str, float]:
+def making_seconds(setup: Setup) -> dict[str, float]:
     """Measured seconds that each model took to make."""
-    found = {}
-    for made in setup.made:
-        known = read_json(made.folder.with_name(f"{made.folder.name}.json")) or {}
-        if "seconds" in known:
-            found[f"{made.method} on {made.source}"] = known["seconds"]
-    return found
+    notes = {f"{r.method} on {r.source}": _note(r.folder) for r in setup.recipes}
+    return {name: n.seconds for name, n in notes.items() if n is not None and n.seconds is not None}
+
+
+def _file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _note(folder: Path) -> CheckpointFile | None:
+    file = _file(folder)
+    return read_record(file, CheckpointFile) if file.is_file() else None
+
+
+def _write(folder: Path, note: CheckpointFile) -> None:
+    write_bytes(_file(folder), encoded(note) + b"\n")

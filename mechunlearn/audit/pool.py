@@ -1,26 +1,25 @@
-"""Models that were loaded, kept while they are small."""
+"""Models that stay loaded while they are small."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from mechunlearn.models import load
 from mechunlearn.types import HookedModel
 
-KEPT = 2 * 2**30
+ROOM = 2 * 2**30
 """Bytes of models that stay loaded; a larger model is let go of before the next one comes."""
 
 
-class Loaded:
-    """Loads each model once where they fit, the least recently used being let go of first."""
+class ModelPool:
+    """Loads each model once where they fit, letting go of the least recently used first."""
 
-    def __init__(self, kept: int = KEPT, loader: Callable[..., HookedModel] = load) -> None:
-        self.kept, self.loader = kept, loader
+    def __init__(self, room: int = ROOM, loader: Callable[..., HookedModel] = load) -> None:
+        self.room, self.loader = room, loader
         self.models: dict[str, HookedModel] = {}
         self.options: dict[str, str] = {}
         self.loads = 0
 
-    def like(self, options: Mapping[str, str]) -> "Loaded":
-        """This, loading with some arguments of ``load``; models loaded otherwise are let go of."""
+    def with_options(self, options: Mapping[str, str]) -> "ModelPool":
+        """This pool, loading with some arguments of ``load``; lets go of what others loaded."""
         if self.options != dict(options):
             self.options = dict(options)
             self.models.clear()
@@ -31,12 +30,12 @@ class Loaded:
         if source in self.models:
             self.models[source] = self.models.pop(source)
             return self.models[source]
-        while sum(map(_bytes, self.models.values())) > self.kept:
+        while sum(map(_bytes, self.models.values())) > self.room:
             del self.models[next(iter(self.models))]
         self.models[source] = self.loader(source, **self.options)
         self.loads += 1
         return self.models[source]
 
 
-def _bytes(model: Any) -> int:
+def _bytes(model: HookedModel) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())

@@ -1,22 +1,21 @@
-"""Run a plan: make the models, compute the cells that are not there yet, report on the store."""
+"""Run a plan: make the models, and compute the cells that are not there yet."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from mechunlearn.analysis.assemble import Results, assemble
-from mechunlearn.analysis.records import Report
 from mechunlearn.audit.cells import Cell, Setup, set_up
-from mechunlearn.audit.checkpoints import making
+from mechunlearn.audit.checkpoints import making_seconds
 from mechunlearn.audit.engines import Engine, Here, Workers
 from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
+from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan, seconds
-from mechunlearn.audit.pool import Loaded
-from mechunlearn.audit.store import Store, read_json
-from mechunlearn.audit.work import ASKED, Group
-from mechunlearn.environment import write_json
+from mechunlearn.audit.pool import ModelPool
+from mechunlearn.audit.records import Result, StoreFile
+from mechunlearn.audit.store import Store
+from mechunlearn.audit.work import ENOUGH, Group
 from mechunlearn.progress import console
 from mechunlearn.types import Question
 
@@ -24,11 +23,11 @@ KNOWS = 0.1
 """A never-knew model must not have more than this share of the original's knowledge."""
 
 
-def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
-    """Carry out the plan and write ``report.json`` to ``out``.
+def run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Evidence:
+    """Carry out the plan, keeping every finished piece in ``out``.
 
-    Every finished piece is kept: a second call with the same plan and folder computes only what is
-    missing, and nothing where the run is finished.
+    A second call with the same plan and folder computes only what is missing, and nothing where the
+    run is finished. It goes on with the number of threads with which the run began.
 
     Args:
         engine: Where cells are computed; default: in this process.
@@ -38,111 +37,125 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
             task is unusable, or the never-knew model knows.
         PrerequisiteError: If the folder cannot be written.
     """
+    engine = engine or Here(ModelPool())
     store = Store(out)
-    store.check(plan.identity)
-    setup = set_up(plan, out)
-    with store.opened(plan.identity):
-        cells: dict[str, Cell] = {}
-        for cell in setup.cells:
-            cells.setdefault(cell.key, cell)  # Two names may stand for one model.
-        results = Results(setup, store.all(cells.values()))
-        missing = [c for key, c in cells.items() if key not in results.found]
+    threads = _threads(plan, store.check(plan.identity), engine.threads)
+    setup = set_up(plan, out, threads)
+    with store.opened(plan.identity, threads):
+        cells = _unique(setup)
+        evidence = Evidence(setup, store.all(cells), {})
+        missing = [c for c in cells if c.key not in evidence.results]
         if not missing:
             console.print(f"{out} holds all {len(cells)} cells already; nothing to compute")
         if missing:
-            with (engine or Here(Loaded())).opened(setup) as workers:
-                workers.models(setup.made)
+            with engine.opened(setup) as workers:
+                workers.models(setup.recipes)
                 if (limit := seconds(plan.budget)) is not None:
                     missing = affordable(setup, estimates(setup, missing, calibrate(setup)), limit)
-                _compute(setup, missing, results, store, workers)
-        report = assemble(results, out, making(setup))
-        if read_json(out / "report.json") != report.to_dict():
-            write_json(out / "report.json", report.to_dict())
-    return report
+                _compute(missing, evidence, store, workers)
+        evidence.making = making_seconds(setup)
+    return evidence
 
 
-def dry_run(plan: AuditPlan, out: Path) -> list[Estimate]:
+def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> list[Estimate]:
     """What is missing of an audit and what it will cost; computes nothing and writes nothing.
 
     Models that the audit has to make first are not counted.
 
     Raises:
-        ValueError: As ``audit``.
+        ValueError: As ``run``.
     """
+    engine = engine or Here(ModelPool())
     store = Store(out)
-    store.check(plan.identity)
-    setup = set_up(plan, out)
-    cells = {c.key: c for c in setup.cells}
-    there = store.all(cells.values())
-    missing = [c for key, c in cells.items() if key not in there]
-    found = estimates(setup, missing, calibrate(setup)) if missing else []
+    setup = set_up(plan, out, _threads(plan, store.check(plan.identity), engine.threads))
+    cells = _unique(setup)
+    there = store.all(cells)
+    missing = [c for c in cells if c.key not in there]
+    costs = estimates(setup, missing, calibrate(setup)) if missing else []
     limit = seconds(plan.budget)
-    kept = None if limit is None else {c.key for c in affordable(setup, found, limit)}
-    return [e for e in found if kept is None or e.cell.key in kept]
+    kept = None if limit is None else {c.key for c in affordable(setup, costs, limit)}
+    return [e for e in costs if kept is None or e.cell.key in kept]
 
 
-def _compute(
-    setup: Setup, missing: list[Cell], results: Results, store: Store, workers: Workers
-) -> None:
+def _threads(plan: AuditPlan, known: StoreFile | None, machine: int) -> int:
+    """As the plan says, as the run began, or what the machine has."""
+    if plan.threads:
+        return plan.threads
+    if known is not None and known.threads != machine:
+        console.print(f"[dim]going on with {known.threads} thread(s), as the run began[/dim]")
+    return machine if known is None else known.threads
+
+
+def _unique(setup: Setup) -> list[Cell]:
+    """Two names may stand for one model."""
+    cells: dict[str, Cell] = {}
+    for cell in setup.cells:
+        cells.setdefault(cell.key, cell)
+    return list(cells.values())
+
+
+def _compute(missing: Sequence[Cell], evidence: Evidence, store: Store, workers: Workers) -> None:
     """Baselines first: what an attack asks depends on them."""
     count = 0
 
-    def done(cell: Cell, result: dict[str, Any]) -> None:
+    def done(cell: Cell, result: Result, took: float) -> None:
         nonlocal count
         count += 1
-        store.write(cell, result)
-        results.found[cell.key] = result
+        evidence.results[cell.key] = store.write(cell, result, took)
         about = f"{cell.attack} ({cell.kind})" if cell.attack else cell.kind
-        console.print(
-            f"[dim]{count}/{len(missing)} {cell.model}: {about}, {result['seconds']} s[/dim]"
-        )
+        console.print(f"[dim]{count}/{len(missing)} {cell.model}: {about}, {took} s[/dim]")
 
     workers.baselines([c for c in missing if c.kind == "baseline"], done)
-    _refuse_knowing(setup, results)
-    workers.attacks(groups(setup, missing, results), done)
+    _refuse_knowing(evidence)
+    workers.attacks(groups(missing, evidence), done)
 
 
-def groups(setup: Setup, missing: list[Cell], results: "Results") -> list[Group]:
+def groups(missing: Sequence[Cell], evidence: Evidence) -> list[Group]:
     """The missing cells of each attack on each unlearned model."""
-    found: dict[tuple[str, str], Group] = {}
+    pairs: dict[tuple[str, str], Group] = {}
     for cell in missing:
         if cell.kind == "baseline":
             continue
-        group = found.setdefault(
-            (cell.model, cell.attack), Group(cell.model, cell.attack, missing={})
-        )
+        key = cell.model, cell.attack
+        group = pairs.setdefault(key, Group(cell.model, cell.attack, missing={}))
         group.missing[cell.kind] = cell
-    for (name, attack), group in found.items():
-        group.asked = _asked(setup, results, name)
-        group.retain_before = results.score(name, "retain_select").accuracy
+    for (label, attack), group in pairs.items():
+        group.asked = _asked(evidence, label)
+        group.retain_before = evidence.answers(label, "retain_select").mean
         if "attack" not in group.missing:
-            group.settings = results.cell("attack", name, attack)["settings"]
-    return list(found.values())
+            group.variant = evidence.attack(label, attack).variant
+    return list(pairs.values())
 
 
-def _asked(setup: Setup, results: "Results", name: str) -> tuple[Question, ...]:
+def _asked(evidence: Evidence, label: str) -> tuple[Question, ...]:
     """Select-fold questions that the original answers and the unlearned model does not."""
-    questions = setup.task.questions("forget", "select")
-    lost = results.score("original", "forget_select").correct
-    lost = lost & ~results.score(name, "forget_select").correct
-    chosen = tuple(q for q, keep in zip(questions, lost, strict=True) if keep)
-    return chosen if len(chosen) >= ASKED else questions
-
-
-def _refuse_knowing(setup: Setup, results: "Results") -> None:
-    """A control that knows the facts would hide every recovery behind its own knowledge."""
-    if "never_knew" not in setup.sources:
-        return
-    sets = ("forget", "forget_select")
-    correct, original = (
-        np.concatenate([results.score(name, key).correct for key in sets])
-        for name in ("never_knew", "original")
+    questions = evidence.setup.task.questions("forget", "select")
+    original = evidence.answers(evidence.setup.original.label, "forget_select").values
+    unlearned = evidence.answers(label, "forget_select").values
+    lost = tuple(
+        q
+        for q, before, after in zip(questions, original, unlearned, strict=True)
+        if before > 0.5 >= after
     )
-    chance, known = setup.task.chance, float(correct.mean())
-    p = stats.binomtest(int(correct.sum()), len(correct), chance, alternative="greater").pvalue
+    return lost if len(lost) >= ENOUGH else questions
+
+
+def _refuse_knowing(evidence: Evidence) -> None:
+    """A control that knows the facts would hide every recovery behind its own knowledge."""
+    setup = evidence.setup
+    twin = setup.never_knew
+    if twin is None:
+        return
+    values, original = (
+        np.concatenate([evidence.answers(x, key).values for key in ("forget", "forget_select")])
+        for x in (twin.label, setup.original.label)
+    )
+    chance, known = setup.task.chance, float(values.mean())
+    right = round(float(values.sum()))
+    p = stats.binomtest(right, len(values), chance, alternative="greater").pvalue
     if p < 0.001 and known - chance > KNOWS * (float(original.mean()) - chance):
         raise ValueError(
-            f"the never-knew model {setup.sources['never_knew']} answers {known:.0%} of the forget "
+            f"the never-knew model {twin.source} answers {known:.0%} of the forget "
             f"questions (chance {chance:.0%}): it knows them and is no control; give another "
             "--control, or none"
         )

@@ -1,118 +1,195 @@
 """Scoring an attack's variants, and choosing one on the select fold."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-
-from mechunlearn.attacks import Candidate, Found
-from mechunlearn.bench import score, score_points
-from mechunlearn.types import Fold, HookedModel, Question, Score, Task
-
-Role = Literal["forget", "retain"]
+from mechunlearn.attacks import Progress, Scored, Search, halves
+from mechunlearn.bench import score, score_read_outs
+from mechunlearn.types import Change, HookedModel, Question, Role, Score, Task
 
 
-def score_candidates(
-    model: HookedModel, candidates: Sequence[Candidate], role: Role, fold: Fold, task: Task
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """The questions of the select fold that decide between an attack's variants."""
+
+    task: Task
+    forget: tuple[Question, ...]
+    retain: tuple[Question, ...]
+    places: tuple[int, ...] | None
+    """Of the forget questions in the select fold; ``None``: all of them."""
+
+    @classmethod
+    def of(cls, task: Task, attack: str, splits: frozenset[Role]) -> "Deciding":
+        """All of the select fold, or of a set that the attack learns from the other half.
+
+        Raises:
+            ValueError: If a set is to be split and is of one source.
+        """
+        forget, retain = (_judging(task, attack, role, splits) for role in ("forget", "retain"))
+        places = None
+        if "forget" in splits:
+            ids = set(map(id, forget))
+            whole = task.questions("forget", "select")
+            places = tuple(i for i, q in enumerate(whole) if id(q) in ids)
+        return cls(task, forget, retain, places)
+
+
+def _judging(task: Task, attack: str, role: Role, splits: frozenset[Role]) -> tuple[Question, ...]:
+    questions = task.questions(role, "select")
+    if role not in splits:
+        return questions
+    return halves(questions, f"{attack}: the {role} questions of the select fold")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A model while an attack trains it."""
+
+    variant: Any
+    progress: Progress
+    forget: Score
+    retain: Score
+    confirm: Score
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was measured of a model on the way; an attack's ``watch``."""
+
+    deciding: Deciding
+    stages: list[Measurement] = field(default_factory=list)
+
+    def __call__(self, model: HookedModel, variant: Any, progress: Progress) -> Scored:
+        """Measure the model as it is; the confirm fold's answers stay here."""
+        task, d = self.deciding.task, self.deciding
+        forget, retain, confirm = (
+            score(model, questions, task)
+            for questions in (d.forget, d.retain, task.questions("forget", "confirm"))
+        )
+        self.stages.append(Measurement(variant, progress, forget, retain, confirm))
+        return Scored(forget.accuracy, retain.accuracy)
+
+    def of(self, variant: Any) -> Measurement | None:
+        """What was measured at a variant; of several measurements the last."""
+        return next((s for s in reversed(self.stages) if s.variant == variant), None)
+
+    @property
+    def start(self) -> Measurement | None:
+        """The model before training."""
+        return next((s for s in self.stages if s.variant is None), None)
+
+
+def score_changes(
+    model: HookedModel, changes: Sequence[Change], questions: Sequence[Question], task: Task
 ) -> list[Score]:
-    """One score per variant: taken along the way, or now.
-
-    Variants that only read elsewhere share one forward.
-    """
-    questions = task.questions(role, fold)
-    scores = {
-        i: c.measured[f"{role} {fold}"]
-        for i, c in enumerate(candidates)
-        if f"{role} {fold}" in c.measured
+    """One score per change; changes that only read elsewhere share one forward."""
+    scores: dict[int, Score] = {}
+    reads = {
+        i: c.read_out
+        for i, c in enumerate(changes)
+        if c.read_out is not None and not c.changes_model and c.rewrite is None
     }
-    for norm in (True, False):
-        reads = {
-            i: c.point
-            for i, c in enumerate(candidates)
-            if c.point is not None and c.norm is norm and not c.change.hooks
-        }
-        if reads:
-            points = list(dict.fromkeys(reads.values()))
-            found = score_points(
-                model, questions, task.prompt, points, scoring=task.scoring, norm=norm
-            )
-            scores |= {i: found[point] for i, point in reads.items()}
-    for i, c in enumerate(candidates):
+    if reads:
+        shared = score_read_outs(
+            model, questions, task.prompt, list(reads.values()), scoring=task.scoring
+        )
+        scores |= dict(zip(reads, shared, strict=True))
+    for i, change in enumerate(changes):
         if i not in scores:
-            scores[i] = score_candidate(model, c, questions, task)
-    return [scores[i] for i in range(len(candidates))]
+            scores[i] = score(model, questions, task, change=change)
+    return [scores[i] for i in range(len(changes))]
 
 
-def score_candidate(
-    model: HookedModel, candidate: Candidate, questions: Sequence[Question], task: Task
-) -> Score:
-    """The model's answers under one variant, read at the output."""
-    prompt = task.prompt
-    if candidate.rewrite is not None:
-        candidate.rewrite.prepare(model, [prompt.text(q, task.scoring) for q in questions])
-        prompt = dataclasses.replace(prompt, rewrite=candidate.rewrite)
-    return score(model, questions, prompt, scoring=task.scoring, change=candidate.change)
+@dataclass(slots=True)
+class Attempt:
+    """A variant that was tried on the select fold."""
+
+    variant: Any
+    forget: Score
+    retain: Score | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The variant the select fold chose, and all that were tried."""
+    """The variant that the select fold chose, and all that were tried."""
 
-    candidate: Candidate
-    forget: float
-    """Select-fold accuracy on forget questions."""
-    retain: float
+    variant: Any
     within_limit: bool
-    tried: list[dict[str, object]]
-    scores: list[Score]
-    """Select-fold forget scores of all that were tried."""
+    tried: tuple[Attempt, ...]
 
 
 def choose(
-    model: HookedModel, found: Found, task: Task, *, retain_before: float, limit: float
+    model: HookedModel,
+    search: Search[Any],
+    measured: Measured,
+    *,
+    retain_before: float,
+    limit: float,
+    limited: bool = True,
 ) -> Choice:
     """The variant with the best forget accuracy whose retain loss stays within ``limit``.
 
-    Ties go to fewer layers, then to the earlier variant. When no variant stays within the limit,
+    Ties go to the smaller variant, then to the earlier one. When no variant stays within the limit,
     the one that keeps most of the retain accuracy is taken and marked. Variants that only read
-    elsewhere leave the model as it is and are not limited; nor is relearning, which probes what is
-    there: no training leaves the rest as it was.
+    elsewhere leave the model as it is and are not limited.
 
     Args:
-        retain_before: Retain accuracy without the attack, unless the attack held part of the retain
-            questions back and measured its own.
+        retain_before: Retain accuracy without the attack, unless the attack measured its own.
+        limited: Whether the limit decides; the loss is reported in any case.
     """
-    retain_before = getattr(found, "retain_before", retain_before)
-    candidates = [found.build(settings) for settings in found.grid()]
-    forget = score_candidates(model, candidates, "forget", "select", task)
-    tried: list[dict[str, object]] = [
-        {**c.settings, "forget_select": round(s.accuracy, 4)}
-        for c, s in zip(candidates, forget, strict=True)
-    ]
-
-    def rank(i: int) -> tuple[float, int, int]:
-        layers = candidates[i].settings.get("layers", [0])
-        return -forget[i].accuracy, len(layers), i
-
-    order = sorted(range(len(candidates)), key=rank)
-    if all(c.point is not None for c in candidates):
-        best = order[0]
-        return Choice(candidates[best], forget[best].accuracy, retain_before, True, tried, forget)
+    start = measured.start
+    before = retain_before if start is None else start.retain.accuracy
+    tried = _attempts(model, search, measured)
+    order = sorted(
+        range(len(tried)),
+        key=lambda i: (-tried[i].forget.accuracy, search.size(tried[i].variant), i),
+    )
+    changes = [search.change(t.variant) for t in tried]
+    if all(c.read_out is not None and not c.changes_model for c in changes):
+        return Choice(tried[order[0]].variant, True, tuple(tried))
     kept: dict[int, float] = {}
     for i in order:
-        (scored,) = score_candidates(model, [candidates[i]], "retain", "select", task)
-        kept[i] = scored.accuracy
-        tried[i]["retain_select"] = round(scored.accuracy, 4)
-        within = scored.accuracy >= retain_before - limit - 1e-9
-        if within or getattr(found, "unlimited", False):
-            return Choice(candidates[i], forget[i].accuracy, kept[i], within, tried, forget)
+        at = measured.of(tried[i].variant)
+        retained = (
+            score(model, measured.deciding.retain, measured.deciding.task, change=changes[i])
+            if at is None
+            else at.retain
+        )
+        tried[i].retain, kept[i] = retained, retained.accuracy
+        within = retained.accuracy >= before - limit - 1e-9
+        if within or not limited:
+            return Choice(tried[i].variant, within, tuple(tried))
     best = max(order, key=lambda i: kept[i])
-    return Choice(candidates[best], forget[best].accuracy, kept[best], False, tried, forget)
+    return Choice(tried[best].variant, False, tuple(tried))
 
 
-def shuffled_answers(score: Score, seed: int) -> Score:
-    """The placebo of a read-out: the same readings, held against other questions' answers."""
-    order = np.random.default_rng(seed).permutation(score.n)
-    return Score(f"{score.name}, shuffled answers", score.logits, score.answers[order])
+def _attempts(model: HookedModel, search: Search[Any], measured: Measured) -> list[Attempt]:
+    """Every variant with its forget score: measured on the way, or now."""
+    d = measured.deciding
+    tried: list[Attempt] = []
+    rounds = search.variants()
+    batch = next(rounds, ())
+    while batch:
+        known = {i: at.forget for i, v in enumerate(batch) if (at := measured.of(v)) is not None}
+        left = [i for i in range(len(batch)) if i not in known]
+        changes = [search.change(batch[i]) for i in left]
+        known |= dict(zip(left, score_changes(model, changes, d.forget, d.task), strict=True))
+        attempts = [Attempt(v, known[i]) for i, v in enumerate(batch)]
+        tried += attempts
+        try:
+            batch = rounds.send([Scored(a.forget.accuracy) for a in attempts])
+        except StopIteration:
+            break
+    if not tried:
+        raise ValueError("the attack has no variants to try")
+    return tried
+
+
+def confirmed(model: HookedModel, search: Search[Any], measured: Measured, variant: Any) -> Score:
+    """The reported forget questions under a variant; taken from the way where it was measured."""
+    at = measured.of(variant)
+    if at is not None:
+        return at.confirm
+    task = measured.deciding.task
+    return score(model, task.questions("forget", "confirm"), task, change=search.change(variant))

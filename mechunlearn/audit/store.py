@@ -1,40 +1,26 @@
 """One JSON file a cell, written atomically, in a folder that one process works on at a time."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from mechunlearn.audit.cells import Cell
-from mechunlearn.environment import PARTIAL, write_json
+from mechunlearn.audit.records import SCHEMA, CellFile, Result, StoreFile
+from mechunlearn.environment import PARTIAL, write_bytes
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.types import Score
+from mechunlearn.progress import console
+from mechunlearn.records import Plain, Record, decoded, encoded
 
-SCHEMA = 1
-"""Version of the files' layout."""
 LOCK = "lock"
 
 
-def compact(score: Score) -> str:
-    """Predictions in a character each: the index of the choice, ``-`` for a tie."""
-    return "".join("-" if p < 0 else str(p) for p in score.predictions)
+class _Version(Record, forbid_unknown_fields=False):
+    """The one key that every version of the store has."""
 
-
-def expanded(name: str, text: str, answers: Sequence[int], choices: int) -> Score:
-    """The score with these predictions; its logits are 1 at the predicted choice, else 0.
-
-    Raises:
-        ValueError: If there are not as many predictions as answers.
-    """
-    if len(text) != len(answers):
-        raise ValueError(f"{name}: {len(text)} predictions for {len(answers)} questions")
-    said = np.frombuffer(text.encode(), dtype=np.uint8).astype(int) - ord("0")
-    logits = (said[:, None] == np.arange(choices)).astype(float)  # A tie is no choice's index.
-    return Score(name, logits, np.array(answers))
+    schema: int
 
 
 class Store:
@@ -43,33 +29,51 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def check(self, plan: Mapping[str, Any]) -> None:
+    def check(self, plan: Mapping[str, Plain]) -> StoreFile | None:
         """Make sure that the folder is empty or holds results of this plan.
 
+        Returns:
+            What the folder says it holds; ``None`` where it is empty.
+
         Raises:
-            ValueError: If it holds something else, or results of another schema version.
+            ValueError: If it holds something else, results of another schema version, or a
+                ``store.json`` that is damaged.
         """
         if not self.folder.exists() or all(_ours(file) for file in self.folder.iterdir()):
-            return
-        known = read_json(self.folder / "store.json")
-        if known is None:
+            return None
+        file = self.folder / "store.json"
+        if not file.is_file():
             raise ValueError(
                 f"{self.folder} holds something else; nothing was overwritten: choose another --out"
             )
-        if known.get("schema") != SCHEMA:
+        known = self._header(file)
+        if known.plan != plan:
+            keys = sorted({*plan, *known.plan})
+            changed = [k for k in keys if known.plan.get(k) != plan.get(k)]
             raise ValueError(
-                f"{self.folder} was written with store schema {known.get('schema')!r}, and this "
-                f"version reads {SCHEMA}; nothing was changed: choose another --out"
+                f"{self.folder} holds a run with other {', '.join(changed)}; nothing was "
+                "overwritten: choose another --out"
             )
-        if known["plan"] != plan:
-            changed = sorted(k for k in plan if known["plan"].get(k) != plan[k])
+        return known
+
+    def _header(self, file: Path) -> StoreFile:
+        text = file.read_bytes()
+        try:
+            version = decoded(text, _Version, str(file)).schema
+            if version == SCHEMA:
+                return decoded(text, StoreFile, str(file))
+        except ValueError as err:
             raise ValueError(
-                f"{self.folder} holds something else: a run with other {', '.join(changed)}; "
-                "nothing was overwritten: choose another --out"
-            )
+                f"{err}; the file is damaged and nothing was changed: restore it, or choose "
+                "another --out"
+            ) from err
+        raise ValueError(
+            f"{self.folder} was written with store schema {version}, and this version reads "
+            f"{SCHEMA}; nothing was changed: choose another --out"
+        )
 
     @contextmanager
-    def opened(self, plan: Mapping[str, Any]) -> Iterator["Store"]:
+    def opened(self, plan: Mapping[str, Plain], threads: int) -> Iterator["Store"]:
         """Hold the folder's lock, which goes with the process that holds it.
 
         Raises:
@@ -77,10 +81,11 @@ class Store:
             PrerequisiteError: If the folder cannot be written.
         """
         self.check(plan)
+        header = StoreFile(schema=SCHEMA, plan=dict(plan), threads=threads)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / "store.json").is_file():
-                write_json(self.folder / "store.json", {"schema": SCHEMA, "plan": dict(plan)})
+                write_bytes(self.folder / "store.json", encoded(header) + b"\n")
             lock = FileLock(self.folder / LOCK)
             lock.acquire(timeout=0)
         except Timeout as err:
@@ -98,35 +103,49 @@ class Store:
         finally:
             lock.release()
 
-    def read(self, cell: Cell) -> dict[str, Any] | None:
-        """A finished cell's result; ``None`` where there is none."""
-        found = read_json(self._file(cell))
-        return None if found is None or found.get("schema") != SCHEMA else found["result"]
+    def read(self, cell: Cell) -> CellFile | None:
+        """A finished cell; ``None`` where there is none, or a damaged or edited one (said)."""
+        file = self._file(cell)
+        if not file.is_file():
+            return None
+        try:
+            kept = decoded(file.read_bytes(), CellFile, file.name)
+            if kept.checksum != checksum(kept.inputs, kept.seconds, kept.result):
+                raise ValueError(f"{file.name} is not as it was written")
+        except ValueError as err:
+            console.print(f"[yellow]{err}: it is computed again[/yellow]", markup=True)
+            return None
+        return kept
 
-    def all(self, cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
-        """Results of the cells that are finished, by key."""
-        found = {cell.key: self.read(cell) for cell in cells}
-        return {key: result for key, result in found.items() if result is not None}
+    def all(self, cells: Iterable[Cell]) -> dict[str, CellFile]:
+        """The cells that are finished, by key."""
+        files = {cell.key: self.read(cell) for cell in cells}
+        return {key: file for key, file in files.items() if file is not None}
 
-    def write(self, cell: Cell, result: Mapping[str, Any]) -> None:
+    def write(self, cell: Cell, result: Result, seconds: float) -> CellFile:
         """Keep a result."""
-        about = {"kind": cell.kind, "model": cell.model, "attack": cell.attack}
-        data = {"schema": SCHEMA, **about, "inputs": dict(cell.inputs), "result": dict(result)}
-        write_json(self._file(cell), data)
+        file = CellFile(
+            schema=SCHEMA,
+            kind=cell.kind,
+            model=cell.model,
+            attack=cell.attack,
+            inputs=dict(cell.inputs),
+            seconds=seconds,
+            result=result,
+            checksum=checksum(cell.inputs, seconds, result),
+        )
+        write_bytes(self._file(cell), encoded(file) + b"\n")
+        return file
 
     def _file(self, cell: Cell) -> Path:
         return self.folder / "cells" / f"{cell.kind}-{cell.key[:32]}.json"
 
 
+def checksum(inputs: Mapping[str, Plain], seconds: float, result: Result) -> str:
+    """SHA-256 of what a cell's file says."""
+    return hashlib.sha256(encoded([dict(inputs), seconds, result])).hexdigest()
+
+
 def _ours(file: Path) -> bool:
     """What a run that was killed in its first moment may leave."""
     return file.name == LOCK or file.name.startswith(PARTIAL)
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """An object from a file; ``None`` where there is no file or no whole object in it."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return found if isinstance(found, dict) else None

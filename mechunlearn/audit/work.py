@@ -1,35 +1,49 @@
 """What one cell computes, on a model that is loaded already."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mechunlearn.attacks import Candidate
-from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.attacks.projection import projections
+from mechunlearn.attacks import Attack, Confirm, Search, Seen, View
 from mechunlearn.audit.cells import Cell, Setup
-from mechunlearn.audit.identity import plain
-from mechunlearn.audit.pool import Loaded
-from mechunlearn.audit.select import choose, score_candidates
-from mechunlearn.audit.store import compact
+from mechunlearn.audit.pool import ModelPool
+from mechunlearn.audit.records import (
+    Answers,
+    AttackResult,
+    BaselineResult,
+    CeilingResult,
+    ControlResult,
+    Guessing,
+    Kind,
+    MachineCard,
+    Result,
+    Stage,
+    Tried,
+)
+from mechunlearn.audit.select import Deciding, Measured, choose, confirmed, score_changes
 from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.environment import machine, versions
 from mechunlearn.hooks import metered
 from mechunlearn.models import describe
+from mechunlearn.records import Plain, plain, typed
 from mechunlearn.registry import find
-from mechunlearn.types import Direction, HookedModel, Question, Score, Task
+from mechunlearn.types import Change, HookedModel, Question, Task
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""
-ASKED = 8
+ENOUGH = 8
 """With fewer lost questions than these, attacks look at the whole select fold."""
-Done = Callable[[Cell, dict[str, Any]], None]
+Done = Callable[[Cell, Result, float], None]
+"""Called with a cell, its result and the seconds it took."""
 
 
-def baseline(model: HookedModel, task: Task, *, original: bool) -> dict[str, Any]:
-    """Answers to every question set, without any attack."""
+def baseline(model: HookedModel, task: Task, *, guessing: bool) -> BaselineResult:
+    """Answers to every question set, without any attack.
+
+    Args:
+        guessing: Whether to measure also what is right without knowing.
+    """
     sets: dict[str, Sequence[Question]] = {
         "forget": task.questions("forget", "confirm"),
         "retain": task.questions("retain", "confirm"),
@@ -37,209 +51,235 @@ def baseline(model: HookedModel, task: Task, *, original: bool) -> dict[str, Any
         "retain_select": task.questions("retain", "select"),
         **task.extra,
     }
-    found: dict[str, Any] = {"predictions": {}}
-    for name, questions in sets.items():
-        scored = score(model, questions, task.prompt, scoring=task.scoring)
-        found["predictions"][name] = compact(scored)
-    found["model"] = describe(model)
-    if original:
-        hidden = no_question(model, sets["forget"], task.prompt, task.scoring)
-        found["answers"] = {k: "".join(str(q.answer) for q in s) for k, s in sets.items()}
-        found["choices"] = {k: max(len(q.choices) for q in s) for k, s in sets.items()}
-        found["guessing"] = {
-            "no_question": round(hidden.accuracy, 4),
-            "majority_position": round(majority_letter(sets["forget"]), 4),
-            "chance": round(task.chance, 4),
-        }
-        found["lens"] = lens_curves(model, task)
-        found["versions"], found["machine"] = versions(), machine(found["model"]["device"])
-    return found
+    card = describe(model)
+    return BaselineResult(
+        sets={name: Answers.of(score(model, asked, task)) for name, asked in sets.items()},
+        model=card,
+        versions=versions(),
+        machine=typed(machine(card.device), MachineCard, "machine"),
+        guessing=_guessing(model, sets["forget"], task) if guessing else None,
+    )
+
+
+def _guessing(model: HookedModel, asked: Sequence[Question], task: Task) -> Guessing:
+    hidden = no_question(model, asked, task.prompt, task.scoring)
+    return Guessing(
+        no_question=round(hidden.accuracy, 4),
+        majority_position=round(majority_letter(asked), 4),
+        chance=round(task.chance, 4),
+    )
 
 
 @dataclass(slots=True)
 class Group:
-    """The missing cells of one attack on one unlearned model."""
+    """The missing cells of one attack on one unlearned model, and what they share."""
 
-    name: str
+    model: str
+    """Label of the unlearned model."""
     attack: str
-    missing: dict[str, Cell]
-    """By kind."""
-    settings: dict[str, Any] | None = None
-    """What the select fold chose, where the attack cell is there already."""
+    missing: dict[Kind, Cell]
     asked: tuple[Question, ...] = ()
+    """Select-fold questions that were lost, or all of them."""
     retain_before: float = 0.0
+    variant: Plain = None
+    """What the select fold chose, where the attack cell is there already."""
     reference: Any = None
     flops: int = 0
-    candidate: Candidate | None = None
-    shown: tuple[Direction, int] | None = None
-    """The direction and layer whose projections are drawn."""
+    change: Change | None = None
+    """The chosen variant, for the original."""
+    view: View | None = None
 
 
-def compute(setup: Setup, groups: Sequence[Group], load: Loaded, done: Done) -> None:
+def compute(setup: Setup, groups: Sequence[Group], load: ModelPool, done: Done) -> None:
     """Compute the groups' missing cells, model after model.
 
     Args:
         done: Called with each cell as soon as its result is there.
     """
-    original = setup.sources["original"]
-    for group in groups:  # No name may hold a model on: the next one may need its room.
-        _reference(setup, group, load(original))
-    for name in dict.fromkeys(group.name for group in groups):
-        mine = [group for group in groups if group.name == name]
-        for group in mine:
+    original = setup.original.source
+    # Don't bind a model to a local; that keeps it alive while the next one loads.
+    for group in groups:
+        if "original model" in find("attack", group.attack).needs:
+            _Work(setup, group).learn(load(original))
+    for label in dict.fromkeys(group.model for group in groups):
+        same = [group for group in groups if group.model == label]
+        for group in same:
             if "attack" in group.missing:
-                _timed(done, group, "attack", _attack, setup, load(setup.sources[name]))
+                _timed(setup, group, "attack", _Work.attack, load(setup.entry(label).source), done)
             elif "ceiling" in group.missing:
-                _rebuild(setup, group, load(setup.sources[name]))
-        for group in mine:
-            if "control" in group.missing:
-                _timed(
-                    done, group, "control", _control, setup, load(setup.sources[f"{name} control"])
-                )
+                _Work(setup, group).rebuild(load(setup.entry(label).source))
+        for group in same:
+            control = setup.control(label)
+            if "control" in group.missing and control is not None:
+                _timed(setup, group, "control", _Work.control, load(control.source), done)
             group.reference = None
     for group in groups:
         if "ceiling" in group.missing:
-            _timed(done, group, "ceiling", _ceiling, setup, load(original))
-
-
-def _reference(setup: Setup, group: Group, model: HookedModel) -> None:
-    """What the attack has to know of the original."""
-    with metered() as meter:
-        attack = find("attack", group.attack)
-        config = setup.config(group.attack)
-        group.reference = attack.reference(model, setup.task, group.asked, config)
-    group.flops = meter.flops
+            _timed(setup, group, "ceiling", _Work.ceiling, load(original), done)
 
 
 def _timed(
-    done: Done,
-    group: Group,
-    kind: str,
-    work: Callable[[Setup, Group, HookedModel], dict[str, Any]],
     setup: Setup,
+    group: Group,
+    kind: Kind,
+    work: "Callable[[_Work, HookedModel], Result]",
     model: HookedModel,
+    done: Done,
 ) -> None:
     start = time.perf_counter()
-    result = work(setup, group, model)
-    result["seconds"] = round(time.perf_counter() - start, 2)
-    done(group.missing[kind], result)
+    result = work(_Work(setup, group), model)
+    done(group.missing[kind], result, round(time.perf_counter() - start, 2))
     setup.search_file(group.missing[kind]).unlink(missing_ok=True)
 
 
-def _found(setup: Setup, group: Group, model: HookedModel, kind: str) -> Any:
-    """What the attack finds in a model, with the plan's settings for it."""
-    config = setup.config(group.attack)
-    attack = find("attack", group.attack)
-    kept = {}
-    if getattr(attack, "resumes", False) and kind in group.missing:
-        kept = {"state_file": setup.search_file(group.missing[kind])}
-    return attack.find(model, setup.task, group.asked, group.reference, config, **kept)
+class _Work:
+    """One attack on one model after another."""
 
+    def __init__(self, setup: Setup, group: Group) -> None:
+        self.setup, self.group, self.task = setup, group, setup.task
+        self.entry: Attack[Any, Any, Any] = find("attack", group.attack)
+        self.config = setup.config(group.attack)
 
-def _attack(setup: Setup, group: Group, model: HookedModel) -> dict[str, Any]:
-    """Choose on the select fold; then the confirm fold and the shams, once."""
-    plan, task = setup.plan, setup.task
-    with metered() as meter:
-        found = _found(setup, group, model, "attack")
-        choice = choose(
-            model, found, task, retain_before=group.retain_before, limit=plan.retain_limit
+    def learn(self, original: HookedModel) -> None:
+        """What the attack has to know of the original."""
+        with metered() as meter:
+            seen = self._seen(original, None, None)
+            self.group.reference = self.entry.learn(original, seen, self.config)
+        self.group.flops = meter.flops
+
+    def attack(self, model: HookedModel) -> AttackResult:
+        """Choose on the select fold; then the confirm fold and the shams, once."""
+        group, plan = self.group, self.setup.plan
+        with metered() as meter:
+            search, measured = self._search(model, "attack")
+            choice = choose(
+                model,
+                search,
+                measured,
+                retain_before=group.retain_before,
+                limit=plan.retain_limit,
+                limited=self.entry.limited,
+            )
+        variant = choice.variant
+        self._keep(search, variant)
+        forget = confirmed(model, search, measured, variant)
+        kept = self.task.questions("retain", "confirm")
+        retain = score(model, kept, self.task, change=search.change(variant))
+        return AttackResult(
+            variant=group.variant,
+            within_limit=choice.within_limit,
+            flops=group.flops + meter.flops,
+            forget=Answers.of(forget),
+            retain=Answers.of(retain),
+            shams=self._shams(model, search, variant),
+            tried=tuple(_tried(a) for a in choice.tried),
+            decided_by=measured.deciding.places,
+            stages=_stages(measured),
+            traces=self._traces(model, search, variant),
         )
-    group.candidate = choice.candidate
-    group.settings = settings = plain(choice.candidate.settings)
-    chosen = [choice.candidate]
-    (attacked,) = score_candidates(model, chosen, "forget", "confirm", task)
-    (retain,) = score_candidates(model, chosen, "retain", "confirm", task)
-    shams = [found.sham(settings, plan.seed + i) for i in range(SHAMS)]
-    drawn = [s for s in shams if s is not None]
-    sham_scores: list[Score] = (
-        score_candidates(model, drawn, "forget", "confirm", task) if drawn else []
+
+    def control(self, model: HookedModel) -> ControlResult:
+        """The same attack on the never-knew model, at the variant chosen for the unlearned one."""
+        search, measured = self._search(model, "control")
+        variant = self._variant()
+        return ControlResult(
+            forget=Answers.of(confirmed(model, search, measured, variant)),
+            stages=_stages(measured),
+            traces=self._traces(model, search, variant),
+        )
+
+    def rebuild(self, model: HookedModel) -> None:
+        """The chosen variant of an attack that was computed in an earlier run."""
+        variant = self._variant()
+        seen = self._seen(model, None, "ceiling")
+        search = self.entry.rebuild(model, seen, self.group.reference, variant, self.config)
+        self._keep(search, variant)
+
+    def ceiling(self, model: HookedModel) -> CeilingResult:
+        """The chosen variant on the original itself: does the attack hurt or inflate accuracy?"""
+        assert self.group.change is not None
+        asked = self.task.questions("forget", "confirm")
+        forget = score(model, asked, self.task, change=self.group.change)
+        traces = {} if self.group.view is None else _kinds([self.group.view(model, self._confirm)])
+        return CeilingResult(forget=Answers.of(forget), traces=traces)
+
+    def _seen(self, model: HookedModel, measured: Measured | None, kind: Kind | None) -> Seen:
+        group = self.group
+        keeps = kind is not None and kind in group.missing
+        watch = {} if measured is None else {"watch": measured}
+        return Seen.of(
+            self.task,
+            self.entry,
+            name=group.attack,
+            config=self.config,
+            asked=group.asked,
+            state=self.setup.search_file(group.missing[kind]) if keeps and kind else None,
+            tokenizer=model.tokenizer,
+            **watch,
+        )
+
+    def _search(self, model: HookedModel, kind: Kind) -> tuple[Search[Any], Measured]:
+        splits = self.entry.splits(self.config)
+        measured = Measured(Deciding.of(self.task, self.group.attack, splits))
+        seen = self._seen(model, measured, kind)
+        return self.entry.search(model, seen, self.group.reference, self.config), measured
+
+    def _variant(self) -> Any:
+        return typed(self.group.variant, self.entry.variant, f"{self.group.attack}'s variant")
+
+    def _keep(self, search: Search[Any], variant: Any) -> None:
+        self.group.variant = plain(variant)
+        self.group.change, self.group.view = search.change(variant), search.view(variant)
+
+    def _shams(self, model: HookedModel, search: Search[Any], variant: Any) -> tuple[Answers, ...]:
+        drawn = [search.sham(variant, self.setup.plan.seed + i) for i in range(SHAMS)]
+        changes = [c for c in drawn if c is not None]
+        if not changes and self.entry.family != "read-out":
+            raise TypeError(
+                f"{self.group.attack} has no sham; only a read-out, whose placebo is shuffled "
+                "answers, may return None"
+            )
+        if not changes:
+            return ()
+        asked = self.task.questions("forget", "confirm")
+        return tuple(Answers.of(s) for s in score_changes(model, changes, asked, self.task))
+
+    @property
+    def _confirm(self) -> Confirm:
+        asked, kept = (self.task.questions(r, "confirm") for r in ("forget", "retain"))
+        return Confirm(asked, kept, self.task.prompt, self.task.scoring)
+
+    def _traces(self, model: HookedModel, search: Search[Any], variant: Any) -> dict[str, Plain]:
+        view = search.view(variant)
+        views = [] if view is None else [view(model, self._confirm)]
+        return _kinds([*search.traces(variant), *views])
+
+
+def _kinds(traces: Sequence[Any]) -> dict[str, Plain]:
+    return {trace.kind: plain(trace) for trace in traces}
+
+
+def _tried(attempt: Any) -> Tried:
+    retain = attempt.retain
+    return Tried(
+        variant=plain(attempt.variant),
+        forget=round(attempt.forget.accuracy, 4),
+        retain=None if retain is None else round(retain.accuracy, 4),
+        answers=Answers.of(attempt.forget),
     )
-    result: dict[str, Any] = {
-        "settings": settings,
-        "within_limit": choice.within_limit,
-        "flops": group.flops + meter.flops,
-        "predictions": {"attacked": compact(attacked), "retain": compact(retain)},
-        "shams": [compact(s) for s in sham_scores],
-        "tried": choice.tried,
-        "tried_predictions": [compact(s) for s in choice.scores],
-        "tried_on": _places(task, getattr(found, "chosen_by", None)),
-        "details": found.details(settings),
-    }
-    if group.attack == "logit_lens":
-        result["lens"] = lens_curves(model, task)
-    if shown := _shown(group, found):
-        result["projection"] = projections(model, *shown, task)
-    return result
 
 
-def _places(task: Task, chosen_by: Sequence[Question] | None) -> list[int] | None:
-    """Which select-fold questions were used; ``None``: all."""
-    if chosen_by is None:
-        return None
-    used = set(map(id, chosen_by))
-    return [i for i, q in enumerate(task.questions("forget", "select")) if id(q) in used]
-
-
-def _shown(group: Group, found: Any) -> tuple[Direction, int] | None:
-    """For an ablation: the direction and the last edited layer it is applied at."""
-    if group.attack == "direction_ablation":
-        assert group.settings is not None
-        layers = group.settings["layers"]
-        edited = [i for i in found.edited if i in layers]
-        layer = (edited or layers)[-1]
-        group.shown = found.directions[group.settings["against"]], layer
-    return group.shown
-
-
-def _rebuild(setup: Setup, group: Group, model: HookedModel) -> None:
-    """The chosen variant of an attack that was computed in an earlier run."""
-    assert group.settings is not None
-    attack = find("attack", group.attack)
-    if hasattr(attack, "rebuild"):
-        config = setup.config(group.attack)
-        group.candidate = attack.rebuild(model, setup.task, group.settings, config)
-        return
-    found = _found(setup, group, model, "ceiling")
-    group.candidate = found.build(group.settings)
-    _shown(group, found)
-
-
-def _control(setup: Setup, group: Group, model: HookedModel) -> dict[str, Any]:
-    """The same attack, at the settings chosen for the unlearned model, on the never-knew model."""
-    assert group.settings is not None
-    found = _found(setup, group, model, "control")
-    chosen = [found.build(group.settings)]
-    (scored,) = score_candidates(model, chosen, "forget", "confirm", setup.task)
-    result: dict[str, Any] = {
-        "predictions": {"control": compact(scored)},
-        "details": found.details(group.settings),
-    }
-    if group.attack == "logit_lens":
-        result["lens"] = lens_curves(model, setup.task)
-    return result
-
-
-def _ceiling(setup: Setup, group: Group, model: HookedModel) -> dict[str, Any]:
-    """The chosen variant on the original itself: does the attack hurt or inflate accuracy?"""
-    assert group.candidate is not None
-    # What was measured on the way is of another model.
-    chosen = [dataclasses.replace(group.candidate, measured={})]
-    (scored,) = score_candidates(model, chosen, "forget", "confirm", setup.task)
-    result: dict[str, Any] = {"predictions": {"original": compact(scored)}}
-    if group.shown:
-        result["projection"] = projections(model, *group.shown, setup.task)
-    return result
-
-
-def lens_curves(model: HookedModel, task: Task) -> list[dict[str, Any]]:
-    """Accuracy of the confirm fold read at every stream and layer."""
-    scores = logit_lens(model, task.questions("forget", "confirm"), task)
-    return [
-        {
-            "layer": point.layer,
-            "stream": point.stream,
-            "accuracy": round(s.accuracy, 4),
-            "interval": [round(x, 4) for x in s.interval],
-        }
-        for point, s in scores.items()
-    ]
+def _stages(measured: Measured) -> tuple[Stage, ...]:
+    return tuple(
+        Stage(
+            variant=plain(m.variant),
+            run=m.progress.run,
+            steps=m.progress.steps,
+            samples=m.progress.samples,
+            tokens=m.progress.tokens,
+            flops=m.progress.flops,
+            retain=m.retain.accuracy,
+            confirm=Answers.of(m.confirm),
+        )
+        for m in measured.stages
+    )

@@ -5,7 +5,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Arm, Report, Row
 from mechunlearn.analysis.verdict import significant
-from mechunlearn.attacks.traces import LensTrace
+from mechunlearn.attacks.logit_lens import LensTrace
 from mechunlearn.plots.figure import Figure, Place, attacked, original, traced
 from mechunlearn.plots.template import LOOKS, lay_out, level, listed, small_headings
 from mechunlearn.types.points import STREAMS, Stream

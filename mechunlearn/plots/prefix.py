@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Report, Row
-from mechunlearn.attacks.traces import PrefixTrace
+from mechunlearn.attacks.gcg.prefixes import PrefixTrace
 from mechunlearn.plots.figure import TAUGHT, Figure, traced
 from mechunlearn.plots.template import LOOKS, SCALE, lay_out, small_headings
 

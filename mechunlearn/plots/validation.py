@@ -2,57 +2,15 @@
 
 from pathlib import Path
 
-import msgspec
 import plotly.graph_objects as go
 
 from mechunlearn.analysis.verdict import CATEGORIES
 from mechunlearn.plots.files import write_figures
 from mechunlearn.plots.template import LOOKS, SCALE, error_bars, lay_out, level, spaced
-from mechunlearn.records import Interval, Plain, plain, typed
+from mechunlearn.studies.records import Rates, ValidationResult
 
 
-class Rates(msgspec.Struct, frozen=True):
-    """How often something fires on hidden and on gone models; no rate where there are none."""
-
-    sensitivity: float | None
-    sensitivity_ci: Interval | None
-    sensitivity_n: int
-    false_alarm_rate: float | None
-    false_alarm_rate_ci: Interval | None
-    false_alarm_rate_n: int
-
-
-class VerdictRates(Rates, frozen=True):
-    """The verdict's, and its categories by condition."""
-
-    confusion: dict[str, dict[str, int]]
-
-
-class Suspect(msgspec.Struct, frozen=True):
-    """A model of known truth."""
-
-    condition: str
-    truth: str
-
-
-class Validation(msgspec.Struct, frozen=True):
-    """Of a validation's result what the figures show."""
-
-    attacks: dict[str, Rates]
-    verdict: VerdictRates
-    models: tuple[Suspect, ...]
-
-    @classmethod
-    def of(cls, result: Plain) -> "Validation":
-        """From the result as a record or as plain data.
-
-        Raises:
-            ValueError: If it is something else; names the place.
-        """
-        return typed(plain(result), cls, "the validation")
-
-
-def validation(result: Validation) -> go.Figure:
+def validation(result: ValidationResult) -> go.Figure:
     """Sensitivity and false-alarm rate with 95 % intervals."""
     rates: dict[str, Rates] = {**result.attacks, "verdict": result.verdict}
     names = list(rates)
@@ -101,7 +59,7 @@ def validation(result: Validation) -> go.Figure:
     return fig
 
 
-def confusion(result: Validation) -> go.Figure:
+def confusion(result: ValidationResult) -> go.Figure:
     """A table of what each kind of model is against what the verdict says of it."""
     truths = {suspect.condition: suspect.truth for suspect in result.models}
     order = ("hidden", "gone", "open")
@@ -144,16 +102,11 @@ def _counts(verdict: Rates) -> tuple[int, int, int, int]:
     return seen, hidden, wrong, gone
 
 
-def validation_figures(result: Plain) -> dict[str, go.Figure]:
-    """The figures of a validation's result, by file name.
-
-    Raises:
-        ValueError: If it is no such result; names the place.
-    """
-    counts = Validation.of(result)
-    return {"validation-rates": validation(counts), "validation-confusion": confusion(counts)}
+def validation_figures(result: ValidationResult) -> dict[str, go.Figure]:
+    """The figures of a validation's result, by file name."""
+    return {"validation-rates": validation(result), "validation-confusion": confusion(result)}
 
 
-def write_validation(result: Plain, folder: Path, images: bool = False) -> None:
+def write_validation(result: ValidationResult, folder: Path, images: bool = False) -> None:
     """Write the figures of a validation's result."""
     write_figures(validation_figures(result), folder, images)

@@ -1,16 +1,16 @@
 """Every attack on every family of models: real configuration classes, random weights."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mechunlearn.analysis.analyse import audit
 
 from mechunlearn.analysis.records import Report
+from mechunlearn.attacks.logit_lens import LensTrace
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
 from mechunlearn.models import save
 from mechunlearn.plots import figures
 from mechunlearn.registry import ATTACKS
@@ -71,11 +71,11 @@ def battery(
 
 
 def check(report: Report, attacks: tuple[str, ...]) -> None:
-    assert {row["attack"] for row in report.rows} == set(attacks)
+    assert {row.attack for row in report.rows} == set(attacks)
     for row in report.rows:
-        assert 0 <= row["accuracy"] <= 1
-        assert math.isfinite(row["difference"])
-        assert row["seconds"] > 0
+        assert 0 <= row.value <= 1
+        assert math.isfinite(row.difference)
+        assert row.seconds > 0
     assert "<html" in render(report)
     assert figures(report)
 
@@ -96,7 +96,7 @@ def test_every_attack_runs_on_every_family(
     chosen = tuple(a for a in ATTACKS if a != "relearning_questions")  # Needs plain_examples.
     report = battery(tiny, family, chosen, questions, tmp_path)
     check(report, chosen)
-    lens = report.details["1"]["lens"]
-    streams = {point["stream"] for point in lens}
+    lens = report.findings_of("1").trace(LensTrace, "logit_lens")
+    assert lens is not None
+    streams = {place.stream for place in lens.places}
     assert ("resid_mid" in streams) == (family != "gpt_neox")
-    assert dataclasses.asdict(report)

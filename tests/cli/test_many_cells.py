@@ -8,13 +8,25 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mechunlearn.audit.cells import Cell, set_up
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.records import (
+    Answers,
+    AttackResult,
+    BaselineResult,
+    CeilingResult,
+    ControlResult,
+    Guessing,
+    MachineCard,
+    ModelCard,
+    Result,
+    SelfTestCard,
+    Tried,
+)
 from mechunlearn.audit.store import Store
 from mechunlearn.models import save
 from mechunlearn.registry import ATTACKS
@@ -26,7 +38,7 @@ REPORTING = """
 import time
 from pathlib import Path
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
+from mechunlearn.analysis.analyse import audit
 given = {plan!r}
 plan = AuditPlan(**{{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}})
 start = time.process_time()
@@ -64,30 +76,48 @@ def sets() -> dict[str, tuple[Question, ...]]:
     }
 
 
-def made_up(cell: Cell, rng: np.random.Generator) -> dict[str, Any]:
+def made_up(cell: Cell, rng: np.random.Generator) -> Result:
     """A result of the right form: guesses, except that the original knows."""
 
-    def guesses(name: str = "forget") -> str:
-        return "".join(map(str, rng.integers(0, 4, len(sets()[name]))))
+    def guesses(name: str = "forget", *, right: bool = False) -> Answers:
+        questions = sets()[name]
+        said = [q.answer for q in questions] if right else rng.integers(0, 4, len(questions))
+        values = [float(s == q.answer) for s, q in zip(said, questions, strict=True)]
+        margins = tuple(round(float(x), 5) for x in rng.random(len(questions)))
+        return Answers(values=tuple(values), said=tuple(map(int, said)), margins=margins)
 
     if cell.kind == "baseline":
-        answers = {k: "".join(str(q.answer) for q in s) for k, s in sets().items()}
-        known = answers if cell.model == "original" else {k: guesses(k) for k in sets()}
-        return {
-            "predictions": known, "answers": answers, "choices": dict.fromkeys(sets(), 4),
-            "guessing": {}, "lens": [], "versions": {}, "machine": {}, "model": {}, "seconds": 1.0,
-        }  # fmt: skip
-    if cell.kind != "attack":
-        name = "control" if cell.kind == "control" else "original"
-        return {"predictions": {name: guesses()}, "details": {}, "seconds": 1.0}
-    return {
-        "settings": {"layers": [1]}, "within_limit": True, "flops": 10**9, "details": {},
-        "predictions": {"attacked": guesses(), "retain": guesses("retain")},
-        "shams": [guesses() for _ in range(3)],
-        "tried": [{"layers": [i], "forget_select": 0.25} for i in range(SETTINGS)],
-        "tried_predictions": [guesses("forget_select") for _ in range(SETTINGS)],
-        "tried_on": None, "seconds": 1.0,
-    }  # fmt: skip
+        test = SelfTestCard(alone=0.0, padded=0.0, readout=0.0, tolerance=1e-3)
+        return BaselineResult(
+            sets={k: guesses(k, right=bool(cell.inputs["guessing"])) for k in sets()},
+            model=ModelCard(
+                name="x", architecture="", dtype="", device="", fingerprint="", self_test=test
+            ),
+            versions={},
+            machine=MachineCard(system="", threads=1, device="cpu", python=""),
+            guessing=Guessing(no_question=0.25, majority_position=0.25, chance=0.25),
+        )
+    if cell.kind == "control":
+        return ControlResult(forget=guesses(), stages=(), traces={})
+    if cell.kind == "ceiling":
+        return CeilingResult(forget=guesses(), traces={})
+    return AttackResult(
+        variant={"layers": [1]},
+        within_limit=True,
+        flops=10**9,
+        forget=guesses(),
+        retain=guesses("retain"),
+        shams=tuple(guesses() for _ in range(3)),
+        tried=tuple(
+            Tried(
+                variant={"layers": [i]}, forget=0.25, retain=None, answers=guesses("forget_select")
+            )
+            for i in range(SETTINGS)
+        ),
+        decided_by=None,
+        stages=(),
+        traces={},
+    )
 
 
 @pytest.mark.slow
@@ -95,13 +125,13 @@ def test_two_thousand_cells_start_and_report_in_five_seconds(
     plan: AuditPlan, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
-    cells = {c.key: c for c in set_up(plan, tmp_path / "run").cells}
+    cells = {c.key: c for c in set_up(plan, tmp_path / "run", 1).cells}
     assert len(cells) >= 2000
-    with Store(tmp_path / "run").opened(plan.identity) as store:
+    with Store(tmp_path / "run").opened(plan.identity, 1) as store:
         results = {key: made_up(cell, rng) for key, cell in cells.items()}
         start = time.process_time()
         for key, cell in cells.items():
-            store.write(cell, results[key])
+            store.write(cell, results[key], 1.0)
         writing = (time.process_time() - start) / len(cells)
     code = REPORTING.format(plan=plan.to_dict(), folder=str(tmp_path / "run"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

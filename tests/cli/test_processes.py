@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mechunlearn.analysis.analyse import audit
 
 from mechunlearn.audit.engines import Here, engine
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
 from mechunlearn.audit.store import Store
 from mechunlearn.errors import PrerequisiteError
 
 
 def rows(folder: Path) -> str:
     found = json.loads((folder / "report.json").read_text())
-    return json.dumps([found["rows"], found["baselines"]])
+    return json.dumps([found["rows"], [[m["label"], m["sets"]] for m in found["models"]]])
 
 
 def test_one_worker_is_this_process() -> None:
@@ -35,13 +35,14 @@ def test_two_processes_give_the_same_rows_and_a_lost_one_is_told(
     keep = Store.write
     written: list[str] = []
 
-    def kill_one(self: Store, cell: Any, result: Any) -> None:
-        keep(self, cell, result)
+    def kill_one(self: Store, cell: Any, *result: Any) -> Any:
+        kept = keep(self, cell, *result)
         written.append(cell.key)
         if len(written) == 4:
             pid = multiprocessing.active_children()[0].pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
+        return kept
 
     monkeypatch.setattr(Store, "write", kill_one)
     with pytest.raises(PrerequisiteError, match="a worker was lost"):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mechunlearn.analysis.analyse import audit
 
 from mechunlearn.audit.engines import Here, engine
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.pool import Loaded
-from mechunlearn.audit.run import audit
+from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.store import Store
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models import load
@@ -23,13 +23,13 @@ from mechunlearn.types import HookedModel
 
 def rows(folder: Path) -> str:
     found = json.loads((folder / "report.json").read_text())
-    return json.dumps([found["rows"], found["baselines"]])
+    return json.dumps([found["rows"], [[m["label"], m["sets"]] for m in found["models"]]])
 
 
 def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path) -> None:
-    loaded = Loaded()
-    audit(tiny_plan, tmp_path / "run", Here(loaded))
-    assert loaded.loads == 3
+    pool = ModelPool()
+    audit(tiny_plan, tmp_path / "run", Here(pool))
+    assert pool.loads == 3
     alive: list[weakref.ref[HookedModel]] = []
 
     def load_one(source: str, **options: str) -> HookedModel:
@@ -39,9 +39,9 @@ def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path
         alive.append(weakref.ref(model))
         return model
 
-    one = Loaded(kept=0, loader=load_one)  # As for models of which only one fits.
+    one = ModelPool(room=0, loader=load_one)  # As for models of which only one fits.
     audit(tiny_plan, tmp_path / "one", Here(one))
-    assert loaded.loads < one.loads <= 8
+    assert pool.loads < one.loads <= 8
     assert rows(tmp_path / "one") == rows(tmp_path / "run")
 
 
@@ -72,12 +72,13 @@ def test_a_killed_worker_changes_nothing(
     written: list[str] = []
     keep = Store.write
 
-    def kill_one(self: Store, cell: Any, result: Any) -> None:
-        keep(self, cell, result)
+    def kill_one(self: Store, cell: Any, *result: Any) -> Any:
+        kept = keep(self, cell, *result)
         written.append(cell.key)
         if len(written) == 4:  # The first attack is done; the others are running or waiting.
             listed = subprocess.run(["pgrep", "-f", "ray::Worker"], capture_output=True, text=True)
             os.kill(int(listed.stdout.split()[0]), signal.SIGKILL)
+        return kept
 
     monkeypatch.setattr(Store, "write", kill_one)
     audit(tiny_plan, tmp_path / "ray", engine("ray", "local", 2))

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mechunlearn.analysis.analyse import audit
 
 from mechunlearn.audit.estimate import Speed
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.plan_file import plan_toml
-from mechunlearn.audit.run import audit, dry_run
+from mechunlearn.audit.run import dry_run
 from mechunlearn.audit.store import Store
 from mechunlearn.cli import main
 
@@ -29,7 +30,7 @@ import torch
 from pathlib import Path
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.plan_file import plan_toml
-from mechunlearn.audit.run import audit
+from mechunlearn.analysis.analyse import audit
 torch.set_num_threads(1)
 given = {plan!r}
 plan = AuditPlan(**{{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}})
@@ -73,7 +74,7 @@ def whole(plan: AuditPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(folder: Path) -> str:
     found = json.loads((folder / "report.json").read_text())
-    return json.dumps([found["rows"], found["baselines"]])
+    return json.dumps([found["rows"], [[m["label"], m["sets"]] for m in found["models"]]])
 
 
 @pytest.mark.parametrize("after", [0, 4, 10])
@@ -83,11 +84,11 @@ def test_a_stopped_audit_goes_on_where_it_was(
     folder, written = tmp_path / "run", []
     keep = Store.write
 
-    def count(self: Store, cell: Any, result: Any) -> None:
+    def count(self: Store, cell: Any, *result: Any) -> Any:
         if len(written) == after:
             raise Stopped
-        keep(self, cell, result)
         written.append(cell.key)
+        return keep(self, cell, *result)
 
     monkeypatch.setattr(Store, "write", count)
     with pytest.raises(Stopped):
@@ -107,7 +108,7 @@ def test_a_finished_audit_computes_nothing(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("mechunlearn.models.loader.load", refuse)
+    monkeypatch.setattr("mechunlearn.models.load", refuse)
     monkeypatch.setattr("mechunlearn.audit.pool.load", refuse)
     audit(plan, whole)
     assert (cells(whole), (whole / "report.json").stat().st_mtime_ns) == before
@@ -217,8 +218,8 @@ def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
     cheap = [e for e in found if e.cell.attack in ("", "logit_lens")]
     enough = dataclasses.replace(plan, budget=f"{sum(e.seconds for e in cheap) + 1:.0f}s")
     report = audit(enough, folder)
-    assert [r["attack"] for r in report.rows] == ["logit_lens"]
-    assert ["after", "relearning_disjoint"] in report.details["not_computed"]
+    assert [r.attack for r in report.rows] == ["logit_lens"]
+    assert ("after", "relearning_disjoint") in report.not_computed
     before = cells(folder)
     assert len(before) == len(cheap)
     with pytest.raises(ValueError, match="holds no attack"):

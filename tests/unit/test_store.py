@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from mechunlearn.audit.cells import Cell
-from mechunlearn.audit.store import SCHEMA, Store
+from mechunlearn.audit.records import SCHEMA, TIE, Answers, CeilingResult
+from mechunlearn.audit.store import Store
 from mechunlearn.environment import PARTIAL
 from mechunlearn.errors import PrerequisiteError
 
 PLAN = {"attacks": ["logit_lens"], "seed": 0}
+ANSWERS = Answers(values=(0.0, 0.0, 1.0), said=(0, TIE, 3), margins=(0.5, 0.0, 2.25))
+RESULT = CeilingResult(forget=ANSWERS, traces={"lens": {"places": [1, 2.5]}})
 CELL = Cell("baseline", "original", "", {"model": "abc", "task": "t"})
 
 
@@ -24,10 +27,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_cell_comes_back_and_another_one_does_not(folder: Path) -> None:
-    with Store(folder).opened(PLAN) as store:
+    with Store(folder).opened(PLAN, 1) as store:
         assert store.read(CELL) is None
-        store.write(CELL, {"predictions": {"forget": "0-3"}})
-    assert Store(folder).read(CELL) == {"predictions": {"forget": "0-3"}}
+        written = store.write(CELL, RESULT, 1.5)
+    assert Store(folder).read(CELL) == written
+    assert written.result == RESULT
     for other in ({"model": "abd", "task": "t"}, {"model": "abc", "task": "u"}):
         assert Store(folder).read(Cell("baseline", "original", "", other)) is None
     assert Store(folder).read(Cell("attack", "original", "", CELL.inputs)) is None
@@ -39,25 +43,57 @@ def test_the_key_depends_on_the_inputs_and_not_on_their_order_or_the_name() -> N
 
 
 @pytest.mark.parametrize(
-    "content", ["", '{"schema": 1, "resu', "[]", '{"schema": 2, "result": {}}']
+    "content", ["", '{"schema": 1, "resu', "[]", '{"schema": 1, "result": {}}']
 )
 def test_half_a_file_or_another_schema_is_no_result(folder: Path, content: str) -> None:
-    with Store(folder).opened(PLAN) as store:
-        store.write(CELL, {"x": 1})
+    with Store(folder).opened(PLAN, 1) as store:
+        store.write(CELL, RESULT, 1.5)
         (file,) = (folder / "cells").iterdir()
         file.write_text(content)
         assert store.read(CELL) is None
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ('"values":[0.0,0.0,1.0]', '"values":[1.0,1.0,1.0]'),
+        ('"seconds":1.5', '"seconds":2.5'),
+        ('"task":"t"', '"task":"u"'),
+        ('"said":[0,-1,3]', '"said":[0,-1,"3"]'),
+        ('"kind":"baseline"', '"kind":"baselines"'),
+    ],
+)
+def test_an_edited_cell_is_no_result_and_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], was: str, becomes: str
+) -> None:
+    with Store(folder).opened(PLAN, 1) as store:
+        store.write(CELL, RESULT, 1.5)
+        (file,) = (folder / "cells").iterdir()
+        text = file.read_text()
+        assert was in text
+        file.write_text(text.replace(was, becomes))
+        assert store.read(CELL) is None
+    assert "it is computed again" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": "2"}', '{"plan": {}}'])
+def test_a_damaged_store_says_so(folder: Path, content: str) -> None:
+    with Store(folder).opened(PLAN, 1):
+        pass
+    (folder / "store.json").write_text(content)
+    with pytest.raises(ValueError, match="the file is damaged and nothing was changed"):
+        Store(folder).check(PLAN)
+
+
 def test_a_full_disk_leaves_no_pieces(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Store(folder).opened(PLAN) as store:
+    with Store(folder).opened(PLAN, 1) as store:
 
         def full(fd: int) -> None:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            store.write(CELL, {"x": 1})
+            store.write(CELL, RESULT, 1.5)
         assert list((folder / "cells").iterdir()) == []
 
 
@@ -70,7 +106,7 @@ def test_other_folders_are_left_alone(folder: Path) -> None:
 
 
 def test_other_plans_and_schemas_are_refused_and_named(folder: Path) -> None:
-    with Store(folder).opened(PLAN):
+    with Store(folder).opened(PLAN, 1):
         pass
     with pytest.raises(ValueError, match="a run with other seed"):
         Store(folder).check(PLAN | {"seed": 1})
@@ -85,14 +121,14 @@ def test_what_a_killed_start_leaves_is_cleared_away(folder: Path) -> None:
     (folder / f"{PARTIAL}abc").write_text("{")
     (folder / "lock").touch()
     (folder / "cells").rmdir()
-    with Store(folder).opened(PLAN):
+    with Store(folder).opened(PLAN, 1):
         assert sorted(p.name for p in folder.iterdir()) == ["lock", "store.json"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
     with (
         pytest.raises(PrerequisiteError, match="cannot be written"),
-        Store(Path("/proc/mechunlearn")).opened(PLAN),
+        Store(Path("/proc/mechunlearn")).opened(PLAN, 1),
     ):
         pass
 
@@ -100,7 +136,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
 def test_one_owner_at_a_time_and_a_dead_one_is_none(folder: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from mechunlearn.audit.store import Store\n"
-        f"with Store(Path({str(folder)!r})).opened({PLAN!r}):\n"
+        f"with Store(Path({str(folder)!r})).opened({PLAN!r}, 1):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
     held = [sys.executable, "-c", code]
@@ -109,10 +145,10 @@ def test_one_owner_at_a_time_and_a_dead_one_is_none(folder: Path) -> None:
         assert owner.stdout.readline() == "held\n"
         with (
             pytest.raises(ValueError, match="another process is working on"),
-            Store(folder).opened(PLAN),
+            Store(folder).opened(PLAN, 1),
         ):
             pass
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-    with Store(folder).opened(PLAN) as store:
-        store.write(CELL, {"x": 1})
+    with Store(folder).opened(PLAN, 1) as store:
+        store.write(CELL, RESULT, 1.5)

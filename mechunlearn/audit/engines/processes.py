@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
 
-from mechunlearn.audit.cells import Cell, Made, Setup
-from mechunlearn.audit.engines import Job, Workers, results
-from mechunlearn.audit.pool import Loaded
+import torch
+
+from mechunlearn.audit.cells import Cell, Recipe, Setup
+from mechunlearn.audit.engines.base import Finished, Job, Workers, results
+from mechunlearn.audit.pool import ModelPool
+from mechunlearn.audit.records import Result
 from mechunlearn.audit.work import Done, Group
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.progress import console
@@ -26,6 +28,11 @@ class Processes:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+
+    @property
+    def threads(self) -> int:
+        """See ``Engine``."""
+        return max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // self.workers))
 
     @contextmanager
     def opened(self, setup: Setup) -> Iterator[Workers]:
@@ -41,15 +48,12 @@ class _Pool:
     """Processes that start when there is work for them."""
 
     def __init__(self, setup: Setup, size: int) -> None:
-        import torch
-
         self.setup, self.size = setup, size
-        self.threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // size))
         self.processes: list[SpawnProcess] = []
         self.idle: list[Connection] = []
 
-    def models(self, made: Sequence[Made]) -> None:
-        self._run(made, {}, _ignored)
+    def models(self, recipes: Sequence[Recipe]) -> None:
+        self._run(recipes, {}, _ignored)
 
     def baselines(self, cells: Sequence[Cell], done: Done) -> None:
         self._run(cells, {c.key: c for c in cells}, done)
@@ -76,48 +80,46 @@ class _Pool:
             for pipe in wait(busy):
                 assert isinstance(pipe, Connection)
                 try:
-                    found = pipe.recv()
+                    answer = pipe.recv()
                 except (EOFError, ConnectionError) as err:
                     raise PrerequisiteError(
                         "a worker was lost, perhaps for lack of memory; the same command goes on, "
                         "with fewer --workers if need be"
                     ) from err
-                if isinstance(found, Exception):
-                    raise found  # What the same job raises in this process.
-                for key, result in found:
-                    done(cells[key], result)
+                if isinstance(answer, Exception):
+                    raise answer  # What the same job raises in this process.
+                for key, *result in answer:
+                    done(cells[key], *result)
                 busy.remove(pipe)
                 self.idle.append(pipe)
 
     def _started(self) -> Connection:
         context = get_context("spawn")  # Threads of this process would not survive a fork.
         here, there = context.Pipe()
-        process = context.Process(target=_work, args=(there, self.setup, self.threads), daemon=True)
+        process = context.Process(target=_work, args=(there, self.setup), daemon=True)
         process.start()
         there.close()  # The worker's end is open in the worker alone, so that its loss shows.
         self.processes.append(process)
         return here
 
 
-def _ignored(cell: Cell, result: dict[str, Any]) -> None:
+def _ignored(cell: Cell, result: Result, seconds: float) -> None:
     """Models are written where they are made."""
 
 
-def _work(pipe: Connection, setup: Setup, threads: int) -> None:
+def _work(pipe: Connection, setup: Setup) -> None:
     """Jobs until the other end closes."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that started it stops it.
-    torch.set_num_threads(threads)
+    torch.set_num_threads(setup.threads)
     console.quiet = True
-    load = Loaded().like(setup.plan.loading)
+    load = ModelPool().with_options(setup.plan.loading)
     while True:
         try:
             job = pipe.recv()
         except EOFError:
             return
         try:
-            found: Any = results(setup, job, load)
+            answer: list[Finished] | Exception = results(setup, job, load)
         except Exception as err:
-            found = err
-        pipe.send(found)
+            answer = err
+        pipe.send(answer)

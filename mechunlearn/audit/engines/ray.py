@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.audit.cells import Cell, Made, Setup
+import torch
+
+from mechunlearn.audit.cells import Cell, Recipe, Setup
 from mechunlearn.audit.checkpoints import make
-from mechunlearn.audit.engines import Job, Workers, results
-from mechunlearn.audit.pool import Loaded
+from mechunlearn.audit.engines.base import Finished, Job, Workers, results
+from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.work import Done, Group
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.progress import console
@@ -28,14 +30,12 @@ class Worker:
     """What runs on the cluster; its models stay loaded between jobs."""
 
     def __init__(self, threads: int) -> None:
-        import torch
-
         torch.set_num_threads(threads)
-        self.loaded = Loaded()
+        self.load = ModelPool()
 
-    def compute(self, setup: Setup, job: Job) -> list[tuple[str, dict[str, Any]]]:
-        """Results of the job's cells, by the cells' keys."""
-        return results(setup, job, self.loaded.like(setup.plan.loading))
+    def compute(self, setup: Setup, job: Job) -> list[Finished]:
+        """Results of the job's cells."""
+        return results(setup, job, self.load.with_options(setup.plan.loading))
 
 
 class OnRay:
@@ -43,6 +43,11 @@ class OnRay:
 
     def __init__(self, address: str = "auto", workers: int = 0) -> None:
         self.address, self.limit = address, workers
+
+    @property
+    def threads(self) -> int:
+        """See ``Engine``."""
+        return torch.get_num_threads()
 
     @contextmanager
     def opened(self, setup: Setup) -> Iterator[Workers]:
@@ -55,22 +60,20 @@ class _Pool:
     """Workers that start when there is work for them."""
 
     def __init__(self, ray: Any, setup: Setup, limit: int) -> None:
-        import torch
-
         self.ray, self.setup = ray, setup
-        self.threads = torch.get_num_threads()
+        threads = setup.threads
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        room = gpus or int(ray.cluster_resources().get("CPU", 1)) // self.threads
+        room = gpus or int(ray.cluster_resources().get("CPU", 1)) // threads
         self.free = max(1, min(room, limit or room))
-        needs = {"num_gpus": 1 if gpus else 0, "num_cpus": self.threads, "memory": _memory(setup)}
-        self.made = ray.remote(**needs)(Worker)
+        needs = {"num_gpus": 1 if gpus else 0, "num_cpus": threads, "memory": _memory(setup)}
+        self.worker = ray.remote(**needs)(Worker)
         self.shared = ray.put(setup)
         self.idle: list[Any] = []
 
-    def models(self, made: Sequence[Made]) -> None:
+    def models(self, recipes: Sequence[Recipe]) -> None:
         """In this process, since workers may not share its disk."""
-        for one in made:
-            make(self.setup, one)
+        for recipe in recipes:
+            make(self.setup, recipe)
 
     def baselines(self, cells: Sequence[Cell], done: Done) -> None:
         self._run(cells, {c.key: c for c in cells}, done)
@@ -91,7 +94,7 @@ class _Pool:
             (ready,), _ = ray.wait(list(running), num_returns=1)
             worker, job, lost = running.pop(ready)
             try:
-                found = ray.get(ready)
+                finished = ray.get(ready)
             except ray.exceptions.RayActorError as err:
                 if lost + 1 == TRIES:
                     raise
@@ -101,13 +104,13 @@ class _Pool:
                 continue
             except ray.exceptions.RayTaskError as err:
                 raise err.cause from err  # What the same cell raises in this process.
-            for key, result in found:
-                done(cells[key], result)
+            for key, *result in finished:
+                done(cells[key], *result)
             self.idle.append(worker)
 
     def _started(self) -> Any:
         self.free -= 1
-        return self.made.remote(self.threads)
+        return self.worker.remote(self.setup.threads)
 
 
 @contextmanager
@@ -136,6 +139,6 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
 
 def _memory(setup: Setup) -> int:
     """Bytes that Ray reserves for a worker: weights, their copies and gradients, and the rest."""
-    folder = Path(setup.sources["original"])
+    folder = Path(setup.original.source)
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder.is_dir() else 0
     return OVERHEAD + 5 * weights
