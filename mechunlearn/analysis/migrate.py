@@ -9,7 +9,7 @@ from mechunlearn.analysis.records import SCHEMA, Report
 from mechunlearn.attacks import Family
 from mechunlearn.records import Plain, typed
 from mechunlearn.registry import find, names
-from mechunlearn.stats import two_sided
+from mechunlearn.stats import binomial_p
 
 Old = Mapping[str, Any]
 CONTROL = " control"
@@ -169,7 +169,7 @@ def _findings(old: Old, name: str) -> Plain:
     after = old["baselines"][name]["forget"]
     chance = old["runcard"]["task"]["chance"]
     against = detail.get("against_chance") or {
-        "p_value": two_sided(round(after["accuracy"] * after["n"]), after["n"], chance),
+        "p_value": binomial_p(round(after["accuracy"] * after["n"]), after["n"], chance),
         "below": after["accuracy"] < chance,
     }
     cost = detail.get("cost") or {"attacks": [], "half": None}

@@ -14,11 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import msgspec
 
 from mechunlearn.cost.job import Cost, Job
+from mechunlearn.presets import Size
 from mechunlearn.types import (
     Change,
     Example,
@@ -35,6 +36,7 @@ Family = Literal["prompt", "direction", "read-out", "sparse", "precision", "delt
 FAMILIES: tuple[Family, ...] = get_args(Family)
 Access = Literal["prompts", "logits", "activations", "weights"]
 """The threat model: what the attacker must see or change."""
+ACCESSES: tuple[Access, ...] = get_args(Access)
 Need = Literal[
     "original model",
     "forget questions",
@@ -48,8 +50,6 @@ Need = Literal[
 ]
 """What else an attack takes; decides what it gets to see, and the grade of its evidence."""
 NEEDS: tuple[Need, ...] = get_args(Need)
-Size = Literal["organism", "small", "large"]
-"""Of a model: up to a width of 256, up to 1,024, and above."""
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -86,6 +86,7 @@ class Scored:
     """Mean value on the retain questions; ``None`` where it was not measured."""
 
 
+@runtime_checkable
 class Watch(Protocol):
     """Measures a model while an attack trains it; the audit owns what is measured.
 

@@ -1,69 +1,82 @@
-"""Scoring: how a model answers questions, under any intervention and read at any point."""
+"""Scoring: how a model answers questions, under any change and by any read-out."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from mechunlearn.bench.engine import read
+from mechunlearn.bench.engine import output
 from mechunlearn.bench.perplexity import Perplexity, perplexity
-from mechunlearn.bench.rows import question_rows
+from mechunlearn.bench.read_outs import LensReadOut
+from mechunlearn.registry import find
 from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import (
     NO_CHANGE,
     Change,
     HookedModel,
-    Point,
     PromptFormat,
     Question,
+    ReadOut,
     Score,
     Scoring,
     Task,
 )
 
 __all__ = [
+    "LensReadOut",
     "Perplexity",
     "letter_bias",
     "majority_letter",
     "no_question",
     "perplexity",
     "score",
-    "score_points",
+    "score_read_outs",
     "score_rotated",
     "score_task",
 ]
 
 
-def score_points(
+def score_read_outs(
     model: HookedModel,
     questions: Sequence[Question],
     prompt: PromptFormat,
-    points: Sequence[Point],
+    read_outs: Sequence[ReadOut],
     *,
     scoring: Scoring = "letter",
     change: Change = NO_CHANGE,
-    norm: bool = True,
     budget: int | None = None,
-) -> dict[Point, Score]:
-    """Score read at several streams and layers, in one forward per batch.
+) -> list[Score]:
+    """Score by several read-outs, in one forward per batch.
 
     Args:
-        points: Where to read; the last block's output is the model's own answer.
-        scoring: ``letter`` compares the logits of the answer letters after the prompt; ``cloze``
-            the mean log-probability per token of each choice's text after the statement.
-        norm: Apply the final norm before unembedding.
+        scoring: Name of the measure. ``letter`` compares the logits of the answer letters after the
+            prompt; ``cloze`` the mean log-probability per token of each choice's text after the
+            statement.
+        change: Its hooks and edits are applied and its rewrite changes the prompts; a rewrite that
+            looks at the model sees it without hooks and edits.
         budget: Tokens per batch; the default suits the device.
 
     Raises:
-        ValueError: If there are no questions, a letter is not one token, or a prompt is too long.
+        ValueError: If there are no questions, the measure is unknown, the change has a read-out of
+            its own, a letter is not one token, or a prompt is too long.
     """
+    measure = find("measure", scoring)
     if not questions:
         raise ValueError("there are no questions to score")
-    rows, ids = question_rows(model.tokenizer, questions, prompt, scoring)
-    with change.on(model):
-        values = read(model, rows, points, ids=ids, norm=norm, budget=budget)
-    answers = np.array([q.answer for q in questions])
-    return {p: Score(change.name, values[p], answers) for p in points}
+    if change.read_out is not None:
+        raise ValueError(
+            f"{change.name!r} has a read-out of its own, so score_read_outs cannot read elsewhere; "
+            "use score(..., change=...), or leave the read-out out of the change"
+        )
+    texts = [measure.prompt(prompt, q) for q in questions]
+    if change.rewrite is not None:
+        change.rewrite.prepare(model, texts)
+        texts = [change.rewrite(text) for text in texts]
+    answers = [measure.answers(prompt, q) for q in questions]
+    with change.applied(model):
+        values = measure.run(model, texts, answers, read_outs, budget)
+    return [measure.score(change.name, v, questions) for v in values]
 
 
 def score(
@@ -75,10 +88,11 @@ def score(
     change: Change = NO_CHANGE,
     budget: int | None = None,
 ) -> Score:
-    """The model's answers to the questions; see ``score_points``.
+    """The answers to the questions under a whole change; see ``score_read_outs``.
 
     Args:
         prompt: How to ask; a task says that and the scoring as well.
+        change: Hooks, edits, rewrite and read-out act together.
 
     Example:
         >>> from mechunlearn import load, load_task
@@ -87,19 +101,13 @@ def score(
         True
     """
     if isinstance(prompt, Task):
-        scoring = prompt.scoring
-        prompt = prompt.prompt
-    final = Point(model.cfg.n_layers - 1)
-    found = score_points(
-        model,
-        questions,
-        prompt,
-        [final],
-        scoring=scoring,
-        change=change,
-        budget=budget,
+        scoring, prompt = prompt.scoring, prompt.prompt
+    read_out = change.read_out or output(model)
+    change = dataclasses.replace(change, read_out=None)
+    (found,) = score_read_outs(
+        model, questions, prompt, [read_out], scoring=scoring, change=change, budget=budget
     )
-    return found[final]
+    return found
 
 
 def score_task(

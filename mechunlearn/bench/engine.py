@@ -1,19 +1,22 @@
-"""The one scorer: batched forwards that compute and unembed no more than the answer needs."""
+"""The engine of all scoring: batched forwards that compute no more than the answer needs."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
 from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
-from mechunlearn.bench.rows import Row, pad, prefix_groups
-from mechunlearn.hooks import capture, count_flops, run_blocks, unembed
-from mechunlearn.types import HookedModel, Point
+from mechunlearn.bench.read_outs import LensReadOut
+from mechunlearn.bench.rows import Row, pad, prefix_groups, separate
+from mechunlearn.hooks import capture, count_flops, run_blocks
+from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
 
 BATCH_NUMBERS = {"cpu": 300_000, "cuda": 60_000_000}
 """Activation numbers (tokens x d_model) per batch: 2,300 tokens at d_model 128 were fastest on a
@@ -43,6 +46,11 @@ def tokens_of(kind: str, d_model: int, layers: int = 1) -> int:
     return max(128, numbers // kept // d_model)
 
 
+def output(model: HookedModel) -> LensReadOut:
+    """The read-out of the model's own answer."""
+    return LensReadOut(Point(model.cfg.n_layers - 1))
+
+
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Indices of rows of similar length, at most ``budget`` padded tokens a batch."""
     batch: list[int] = []
@@ -66,27 +74,38 @@ def _split(batch: list[int], lengths: Sequence[int], budget: int) -> Iterator[li
         yield batch
 
 
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Tokens that all rows of a batch begin with, computed once."""
+
+    length: int
+    cache: DynamicCache
+
+
 @torch.no_grad()
 def read(
     model: HookedModel,
     rows: Sequence[Row],
-    points: Sequence[Point],
+    read_outs: Sequence[ReadOut],
     *,
     ids: Sequence[int] | None,
-    norm: bool = True,
     budget: int | None = None,
-) -> dict[Point, Float[np.ndarray, "row choice"]]:
-    """Per row and choice the mean of what ``row.reads`` asks for, at every point, in one forward.
+) -> list[Float[np.ndarray, "row choice"]]:
+    """Per row and choice the mean of what ``row.reads`` asks for, by every read-out.
+
+    All read-outs share one forward per batch. Where a sequence hook is on, every prompt is computed
+    whole and every ending in a row of its own.
 
     Args:
         ids: The only tokens to unembed, whose logits are read; ``None`` reads log-probabilities
             over the whole vocabulary.
-        norm: Whether the final norm is applied before unembedding.
         budget: Tokens per batch.
 
     Returns:
-        For each point ``[row, choice]``; ``-inf`` where a row has fewer choices.
+        For each read-out ``[row, choice]``; ``-inf`` where a row has fewer choices.
     """
+    whole, n = whole_prompts(), len(rows)
+    rows, owners = separate(rows) if whole else (rows, range(n))
     longest = max(len(r.tokens) for r in rows)
     if model.cfg.n_ctx and longest > model.cfg.n_ctx:
         raise ValueError(
@@ -94,63 +113,53 @@ def read(
             "shorten the header or the question"
         )
     n_choices = 1 + max(choice for r in rows for _, _, choice in r.reads)
-    out = {p: np.full((len(rows), n_choices), -np.inf) for p in points}
+    out = [np.full((n, n_choices), -np.inf) for _ in read_outs]
     budget = budget or token_budget(model)
-    for shared, group in prefix_groups(rows, WORTH_CACHING, budget):
-        prefix = _prefix_cache(model, rows[group[0]].tokens[:shared]) if shared else None
+    groups = [(0, range(len(rows)))] if whole else prefix_groups(rows, WORTH_CACHING, budget)
+    for shared, group in groups:
+        prefix = _prefix(model, rows[group[0]].tokens[:shared]) if shared else None
         for batch in batches([len(rows[i].tokens) - shared for i in group], budget):
             picked = [group[i] for i in batch]
-            own = [rows[i] for i in picked]
-            values = _read_batch(model, own, points, ids, norm, prefix, shared)
-            for point in points:
-                out[point][picked, : values[point].shape[1]] = values[point]
+            own, items = [rows[i] for i in picked], [owners[i] for i in picked]
+            sums, counts = read_sums(model, own, read_outs, ids=ids, prefix=prefix, items=items)
+            read_here = (counts > 0).cpu().numpy()
+            at, choice = read_here.nonzero()
+            for values, total in zip(out, sums, strict=True):
+                values[np.array(items)[at], choice] = (total / counts).cpu().numpy()[read_here]
     return out
 
 
-def _prefix_cache(model: HookedModel, tokens: list[int]) -> DynamicCache:
+def _prefix(model: HookedModel, tokens: list[int]) -> Prefix:
     cache = new_cache()
     extend(model, cache, torch.tensor([tokens], device=model.cfg.device))
-    return cache
-
-
-def _read_batch(
-    model: HookedModel,
-    rows: Sequence[Row],
-    points: Sequence[Point],
-    ids: Sequence[int] | None,
-    norm: bool,
-    prefix: DynamicCache | None,
-    shared: int,
-) -> dict[Point, Float[np.ndarray, "row choice"]]:
-    sums, counts = read_sums(model, rows, points, ids, norm, prefix, shared)
-    return {
-        point: (total / counts).masked_fill(counts == 0, -torch.inf).cpu().numpy()
-        for point, total in sums.items()
-    }
+    return Prefix(len(tokens), cache)
 
 
 def read_sums(
     model: HookedModel,
     rows: Sequence[Row],
-    points: Sequence[Point],
+    read_outs: Sequence[ReadOut],
+    *,
     ids: Sequence[int] | None = None,
-    norm: bool = True,
-    prefix: DynamicCache | None = None,
-    shared: int = 0,
-) -> tuple[dict[Point, Float[Tensor, "row choice"]], Float[Tensor, "row choice"]]:
-    """One forward over a batch: per row and choice the sum of its reads at every point.
+    prefix: Prefix | None = None,
+    items: Sequence[int] | None = None,
+) -> tuple[list[Float[Tensor, "row choice"]], Float[Tensor, "row choice"]]:
+    """One forward over a batch: per row and choice the sum of its reads, by every read-out.
 
     Gradients flow where they are enabled, so training reads log-probabilities here as scoring
     does.
 
     Args:
-        prefix: Cached keys and values of the first ``shared`` tokens, which all rows share.
+        ids: As in ``read``.
+        prefix: What all rows begin with, where that was computed before.
+        items: Which question each row asks, for sequence hooks; default: each its own.
 
     Returns:
         The sums in float64, and how many reads went into each.
     """
     device = model.cfg.device
-    tokens, _ = pad(model, [row.tokens[shared:] for row in rows])
+    shared = prefix.length if prefix else 0
+    tokens, real = pad(model, [row.tokens[shared:] for row in rows])
     width = tokens.shape[1]
     # Each place that is read is kept once; ``slot`` says which kept row a read refers to.
     places = sorted({(i, at) for i, row in enumerate(rows) for at, _, _ in row.reads})
@@ -162,25 +171,38 @@ def read_sums(
     kwargs: dict[str, Any] = {}
     if prefix is not None:
         kwargs["past_key_values"] = chosen(
-            prefix, torch.zeros(len(rows), dtype=torch.long, device=device)
+            prefix.cache, torch.zeros(len(rows), dtype=torch.long, device=device)
         )
     if any(len(row.endings) > 1 for row in rows):
         kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())
-    with capture(model, points, pick) as kept:
+    points = list(dict.fromkeys(read_out.point for read_out in read_outs))
+    with capture(model, points, pick) as kept, telling(items or range(len(rows)), real):
         run_blocks(model, tokens, **kwargs)
     only = None if ids is None else torch.tensor(ids, device=device)
     zeros = torch.zeros(len(rows), int(choice.max()) + 1, dtype=torch.float64, device=device)
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
-    sums = {}
-    for point in points:
-        logits = unembed(model, kept[point], only, norm).float()
+    sums = []
+    for read_out in read_outs:
+        logits = read_out.logits(model, kept[read_out.point], only)
         if ids is None:
             logits = logits.log_softmax(-1)
-        sums[point] = zeros.index_put(
-            (which, choice), logits[slot, column].double(), accumulate=True
-        )
+        read_here = logits[slot, column].double()
+        sums.append(zeros.index_put((which, choice), read_here, accumulate=True))
     return sums, counts
+
+
+def telling(items: Sequence[int], real: Bool[Tensor, "row pos"]) -> AbstractContextManager[object]:
+    """Tell sequence hooks, where there are some, which rows a forward computes.
+
+    Args:
+        items: Which question each row asks.
+        real: Whether a token is more than padding; rows are padded on the right.
+    """
+    if not whole_prompts():
+        return nullcontext()
+    positions = torch.arange(real.shape[1], device=real.device).expand(real.shape)
+    return running(Rows(torch.tensor(items, device=real.device), positions, real))
 
 
 def _column(token: Int[Tensor, " read"], ids: Sequence[int]) -> Int[Tensor, " read"]:

@@ -1,15 +1,17 @@
 """Greedy generation: what a model says when it may say anything."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from mechunlearn.bench.engine import token_budget
+from mechunlearn.bench.engine import telling, token_budget
 from mechunlearn.hooks import count_flops
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.refusals import is_refusal
-from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Task
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Task, whole_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,18 @@ def generate(
 ) -> list[str]:
     """The greedy continuation of each prompt, special tokens included.
 
-    Prompts of one length form a batch, so that nothing is padded.
+    Prompts of one length form a batch, so that nothing is padded. A change's rewrite changes the
+    prompts. Where a sequence hook is on, every step computes the whole text so far.
 
     Raises:
-        ValueError: If a prompt is empty or too long for the model's context.
+        ValueError: If a prompt is empty or too long for the model's context, or the change has a
+            read-out: nothing can be generated from the middle of a model.
     """
+    if change.read_out is not None:
+        raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
+    if change.rewrite is not None:
+        change.rewrite.prepare(model, prompts)
+        prompts = [change.rewrite(prompt) for prompt in prompts]
     rows = model.tokenizer(list(prompts))["input_ids"]
     room = (model.cfg.n_ctx or 1 << 30) - max_tokens
     if not all(0 < len(row) <= room for row in rows):
@@ -55,15 +64,33 @@ def generate(
     for i, row in enumerate(rows):
         groups.setdefault(len(row), []).append(i)
     found = [""] * len(rows)
-    with change.on(model):
+    with change.applied(model):
         for length, members in groups.items():
             size = max(1, token_budget(model) // (length + max_tokens))
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
-                texts = _greedy(model, [rows[i] for i in batch], max_tokens)
+                with _steps_told(model, batch):
+                    texts = _greedy(model, [rows[i] for i in batch], max_tokens)
                 for i, text in zip(batch, texts, strict=True):
                     found[i] = text
     return found
+
+
+@contextmanager
+def _steps_told(model: HookedModel, items: Sequence[int]) -> Iterator[None]:
+    """Tell sequence hooks, where there are some, which rows each step of decoding computes."""
+    if not whole_prompts():
+        yield
+        return
+
+    def tell(module: torch.nn.Module, args: tuple[()], kwargs: dict[str, Tensor]) -> None:
+        everything = torch.ones_like(kwargs["input_ids"], dtype=torch.bool)
+        stack.enter_context(telling(items, everything))
+
+    with ExitStack() as stack:
+        before = model.original_model.register_forward_pre_hook(tell, with_kwargs=True)
+        stack.callback(before.remove)
+        yield
 
 
 def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[str]:
@@ -74,6 +101,7 @@ def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[
         attention_mask=torch.ones_like(tokens),
         max_new_tokens=max_tokens,
         do_sample=False,
+        use_cache=not whole_prompts(),
         pad_token_id=model.tokenizer.pad_token_id,
     )[:, tokens.shape[1] :]
     stops = {model.tokenizer.eos_token_id, model.tokenizer.pad_token_id}

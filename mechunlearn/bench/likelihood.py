@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mechunlearn.bench.engine import batches, read_sums, token_budget
-from mechunlearn.bench.rows import Row, branching_rows
-from mechunlearn.types import Example, HookedModel, Point
+from mechunlearn.bench.engine import batches, output, read_sums, token_budget
+from mechunlearn.bench.rows import Row, branching_rows, separate
+from mechunlearn.types import Example, HookedModel, whole_prompts
 
 Span = Literal["answer", "prompt_and_answer"]
 """The tokens whose log-probabilities are summed."""
@@ -56,11 +56,16 @@ def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "r
 
     Rows of different lengths are computed apart, since padding costs as much as words.
     """
-    final = Point(model.cfg.n_layers - 1)
+    own, owners = separate(rows) if whole_prompts() else (rows, range(len(rows)))
     n_choices = 1 + max(choice for row in rows for _, _, choice in row.reads)
     order, found = [], []
-    for batch in batches([len(row.tokens) for row in rows], token_budget(model)):
-        sums, _ = read_sums(model, [rows[i] for i in batch], [final])
-        found.append(pad(sums[final], (0, n_choices - sums[final].shape[1])))
-        order += batch
-    return torch.cat(found)[np.argsort(order)]
+    for batch in batches([len(row.tokens) for row in own], token_budget(model)):
+        items = [owners[i] for i in batch]
+        (sums,), _ = read_sums(model, [own[i] for i in batch], [output(model)], items=items)
+        found.append(pad(sums, (0, n_choices - sums.shape[1])))
+        order += items
+    values = torch.cat(found)
+    if len(own) == len(rows):
+        return values[np.argsort(order)]
+    total = values.new_zeros(len(rows), n_choices)
+    return total.index_add(0, torch.tensor(order, device=values.device), values)

@@ -1,4 +1,4 @@
-"""Perplexity on text: what an intervention costs in general language."""
+"""Perplexity on text: what a change costs in general language."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.engine import batches, telling, token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import capture, count_flops, run_blocks, unembed
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Point
@@ -30,15 +30,15 @@ def perplexity(model: HookedModel, texts: Sequence[str], change: Change = NO_CHA
     """Token-weighted perplexity; texts longer than the context are cut into pieces.
 
     Raises:
-        ValueError: If no text has two tokens.
+        ValueError: If no text has two tokens, or the change rewrites questions or reads elsewhere.
     """
     context = model.cfg.n_ctx or 2048
-    pieces = [
-        ids[start : start + context]
-        for ids in model.tokenizer(list(texts))["input_ids"]
-        for start in range(0, len(ids), context)
-    ]
-    pieces = [p for p in pieces if len(p) > 1]
+    pieces, items = [], []
+    for item, ids in enumerate(model.tokenizer(list(texts))["input_ids"]):
+        for start in range(0, len(ids), context):
+            if len(piece := ids[start : start + context]) > 1:
+                pieces.append(piece)
+                items.append(item)
     if not pieces:
         raise ValueError("perplexity needs a text of at least two tokens")
     final = Point(model.cfg.n_layers - 1)
@@ -46,11 +46,12 @@ def perplexity(model: HookedModel, texts: Sequence[str], change: Change = NO_CHA
     with change.on(model):
         for batch in batches([len(p) for p in pieces], token_budget(model)):
             tokens, real = pad(model, [pieces[i] for i in batch])
-            real[:, :-1] &= real[:, 1:]  # Positions that have a next token.
-            real[:, -1] = False
-            pick = real.flatten().nonzero()[:, 0]
+            continued = real & real.roll(-1, dims=1)
+            continued[:, -1] = False
+            pick = continued.flatten().nonzero()[:, 0]
             count_flops(model, tokens.numel())
-            with capture(model, [final], pick) as kept:
+            here = telling([items[i] for i in batch], real)
+            with capture(model, [final], pick) as kept, here:
                 run_blocks(model, tokens)
             targets = tokens.roll(-1, dims=1).flatten()[pick]
             logits = unembed(model, kept[final]).float()

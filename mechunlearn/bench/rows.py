@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from mechunlearn.registry import find
 from mechunlearn.types import LETTERS, HookedModel, PromptFormat, Question, Scoring
 
 
@@ -45,28 +46,23 @@ def letter_ids(tokenizer: Any, prompt: str, n: int, answer: str = " {letter}") -
     Raises:
         ValueError: If a letter is not one token of its own.
     """
-    ids = [continuation(tokenizer, prompt, answer.format(letter=letter)) for letter in LETTERS[:n]]
+    return single_tokens(tokenizer, prompt, [answer.format(letter=x) for x in LETTERS[:n]])
+
+
+def single_tokens(tokenizer: Any, prompt: str, answers: Sequence[str]) -> list[int]:
+    """The token that each answer is after ``prompt``.
+
+    Raises:
+        ValueError: If an answer is not one token, or two of them are the same.
+    """
+    ids = [continuation(tokenizer, prompt, answer) for answer in answers]
     single = [i[-1] for i in ids if i]
-    if any(len(i) != 1 for i in ids) or len(set(single)) < n:
+    if any(len(i) != 1 for i in ids) or len(set(single)) < len(answers):
         raise ValueError(
             f"letter scoring needs one token per letter, but the tokenizer gives {ids}; "
             "use cloze scoring"
         )
     return single
-
-
-def letter_rows(
-    tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat
-) -> tuple[list[Row], list[int]]:
-    """A row per question, read at its last token, and the ids of the letters."""
-    prompts = [prompt.letter_prompt(q) for q in questions]
-    n = max(len(q.choices) for q in questions)
-    ids = letter_ids(tokenizer, prompts[0], n, prompt.answer)
-    rows = []
-    for question, tokens in zip(questions, tokenizer(prompts)["input_ids"], strict=True):
-        reads = [(len(tokens) - 1, ids[i], i) for i in range(len(question.choices))]
-        rows.append(Row(tokens, reads, stem=len(tokens)))
-    return rows, ids
 
 
 def branching_rows(
@@ -110,23 +106,38 @@ def _branching(stem: list[int], added: list[list[int]], limit: int | None) -> Ro
     return Row(tokens, reads, start, tuple(len(ending) for ending in added))
 
 
-def cloze_rows(tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat) -> list[Row]:
-    """A row per question: the stem, then every ending.
-
-    Raises:
-        ValueError: If an ending adds no token.
-    """
-    stems, endings = zip(*(prompt.cloze_prompt(q) for q in questions), strict=True)
-    return branching_rows(tokenizer, stems, endings)
-
-
 def question_rows(
     tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat, scoring: Scoring
 ) -> tuple[list[Row], list[int] | None]:
-    """Rows for either scoring, and the only tokens to unembed (``None``: all)."""
-    if scoring == "letter":
-        return letter_rows(tokenizer, questions, prompt)
-    return cloze_rows(tokenizer, questions, prompt), None
+    """Rows of a measure, by its name, and the only tokens to unembed (``None``: all)."""
+    measure = find("measure", scoring)
+    prompts = [measure.prompt(prompt, q) for q in questions]
+    return measure.rows(tokenizer, prompts, [measure.answers(prompt, q) for q in questions])
+
+
+def separate(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
+    """Rows without branches: each ending in a row of its own, after the stem.
+
+    Returns:
+        The rows, and which of the given ones each belongs to. Reads keep their choice.
+    """
+    found, owners = [], []
+    for owner, row in enumerate(rows):
+        start = row.stem
+        for choice, length in enumerate(row.endings):
+            tokens = row.tokens[: row.stem] + row.tokens[start : start + length]
+            reads = [
+                (at if at < row.stem else at - start + row.stem, token, c)
+                for at, token, c in row.reads
+                if c == choice
+            ]
+            found.append(Row(tokens, reads, row.stem, (length,)))
+            owners.append(owner)
+            start += length
+        if not row.endings:
+            found.append(row)
+            owners.append(owner)
+    return found, owners
 
 
 def prefix_groups(rows: Sequence[Row], worth: int, batch: int) -> list[tuple[int, Sequence[int]]]:

@@ -1,6 +1,6 @@
 """Loading, checking and saving hooked models."""
 
-from mechunlearn.models.gate import SelfTest, check, configuration, self_test
+from mechunlearn.models.gate import check, configuration, self_test
 from mechunlearn.models.loader import hook, load
 from mechunlearn.models.sources import ORGANISMS, locate, named_models
 from mechunlearn.models.weights import block_fingerprints, fingerprint, plain_names, plain_state
@@ -8,7 +8,6 @@ from mechunlearn.models.writer import describe, save
 
 __all__ = [
     "ORGANISMS",
-    "SelfTest",
     "block_fingerprints",
     "check",
     "configuration",

@@ -1,6 +1,5 @@
 """Is a model there, readable, and computed as the plain model computes it?"""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,7 @@ from transformers import AutoConfig, DynamicCache
 from mechunlearn.hooks import forward_to, unembed
 from mechunlearn.models.sources import adapter_base, clear_errors, locate
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer
-from mechunlearn.types import HookedModel
-
-
-@dataclass(frozen=True, slots=True)
-class SelfTest:
-    """Relative difference of the hooked model's logits from the plain model's on a probe.
-
-    ``|hooked - plain| / |plain|`` over all positions and tokens; the largest of the sequences.
-    """
-
-    alone: float
-    """Each sequence by itself."""
-    padded: float
-    """The same sequences in one right-padded batch, at their real positions."""
-    readout: float
-    """Final norm and unembedding applied to the last block's output, as all scoring does."""
-    cached: float
-    """The second half of each sequence, after keys and values of the first."""
-    tolerance: float
+from mechunlearn.types import HookedModel, SelfTest
 
 
 def check(name: str, original: str = "") -> dict[str, int]:

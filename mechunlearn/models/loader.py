@@ -3,28 +3,16 @@
 import gc
 import os
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from mechunlearn.models.gate import SelfTest, logits_of, probe, self_test
+from mechunlearn.models.gate import logits_of, probe, self_test
 from mechunlearn.models.placement import QUANTISED, placement
 from mechunlearn.models.sources import adapter_base, clear_errors, locate
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer
-from mechunlearn.types import HookedModel
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a loaded model came from and how its self-test went."""
-
-    name: str
-    location: str
-    architecture: str
-    dtype: str
-    device: str
-    self_test: SelfTest
+from mechunlearn.types import HookedModel, Provenance
 
 
 def load(
@@ -123,7 +111,7 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     mapped = getattr(plain, "hf_device_map", None)  # Then accelerate has placed the parts.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = HookedModel.boot_transformers(
+        model: HookedModel = TransformerBridge.boot_transformers(
             name,
             hf_model=plain,
             tokenizer=tokenizer,

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mechunlearn.analysis.conditions import differing
+from mechunlearn.analysis.compare import differences
 from mechunlearn.analysis.records import Model, Report, Row
 from mechunlearn.analysis.words import ROLES
+from mechunlearn.records import Plain
 from mechunlearn.report.headline import Headline, headlines
 
 Key = TypeVar("Key")
@@ -35,7 +36,7 @@ class Comparison:
     baselines: Mapping[str, tuple[Model | None, ...]]
     """By model, one entry a run. The original and the never-knew model go by their roles: runs may
     call them differently."""
-    differs: Mapping[str, tuple[str, ...]]
+    differs: Mapping[str, Sequence[Plain]]
     """By condition, one entry a run."""
 
     @classmethod
@@ -59,7 +60,7 @@ class Comparison:
                 for label in _union([row.model for row in report.rows] for report in reports)
             ),
             baselines={key[1]: tuple(m.get(key) for m in models) for key in _union(models)},
-            differs=differing(reports),
+            differs=differences(reports),
         )
 
 

@@ -24,13 +24,13 @@ from mechunlearn.analysis.words import (
     words,
 )
 from mechunlearn.plots import figures as drawn_figures
-from mechunlearn.records import plain, read_record
+from mechunlearn.records import plain
 from mechunlearn.report.comparison import Comparison
 from mechunlearn.report.figures import PageFigure, inside_script
 from mechunlearn.report.headline import Headline, headlines
 from mechunlearn.report.questions import browser_data, letters, tables
 from mechunlearn.report.sections import Section, sections
-from mechunlearn.studies.records import Validation
+from mechunlearn.studies.records import ValidationResult
 
 VALIDATION = Path(__file__).parent / "validation.json"
 """Error rates of the attacks on models of known truth, as ``mechunlearn validate`` found them."""
@@ -64,14 +64,14 @@ class Part:
         return tuple(name(s.attack) for s in self.findings.spent if s.pareto)
 
 
-def render(report: Report, validation: Validation | None = None) -> str:
+def render(report: Report, validation: ValidationResult | None = None) -> str:
     """The page as text; everything from models and data is escaped.
 
     Args:
         validation: Result of ``mechunlearn validate``; default: the one that comes with the
             package.
     """
-    known = validation or read_record(VALIDATION, Validation)
+    known = validation or ValidationResult.load(VALIDATION)
     figures = [PageFigure.of(drawn) for drawn in drawn_figures(report)]
     card = report.runcard
     source = card.models[report.original.label].name
@@ -109,7 +109,7 @@ def render_comparison(runs: Mapping[str, Report]) -> str:
     return template.render(title=title, comparison=Comparison.of(runs))
 
 
-def write_page(report: Report, path: Path, validation: Validation | None = None) -> Path:
+def write_page(report: Report, path: Path, validation: ValidationResult | None = None) -> Path:
     """Write the page of one run."""
     path.write_text(render(report, validation), encoding="utf-8")
     return path
@@ -122,7 +122,7 @@ def write_comparison(runs: Mapping[str, Report], path: Path) -> Path:
 
 
 def _part(
-    report: Report, headline: Headline, figures: Sequence[PageFigure], known: Validation
+    report: Report, headline: Headline, figures: Sequence[PageFigure], known: ValidationResult
 ) -> Part:
     of_model = [f for f in figures if f.drawn.model == headline.label]
     found = sections(report, headline.label, of_model, known)

@@ -13,7 +13,7 @@ from mechunlearn.attacks.grades import grade
 from mechunlearn.attacks.protocol import NEEDS, Access
 from mechunlearn.registry import find, names
 from mechunlearn.report.figures import PageFigure
-from mechunlearn.studies.records import Rates, Validation
+from mechunlearn.studies.records import Rates, ValidationResult
 
 MEASURED = {"attack": "search, confirm fold and shams", "control": "control", "ceiling": "original"}
 """Kinds of cells by what they did."""
@@ -85,7 +85,7 @@ def about(attack: str) -> About | None:
 
 
 def sections(
-    report: Report, model: str, figures: Sequence[PageFigure], validation: Validation
+    report: Report, model: str, figures: Sequence[PageFigure], validation: ValidationResult
 ) -> tuple[Section, ...]:
     """The attacks on one unlearned model, in the order of the report.
 

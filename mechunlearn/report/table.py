@@ -8,12 +8,13 @@ from rich.table import Table
 from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.compare import Moved
 from mechunlearn.analysis.records import Report
-from mechunlearn.analysis.words import TIERS, name, percent, with_role
+from mechunlearn.analysis.words import DASH, TIERS, name, percent, with_role
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.progress import console
+from mechunlearn.records import Plain
 from mechunlearn.studies.paper import Cell as PaperCell
-from mechunlearn.studies.records import Validation
+from mechunlearn.studies.records import ValidationResult
 
 
 def show(report: Report) -> None:
@@ -111,12 +112,12 @@ def show_outlook(outlook: Outlook) -> None:
 
 
 def show_changes(
-    changes: Sequence[Moved], differs: Mapping[str, tuple[str, ...]] | None = None
+    changes: Sequence[Moved], differs: Mapping[str, Sequence[Plain]] | None = None
 ) -> None:
     """Print to standard error which numbers moved, and in what the two runs differ.
 
     Args:
-        differs: Conditions, as ``mechunlearn.analysis.conditions.differing`` gives them.
+        differs: Conditions, as ``mechunlearn.analysis.compare.differences`` gives them.
     """
     if changes:
         table = Table(title="numbers that moved, in %", box=box.SIMPLE)
@@ -129,10 +130,10 @@ def show_changes(
     else:
         console.print("every number is the same")
     for condition, (first, second) in (differs or {}).items():
-        console.print(f"{condition}: {first or '–'}, then {second or '–'}", markup=False)
+        console.print(f"{condition}: {first or DASH}, then {second or DASH}", markup=False)
 
 
-def show_validation(validation: Validation) -> None:
+def show_validation(validation: ValidationResult) -> None:
     """Print sensitivities and false-alarm rates to standard error."""
     table = Table(title="models of known truth, in % with 95 % intervals", box=box.SIMPLE)
     for column in ("", "sensitivity", "n", "false alarms", "n"):

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mechunlearn.errors import unknown
+from mechunlearn.registry import find, names
 from mechunlearn.types import Fold, PromptFormat, Question, Scoring, Task
 
 PLACEHOLDER = "\x00"
@@ -17,8 +19,8 @@ class TaskConfig:
 
     shots: int = 0
     """Answered questions in front of each question; from the benchmark's own split for them."""
-    scoring: Literal["", "letter", "cloze"] = ""
-    """Empty: as the benchmark is usually scored."""
+    scoring: Scoring = ""
+    """The measure; empty: as the benchmark is usually scored."""
     chat: Literal["no", "user", "system"] = "no"
     """Plain text, or a user's turn in the original model's chat template, alone or after a system
     message."""
@@ -40,6 +42,8 @@ class TaskConfig:
             raise ValueError(
                 f"shots and per_topic are numbers from 0 on, not {self.shots} and {self.per_topic}"
             )
+        if self.scoring and self.scoring not in (known := names("measure")):
+            raise unknown("scoring", self.scoring, known)
         if self.system and self.chat != "system":
             raise ValueError("task.system is said only with task.chat=system")
 
@@ -68,7 +72,7 @@ class Benchmark:
         Raises:
             ValueError: If there are fewer examples than wanted.
         """
-        scoring: Scoring = config.scoring or self.scoring
+        scoring = config.scoring or self.scoring
         topics = {q.topic for found in self.sets.values() for q in found}
         headers = {}
         for topic in sorted(topics | {""}):
@@ -79,7 +83,7 @@ class Benchmark:
                     f"{f' about {topic}' if topic else ''}, not {config.shots}; lower task.shots"
                 )
             # Without the choices in sight it is no multiple-choice question.
-            about = topic if self.described and scoring == "letter" else ""
+            about = topic if self.described and find("measure", scoring).shows_choices else ""
             shown_first = header(about, shown, self.prompt, scoring)
             headers[topic] = self.prompt.header + shown_first
         prompt = dataclasses.replace(

@@ -22,7 +22,7 @@ from mechunlearn.types.items import (
     Role,
     Scoring,
 )
-from mechunlearn.types.model import HookedModel
+from mechunlearn.types.model import HookedModel, Provenance, SelfTest
 from mechunlearn.types.points import STREAMS, Point, Stream
 from mechunlearn.types.score import Score
 from mechunlearn.types.task import Task
@@ -40,6 +40,7 @@ __all__ = [
     "HookedModel",
     "Point",
     "PromptFormat",
+    "Provenance",
     "Question",
     "ReadOut",
     "Rewrite",
@@ -47,6 +48,7 @@ __all__ = [
     "Rows",
     "Score",
     "Scoring",
+    "SelfTest",
     "Stream",
     "Task",
     "WeightEdit",

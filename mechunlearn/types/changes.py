@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -131,6 +131,7 @@ class Rewrite:
         return self.change(text, random.Random(f"{self.seed}-{text}"))
 
 
+@runtime_checkable
 class ReadOut(Protocol):
     """Where an answer is read, and how activations become logits of its tokens."""
 
@@ -161,7 +162,7 @@ class Change:
     hooks: tuple[Hook, ...] = field(default=(), repr=False)
     edits: tuple[WeightEdit, ...] = field(default=(), repr=False)
     """Context managers that change weights on entry and restore them bit for bit on exit, and also
-    when entering fails half-way (``mechunlearn.hooks.written`` does)."""
+    when entering fails half-way (``mechunlearn.attacks.edits.written`` does)."""
     rewrite: Rewrite | None = field(default=None, repr=False)
     """What is done to every question before it is asked."""
     read_out: ReadOut | None = field(default=None, repr=False)

@@ -1,15 +1,18 @@
 """Questions, examples, and how both become text."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
+
+from mechunlearn.registry import find
 
 Role = Literal["forget", "retain"]
 """What was to be removed, and what must survive."""
 Fold = Literal["select", "confirm"]
 """Questions that attacks may choose by, and questions touched once, for the reported numbers."""
-Scoring = Literal["letter", "cloze"]
+Scoring: TypeAlias = str
+"""Name of a measure in the registry: ``letter``, ``cloze``, or one of your own."""
 LETTERS = "ABCDEFGHIJ"
 
 
@@ -96,8 +99,6 @@ class PromptFormat:
     """How the letter follows the prompt."""
     separator: str = "\n\n"
     """Between texts that are put together."""
-    rewrite: Callable[[str], str] | None = None
-    """Changes the finished prompt (a statement, for cloze scoring); how prompts are attacked."""
 
     def letter_prompt(self, question: Question) -> str:
         """The prompt whose next token should be the letter of the right choice."""
@@ -106,32 +107,26 @@ class PromptFormat:
             for letter, text in zip(LETTERS, question.choices, strict=False)
         )
         header = self.headers.get(question.topic, self.header)
-        return self._final(self.letter.format(header=header, stem=question.stem, choices=choices))
+        return self.letter.format(header=header, stem=question.stem, choices=choices)
 
     def cloze_prompt(self, question: Question) -> tuple[str, list[str]]:
         """The sentence to complete, and each choice as its continuation."""
         header = self.headers.get(question.topic, self.header)
-        statement = self._final(
-            self.cloze.format(header=header, statement=question.statement or question.stem)
-        )
+        statement = self.cloze.format(header=header, statement=question.statement or question.stem)
         return statement, [self.ending.format(text=text) for text in question.choices]
 
     def with_answer(self, question: Question, scoring: Scoring) -> tuple[str, str]:
-        """What is asked, and the right answer as it continues that."""
-        if scoring == "letter":
-            letter = self.answer.format(letter=LETTERS[question.answer])
-            return self.letter_prompt(question), letter
-        statement, endings = self.cloze_prompt(question)
-        return statement, endings[question.answer]
+        """What is asked, and the right answer as it continues that.
+
+        Raises:
+            ValueError: For an unknown measure; so does ``text``.
+        """
+        answers = find("measure", scoring).answers(self, question)
+        return self.text(question, scoring), answers[question.answer]
 
     def text(self, question: Question, scoring: Scoring) -> str:
         """What is asked, without any answer."""
-        if scoring == "letter":
-            return self.letter_prompt(question)
-        return self.cloze_prompt(question)[0]
-
-    def _final(self, text: str) -> str:
-        return text if self.rewrite is None else self.rewrite(text)
+        return find("measure", scoring).prompt(self, question)
 
     def without_stem(self) -> "PromptFormat":
         """The format that hides the question: what is guessed from the choices alone."""

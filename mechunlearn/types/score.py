@@ -12,12 +12,14 @@ from mechunlearn.types.display import table
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What a model answered to a set of questions, under one intervention and one read-out."""
+    """What a model answered to a set of questions, under one change and one read-out."""
 
     name: str
     logits: Float[np.ndarray, "question choice"]
     """Letter logits, or mean log-probability per token of each ending; -inf where there is none."""
     answers: Int[np.ndarray, " question"]
+    worth: Float[np.ndarray, " question"] | None = None
+    """What each answer is worth in [0, 1], by a graded measure; default: 1 where it is right."""
 
     @cached_property
     def predictions(self) -> Int[np.ndarray, " question"]:
@@ -33,8 +35,8 @@ class Score:
 
     @cached_property
     def values(self) -> Float[np.ndarray, " question"]:
-        """What each answer is worth, in [0, 1]; 1 where it is right."""
-        return self.correct.astype(float)
+        """What each answer is worth, in [0, 1]."""
+        return self.correct.astype(float) if self.worth is None else self.worth
 
     @cached_property
     def margins(self) -> Float[np.ndarray, " question"]:
@@ -63,5 +65,5 @@ class Score:
 
     def _repr_html_(self) -> str:
         low, high = self.interval
-        found = {"accuracy": f"{self.accuracy:.1%} [{low:.1%}, {high:.1%}]", "n": self.n}
-        return table({"intervention": self.name, **found})
+        accuracy = f"{self.accuracy:.1%} [{low:.1%}, {high:.1%}]"
+        return table({"change": self.name, "accuracy": accuracy, "n": self.n})

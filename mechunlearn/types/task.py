@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 
 from mechunlearn.errors import unknown
+from mechunlearn.registry import names
 from mechunlearn.types.items import Example, Fold, PromptFormat, Question, Role, Scoring
 
 
@@ -15,7 +16,8 @@ class Task:
     """What was to be forgotten, what must survive, and how to ask.
 
     Raises:
-        ValueError: If a set or fold is empty, or forget and retain questions overlap.
+        ValueError: If a set or fold is empty, forget and retain questions overlap, or the measure
+            is unknown.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Task:
     retain: tuple[Question, ...]
     prompt: PromptFormat
     scoring: Scoring = "letter"
+    """The measure."""
     forget_text: tuple[str, ...] = ()
     """Corpus that states the forget facts; training data of unlearning methods."""
     retain_text: tuple[str, ...] = ()
@@ -43,6 +46,8 @@ class Task:
     """Further question sets, only reported."""
 
     def __post_init__(self) -> None:
+        if self.scoring not in (known := names("measure")):
+            raise unknown("measure", self.scoring, known)
         for role in ("forget", "retain"):
             if not getattr(self, role):
                 raise ValueError(f"task {self.name!r} has no {role} questions")

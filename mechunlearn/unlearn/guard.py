@@ -11,7 +11,7 @@ COLLAPSED = 0.5
 """A retain accuracy that lost this share of its margin over chance has collapsed."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Guard:
     """Measures forget and retain accuracy on one fold, and ends a run that destroys the model.
 
@@ -25,18 +25,10 @@ class Guard:
     steps: int
     """Length of the run."""
     fold: Fold = "select"
-    first: float | None = None
-    """Retain accuracy before training."""
-    fallen: int = 0
-    """Measurements in a row at which it had collapsed."""
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Forget and retain accuracy now.
-
-        Raises:
-            ValueError: If the retain accuracy stays collapsed in the second half of the run.
-        """
-        found = {
+        """Forget and retain accuracy now."""
+        return {
             f"{role} accuracy": score(
                 self.model,
                 self.task.questions(role, self.fold),
@@ -45,15 +37,20 @@ class Guard:
             ).accuracy
             for role in ("forget", "retain")
         }
-        now = found["retain accuracy"]
-        self.first = now if self.first is None else self.first
-        self.fallen = self.fallen + 1 if now < self._floor(self.first) else 0
-        if self.fallen >= 2 and 2 * step >= self.steps:
+
+    def check(self, log: TrainLog) -> None:
+        """Judge the last measurements by the first one, the model before training.
+
+        Raises:
+            ValueError: If the retain accuracy stays collapsed in the second half of the run.
+        """
+        retain = [measured["retain accuracy"] for measured in log.measured]
+        collapsed = [accuracy < self._floor(retain[0]) for accuracy in retain[-2:]]
+        if all(collapsed) and 2 * log.steps >= self.steps:
             raise ValueError(
-                f"retain accuracy collapsed from {self.first:.2f} to {now:.2f} by step {step}; "
-                f"{self.method.gentler}"
+                f"retain accuracy collapsed from {retain[0]:.2f} to {retain[-1]:.2f} by step "
+                f"{log.steps}; {self.method.gentler}"
             )
-        return found
 
     def _floor(self, before: float) -> float:
         chance = sum(1 / len(q.choices) for q in self.task.retain) / len(self.task.retain)

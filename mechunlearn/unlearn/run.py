@@ -72,7 +72,7 @@ def train_method(
     config = configured(method, plan.preset or preset_for(model), plan.settings)
     guard = Guard(model, task, method, config.optimizer.steps)
     every = every or max(1, config.optimizer.steps // 5)
-    log = method.apply_(model, task, config, Watch(every, guard, state))
+    log = method.apply_(model, task, config, Watch(every, guard, state, check=guard.check))
     warnings = guard.warnings(log)
     for text in warnings:
         console.print(f"[yellow]warning: {plan.method}: {text}[/yellow]")

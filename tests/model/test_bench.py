@@ -1,12 +1,14 @@
 """Scoring is exact: equal to one plain forward per prompt, whatever is batched or shared."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mechunlearn.bench import (
     letter_bias,
@@ -14,14 +16,30 @@ from mechunlearn.bench import (
     no_question,
     perplexity,
     score,
-    score_points,
+    score_read_outs,
     score_rotated,
 )
-from mechunlearn.bench.rows import prefix_groups, question_rows
+from mechunlearn.bench.generation import generate
+from mechunlearn.bench.likelihood import log_likelihoods
+from mechunlearn.bench.measures import Measure
+from mechunlearn.bench.read_outs import LensReadOut
+from mechunlearn.bench.rows import branching_rows, prefix_groups, question_rows
 from mechunlearn.hooks import move_along, softcapped, streams
 from mechunlearn.models import load
+from mechunlearn.registry import register
 from mechunlearn.tasks import load_task
-from mechunlearn.types import Change, HookedModel, Point, PromptFormat, Question, Task
+from mechunlearn.types import (
+    Change,
+    Hook,
+    HookedModel,
+    Point,
+    PromptFormat,
+    Question,
+    Rewrite,
+    Rows,
+    Score,
+    Task,
+)
 
 
 def naive_letters(model: HookedModel, questions: tuple[Question, ...], prompt: PromptFormat):
@@ -116,7 +134,7 @@ def test_cloze_with_a_shared_prefix(any_tiny: HookedModel, some, task: Task) -> 
 
 def test_interventions_are_seen_in_every_mode(any_tiny: HookedModel, some, task: Task) -> None:
     unit = torch.nn.functional.normalize(torch.arange(-9.0, 23.0), dim=0)
-    change = Change("x", ((Point(1).name, partial(move_along, unit=unit)),))
+    change = Change("x", (Hook(Point(1).name, partial(move_along, unit=unit)),))
     found = score(any_tiny, some, task.prompt, change=change)
     with change.on(any_tiny):
         expected = naive_letters(any_tiny, some, task.prompt)
@@ -126,17 +144,204 @@ def test_interventions_are_seen_in_every_mode(any_tiny: HookedModel, some, task:
     assert (plain.logits == score(any_tiny, some, task.prompt).logits).all()
 
 
+def first_token_moved(activation: Tensor, hook: object, rows: Rows | None = None) -> Tensor:
+    """Moves the token at position 0 only; with ``rows``, wherever that position is."""
+    moved = activation.clone()
+    if rows is None:
+        moved[:, 0] += 1.5
+    else:
+        moved[rows.positions == 0] += 1.5
+    return moved
+
+
+@contextmanager
+def plainly(model: HookedModel) -> Iterator[None]:
+    with model.hooks(fwd_hooks=[(Point(0).name, first_token_moved)]):
+        yield
+
+
+FIRST = Change("first", (Hook(Point(0).name, first_token_moved, scope="sequence"),))
+
+
+@pytest.mark.parametrize("budget", [None, 200])
+def test_a_hook_on_position_0_equals_plain_forwards(
+    any_tiny: HookedModel, some, task: Task, budget: int | None
+) -> None:
+    """Under a long prefix that token hooks would share, for letters and for packed endings."""
+    lettered = PromptFormat(letter="the " * 30 + "{stem}{choices}", choice=" {letter} {text}")
+    cloze = PromptFormat(cloze="the " * 20 + "{statement}")
+    letters = score(any_tiny, some, lettered, change=FIRST, budget=budget)
+    endings = score(any_tiny, mixed(some), cloze, scoring="cloze", change=FIRST, budget=budget)
+    with plainly(any_tiny):
+        expected = naive_letters(any_tiny, some, lettered)
+        completed = naive_cloze(any_tiny, mixed(some), cloze)
+    np.testing.assert_allclose(letters.logits, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(endings.logits, completed, rtol=1e-5, atol=1e-5)
+    assert np.abs(score(any_tiny, some, lettered).logits - letters.logits).max() > 1e-2
+
+
+def test_the_same_hook_declared_token_is_refused(
+    tiny: Callable[[str], HookedModel], some, task: Task
+) -> None:
+    change = Change("first", (Hook(Point(0).name, first_token_moved),))
+    with pytest.raises(ValueError, match=r"every token alike .* scope='sequence'"):
+        score(tiny("gpt2"), some, task.prompt, change=change)
+
+
+def test_sequence_hooks_are_told_the_questions(
+    tiny: Callable[[str], HookedModel], some, task: Task
+) -> None:
+    """A hook that acts on one question only changes that one's values."""
+    model = tiny("llama")
+
+    def one(activation: Tensor, hook: object, rows: Rows) -> Tensor:
+        assert rows.real.shape == activation.shape[:2]
+        return torch.where((rows.items == 3)[:, None, None], activation + 1, activation)
+
+    change = Change("one", (Hook(Point(1).name, one, scope="sequence"),))
+    none = Change("none", (Hook(Point(1).name, lambda x, hook, rows: x, scope="sequence"),))
+    for scoring in ("letter", "cloze"):
+        before, after = (
+            score(model, mixed(some), task.prompt, scoring=scoring, change=c, budget=150).logits
+            for c in (none, change)
+        )
+        assert (before != after).any(axis=1).nonzero()[0].tolist() == [3]
+    prompts = [task.prompt.letter_prompt(q) for q in some]
+    before, after = (generate(model, prompts, 4, c) for c in (none, change))
+    changed = [a != b for a, b in zip(before, after, strict=True)]
+    assert not any(changed[:3] + changed[4:])
+
+
+def test_likelihood_perplexity_and_generation_see_whole_sequences(
+    any_tiny: HookedModel, some, task: Task
+) -> None:
+    stem = "the song of the bird is"
+    rows = branching_rows(any_tiny.tokenizer, [stem], [[" wail", " moss moss"]])
+    texts = [f"{stem} wail", f"{stem} moss moss"]
+    n = len(any_tiny.tokenizer(stem)["input_ids"])
+    with torch.no_grad(), plainly(any_tiny):
+        tokens = [torch.tensor([any_tiny.tokenizer(t)["input_ids"]]) for t in texts]
+        logp = [any_tiny(t).log_softmax(-1)[0, :-1].gather(1, t[0, 1:, None])[:, 0] for t in tokens]
+        row = any_tiny.tokenizer(stem)["input_ids"]
+        for _ in range(4):
+            row = [*row, int(any_tiny(torch.tensor([row]))[0, -1].argmax())]
+    with torch.no_grad(), FIRST.on(any_tiny):
+        sums = log_likelihoods(any_tiny, rows)[0].tolist()
+    assert sums == pytest.approx([p[n - 1 :].sum().item() for p in logp], abs=1e-4)
+    found = perplexity(any_tiny, texts, FIRST).nats_per_token
+    assert found == pytest.approx(-torch.cat(logp).mean().item(), abs=1e-5)
+    decoded = any_tiny.tokenizer.decode(row[n:])
+    assert generate(any_tiny, [stem], 4, FIRST)[0] == decoded.partition("<bos>")[0].rstrip()
+
+
+def test_every_part_of_a_change_is_honoured(organism: HookedModel, some, task: Task) -> None:
+    """Hooks, edits, rewrite and read-out together equal the same things done by hand."""
+    unit = torch.nn.functional.normalize(torch.arange(-9.0, 119.0), dim=0)
+    head = organism.unembed.original_component
+
+    @contextmanager
+    def scaled(model: HookedModel) -> Iterator[None]:
+        with torch.no_grad():
+            before = head.weight.clone()
+            head.weight.mul_(0.5)
+            try:
+                yield
+            finally:
+                head.weight.copy_(before)
+
+    parts = (
+        Change("hook", (Hook(Point(1).name, partial(move_along, unit=unit)),)),
+        Change("edit", edits=(scaled,)),
+        Change("rewrite", rewrite=Rewrite(lambda text, rng: f"the {text}")),
+        Change("read-out", read_out=LensReadOut(Point(2))),
+    )
+    change = parts[0] + parts[1] + parts[2] + parts[3]
+    found = score(organism, some, task.prompt, change=change)
+    prompt = dataclasses.replace(task.prompt, letter=f"the {task.prompt.letter}")
+    with (parts[0] + parts[1]).on(organism):
+        (expected,) = score_read_outs(organism, some, prompt, [LensReadOut(Point(2))])
+    assert (found.logits == expected.logits).all()
+    assert found.name == change.name
+    for left_out in range(4):
+        fewer = [part for i, part in enumerate(parts) if i != left_out]
+        other = score(organism, some, task.prompt, change=fewer[0] + fewer[1] + fewer[2])
+        assert not np.allclose(other.logits, found.logits)
+    for refuses in (
+        lambda: score_read_outs(
+            organism, some, task.prompt, [LensReadOut(Point(1))], change=change
+        ),
+        lambda: generate(organism, ["the"], 1, change),
+        lambda: perplexity(organism, ["the song"], change),
+    ):
+        with pytest.raises(ValueError, match="read"):
+            refuses()
+
+
+def test_a_rewrite_looks_at_the_model_as_it_is(organism: HookedModel, some, task: Task) -> None:
+    """``prepare`` runs outside the change's hooks, once, with the finished prompts."""
+    seen: list[tuple[float, int]] = []
+
+    class Looks(Rewrite):
+        def prepare(self, model: HookedModel, texts: Sequence[str]) -> None:
+            seen.append((float(model(torch.tensor([[2, 5, 9]])).sum()), len(texts)))
+
+    rewrite = Looks(lambda text, rng: text)
+    hook = Hook(Point(1).name, lambda x, hook: x * 0)
+    plain = float(organism(torch.tensor([[2, 5, 9]])).sum())
+    score(organism, some, task, change=Change("both", (hook,), rewrite=rewrite))
+    assert seen == [(plain, len(some))]
+
+
+class GoldProbability(Measure):
+    """Probability of the right choice among the choices, by letters."""
+
+    shows_choices, one_token = True, True
+
+    def prompt(self, form: PromptFormat, question: Question) -> str:
+        return form.letter_prompt(question)
+
+    def answers(self, form: PromptFormat, question: Question) -> tuple[str, ...]:
+        return tuple(f" {letter}" for letter in "ABCD"[: len(question.choices)])
+
+    def rows(self, tokenizer, prompts, answers):
+        return branching_rows(tokenizer, prompts, answers), None
+
+    def score(self, name: str, logits: np.ndarray, questions: Sequence[Question]) -> Score:
+        whole = super().score(name, logits, questions)
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return dataclasses.replace(whole, worth=p[range(whole.n), whole.answers])
+
+
+def test_a_new_measure_is_one_class_and_one_name(organism: HookedModel, some, task: Task) -> None:
+    register("measure", "gold_probability", GoldProbability())
+    asked = dataclasses.replace(task, scoring="gold_probability")
+    found = score(organism, some, asked)
+    assert ((found.values > 0.5) <= found.correct).all()
+    assert (found.predictions == score(organism, some, task).predictions).all()
+    assert asked.example(some[0]).answer == f" {'ABCD'[some[0].answer]}"
+
+
+def test_unknown_measures_are_refused_with_a_suggestion(
+    organism: HookedModel, some, task: Task
+) -> None:
+    with pytest.raises(ValueError, match="unknown measure 'clooze'; did you mean 'cloze'"):
+        score(organism, some, task.prompt, scoring="clooze")
+    with pytest.raises(ValueError, match="unknown measure 'leter'; did you mean 'letter'"):
+        dataclasses.replace(task, scoring="leter")
+
+
 def test_points_read_what_run_with_cache_holds(any_tiny: HookedModel, some, task: Task) -> None:
     points = [Point(i, s) for i in range(3) for s in streams(any_tiny)]
-    found = score_points(any_tiny, some, task.prompt, points)
+    read_outs = [LensReadOut(point) for point in points]
+    found = score_read_outs(any_tiny, some, task.prompt, read_outs)
     text = task.prompt.letter_prompt(some[0])
     tokens = torch.tensor([any_tiny.tokenizer(text)["input_ids"]])
     _, cache = any_tiny.run_with_cache(tokens)
     ids = [any_tiny.tokenizer.get_vocab()[x] for x in "ABCD"]
-    for point in points:
+    for point, read in zip(points, found, strict=True):
         resid = cache[point.name][:, -1:]
         logits = softcapped(any_tiny, any_tiny.unembed(any_tiny.ln_final(resid))[0, 0, ids])
-        assert np.abs(found[point].logits[0] - logits.detach().numpy()).max() < 1e-4
+        assert np.abs(read.logits[0] - logits.detach().numpy()).max() < 1e-4
 
 
 def test_perplexity_equals_cross_entropy(any_tiny: HookedModel) -> None:

@@ -137,8 +137,34 @@ def test_the_guard_ends_a_run_that_destroys_the_model(task: Task) -> None:
         RMU, "organism", ["alpha=0.0", "optimizer.steps=40", "optimizer.lr=0.01", "batch=8"]
     )
     model = load("organism:original")
+    guard = Guard(model, task, RMU, 40)
     with pytest.raises(ValueError, match=r"retain accuracy collapsed from 1\.00 to .* raise alpha"):
-        rmu_(model, task, config, Watch(10, Guard(model, task, RMU, 40)))
+        rmu_(model, task, config, Watch(10, guard, check=guard.check))
+
+
+def test_the_guard_ends_a_resumed_run_as_it_does_an_uninterrupted_one(
+    task: Task, tmp_path: Path
+) -> None:
+    """The baseline is the model before training, not the one that is found on resuming."""
+    changes = ["alpha=0.0", "optimizer.steps=40", "optimizer.lr=0.01", "batch=8"]
+    config = configured(RMU, "organism", changes)
+    state = tmp_path / "state.safetensors"
+
+    def run(killed_at: int) -> None:
+        model = load("organism:original")
+        guard = Guard(model, task, RMU, 40)
+
+        def measure(step: int) -> dict[str, float]:
+            if step == killed_at:
+                raise StoppedError
+            return guard(step)
+
+        rmu_(model, task, config, Watch(10, measure, state, check=guard.check))
+
+    with pytest.raises(StoppedError):
+        run(killed_at=20)
+    with pytest.raises(ValueError, match=r"retain accuracy collapsed from 1\.00 to .* by step 20"):
+        run(killed_at=-1)
 
 
 def test_the_guard_warns_when_nothing_was_forgotten(task: Task) -> None:

@@ -1,0 +1,103 @@
+"""Run a model as far as needed, keep what passes a point, and unembed it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge.exceptions import StopAtLayerException
+
+from mechunlearn.hooks.flops import count_flops
+from mechunlearn.types import HookedModel, Point
+
+
+@contextmanager
+def capture(
+    model: HookedModel, points: Sequence[Point], pick: Int[Tensor, "row"] | None = None
+) -> Iterator[dict[Point, Tensor]]:
+    """Keep what passes ``points``, after every hook that is already there.
+
+    Args:
+        pick: Flat indices into ``batch * pos``; only these rows are kept.
+
+    Yields:
+        Filled by the next forward: ``[batch, pos, d_model]``, or ``[row, d_model]`` with ``pick``.
+    """
+    kept: dict[Point, Tensor] = {}
+
+    def keep(activation: Tensor, hook: object, point: Point) -> None:
+        if pick is not None:
+            activation = activation.flatten(0, 1)[pick.to(activation.device)]
+        kept[point] = activation.to(model.cfg.device)  # Blocks may lie on several GPUs.
+
+    with model.hooks(fwd_hooks=[(p.name, partial(keep, point=p)) for p in points]):
+        yield kept
+    if missing := [p.name for p in points if p not in kept]:
+        raise RuntimeError(f"no activation passed {missing}: no forward ran inside capture()")
+
+
+def run_blocks(
+    model: HookedModel, tokens: Int[Tensor, "batch pos"], blocks: int | None = None, **kwargs: Any
+) -> Float[Tensor, "batch pos d_model"]:
+    """The stream after the first ``blocks`` blocks (default: all); nothing after it is computed."""
+    if blocks is not None and blocks < model.cfg.n_layers:
+        return model(tokens, stop_at_layer=blocks, **kwargs)
+
+    def stop(activation: Tensor, hook: object) -> Tensor:
+        raise StopAtLayerException(activation)  # The forward catches it, as for earlier blocks.
+
+    with model.hooks(fwd_hooks=[(Point(model.cfg.n_layers - 1).name, stop)]):
+        return model(tokens, **kwargs)
+
+
+def forward_to(
+    model: HookedModel, tokens: Int[Tensor, "batch pos"], layer: int, **kwargs: Any
+) -> Float[Tensor, "batch pos d_model"]:
+    """The output of block ``layer``; nothing after that block is computed."""
+    count_flops(model, tokens.numel(), layers=layer + 1)
+    return run_blocks(model, tokens, layer + 1, **kwargs)
+
+
+def unembed(
+    model: HookedModel,
+    resid: Float[Tensor, "row d_model"],
+    ids: Int[Tensor, " token"] | None = None,
+    norm: bool = True,
+) -> Float[Tensor, "row token"]:
+    """Logits of some tokens (default: all) read from a stream: ``W_U ln_final(x) + b_U``.
+
+    Args:
+        norm: Apply the final norm first (the usual logit lens); otherwise read the raw stream.
+    """
+    weight = model.unembed.original_component.weight
+    bias = getattr(model.unembed.original_component, "bias", None)
+    x = resid.to(weight.device)
+    x = model.ln_final(x[None])[0] if norm else x
+    if ids is not None:
+        chosen = ids.to(weight.device)
+        weight, bias = weight[chosen], None if bias is None else bias[chosen]
+    logits = torch.nn.functional.linear(x.to(weight.dtype), weight, bias)
+    return softcapped(model, logits).to(resid.device)
+
+
+def softcapped(model: HookedModel, logits: Tensor) -> Tensor:
+    """What follows the unembedding: Gemma 2 bounds its logits."""
+    cap = getattr(model.original_model.config, "final_logit_softcapping", None)
+    return logits if not cap else cap * torch.tanh(logits / cap)
+
+
+def frozen_unembedding(
+    model: HookedModel,
+) -> Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row token"]]:
+    """Logits from normed states by a copy of the unembedding as it is now, whatever is trained."""
+    head = model.unembed.original_component
+    weight = head.weight.detach().clone()
+    bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
+
+    def logits(normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
+        return softcapped(model, torch.nn.functional.linear(normed.to(weight.dtype), weight, bias))
+
+    return logits

@@ -1,0 +1,161 @@
+"""The only training loop."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch.utils.checkpoint import checkpoint
+
+from mechunlearn.progress import track
+from mechunlearn.train.log import TrainLog, Watch, keep, report, resumed
+from mechunlearn.train.steps import Loss, Optimizer, Share
+from mechunlearn.types import HookedModel
+
+EXPLODED = 100.0
+"""A total loss this many times its first value (or 1, if that is larger) ends the run."""
+
+
+def fit(
+    parameters: Sequence[torch.nn.Parameter],
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    label: str,
+    watch: Watch | None = None,
+    model: HookedModel | None = None,
+    seed: int = 0,
+    stop: int | None = None,
+) -> TrainLog:
+    """Minimise ``loss`` over ``parameters`` in place.
+
+    Only these parameters require gradients while it runs; flags are restored afterwards. Started
+    with ``torchrun`` (or ``accelerate launch``), every process computes its share of each step and
+    all of them take the same step.
+
+    Args:
+        label: What the progress bar says.
+        watch: What to measure and keep on the way.
+        model: Needed for ``optimizer.recompute`` only.
+        seed: Of dropout; every step has random numbers of its own.
+        stop: End after this step of the schedule.
+
+    Raises:
+        ValueError: If there are no parameters, one of them gets no gradient, or the loss explodes
+            or stops being finite.
+    """
+    parameters, watch = list(parameters), watch or Watch()
+    if not parameters:
+        raise ValueError(f"{label}: there are no parameters to train")
+    device = parameters[0].device
+    processes = PartialState(cpu=device.type == "cpu")
+    n = processes.num_processes * optimizer.accumulate
+    first = processes.process_index * optimizer.accumulate
+    shares = [Share(i, n) for i in range(first, first + optimizer.accumulate)]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimizer.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    flags = [p.requires_grad for p in parameters]
+    adamw = torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
+    log = resumed(watch.state, parameters, adamw)
+    if not log.measured:
+        report(label, watch, optimizer.steps, log)
+    recompute = model if optimizer.recompute else None
+    try:
+        for p in parameters:
+            p.requires_grad_(True)
+        for step in track(range(log.steps, stop or optimizer.steps), label):
+            for group in adamw.param_groups:
+                group["lr"] = optimizer.lr * optimizer.rate(step)
+            with (
+                _recomputing(recompute),
+                _drawing(device, seed + step),
+                _casting(device, optimizer.autocast),
+            ):
+                named = _backward(loss, step, shares)
+            if step == 0 and any(p.grad is None for p in parameters):
+                missing = sum(p.grad is None for p in parameters)
+                raise ValueError(f"{label}: {missing} parameter(s) got no gradient from the loss")
+            if processes.num_processes > 1:
+                named = _summed(named, parameters)
+            for name, value in named.items():
+                log.terms.setdefault(name, []).append(value)
+            _refuse_divergence(label, log, optimizer.lr)
+            if optimizer.clip:
+                torch.nn.utils.clip_grad_norm_(parameters, optimizer.clip)
+            adamw.step()
+            adamw.zero_grad(set_to_none=True)
+            if watch.due(step + 1, optimizer.steps):
+                report(label, watch, optimizer.steps, log)
+                if watch.state and processes.is_main_process:
+                    keep(watch.state, parameters, adamw, log)
+    finally:
+        for p, flag in zip(parameters, flags, strict=True):
+            p.requires_grad_(flag)
+            p.grad = None
+    return log
+
+
+def _backward(loss: Loss, step: int, shares: Sequence[Share]) -> dict[str, float]:
+    """Add the gradients of all shares; the terms they add up to."""
+    named: dict[str, float] = {}
+    for share in shares:
+        terms = loss(step, share)
+        torch.stack([t.float() for t in terms.values()]).sum().backward()
+        for name, term in terms.items():
+            named[name] = named.get(name, 0.0) + term.item()
+    return named
+
+
+def _summed(
+    named: Mapping[str, float], parameters: Sequence[torch.nn.Parameter]
+) -> dict[str, float]:
+    """Sum gradients and loss terms over the processes."""
+    for p in parameters:
+        p.grad = reduce(p.grad, reduction="sum")
+    values = torch.tensor(list(named.values()), dtype=torch.float32, device=parameters[0].device)
+    return dict(zip(named, reduce(values, reduction="sum").tolist(), strict=True))
+
+
+def _refuse_divergence(label: str, log: TrainLog, lr: float) -> None:
+    first, last = (math.fsum(v[i] for v in log.terms.values()) for i in (0, -1))
+    if not math.isfinite(last) or abs(last) > EXPLODED * max(1.0, abs(first)):
+        raise ValueError(
+            f"{label}: the loss is {last:.4g} at step {log.steps} ({first:.4g} at the first); "
+            f"lower optimizer.lr (now {lr:g})"
+        )
+
+
+@contextmanager
+def _drawing(device: torch.device, seed: int) -> Iterator[None]:
+    """Random numbers (dropout) from a seed, leaving the global generators as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _casting(device: torch.device, on: bool) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if on else nullcontext()
+
+
+@contextmanager
+def _recomputing(model: HookedModel | None) -> Iterator[None]:
+    """Run each block under activation checkpointing."""
+    if model is None:
+        yield
+        return
+    config, blocks = model.original_model.config, [b.original_component for b in model.blocks]
+    caching, plain = config.use_cache, [block.forward for block in blocks]
+    config.use_cache = False  # The second pass would append its keys to the first one's.
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        config.use_cache = caching
+        for block, forward in zip(blocks, plain, strict=True):
+            block.forward = forward

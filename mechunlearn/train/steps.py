@@ -1,0 +1,92 @@
+"""What a training run is told: its schedule, its shares of a batch, and what it draws."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of a step's examples that one process computes in one backward pass.
+
+    The shares of a step partition it: a loss divides by the whole step's counts, so that the
+    contributions of all shares add up to the step's loss.
+    """
+
+    index: int = 0
+    of: int = 1
+
+    def __call__(self, items: Sequence[T]) -> Sequence[T]:
+        """This share of a step's items.
+
+        Raises:
+            ValueError: If there are fewer items than shares.
+        """
+        if len(items) < self.of:
+            raise ValueError(
+                f"a batch of {len(items)} cannot be split over {self.of} processes and "
+                "accumulated parts; raise batch or lower optimizer.accumulate"
+            )
+        return items[self.index :: self.of]
+
+
+Loss = Callable[[int, Share], Mapping[str, Tensor]]
+"""Maps a step number and a share to named loss terms, already weighted; the sum is minimised."""
+
+
+class Draws:
+    """Which items each step takes: shuffled passes, so that each is drawn equally often."""
+
+    def __init__(self, n: int, batch: int, steps: int, generator: torch.Generator) -> None:
+        count, self.batch = steps * batch, batch
+        passes = [torch.randperm(n, generator=generator) for _ in range(-(-count // n))]
+        self.all: list[int] = torch.cat(passes)[:count].tolist()
+
+    def __getitem__(self, step: int) -> list[int]:
+        return self.all[step * self.batch : (step + 1) * self.batch]
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """AdamW with linear warm-up, a flat part and a linear decay to zero.
+
+    Raises:
+        ValueError: If the steps or the learning rate are not positive.
+    """
+
+    steps: int
+    lr: float
+    warmup: int = 0
+    """Steps over which the rate rises to ``lr``."""
+    decay: float = 0.0
+    """Last share of the steps over which the rate falls to 0."""
+    weight_decay: float = 0.0
+    """Applied to matrices only."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 0.0
+    """Largest gradient norm; 0: no limit."""
+    accumulate: int = 1
+    """Backward passes per step, each over a part of the batch; the same losses in less memory."""
+    autocast: bool = False
+    """Compute in bfloat16, with weights and optimizer in their own type."""
+    recompute: bool = False
+    """Keep block inputs only and compute the rest again in the backward pass (activation
+    checkpointing)."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.lr > 0 or self.accumulate < 1:
+            raise ValueError(
+                "training needs steps >= 1, lr > 0 and accumulate >= 1, not "
+                f"steps={self.steps}, lr={self.lr}, accumulate={self.accumulate}"
+            )
+
+    def rate(self, step: int) -> float:
+        """Factor on ``lr`` at a step."""
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        left = (self.steps - step) / (self.decay * self.steps) if self.decay else 1.0
+        return rise * min(1.0, left)
