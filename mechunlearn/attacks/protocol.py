@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import msgspec
 
@@ -86,6 +86,7 @@ class Scored:
     """Mean value on the retain questions; ``None`` where it was not measured."""
 
 
+@runtime_checkable
 class Watch(Protocol):
     """Measures a model while an attack trains it; the audit owns what is measured.
 
