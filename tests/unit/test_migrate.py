@@ -39,7 +39,7 @@ def listed(value: Any) -> Any:
 @pytest.fixture
 def old() -> dict[str, Any]:
     """A report of schema 1 with every part that there is."""
-    return json.loads((FIGURES / "audit-attacks" / "rmu-seed0.json").read_text())
+    return json.loads((FIGURES / "audit-organism" / "report.json").read_text())
 
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda f: f"{f.parent.name}/{f.stem}")
@@ -90,7 +90,7 @@ def test_what_figures_draw_is_there(old: dict[str, Any]) -> None:
         (("runcard", "machine"), 3, r"it: .*\$\.runcard\.machine"),
         (("runcard", "task", "n"), None, r"it: .*\$\.runcard\.task\.n"),
         (("baselines", "original", "forget", "n"), 1.5, r"it: .*\$\.models\[0\]\.sets"),
-        (("rows",), {}, "it says it is a report of schema 1, but is damaged|it: "),
+        (("rows",), {}, "is damaged .*rows: Expected `array`"),
         (("details",), [], "it says it is a report of schema 1, but is damaged"),
         (("baselines",), None, "it says it is a report of schema 1, but is damaged"),
     ],
@@ -105,6 +105,17 @@ def test_a_damaged_report_is_one_line_that_names_the_place(
     with pytest.raises(ValueError, match=message) as caught:
         report_from(damaged, "it")
     assert "\n" not in str(caught.value)
+
+
+def test_a_report_without_categories_gets_them_and_names_damaged_rows() -> None:
+    first = json.loads((FIGURES / "audit-attacks" / "rmu-seed0.json").read_text())
+    assert "category" not in first["details"]["rmu"]
+    report = report_from(first, "it")
+    assert report.model("rmu").verdict.category == "hidden, shallow"
+    assert report.findings_of("rmu").union is None
+    first["rows"][2]["n"] = "many"
+    with pytest.raises(ValueError, match=r"rows: Expected `int`, got `str` - at `\$\[2\]\.n`"):
+        report_from(first, "it")
 
 
 @pytest.mark.parametrize("data", [{"schema": 3}, {"schema": "2"}, {}, [], None, 7])
