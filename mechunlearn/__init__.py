@@ -4,13 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mechunlearn.analysis.analyse import audit
-    from mechunlearn.analysis.records import Report
-    from mechunlearn.audit.plan import AuditPlan
-    from mechunlearn.bench import score, score_task
-    from mechunlearn.models import load, save
-    from mechunlearn.tasks import load_task
-    from mechunlearn.types import Change, Hook, HookedModel, Question, Score, Task
+    from mechunlearn.analysis.records import Report as Report
+    from mechunlearn.audit.plan import AuditPlan as AuditPlan
+    from mechunlearn.bench import score as score
+    from mechunlearn.bench import score_task as score_task
+    from mechunlearn.models import load as load
+    from mechunlearn.models import save as save
+    from mechunlearn.tasks import load_task as load_task
+    from mechunlearn.types import Change as Change
+    from mechunlearn.types import Hook as Hook
+    from mechunlearn.types import HookedModel as HookedModel
+    from mechunlearn.types import Question as Question
+    from mechunlearn.types import Score as Score
+    from mechunlearn.types import Task as Task
 
 __version__ = "0.1.0"
 
@@ -23,7 +29,6 @@ _WHERE = {
     "Report": "analysis.records",
     "Score": "types",
     "Task": "types",
-    "audit": "analysis.analyse",
     "load": "models",
     "load_task": "tasks",
     "save": "models",

@@ -1,6 +1,5 @@
 """The commands around finished audits: pages, figures, tables, and what moved between two."""
 
-import json
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -8,23 +7,8 @@ from typing import Annotated
 import typer
 
 from mechunlearn.cli.options import JsonOpt, print_json, say
-from mechunlearn.records import Plain
 
 RunArg = Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")]
-
-
-def read_json(file: Path) -> Plain:
-    """The JSON of a study.
-
-    Raises:
-        ValueError: If it is not there, or no JSON.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise ValueError(f"{file} cannot be read ({err.strerror})") from err
-    except ValueError as err:
-        raise ValueError(f"{file} is not valid JSON ({err})") from err
 
 
 def report(
@@ -48,6 +32,7 @@ def report(
     from mechunlearn.analysis.records import Report
     from mechunlearn.report import write_comparison, write_page
     from mechunlearn.report.table import show
+    from mechunlearn.studies.records import ValidationResult
 
     reports = [Report.load(run) for run in runs]
     if len(runs) > 1:
@@ -57,7 +42,7 @@ def report(
         page = write_comparison(named, out or Path("comparison.html"))
     else:
         beside = runs[0] if runs[0].is_dir() else runs[0].parent
-        known = read_json(validation) if validation else None
+        known = ValidationResult.load(validation) if validation else None
         page = write_page(reports[0], out or beside / "report.html", known)
     if as_json:
         print_json(reports[0] if len(reports) == 1 else reports)

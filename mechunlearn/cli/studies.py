@@ -16,7 +16,6 @@ from mechunlearn.cli.options import (
     print_json,
     say,
 )
-from mechunlearn.cli.report import read_json
 
 
 @plan_options(only=("original", "unlearned", "task", "changes", "dtype", "device"))
@@ -81,6 +80,7 @@ def validate(
     """
     from mechunlearn.plots.validation import write_validation
     from mechunlearn.report.table import show_validation
+    from mechunlearn.studies.records import ValidationResult
     from mechunlearn.studies.truths import chosen_conditions
     from mechunlearn.studies.validation import ValidationPlan
     from mechunlearn.studies.validation import validate as run
@@ -96,7 +96,7 @@ def validate(
         **chosen,
     )
     folder = out or Path("runs") / "validation"
-    result = run(made, folder, [read_json(file) for file in add or ()])
+    result = run(made, folder, [ValidationResult.load(file) for file in add or ()])
     write_validation(result, folder / "figures")
     if as_json:
         print_json(result)
