@@ -44,8 +44,22 @@ MEASURES = {
     "cloze": "mechunlearn.bench.measures.cloze:CLOZE",
 }
 """How answers are measured."""
-FIGURES: dict[str, str] = {}
-"""Pictures of a report."""
+FIGURES = {
+    "comparison": "mechunlearn.plots.comparison:FIGURE",
+    "forest": "mechunlearn.plots.forest:FIGURE",
+    "lens_by_method": "mechunlearn.plots.lens:BY_METHOD",
+    "letters": "mechunlearn.plots.letters:FIGURE",
+    "recovery": "mechunlearn.plots.recovery:FIGURE",
+    "overlap": "mechunlearn.plots.overlap:FIGURE",
+    "frontier": "mechunlearn.plots.frontier:FIGURE",
+    "lens": "mechunlearn.plots.lens:FIGURE",
+    "projection": "mechunlearn.plots.projection:FIGURE",
+    "pruning": "mechunlearn.plots.pruning:FIGURE",
+    "relearning": "mechunlearn.plots.relearning:FIGURE",
+    "prefix": "mechunlearn.plots.prefix:FIGURE",
+    "perturbation": "mechunlearn.plots.perturbation:FIGURE",
+}
+"""Figures of a report, in the order in which they are shown."""
 DEFAULT_ATTACKS = (
     "direction_ablation",
     "logit_lens",
@@ -61,7 +75,7 @@ NEEDED = {
     "method": ("presets", "stronger", "gentler", "apply_"),
     "attack": ("family", "access", "needs", "variant", "presets", "search"),
     "measure": ("prompt", "answers", "rows", "run", "score"),
-    "figure": (),
+    "figure": ("kind", "explains", "draw", "allowed", "of"),
 }
 """What an entry has to have."""
 _ADDED: dict[str, dict[str, tuple[Any, int]]] = {kind: {} for kind in TABLES}

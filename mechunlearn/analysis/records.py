@@ -353,10 +353,9 @@ class Report(Record):
         return _frame(answer_rows(self))
 
     def _repr_html_(self) -> str:
-        models = ", ".join(
-            f"{m.label}: {m.verdict.category}" for m in self.unlearned if m.verdict is not None
-        )
-        return f"<p>{models}</p>"
+        from mechunlearn.analysis.embed import embedded
+
+        return embedded(self)
 
 
 def _frame(rows: Iterable[dict[str, Plain]]) -> "pd.DataFrame":

@@ -1,35 +1,43 @@
 """The search for a text, and what each of its tokens does inside the model."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Report, Row
+from mechunlearn.attacks.gcg.prefixes import PrefixTrace
+from mechunlearn.plots.figure import TAUGHT, Figure, traced
 from mechunlearn.plots.template import LOOKS, SCALE, lay_out, small_headings
 
+_about = traced(PrefixTrace)
 
-def gcg(report: Report, unlearned: str) -> go.Figure:
+
+def prefix(report: Report, unlearned: str) -> go.Figure:
     """Best loss against steps, above the chosen text token by token with its effect per layer."""
-    row = next(r for r in report.rows if (r["unlearned"], r["attack"]) == (unlearned, "gcg"))
-    arms = report.details[unlearned]["attacks"]["gcg"]
-    seen = arms["unlearned"]
+    row = max(_about(report, unlearned), key=lambda r: r.value)
+    findings = report.findings_of(unlearned)
+    chosen = findings.trace(PrefixTrace, row.attack)
+    assert chosen is not None
     fig = make_subplots(
         rows=2,
         cols=1,
         row_heights=[0.45, 0.55],
         vertical_spacing=0.2,
-        subplot_titles=["the search", f"the {seen['place']}, token by token"],
+        subplot_titles=["the search", f"the {chosen.place}, token by token"],
     )
     caption = (
-        f"Forget questions of the confirm fold, n = {row['n']}. Above: best loss so far of each "
+        f"Forget questions of the confirm fold, n = {row.n}. Above: best loss so far of each "
         "restart. Below: how far the state at the end of the prompt moves when one token is left "
         "out, as a share of its length."
     )
-    lay_out(fig, _title(row, seen, unlearned), caption, height=190 + 40 * len(seen["tokens"]) + 220)
-    for arm, part in arms.items():
+    lay_out(fig, _title(row, chosen), caption, height=190 + 40 * len(chosen.tokens) + 220)
+    for arm in TAUGHT:
+        trace = findings.trace(PrefixTrace, row.attack, arm)
+        if trace is None:
+            continue
         role = "attacked" if arm == "unlearned" else "never_knew"
-        for i, (x, y) in enumerate(_restarts(part["curve"])):
+        for i, (x, y) in enumerate(_restarts(trace.curve)):
             fig.add_scatter(
                 x=x,
                 y=y,
@@ -43,9 +51,9 @@ def gcg(report: Report, unlearned: str) -> go.Figure:
                 col=1,
             )
     fig.add_heatmap(
-        z=seen["effects"],
-        x=list(range(len(seen["effects"][0]))),
-        y=list(range(len(seen["tokens"]))),
+        z=chosen.effects,
+        x=list(range(len(chosen.effects[0]))),
+        y=list(range(len(chosen.tokens))),
         colorscale=SCALE,
         zmin=0,
         colorbar={"title": "effect", "len": 0.5, "y": 0, "yanchor": "bottom"},
@@ -55,10 +63,10 @@ def gcg(report: Report, unlearned: str) -> go.Figure:
     )
     fig.update_xaxes(title="steps", row=1, col=1)
     fig.update_yaxes(title="loss (nats)", row=1, col=1)
-    fig.update_xaxes(title="layer", dtick=max(1, len(seen["effects"][0]) // 8), row=2, col=1)
+    fig.update_xaxes(title="layer", dtick=max(1, len(chosen.effects[0]) // 8), row=2, col=1)
     fig.update_yaxes(
-        tickvals=list(range(len(seen["tokens"]))),
-        ticktext=[repr(t)[1:-1] for t in seen["tokens"]],
+        tickvals=list(range(len(chosen.tokens))),
+        ticktext=[repr(t)[1:-1] for t in chosen.tokens],
         autorange="reversed",
         row=2,
         col=1,
@@ -66,7 +74,7 @@ def gcg(report: Report, unlearned: str) -> go.Figure:
     return small_headings(fig)
 
 
-def _restarts(curve: list[float]) -> list[tuple[list[int], list[float]]]:
+def _restarts(curve: Sequence[float]) -> list[tuple[list[int], list[float]]]:
     """Split where the best loss rises: a new start."""
     parts: list[tuple[list[int], list[float]]] = []
     for loss in curve:
@@ -77,9 +85,18 @@ def _restarts(curve: list[float]) -> list[tuple[list[int], list[float]]]:
     return parts
 
 
-def _title(row: dict[str, Any], seen: dict[str, Any], unlearned: str) -> str:
-    low, high = row["accuracy_ci"]
+def _title(row: Row, trace: PrefixTrace) -> str:
+    low, high = row.value_ci
     return (
-        f"{len(seen['tokens'])} tokens in every prompt bring {unlearned} to {row['accuracy']:.0%} "
-        f"[{low:.0%}, {high:.0%}], random ones to {row['sham_accuracy']:.0%}"
+        f"{len(trace.tokens)} tokens in every prompt bring {row.model} to {row.value:.0%} "
+        f"[{low:.0%}, {high:.0%}], random ones to {row.sham:.0%}"
     )
+
+
+FIGURE = Figure(
+    kind="prefix",
+    explains="One short text in every prompt, found by greedy coordinate gradient on other "
+    "questions.",
+    draw=prefix,
+    about=_about,
+)
