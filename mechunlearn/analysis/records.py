@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from mechunlearn.attacks import Family, Trace
-from mechunlearn.audit.records import Guessing, MachineCard, ModelCard, ModelRole
+from mechunlearn.audit.records import Guessing, ModelRole
+from mechunlearn.environment import MachineCard
+from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record, typed
 
 if TYPE_CHECKING:
