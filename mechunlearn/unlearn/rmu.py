@@ -31,7 +31,7 @@ from torch import Tensor
 
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import check_layers, forward_to, mlp_parameters
+from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings
@@ -58,6 +58,17 @@ class RMUConfig(Settings):
     alpha: float = 1200.0
     """Weight of the retain term."""
     optimizer: Optimizer = Optimizer(steps=150, lr=5e-5, weight_decay=0.01)
+
+    def check(self, layers: int) -> None:
+        """Refuse blocks that do not exist or reach past the steered layer, and adapters."""
+        check_blocks(layers, [self.layer, *self.blocks])
+        if max(self.blocks) > self.layer:
+            raise ValueError(
+                f"blocks {self.blocks} reach past layer {self.layer}, where the loss is read; "
+                "train blocks up to that layer"
+            )
+        if self.lora.rank:
+            raise ValueError("RMU trains a few weight matrices and has no use for lora.rank")
 
 
 class RMU:
@@ -116,14 +127,7 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None 
         ValueError: If a layer does not exist, no trained block comes before or at the steered
             one, a corpus is empty, or adapters are asked for.
     """
-    check_layers(model, [config.layer, *config.blocks])
-    if max(config.blocks) > config.layer:
-        raise ValueError(
-            f"blocks {config.blocks} reach past layer {config.layer}, where the loss is read; "
-            "train blocks up to that layer"
-        )
-    if config.lora.rank:
-        raise ValueError("RMU trains a few weight matrices and has no use for lora.rank")
+    config.check(model.cfg.n_layers)
     generator = torch.Generator().manual_seed(config.seed)
     steps, batch = config.optimizer.steps, config.batch
     forget = token_rows(model, task, "forget", config.max_tokens)
@@ -142,14 +146,14 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None 
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         topic, picked = order[step]
-        mine, kept = share(picked), share(retain_draws[step])
-        lengths = torch.cat([goals[i] for i in mine])[:, None].to(vectors[topic])
-        held = torch.cat([frozen[i] for i in kept])
+        forget_rows, retain_rows = share(picked), share(retain_draws[step])
+        lengths = torch.cat([goals[i] for i in forget_rows])[:, None].to(vectors[topic])
+        held = torch.cat([frozen[i] for i in retain_rows])
         n_forget = sum(len(forget[i]) for i in picked)
         n_retain = sum(len(retain[i]) for i in retain_draws[step])
         return {
-            "forget": distance(forget, lengths * vectors[topic], mine, n_forget),
-            "retain": config.alpha * distance(retain, held, kept, n_retain),
+            "forget": distance(forget, lengths * vectors[topic], forget_rows, n_forget),
+            "retain": config.alpha * distance(retain, held, retain_rows, n_retain),
         }
 
     parameters = [p for i in config.blocks for p in mlp_parameters(model, i, config.weights)]
@@ -190,8 +194,8 @@ def _goals(
     drawn = [i for _, picked in order for i in picked]
     wanted = sorted(set(drawn))
     if config.length == "token_norm":
-        found = activations(model, forget, wanted, config.layer)
-        return {i: config.coefficient * found[i].float().norm(dim=-1) for i in wanted}
+        states = activations(model, forget, wanted, config.layer)
+        return {i: config.coefficient * states[i].float().norm(dim=-1) for i in wanted}
     length = config.coefficient
     if config.length == "median_norm":
         sample = activations(model, forget, drawn[:256], config.layer)
@@ -204,11 +208,11 @@ def activations(
     model: HookedModel, rows: list[list[int]], wanted: Sequence[int], layer: int
 ) -> dict[int, Float[Tensor, "pos d_model"]]:
     """Output of block ``layer`` at every token of the wanted rows, kept on the CPU."""
-    found, chosen = {}, sorted(set(wanted))
+    states, chosen = {}, sorted(set(wanted))
     for group in batches([len(rows[i]) for i in chosen], token_budget(model)):
         picked = [chosen[j] for j in group]
         tokens, _ = pad(model, [rows[i] for i in picked])
         out = forward_to(model, tokens, layer).cpu()
         for i, activation in zip(picked, out, strict=True):
-            found[i] = activation[: len(rows[i])].clone()
-    return found
+            states[i] = activation[: len(rows[i])].clone()
+    return states
