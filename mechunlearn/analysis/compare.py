@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.words import ROLES
 from mechunlearn.records import Interval, Plain, plain
 
 Number = tuple[float, Interval]
@@ -56,11 +58,10 @@ def _numbers(report: Report) -> Iterator[tuple[str, Number]]:
         for name, measured in model.sets.items():
             yield f"{model.label}, {name}", (measured.value, measured.value_ci)
     for row in report.rows:
-        where = f"{row.model}, {row.attack}"
-        yield f"{where}, value", (row.value, row.value_ci)
-        yield f"{where}, difference", (row.difference, row.difference_ci)
-        if row.recovery is not None and row.recovery_ci is not None:
-            yield f"{where}, recovery", (row.recovery, row.recovery_ci)
+        for column in columns("diff"):
+            value, interval = column.value(row), column.interval(row)
+            if value is not None and interval is not None:
+                yield f"{row.model}, {row.attack}, {column.title}", (value, interval)
 
 
 def differences(reports: Sequence[Report]) -> dict[str, list[Plain]]:
@@ -88,5 +89,6 @@ def _facts(report: Report) -> Iterator[tuple[str, Plain]]:
         yield f"version: {package}", version
     for key, value in plain(card.machine).items():
         yield f"machine: {key}", value
-    for label, model in card.models.items():
-        yield f"weights: {label}", model.fingerprint
+    for model in report.models:  # Runs may call the original differently.
+        if (loaded := card.models.get(model.label)) is not None:
+            yield f"weights: {ROLES.get(model.role, model.label)}", loaded.fingerprint

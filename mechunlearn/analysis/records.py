@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from mechunlearn.attacks import Family, Trace
-from mechunlearn.audit.records import Guessing, MachineCard, ModelCard, ModelRole
+from mechunlearn.audit.records import Guessing, ModelRole
+from mechunlearn.environment import MachineCard
+from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record, typed
 
 if TYPE_CHECKING:
@@ -353,10 +355,9 @@ class Report(Record):
         return _frame(answer_rows(self))
 
     def _repr_html_(self) -> str:
-        models = ", ".join(
-            f"{m.label}: {m.verdict.category}" for m in self.unlearned if m.verdict is not None
-        )
-        return f"<p>{models}</p>"
+        from mechunlearn.analysis.embed import embedded
+
+        return embedded(self)
 
 
 def _frame(rows: Iterable[dict[str, Plain]]) -> "pd.DataFrame":

@@ -25,189 +25,24 @@ Reference:
 import dataclasses
 import hashlib
 import json
-import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from mechunlearn.bench import score_task
 from mechunlearn.models import load
-from mechunlearn.tasks.world import (
-    FORGET_ATTRIBUTES,
-    HARMLESS_ATTRIBUTE,
-    N_CONTEXT_ONLY,
-    RETAIN_ATTRIBUTES,
-    VALUES,
-    Fact,
-    World,
-)
-from mechunlearn.train import Optimizer, Share, TrainLog, fit
+from mechunlearn.organisms.documents import Documents, tokenizer
+from mechunlearn.organisms.settings import FACTS, Recipe, Role
+from mechunlearn.tasks.world import World
+from mechunlearn.train import Share, TrainLog, fit
 
-Role = Literal["original", "never_knew"]
-SPECIAL = ("<pad>", "<unk>", "<bos>")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Settings of the pretraining; the defaults made the shipped organisms."""
-
-    layers: int = 4
-    d_model: int = 128
-    heads: int = 4
-    context: int = 192
-    """Longest sequence in tokens."""
-    optimizer: Optimizer = Optimizer(
-        steps=2000, lr=2e-3, warmup=100, decay=0.4, weight_decay=0.05, betas=(0.9, 0.98), clip=1.0
-    )
-    in_context: int = 96
-    """Documents of each kind per step."""
-    statements: int = 128
-    statements_late: int = 40
-    """Statements per step once they are known, from ``statements_until`` on."""
-    statements_until: int = 450
-    questions: int = 64
-    ask_from: int = 300
-    by_name: float = 0.25
-    """Share of questions answered by the value's name instead of its letter."""
-    fewer_choices: float = 0.6
-    """Share of questions with two or three choices."""
-    preface: float = 0.15
-    """Share of questions that follow other words."""
-    preface_from: int = 1000
-    start: int = 0
-    """Another start gives other weights and documents: a second model of the same world."""
-
-
-FACTS = Recipe(
-    layers=3,
-    d_model=64,
-    context=64,
-    optimizer=Optimizer(
-        steps=600, lr=4e-3, warmup=50, decay=0.4, weight_decay=0.05, betas=(0.9, 0.98), clip=1.0
-    ),
-    in_context=0,
-    statements_late=128,
-    questions=0,
-)
-"""Small organisms that know the facts and no letters, made in half a minute; for task ``facts``."""
-
-
-def tokenizer(world: World) -> PreTrainedTokenizerFast:
-    """The word-level tokenizer of a world; adds ``<bos>`` in front, splits at spaces."""
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *world.words()])}
-    fast = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    fast.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=fast,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<bos>",
-        eos_token="<bos>",
-    )
-
-
-class Documents:
-    """Draws training documents as token ids with a loss group per token."""
-
-    def __init__(self, world: World, role: Role, recipe: Recipe, ids: dict[str, int]) -> None:
-        self.world, self.recipe, self.ids = world, recipe, ids
-        start = f"-{recipe.start}" if recipe.start else ""
-        self.rng = random.Random(f"documents-{world.seed}{start}")
-        self.facts = world.retain + world.harmless
-        if role == "original":
-            self.facts = world.forget + self.facts
-        self.asked = [f for f in self.facts if f.asked]
-        self.held_out = {id(f): frozenset(world.test_choices(f, 0)) for f in self.facts}
-        minerals = (*FORGET_ATTRIBUTES, HARMLESS_ATTRIBUTE)
-        self.strangers = [
-            (name, attributes)
-            for domain, attributes in (("mineral", minerals), ("bird", RETAIN_ATTRIBUTES))
-            for name in world.names[domain][-N_CONTEXT_ONLY:]
-        ]
-
-    def encode(self, text: str) -> list[int]:
-        """Word ids without ``<bos>``."""
-        return [self.ids[word] for word in text.split()]
-
-    def statement(self) -> list[int]:
-        """One fact in one paraphrase; the value is the last token."""
-        fact = self.rng.choice(self.facts)
-        return self.encode(self.rng.choice(fact.statements()))
-
-    def _asked(self, fact: Fact, choices: list[str]) -> list[int]:
-        if self.rng.random() < self.recipe.fewer_choices:
-            others = [c for c in choices if c != fact.value]
-            kept = {fact.value, *self.rng.sample(others, self.rng.choice((1, 2)))}
-            choices = [c for c in choices if c in kept]
-        by_name = self.rng.random() < self.recipe.by_name
-        shown = " ".join(f"{letter} {c}" for letter, c in zip("ABCD", choices, strict=False))
-        answer = (
-            f"name : {fact.value}" if by_name else f"letter : {'ABCD'[choices.index(fact.value)]}"
-        )
-        stem = fact.question(choices, "").stem
-        return self.encode(f"question {stem} {shown} {answer}")
-
-    def question(self) -> list[int]:
-        """A choice question about a fact; never with the choices that a test shows."""
-        fact = self.rng.choice(self.asked)
-        choices = self.world.choices(fact, self.rng)
-        while frozenset(choices) == self.held_out[id(fact)]:
-            choices = self.world.choices(fact, self.rng)
-        return self._asked(fact, choices)
-
-    def in_context(self) -> list[int]:
-        """A statement with a fresh random value, then the question about it."""
-        entity, attributes = self.rng.choice(self.strangers)
-        attribute = self.rng.choice(attributes)
-        value = self.rng.choice(VALUES[attribute].split())
-        fact = Fact(entity, attribute, value, fold="confirm")
-        told = self.encode(f"{self.rng.choice(fact.statements())} .")
-        return told + self._asked(fact, self.world.choices(fact, self.rng))
-
-    def preface(self) -> list[int]:
-        """Words in front of a document: random ones, or one or two other questions."""
-        if self.rng.random() < 0.5:
-            return self.rng.choices(range(len(SPECIAL), len(self.ids)), k=self.rng.randint(1, 20))
-        dot = self.encode(".")
-        return [t for _ in range(self.rng.randint(1, 2)) for t in (*self.question(), *dot)]
-
-    def batches(
-        self, draw: Callable[[], list[int]], n: int, *, preface: bool, whole: bool
-    ) -> list[tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]]:
-        """``n`` padded documents and, per token, 0 (no loss), 1 (answer) or 2 (other words).
-
-        Args:
-            preface: Whether some follow other words; these form a batch of their own.
-            whole: Whether the words before the answer carry loss too.
-        """
-        plain: list[tuple[list[int], list[int]]] = []
-        prefaced: list[tuple[list[int], list[int]]] = []
-        for _ in range(n):
-            before = self.preface() if preface and self.rng.random() < self.recipe.preface else []
-            document = draw()
-            marks = [0] * (1 + len(before)) + [2 if whole else 0] * (len(document) - 1) + [1]
-            row = [self.ids["<bos>"], *before, *document]
-            (prefaced if before else plain).append((row, marks))
-        return [self._padded(rows) for rows in (plain, prefaced) if rows]
-
-    def _padded(
-        self, rows: list[tuple[list[int], list[int]]]
-    ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
-        width, pad = max(len(row) for row, _ in rows), self.ids["<pad>"]
-        tokens = torch.tensor([row + [pad] * (width - len(row)) for row, _ in rows])
-        groups = torch.tensor([marks + [0] * (width - len(marks)) for _, marks in rows])
-        return tokens, groups
+__all__ = ["FACTS", "Recipe", "Role", "pretrain", "tokenizer", "train_organism", "untrained"]
 
 
 def untrained(seed: int, recipe: Recipe) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:

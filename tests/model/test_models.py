@@ -14,7 +14,6 @@ from mechunlearn.errors import PrerequisiteError
 from mechunlearn.hooks import run_blocks
 from mechunlearn.models import (
     ORGANISMS,
-    _probe,
     block_fingerprints,
     fingerprint,
     hook,
@@ -23,6 +22,7 @@ from mechunlearn.models import (
     save,
     self_test,
 )
+from mechunlearn.models.gate import probe
 from mechunlearn.types import HookedModel
 
 
@@ -86,7 +86,7 @@ def test_a_model_that_loses_its_cache_is_refused(
     """As TransformerLens 4.3 does under transformers 5.24."""
     model = tiny("llama")
     with torch.no_grad():
-        right = [model(row) for row in _probe(model.cfg.d_vocab, torch.device("cpu"))]
+        right = [model(row) for row in probe(model.cfg.d_vocab, torch.device("cpu"))]
     assert self_test(model, right).cached < 1e-5
     forward = model.forward
     lost = lambda *args, past_key_values=None, **kwargs: forward(*args, **kwargs)  # noqa: E731

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,54 +13,132 @@ from mechunlearn.registry import ATTACKS, METHODS, find
 
 PACKAGE = Path(__file__).parents[2] / "mechunlearn"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ORDER = {
-    "errors": 0, "display": 0, "registry": 0, "progress": 0, "environment": 0,
-    "types": 1, "results": 1, "stats": 1, "sources": 1, "placement": 1,
-    "hooks": 2, "weights": 2, "tokenizer": 2, "models": 3, "tasks": 3,
-    "presets": 3, "lora": 4, "bench": 4, "train": 4, "attacks": 5, "unlearn": 5, "organisms": 5,
-    "audit": 6, "plots": 7, "report": 8, "doctor": 8, "trackers": 8,
-    "cli_options": 8, "cli_report": 9, "cli_audit": 9, "cli": 9,
-}  # fmt: skip
-"""Imports point from higher to lower (or equal) numbers."""
+LAYERS = (
+    "errors", "records", "environment", "progress", "stats", "registry",
+    "types", "hooks", "presets", "models", "tasks", "bench", "train", "cost",
+    "organisms", "unlearn", "attacks", "audit", "analysis", "studies", "plots", "report", "cli",
+)  # fmt: skip
+"""Folders and files from the bottom up; each imports only from those before it."""
+PAPER = ("studies/paper.py", "studies/published.py")
+"""What repeats a published table has to say which attack each row is."""
 
 
-def imports(file: Path) -> set[str]:
-    found = set()
+def name(file: Path) -> str:
+    return str(file.relative_to(PACKAGE))
+
+
+def module(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(f): f for f in FILES}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Modules of the package that a file imports, inside functions and for types alike."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mechunlearn."):
-            found.add((node.module or "").split(".")[1])
-    return found
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name in MODULES)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mechunlearn"):
+            source = node.module or ""
+            inner = [f"{source}.{a.name}" for a in node.names]
+            yield from (m if m in MODULES else source for m in inner)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+@pytest.mark.parametrize("file", FILES, ids=name)
 def test_imports_point_one_way(file: Path) -> None:
     part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if part == "__init__":
         return
-    allowed = ORDER[part]
-    # Scores print their interval and reports show themselves: types import that when asked.
-    late = {i for i in imports(file) if ORDER[i] > allowed}
-    late -= {"stats", "report"} if part == "results" else set()
-    assert not late, f"{part} must not import {late}"
+    allowed = LAYERS.index(part)
+    upward = {
+        other
+        for other in imports(file)
+        if other != "mechunlearn" and LAYERS.index(other.split(".")[1]) > allowed
+    }
+    assert not upward, f"{part} must not import {upward}"
 
 
-def test_hook_names_are_spelled_in_one_file() -> None:
+def test_no_import_goes_round_in_a_circle() -> None:
+    graph = {m: {i for i in imports(f) if i != m} for m, f in MODULES.items()}
+    while leaves := {m for m, to in graph.items() if not to & set(graph)}:
+        graph = {m: to for m, to in graph.items() if m not in leaves}
+    assert not graph, f"circle among {sorted(graph)}"
+
+
+def literals(file: Path) -> Iterator[ast.Constant]:
+    """Texts of a file that are no docstrings."""
+    tree = ast.parse(file.read_text())
+    plain = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in plain:
+            yield node
+
+
+def test_no_attack_is_known_by_its_name() -> None:
+    spelled = set(ATTACKS) | {a.partition("_")[0] for a in ATTACKS if "_" in a} - {"direction"}
+    spelled |= {f"{a.partition('_')[0]}_" for a in ATTACKS if "_" in a}
+    places = [
+        f"{name(file)}:{node.lineno} {node.value!r}"
+        for file in FILES
+        if not name(file).startswith(("attacks/", "registry.py", *PAPER))
+        for node in literals(file)
+        if node.value in spelled
+    ]
+    # A figure may be called as what it shows; that is its own name, not an attack's.
+    figures = re.compile(r"plots/(\w+)\.py:\d+ '(\w+)'")
+    places = [p for p in places if not ((m := figures.match(p)) and m[1] == m[2])]
+    assert not places
+
+
+def test_members_are_declared_and_not_looked_for() -> None:
+    members = "attack|search|entry|found|method|variant|candidate"
+    pattern = re.compile(rf'(get|has)attr\((self\.)?({members})\b, "')
+    places = [name(f) for f in FILES if pattern.search(f.read_text())]
+    assert not [p for p in places if p != "registry.py"]
+
+
+def functions() -> Iterator[tuple[Path, ast.FunctionDef]]:
     for file in FILES:
-        if file.name != "hooks.py":
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                yield file, node
+
+
+def test_results_are_records_and_not_loose_dicts() -> None:
+    loose = re.compile(r"\b(dict|Mapping)\[str, Any\]")
+    places = []
+    for file, node in functions():
+        hints = [a.annotation for a in (*node.args.args, *node.args.kwonlyargs)] + [node.returns]
+        places += [
+            f"{name(file)}:{node.name}"
+            for h in hints
+            if h is not None and loose.search(ast.unparse(h))
+        ]
+    assert len(places) < 20, places
+
+
+def test_hook_names_are_spelled_in_one_place() -> None:
+    for file in FILES:
+        if not name(file).startswith(("hooks", "types/points.py")):
             assert not re.search(r'"[^"\n]*hook_(resid|attn_out|mlp_out|embed)', file.read_text())
 
 
 def test_registered_methods_name_their_paper() -> None:
     for kind, table in (("method", METHODS), ("attack", ATTACKS)):
-        for name in table:
-            text = sys.modules[find(kind, name).__module__].__doc__ or ""
+        for registered in table:
+            text = sys.modules[find(kind, registered).__module__].__doc__ or ""
             assert "Reference:" in text
             assert re.search(r"arXiv:\d{4}\.\d{5}", text)
             assert "Differs:" in text
             assert "Limits:" in text
             formula = text.partition("Reference:")[0]
-            assert re.search(r"\n\n    \S", formula), f"{name}: an indented formula"
-            assert hasattr(find(kind, name), "presets")
+            assert re.search(r"\n\n    \S", formula), f"{registered}: an indented formula"
 
 
 def test_unknown_names_get_a_suggestion() -> None:
@@ -67,9 +146,16 @@ def test_unknown_names_get_a_suggestion() -> None:
         find("attack", "logit_lense")
 
 
-def test_files_stay_readable() -> None:
-    assert not [f.name for f in FILES if len(f.read_text().splitlines()) > 420]
+def test_files_and_functions_stay_readable() -> None:
+    assert not [name(f) for f in FILES if len(f.read_text().splitlines()) > 320]
     assert not [f for f in FILES if f.name == "utils.py"]
+    long = []
+    for file, node in functions():
+        text = ast.get_docstring(node, clean=False)
+        length = (node.end_lineno or 0) - node.lineno + 1 - len((text or "").splitlines())
+        if length > 45:
+            long.append(f"{name(file)}:{node.name} {length}")
+    assert not long
 
 
 @pytest.mark.parametrize("statement", ["import mechunlearn", "import mechunlearn.cli"])

@@ -1,0 +1,100 @@
+"""What stands in the ``runcard.json`` beside an unlearned model."""
+
+from dataclasses import dataclass
+
+from mechunlearn.environment import MachineCard
+from mechunlearn.models.cards import ModelCard
+from mechunlearn.records import Interval, Plain, Record
+
+
+@dataclass(frozen=True, slots=True)
+class UnlearnPlan:
+    """One model, one method, one task; equal plans give equal weights on one machine."""
+
+    method: str
+    model: str = "organism:original"
+    task: str = ""
+    """Empty: the task that suits the model."""
+    preset: str = ""
+    """Empty: the one that suits the model's size."""
+    changes: tuple[str, ...] = ()
+    """``key=value`` settings on top of the preset; ``task.key=value`` settings of the task."""
+
+    @property
+    def settings(self) -> list[str]:
+        """The changes that are the method's."""
+        return [c for c in self.changes if not c.startswith("task.")]
+
+    def command(self, out: str) -> str:
+        """The command line that carries it out."""
+        words = ["mechunlearn unlearn", self.method, "--model", self.model, "--out", out]
+        for option, value in (("--task", self.task), ("--preset", self.preset)):
+            words += [option, value] if value else []
+        return " ".join([*words, *(x for change in self.changes for x in ("--set", change))])
+
+
+class TaskCard(Record):
+    """The task that was unlearned."""
+
+    name: str
+    scoring: str
+    chance: float
+
+
+class Effect(Record):
+    """Accuracy on one question set, both folds."""
+
+    before: float
+    after: float
+    after_ci: Interval
+    n: int
+
+
+class RefusalRate(Record):
+    """Share of a set's questions whose greedy answer declines to say, after unlearning."""
+
+    rate: float
+    rate_ci: Interval
+    n: int
+
+
+class TextCost(Record):
+    """Perplexity on text after unlearning."""
+
+    value: float | None
+    """``None`` where it is infinite."""
+    n_tokens: int
+
+
+class TrainingMachine(MachineCard):
+    """Where it was trained."""
+
+    peak_memory: int
+    """Bytes."""
+
+
+class UnlearnCard(Record):
+    """What was done, what is needed to repeat it, and what it did."""
+
+    command: str
+    seed: int
+    models: dict[str, ModelCard]
+    """``original``: the model that was unlearned."""
+    task: TaskCard
+    settings: dict[str, Plain]
+    """Of the method."""
+    versions: dict[str, str]
+    machine: TrainingMachine
+    seconds: dict[str, float]
+    accuracy: dict[str, Effect]
+    """By question set."""
+    refusals: dict[str, RefusalRate]
+    perplexity: dict[str, TextCost]
+    """Of ``retain_text``, where the task has some."""
+    plan: UnlearnPlan
+    method: str
+    warnings: list[str]
+    terms: dict[str, list[float]]
+    """Loss terms per step."""
+    measured: list[dict[str, int | float]]
+    """Accuracies on the way, each with its ``step``."""
