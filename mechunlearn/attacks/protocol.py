@@ -386,6 +386,16 @@ class Attack(ABC, Generic[C, R, V]):
         """What has to be known of the original model; called if that is among its needs."""
         return None
 
+    def check(self, config: C, seen: Seen, layers: int) -> None:
+        """Refuse settings that this task, or a model of so many blocks, does not allow.
+
+        Called before anything is loaded or computed.
+
+        Raises:
+            ValueError: With what is allowed.
+        """
+        return
+
     @abstractmethod
     def search(self, model: HookedModel, seen: Seen, reference: R, config: C) -> Search[V]:
         """Look for the knowledge in ``model``, which is afterwards what it was."""

@@ -185,6 +185,12 @@ class Relearning(Attack[RelearningConfig, None, Run]):
         roles: set[Role] = {"forget"} if self.data == "disjoint" else set()
         return frozenset(roles | ({"retain"} if config.keep or self.data == "retain" else set()))
 
+    def check(self, config: RelearningConfig, seen: Seen, layers: int) -> None:
+        """Refuse rates that are none, and more samples than there are."""
+        for rate in config.rates:
+            config.optimizer(rate)
+        items_of(seen, self.data, config.samples)
+
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: RelearningConfig
     ) -> RelearningSearch:

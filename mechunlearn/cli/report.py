@@ -113,8 +113,7 @@ def export(
     from mechunlearn.analysis.records import Report
     from mechunlearn.report.parquet import write_parquet
 
-    folder = run if run.is_dir() else run.parent
-    _written(write_parquet(Report.load(run), folder, out), as_json)
+    _written(write_parquet(Report.load(run), out), as_json)
 
 
 def _written(files: list[Path], as_json: bool) -> None:

@@ -8,11 +8,10 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
-from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, original
+from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings
 from mechunlearn.plots.template import spaced as words
 from mechunlearn.records import Interval
-from mechunlearn.stats import wilson
 
 ACROSS = 3
 """Panels in a row."""
@@ -74,7 +73,7 @@ def _series(report: Report, model: str) -> tuple[_Series, ...]:
     rows, before = report.rows_of(model), forget(report, model)
     unlearned = _Series("unlearned", "unlearned", {NONE: (before.value, before.value_ci)})
     values = {words(r.attack): (r.value, r.value_ci) for r in rows}
-    beside = {words(r.attack): (r.compared, wilson(round(r.compared * r.n), r.n)) for r in rows}
+    beside = {words(r.attack): (r.compared, interval(r.compared, r.n)) for r in rows}
     if rows[0].control is None:
         controls = _Series("sham", "sham attack", beside, 0.14)
     else:

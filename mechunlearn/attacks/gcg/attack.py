@@ -43,6 +43,7 @@ from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Seen, Siz
 from mechunlearn.bench.generation import generate
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import gradient_bytes
+from mechunlearn.hooks import check_blocks
 from mechunlearn.types import Example, HookedModel
 
 
@@ -93,6 +94,11 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
         if objective.dynamic.weight:
             states = Reference(states.static, original)
         return Targets(examples, states)
+
+    def check(self, config: GCGConfig, seen: Seen, layers: int) -> None:
+        """Refuse layers of the objective that do not exist."""
+        if config.objective.hidden:
+            check_blocks(layers, config.objective.layers)
 
     def search(
         self, model: HookedModel, seen: Seen, reference: Targets, config: GCGConfig
