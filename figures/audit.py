@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from mechunlearn.cli import figures
+from mechunlearn.analysis.records import Report
+from mechunlearn.plots import write
 
 here = Path(__file__).parent
 kinds = [word for word in sys.argv[1:] if not word.startswith("--")]
-figures(here / "audit-organism", here, images="--images" in sys.argv, kind=kinds)
+write(Report.load(here / "audit-organism"), here, "--images" in sys.argv, kinds=kinds)

@@ -16,8 +16,9 @@ from mechunlearn import load, load_task
 from mechunlearn.attacks.attribution import unit_scores, weight_scores
 from mechunlearn.attacks.logit_lens import TokenLens, token_lens
 from mechunlearn.bench.likelihood import example_rows
-from mechunlearn.plots import matrices, tokens, units
+from mechunlearn.plots.attribution import matrices, units
 from mechunlearn.plots.files import write_figures
+from mechunlearn.plots.tokens import tokens
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 HERE = Path(__file__).parent

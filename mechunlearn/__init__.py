@@ -1,20 +1,37 @@
 """Is an LLM's "unlearned" knowledge gone, or only hidden?"""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mechunlearn.analysis.records import Report as Report
+    from mechunlearn.audit.plan import AuditPlan as AuditPlan
+    from mechunlearn.bench import score as score
+    from mechunlearn.bench import score_task as score_task
+    from mechunlearn.models import load as load
+    from mechunlearn.models import save as save
+    from mechunlearn.tasks import load_task as load_task
+    from mechunlearn.types import Change as Change
+    from mechunlearn.types import Hook as Hook
+    from mechunlearn.types import HookedModel as HookedModel
+    from mechunlearn.types import Question as Question
+    from mechunlearn.types import Score as Score
+    from mechunlearn.types import Task as Task
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "HookedModel": "types",
+    "AuditPlan": "audit.plan",
     "Change": "types",
+    "Hook": "types",
+    "HookedModel": "types",
     "Question": "types",
     "Report": "analysis.records",
     "Score": "types",
     "Task": "types",
     "load": "models",
-    "save": "models",
     "load_task": "tasks",
+    "save": "models",
     "score": "bench",
     "score_task": "bench",
 }
@@ -26,3 +43,7 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'mechunlearn' has no attribute {name!r}")
     return getattr(import_module(f"mechunlearn.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

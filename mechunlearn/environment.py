@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from mechunlearn import __version__
+from mechunlearn.records import Record
 
 PARTIAL = ".partial-"
 """How the names of files begin that are not written to the end."""
@@ -25,14 +26,23 @@ def versions() -> dict[str, str]:
     return {"mechunlearn": __version__} | {p: version(p) for p in PACKAGES}
 
 
-def machine(device: str) -> dict[str, Any]:
-    """System, threads, device and Python."""
-    return {
-        "system": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-        "python": sys.version.split()[0],
-    }
+class MachineCard(Record):
+    """Where something was computed."""
+
+    system: str
+    threads: int
+    device: str
+    python: str
+
+
+def machine(device: str) -> MachineCard:
+    """This machine, with a model on ``device``."""
+    return MachineCard(
+        system=platform.platform(),
+        threads=torch.get_num_threads(),
+        device=device,
+        python=sys.version.split()[0],
+    )
 
 
 def peak_memory(device: str) -> int:
@@ -49,14 +59,16 @@ def peak_memory(device: str) -> int:
 
 
 def write_json(path: Path, data: Any) -> None:
+    """Write JSON, whole or not at all; see ``write_bytes``."""
+    write_bytes(path, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write atomically: a reader sees the old file or the whole new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=PARTIAL, delete=False, encoding="utf-8"
-    ) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=PARTIAL, delete=False) as file:
         try:
-            json.dump(data, file, indent=1, allow_nan=False)
-            file.write("\n")
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         except BaseException:

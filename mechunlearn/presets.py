@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, runtim
 from mechunlearn.errors import unknown
 from mechunlearn.types import HookedModel
 
+Size = Literal["organism", "small", "large"]
+"""Of a model: up to a width of 256, up to 1,024, and above."""
 C = TypeVar("C")
 
 
@@ -21,16 +23,21 @@ class HasPresets(Protocol):
         ...
 
 
-def preset_for(model: HookedModel) -> str:
-    """The preset that suits a model's size: ``organism``, ``small`` or ``paper``."""
-    return preset_of(model.cfg.d_model)
-
-
-def preset_of(d_model: int) -> str:
-    """The preset that suits a width."""
+def size_of(d_model: int) -> Size:
+    """Which settings suit a model of this width."""
     if d_model <= 256:
         return "organism"
-    return "small" if d_model <= 1024 else "paper"
+    return "small" if d_model <= 1024 else "large"
+
+
+def preset_of_size(size: Size) -> str:
+    """The preset of an unlearning method: large models get the published one."""
+    return "paper" if size == "large" else size
+
+
+def preset_for(model: HookedModel) -> str:
+    """The preset of an unlearning method that suits a model."""
+    return preset_of_size(size_of(model.cfg.d_model))
 
 
 def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> Any:

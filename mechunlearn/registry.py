@@ -3,6 +3,7 @@
 import ast
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
@@ -31,9 +32,9 @@ ATTACKS = {
     "relearning_retain": "mechunlearn.attacks.relearning:RETAIN",
     "relearning_text": "mechunlearn.attacks.relearning:TEXT",
     "relearning_questions": "mechunlearn.attacks.relearning:QUESTIONS",
-    "perturbation_naive": "mechunlearn.attacks.perturbation:NAIVE",
-    "perturbation_informed": "mechunlearn.attacks.perturbation:INFORMED",
-    "jailbreak": "mechunlearn.attacks.perturbation:JAILBREAK",
+    "perturbation_naive": "mechunlearn.attacks.perturbation_naive:NaivePerturbation",
+    "perturbation_informed": "mechunlearn.attacks.perturbation_informed:InformedPerturbation",
+    "jailbreak": "mechunlearn.attacks.jailbreaks:Jailbreak",
     "gcg": "mechunlearn.attacks.gcg.attack:GCG",
     "soft_prompt": "mechunlearn.attacks.soft_prompt:SoftPrompt",
 }
@@ -43,6 +44,22 @@ MEASURES = {
     "cloze": "mechunlearn.bench.measures.cloze:CLOZE",
 }
 """How answers are measured."""
+FIGURES = {
+    "comparison": "mechunlearn.plots.comparison:FIGURE",
+    "forest": "mechunlearn.plots.forest:FIGURE",
+    "lens_by_method": "mechunlearn.plots.lens:BY_METHOD",
+    "letters": "mechunlearn.plots.letters:FIGURE",
+    "recovery": "mechunlearn.plots.recovery:FIGURE",
+    "overlap": "mechunlearn.plots.overlap:FIGURE",
+    "frontier": "mechunlearn.plots.frontier:FIGURE",
+    "lens": "mechunlearn.plots.lens:FIGURE",
+    "projection": "mechunlearn.plots.projection:FIGURE",
+    "pruning": "mechunlearn.plots.pruning:FIGURE",
+    "relearning": "mechunlearn.plots.relearning:FIGURE",
+    "prefix": "mechunlearn.plots.prefix:FIGURE",
+    "perturbation": "mechunlearn.plots.perturbation:FIGURE",
+}
+"""Figures of a report, in the order in which they are shown."""
 DEFAULT_ATTACKS = (
     "direction_ablation",
     "logit_lens",
@@ -52,46 +69,67 @@ DEFAULT_ATTACKS = (
 )
 """One of each family; what an audit runs when nothing else is asked for."""
 
-
+TABLES = {"method": METHODS, "attack": ATTACKS, "measure": MEASURES, "figure": FIGURES}
+"""The package's own entries: ``module:attribute``; of an attack's class there is one instance."""
 NEEDED = {
     "method": ("presets", "stronger", "gentler", "apply_"),
-    "attack": ("presets", "access", "needs", "reference", "find"),
+    "attack": ("family", "access", "needs", "variant", "presets", "search"),
     "measure": ("prompt", "answers", "rows", "run", "score"),
+    "figure": ("kind", "explains", "draw", "allowed", "of"),
 }
 """What an entry has to have."""
-_ADDED: dict[str, dict[str, tuple[Any, int]]] = {"method": {}, "attack": {}, "measure": {}}
+_ADDED: dict[str, dict[str, tuple[Any, int]]] = {kind: {} for kind in TABLES}
 """Name -> entry and version, of what this process registered."""
 
 
 def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
-    """Add a method or an attack of your own; audits in this process then know it by name.
+    """Add a method, an attack, a measure or a figure of your own; this process then knows it.
 
     Workers of a Ray cluster and later processes do not: what is to stay belongs into a file.
     Registering a name again replaces the entry, so that a notebook's cell can be run twice.
 
     Args:
-        kind: ``method`` or ``attack``.
+        kind: ``method``, ``attack``, ``measure`` or ``figure``.
+        entry: Of an attack a subclass of ``mechunlearn.attacks.Attack``, or an instance of one.
         version: To be raised when the entry changes: an audit keeps finished results of a version.
 
     Raises:
-        ValueError: If the name is one of the package's own, or is no name.
+        ValueError: If the name is one of the package's own, or is no name; or an attack declares a
+            family, an access or a need that there is not.
         TypeError: If the entry lacks something; see ``mechunlearn.attacks.Attack`` and
             ``mechunlearn.unlearn.Method``.
     """
-    if kind not in NEEDED:
-        raise unknown("kind", kind, NEEDED)
-    if name in _shipped(kind):
+    if name in _table(kind):
         raise ValueError(f"the package has its own {kind} {name!r}; choose another name")
     if not name.isidentifier():
         raise ValueError(f"a registered name has letters, digits and _ only, not {name!r}")
-    if missing := [x for x in NEEDED[kind] if not hasattr(entry, x)]:
+    abstract: frozenset[str] = getattr(entry, "__abstractmethods__", frozenset())
+    if missing := [x for x in NEEDED[kind] if not hasattr(entry, x) or x in abstract]:
         raise TypeError(f"{kind} {name!r} lacks {', '.join(missing)}; see its protocol")
-    _ADDED[kind][name] = entry, version
+    _ADDED[kind][name] = _attack(name, entry) if kind == "attack" else entry, version
+
+
+def _attack(name: str, entry: Any) -> Any:
+    """The instance of an attack, if it is one and declares what there is."""
+    from mechunlearn.attacks.protocol import ACCESSES, FAMILIES, NEEDS, Attack
+
+    attack = entry() if isinstance(entry, type) else entry
+    if not isinstance(attack, Attack):
+        raise TypeError(f"attack {name!r} is no attack; derive its class from attacks.Attack")
+    for kind, given, known in (
+        ("family", (attack.family,), FAMILIES),
+        ("access", attack.access, ACCESSES),
+        ("need", attack.needs, NEEDS),
+    ):
+        for word in given:
+            if word not in known:
+                raise unknown(f"{kind} of attack {name!r}:", word, known)
+    return attack
 
 
 def names(kind: str) -> tuple[str, ...]:
     """Everything that is registered, the package's own first."""
-    return (*_shipped(kind), *_ADDED[kind])
+    return (*_table(kind), *_ADDED[kind])
 
 
 def added_version(kind: str, name: str) -> int | None:
@@ -100,25 +138,33 @@ def added_version(kind: str, name: str) -> int | None:
 
 
 def find(kind: str, name: str) -> Any:
-    """The registered object.
+    """The registered object; of an attack always the same instance.
 
     Args:
-        kind: ``method`` or ``attack``.
+        kind: ``method``, ``attack``, ``measure`` or ``figure``.
 
     Raises:
         ValueError: If the name is not registered, with the nearest one that is.
     """
+    table = _table(kind)
     if name in _ADDED[kind]:
         return _ADDED[kind][name][0]
-    table = _shipped(kind)
     if name not in table:
         raise unknown(kind, name, names(kind), " See: mechunlearn list")
-    module, _, attribute = table[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return _loaded(kind, table[name])
 
 
-def _shipped(kind: str) -> dict[str, str]:
-    return {"method": METHODS, "attack": ATTACKS, "measure": MEASURES}[kind]
+@cache
+def _loaded(kind: str, target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    entry = getattr(import_module(module), attribute)
+    return entry() if kind == "attack" and isinstance(entry, type) else entry
+
+
+def _table(kind: str) -> dict[str, str]:
+    if kind not in TABLES:
+        raise unknown("kind", kind, TABLES)
+    return TABLES[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +185,7 @@ class Entry:
 def entries(kind: str) -> list[Entry]:
     """The package's own methods of a kind, read from their files without importing them."""
     found = []
-    for name, target in _shipped(kind).items():
+    for name, target in _table(kind).items():
         parts = target.partition(":")[0].split(".")[1:]
         source = Path(__file__).parent.joinpath(*parts).with_suffix(".py")
         text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""

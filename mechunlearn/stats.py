@@ -1,21 +1,41 @@
-"""Intervals and tests of single proportions."""
+"""Intervals and tests of single proportions, and of means of values in [0, 1]."""
 
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
-from scipy import stats
+from jaxtyping import Bool, Float
+from scipy import special, stats
+
+Values: TypeAlias = Float[np.ndarray, " _"] | Bool[np.ndarray, " _"]
+"""What the answers to some questions are worth, in [0, 1]; of right or wrong ones the truth."""
+GRADED = 0.5
+"""Tests of right and wrong take a graded value above this as right."""
 
 
 @lru_cache(maxsize=10_000)
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: int | float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927).
+
+    For values in [0, 1] in place of successes their sum gives an interval that is too wide rather
+    than too narrow: their variance is at most that of a proportion with the same mean.
 
     Example:
         >>> [round(x, 3) for x in wilson(50, 100)]
         [0.404, 0.596]
     """
-    ci = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
-    return float(ci.low), float(ci.high)
+    p, z = successes / n, special.ndtri(0.5 + 0.5 * level)
+    denominator = 2 * (n + z**2)
+    centre = (2 * n * p + z**2) / denominator
+    half = z / denominator * np.sqrt(4 * n * p * (1 - p) + z**2)
+    low = 0.0 if successes == 0 else float(centre - half)
+    high = 1.0 if successes == n else float(centre + half)
+    return low, high
+
+
+def mean_interval(values: Values) -> tuple[float, float]:
+    """95 % interval of a mean of values in [0, 1]."""
+    return wilson(float(values.sum()), len(values))
 
 
 def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[float, float]:
@@ -34,10 +54,5 @@ def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[f
 
 @lru_cache(maxsize=10_000)
 def binomial_p(successes: int, n: int, chance: float) -> float:
-    """Exact two-sided binomial test."""
+    """Exact two-sided binomial test of a proportion; below chance counts as well."""
     return float(stats.binomtest(successes, n, chance).pvalue)
-
-
-def two_sided(successes: int, n: int, chance: float) -> float:
-    """Exact binomial test of an accuracy against chance; below chance counts as well."""
-    return binomial_p(successes, n, chance)

@@ -1,75 +1,168 @@
-"""Every question with every answer to it, small enough to travel in the report.
+"""Every answer of an audit: beside each other for the estimates, with its question for readers."""
 
-    sets:     set -> stem, topic, choices, answer (one entry a question)
-    models:   model -> set -> answers without any attack
-    attacked: unlearned model -> attack -> set -> answers
-    control:  unlearned model -> attack -> set -> answers of the never-knew model, if any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-Sets are ``forget`` and ``retain`` (confirm fold), ``forget_select`` and ``retain_select``. Answers
-are a character a question: the index of the choice, ``-`` for a tie, ``.`` where nothing was asked.
-"""
+import numpy as np
+from jaxtyping import Float
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from mechunlearn.analysis.letters import Choices
+from mechunlearn.analysis.records import Questions, QuestionSet, Report
+from mechunlearn.audit.evidence import Evidence
+from mechunlearn.audit.records import TIE, Answers, AttackResult
+from mechunlearn.records import Plain
+from mechunlearn.stats import Values
+from mechunlearn.types import Fold, Question, Role, Task
 
-from mechunlearn.audit.cells import Setup
-from mechunlearn.types import Fold
-
-SETS: dict[str, tuple[Literal["forget", "retain"], Fold]] = {
+SETS: dict[str, tuple[Role, Fold]] = {
     "forget": ("forget", "confirm"),
     "forget_select": ("forget", "select"),
     "retain": ("retain", "confirm"),
     "retain_select": ("retain", "select"),
 }
 """Question sets by the names that cells use."""
+TIED, UNASKED = "-", "."
+"""What stands in the report for an exact tie, and where nothing was asked."""
 
 
-def answered(
-    setup: Setup,
-    cell: Callable[..., dict[str, Any]],
-    pairs: Sequence[tuple[str, str]],
-    models: Sequence[str],
-) -> dict[str, Any]:
-    """The questions of an audit and the answers in its finished cells, laid out as above.
+def questions_of(task: Task, name: str) -> tuple[Question, ...]:
+    """A question set by the name that cells use."""
+    return task.questions(*SETS[name]) if name in SETS else task.extra[name]
 
-    Args:
-        cell: Finished cells by kind, model and attack.
-        pairs: Unlearned models and attacks of which every arm is finished.
-        models: Whose answers without any attack are kept.
-    """
-    found: dict[str, Any] = {"sets": {}, "models": {}, "attacked": {}, "control": {}}
-    for name, (role, fold) in SETS.items():
-        asked = setup.task.questions(role, fold)
-        found["sets"][name] = {
-            "stem": [q.stem for q in asked],
-            "topic": [q.topic for q in asked],
-            "choices": [list(q.choices) for q in asked],
-            "answer": "".join(str(q.answer) for q in asked),
-        }
-    for model in models:
-        said = cell("baseline", model)["predictions"]
-        found["models"][model] = {name: said[name] for name in SETS}
-    kinds = {c.kind for c in setup.cells}
+
+def values(answers: Answers) -> Float[np.ndarray, " question"]:
+    """What the answers are worth."""
+    return np.array(answers.values, dtype=float)
+
+
+def choices(evidence: Evidence, model: str, name: str) -> Choices:
+    """The choices that a model makes in a question set without any attack."""
+    return Choices.of(evidence.answers(model, name), questions_of(evidence.setup.task, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """The values of one attack's answers to the confirm fold, in every arm."""
+
+    attacked: Values
+    retain: Values
+    """On the retain questions, under the attack."""
+    sham: Values
+    """The sham of median value; of a read-out, shuffled answers."""
+    original: Values
+    control: Values | None
+    """``None`` where there is no model that never knew."""
+
+    @property
+    def compared(self) -> Values:
+        """What the attacked model is compared with: the attacked control, else the sham."""
+        return self.sham if self.control is None else self.control
+
+
+def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
+    """Every arm of a finished attack."""
+    result, control = evidence.attack(model, attack), evidence.control(model, attack)
+    return Arms(
+        attacked=values(result.forget),
+        retain=values(result.retain),
+        sham=_sham(evidence, result),
+        original=values(evidence.ceiling(model, attack).forget),
+        control=None if control is None else values(control.forget),
+    )
+
+
+def _sham(evidence: Evidence, result: AttackResult) -> Values:
+    if result.shams:
+        ordered = sorted(result.shams, key=lambda answers: answers.mean)
+        return values(ordered[len(ordered) // 2])
+    asked = questions_of(evidence.setup.task, "forget")
+    return Choices.of(result.forget, asked).shuffled(evidence.setup.plan.seed).astype(float)
+
+
+def questions(evidence: Evidence) -> Questions:
+    """The questions of an audit with the answers of its finished cells."""
+    task, pairs = evidence.setup.task, evidence.complete
+    sets = {name: questions_of(task, name) for name in SETS}
+    attacked: dict[str, dict[str, dict[str, str]]] = {}
+    control: dict[str, dict[str, dict[str, str]]] = {}
     for model, attack in pairs:
-        mine = cell("attack", model, attack)
-        under = {"forget": mine["predictions"]["attacked"], "retain": mine["predictions"]["retain"]}
-        if (chosen := _chosen(mine, len(found["sets"]["forget_select"]["stem"]))) is not None:
-            under["forget_select"] = chosen
-        found["attacked"].setdefault(model, {})[attack] = under
-        if "control" in kinds:
-            said = cell("control", model, attack)["predictions"]
-            found["control"].setdefault(model, {})[attack] = {"forget": said["control"]}
-    return found
+        result = evidence.attack(model, attack)
+        marks = {"forget": _marks(result.forget), "retain": _marks(result.retain)}
+        if (chosen := _chosen(result, len(sets["forget_select"]))) is not None:
+            marks["forget_select"] = chosen
+        attacked.setdefault(model, {})[attack] = marks
+        if (twin := evidence.control(model, attack)) is not None:
+            control.setdefault(model, {})[attack] = {"forget": _marks(twin.forget)}
+    return Questions(
+        sets={name: _set(asked) for name, asked in sets.items()},
+        models={
+            entry.label: {name: _marks(evidence.answers(entry.label, name)) for name in SETS}
+            for entry in evidence.setup.entries
+        },
+        attacked=attacked,
+        control=control,
+    )
 
 
-def _chosen(mine: dict[str, Any], n: int) -> str | None:
-    """Select-fold answers of the settings that were chosen by them."""
-    measured = ("forget_select", "retain_select")
-    tried = [{k: v for k, v in t.items() if k not in measured} for t in mine["tried"]]
-    if mine["settings"] not in tried:
-        return None
-    said = mine["tried_predictions"][tried.index(mine["settings"])]
-    if mine["tried_on"] is None:
-        return said
-    places = dict(zip(mine["tried_on"], said, strict=True))
-    return "".join(places.get(i, ".") for i in range(n))
+def _set(asked: Sequence[Question]) -> QuestionSet:
+    return QuestionSet(
+        stem=tuple(q.stem for q in asked),
+        topic=tuple(q.topic for q in asked),
+        choices=tuple(q.choices for q in asked),
+        right=tuple(q.answer for q in asked),
+    )
+
+
+def _marks(answers: Answers) -> str:
+    """A character an answer: the index of the choice, or a tie."""
+    return "".join(TIED if said == TIE else str(said) for said in answers.said)
+
+
+def _chosen(result: AttackResult, n: int) -> str | None:
+    """Select-fold answers of the variant that was chosen by them."""
+    tried = next((t for t in result.tried if t.variant == result.variant), None)
+    if tried is None or result.decided_by is None:
+        return tried and _marks(tried.answers)
+    places = dict(zip(result.decided_by, _marks(tried.answers), strict=True))
+    return "".join(places.get(i, UNASKED) for i in range(n))
+
+
+def answer_rows(report: Report) -> Iterator[dict[str, Plain]]:
+    """Every answer that a report holds, as a row of a table.
+
+    ``model``, ``attack`` (empty: none), ``arm`` (``baseline``, ``attacked`` or ``control``, the
+    never-knew model under the same attack), ``set``, ``index`` (place in the set, from 0),
+    ``stem``, ``topic``, ``said`` and ``right`` (indices of choices; ``said`` is ``None`` for a tie)
+    and ``correct``.
+    """
+    kept = report.questions
+    if kept is None:
+        return
+    for model, sets in kept.models.items():
+        for name, marks in sets.items():
+            yield from _rows(kept, (model, "", "baseline"), name, marks)
+    for arm, models in (("attacked", kept.attacked), ("control", kept.control)):
+        for model, attacks in models.items():
+            for attack, sets in attacks.items():
+                for name, marks in sets.items():
+                    yield from _rows(kept, (model, attack, arm), name, marks)
+
+
+def _rows(
+    kept: Questions, about: tuple[str, str, str], name: str, marks: str
+) -> Iterator[dict[str, Plain]]:
+    asked, (model, attack, arm) = kept.sets[name], about
+    for i, (mark, right) in enumerate(zip(marks, asked.right, strict=True)):
+        if mark != UNASKED:
+            yield {
+                "model": model,
+                "attack": attack,
+                "arm": arm,
+                "set": name,
+                "index": i,
+                "stem": asked.stem[i],
+                "topic": asked.topic[i],
+                "said": None if mark == TIED else int(mark),
+                "right": right,
+                "correct": mark == str(right),
+            }

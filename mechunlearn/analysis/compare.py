@@ -1,18 +1,15 @@
-"""Two runs side by side: which numbers moved, and whether further than their intervals allow."""
+"""Runs side by side: which numbers moved, whether further than their intervals allow, and why."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.records import Report
-from mechunlearn.audit.plan_file import plan_from_data
-from mechunlearn.audit.run import audit
-from mechunlearn.unlearn.run import UnlearnPlan, unlearn_to
+from mechunlearn.analysis.words import ROLES
+from mechunlearn.records import Interval, Plain, plain
 
-Interval = tuple[float, float]
+Number = tuple[float, Interval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,85 +31,64 @@ def compare(a: Report, b: Report) -> list[Moved]:
     squares of the intervals' halves, which is the 95 % interval of a difference of independent
     estimates. A number that only one of the runs has is beyond.
     """
-    found = []
     first, second = dict(_numbers(a)), dict(_numbers(b))
-    for what in dict.fromkeys([*first, *second]):
-        x, y = first.get(what), second.get(what)
-        if x == y:
-            continue
-        found.append(Moved(what, x and x[0], y and y[0], x is None or y is None or _beyond(*x, *y)))
-    return found
-
-
-def _beyond(a: float, ci: Interval, b: float, other: Interval) -> bool:
-    # The half towards the other number counts.
-    mine = ci[1] - a if b > a else a - ci[0]
-    theirs = b - other[0] if b > a else other[1] - b
-    return abs(b - a) > math.hypot(mine, theirs) + 1e-12
-
-
-def _numbers(report: Report) -> Iterator[tuple[str, tuple[float, Interval]]]:
-    for model, sets in report.baselines.items():
-        for name, found in sets.items():
-            yield f"{model}, {name}", (found["accuracy"], _pair(found["accuracy_ci"]))
-    for row in report.rows:
-        where = f"{row['unlearned']}, {row['attack']}"
-        for key in ("accuracy", "difference", "recovery"):
-            if row[key] is not None:
-                yield f"{where}, {key}", (row[key], _pair(row[f"{key}_ci"]))
-
-
-def _pair(ci: Sequence[float]) -> Interval:
-    return ci[0], ci[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Rerun:
-    """A repeated run beside the first one."""
-
-    changes: list[Moved]
-    out: Path
-
-    @property
-    def agrees(self) -> bool:
-        """Whether no number moved beyond its interval."""
-        return not any(c.beyond for c in self.changes)
-
-
-def rerun(card: Mapping[str, Any], out: Path) -> Rerun:
-    """Repeat the run that a report or an unlearning RunCard describes.
-
-    Args:
-        out: Folder for the new run.
-
-    Raises:
-        ValueError: If the data describes neither, or ``out`` holds something else.
-    """
-    if {"runcard", "rows"} <= set(card):
-        first = Report.from_dict(card)
-        again = audit(plan_from_data(card["runcard"]["settings"]), out)
-        return Rerun(compare(first, Report.from_dict(json.loads(json.dumps(again.to_dict())))), out)
-    if {"plan", "accuracy"} <= set(card):
-        plain: Any = card["plan"]
-        given: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()
-        }
-        new = unlearn_to(UnlearnPlan(**given), out, resume=True)
-        return Rerun(_unlearned(card["accuracy"], new["accuracy"]), out)
-    raise ValueError(
-        "this describes no run: give an audit's report.json or the runcard.json of an unlearned "
-        "model"
-    )
-
-
-def _unlearned(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Moved]:
     return [
-        Moved(
-            f"{name} after unlearning",
-            x["after"],
-            y["after"],
-            _beyond(x["after"], _pair(x["after_ci"]), y["after"], _pair(y["after_ci"])),
-        )
-        for name, x in a.items()
-        if (y := b[name])["after"] != x["after"]
+        moved(what, first.get(what), second.get(what))
+        for what in dict.fromkeys([*first, *second])
+        if first.get(what) != second.get(what)
     ]
+
+
+def moved(what: str, before: Number | None, after: Number | None) -> Moved:
+    """One number, with its interval, in two runs; ``None`` where a run does not have it."""
+    if before is None or after is None:
+        return Moved(what, before and before[0], after and after[0], True)
+    return Moved(what, before[0], after[0], _beyond(before, after))
+
+
+def _beyond(before: Number, after: Number) -> bool:
+    (a, (a_low, a_high)), (b, (b_low, b_high)) = before, after
+    # The half towards the other number counts.
+    halves = (a_high - a, b - b_low) if b > a else (a - a_low, b_high - b)
+    return abs(b - a) > math.hypot(*halves) + 1e-12
+
+
+def _numbers(report: Report) -> Iterator[tuple[str, Number]]:
+    for model in report.models:
+        for name, measured in model.sets.items():
+            yield f"{model.label}, {name}", (measured.value, measured.value_ci)
+    for row in report.rows:
+        for column in columns("diff"):
+            value, interval = column.value(row), column.interval(row)
+            if value is not None and interval is not None:
+                yield f"{row.model}, {row.attack}, {column.title}", (value, interval)
+
+
+def differences(reports: Sequence[Report]) -> dict[str, list[Plain]]:
+    """In what runs differ that decides their numbers: task, plan, versions, machine and weights.
+
+    Numbers that differ between runs of different ``machine: threads`` alone differ in rounding.
+
+    Returns:
+        One value a run, ``""`` where it has none, of everything that is not the same everywhere.
+    """
+    facts = [dict(_facts(report)) for report in reports]
+    keys = dict.fromkeys(key for known in facts for key in known)
+    values = {key: [known.get(key, "") for known in facts] for key in keys}
+    return {key: found for key, found in values.items() if any(x != found[0] for x in found)}
+
+
+def _facts(report: Report) -> Iterator[tuple[str, Plain]]:
+    card = report.runcard
+    yield "task", card.task.name
+    yield "forget questions, confirm fold", card.task.n.get("forget, confirm", "")
+    for key, value in plain(card.settings).items():
+        if key != "attacks":
+            yield f"plan: {key}", value
+    for package, version in card.versions.items():
+        yield f"version: {package}", version
+    for key, value in plain(card.machine).items():
+        yield f"machine: {key}", value
+    for model in report.models:  # Runs may call the original differently.
+        if (loaded := card.models.get(model.label)) is not None:
+            yield f"weights: {ROLES.get(model.role, model.label)}", loaded.fingerprint

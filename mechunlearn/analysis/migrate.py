@@ -9,7 +9,7 @@ from mechunlearn.analysis.records import SCHEMA, Report
 from mechunlearn.attacks import Family
 from mechunlearn.records import Plain, typed
 from mechunlearn.registry import find, names
-from mechunlearn.stats import two_sided
+from mechunlearn.stats import binomial_p
 
 Old = Mapping[str, Any]
 CONTROL = " control"
@@ -72,7 +72,7 @@ def migrated(old: Old) -> Plain:
     card["models"] = {label(name): about for name, about in card["models"].items()}
     details = old["details"]
     tested = [m for m, d in details.items() if isinstance(d, dict) and "tried" in d]
-    rows = [_row(row) for row in old["rows"]]
+    rows = [_row(row) for row in typed(old["rows"], list[dict[str, Any]], "rows")]
     return {
         "schema": SCHEMA,
         "runcard": card,
@@ -160,7 +160,7 @@ def _category(rows: list[Plain]) -> str:
     from mechunlearn.analysis.records import Row
     from mechunlearn.analysis.verdict import deciding, kind
 
-    best = deciding([typed(row, Row, "row") for row in rows])
+    best = deciding(typed(rows, tuple[Row, ...], "rows"))
     return "no evidence" if best is None else kind(best.family)
 
 
@@ -169,7 +169,7 @@ def _findings(old: Old, name: str) -> Plain:
     after = old["baselines"][name]["forget"]
     chance = old["runcard"]["task"]["chance"]
     against = detail.get("against_chance") or {
-        "p_value": two_sided(round(after["accuracy"] * after["n"]), after["n"], chance),
+        "p_value": binomial_p(round(after["accuracy"] * after["n"]), after["n"], chance),
         "below": after["accuracy"] < chance,
     }
     cost = detail.get("cost") or {"attacks": [], "half": None}

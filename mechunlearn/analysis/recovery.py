@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from mechunlearn.analysis.tests import detectable_difference, mcnemar
+from mechunlearn.stats import GRADED, Values
 
 DRAWS = 10_000
 """Bootstrap draws."""
@@ -17,13 +18,13 @@ class Recovery:
     """How much of the forgotten knowledge an attack brought back, net of its control."""
 
     difference: float
-    """[attacked - unlearned] - [attacked control - control], in accuracy."""
+    """[attacked - unlearned] - [attacked control - control], of mean values."""
     difference_ci: tuple[float, float]
     ratio: float | None
     """``difference`` as a share of the gap; ``None`` where the gap's interval covers 0."""
     ratio_ci: tuple[float, float] | None
     gap: float
-    """Original minus unlearned accuracy."""
+    """Original minus unlearned."""
     gap_ci: tuple[float, float]
     p_value: float
     """McNemar's exact p of the attacked model against the attacked control."""
@@ -33,11 +34,11 @@ class Recovery:
 
 def recovery(
     *,
-    original: Bool[np.ndarray, " _"],
-    unlearned: Bool[np.ndarray, " _"],
-    attacked: Bool[np.ndarray, " _"],
-    control: Bool[np.ndarray, " _"],
-    attacked_control: Bool[np.ndarray, " _"],
+    original: Values,
+    unlearned: Values,
+    attacked: Values,
+    control: Values,
+    attacked_control: Values,
     seed: int,
 ) -> Recovery:
     """Difference in differences per question, and its share of the gap, by paired bootstrap.
@@ -46,8 +47,8 @@ def recovery(
         ratio      = difference / mean[original - unlearned]
 
     Args:
-        original, unlearned, attacked, control, attacked_control: Whether each answer is right, on
-            the same questions in the same order. For a sham control, ``control`` is ``unlearned``.
+        original, unlearned, attacked, control, attacked_control: What each answer is worth, on the
+            same questions in the same order. For a sham control, ``control`` is ``unlearned``.
 
     Raises:
         ValueError: If the arrays differ in length.
@@ -64,7 +65,7 @@ def recovery(
     if gap_ci[0] > 0:
         ratio = float(net.mean() / gap.mean())
         ratio_ci = _percentiles(nets / np.maximum(gaps, 1 / n))
-    rate = max(float((control != unlearned).mean()), 2 * 0.25 * 0.75)
+    rate = max(float(((c > GRADED) != (u > GRADED)).mean()), 2 * 0.25 * 0.75)
     return Recovery(
         difference=float(net.mean()),
         difference_ci=_percentiles(nets),
@@ -72,7 +73,7 @@ def recovery(
         ratio_ci=ratio_ci,
         gap=float(gap.mean()),
         gap_ci=gap_ci,
-        p_value=mcnemar(attacked, attacked_control),
+        p_value=mcnemar(a > GRADED, ac > GRADED),
         detectable=detectable_difference(n, rate),
     )
 

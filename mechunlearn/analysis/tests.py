@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from mechunlearn.stats import binomial_p
+from mechunlearn.stats import Values, binomial_p
 
 FLIPS = 2_000
 """Draws of the permutation test."""
@@ -47,16 +47,14 @@ def detectable_difference(n: int, rate: float, level: float = 0.95, power: float
     return float(z * np.sqrt(rate / n))
 
 
-def best_of_k(
-    tried: Sequence[Bool[np.ndarray, " n"]], before: Bool[np.ndarray, " n"], *, seed: int
-) -> float:
-    """Whether the best of k settings gains more than the best of k would by luck.
+def best_of_k(tried: Sequence[Values], before: Values, *, seed: int) -> float:
+    """Whether the best of k variants gains more than the best of k would by luck.
 
         T_k = sum_i d_ik / sqrt(sum_i d_ik^2),  d_ik = tried_ik - before_i,  T = max_k T_k
 
     Under the null hypothesis attacked and unattacked answers to a question can be exchanged: one
-    random sign per question, the same for all settings, gives the distribution of the maximum, with
-    whatever correlation the settings have (the max-T permutation of Westfall and Young 1993).
+    random sign per question, the same for all variants, gives the distribution of the maximum, with
+    whatever correlation the variants have (the max-T permutation of Westfall and Young 1993).
 
     Returns:
         One-sided p-value, at least 1 / (1 + number of draws).
@@ -66,7 +64,7 @@ def best_of_k(
         >>> best_of_k([before, np.arange(40) < 20], before, seed=0) < 0.001
         True
     """
-    d = np.array(tried, dtype=np.int8).T - before.astype(np.int8)[:, None]
+    d = np.array(tried, dtype=float).T - before.astype(float)[:, None]
     scale = np.sqrt(np.maximum((d**2).sum(axis=0), 1))
     unique = (d / scale).astype(np.float32)
     observed = unique.sum(axis=0).max()

@@ -23,38 +23,52 @@ Reference:
     for the others.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from mechunlearn.attacks import Candidate, Settings
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.attacks.activations import (
+    Statistics,
+    activation_statistics,
+    first_component,
+    outlier_tokens,
+    statistics_bytes,
+)
+from mechunlearn.attacks.protocol import (
+    Access,
+    Attack,
+    Confirm,
+    Family,
+    Need,
+    NoSettings,
+    Scored,
+    Search,
+    Seen,
+    Trace,
+    View,
+)
 from mechunlearn.bench.rows import pad
+from mechunlearn.cost.job import Cost, Job
 from mechunlearn.errors import unknown
 from mechunlearn.hooks import (
-    capture,
     check_layers,
-    count_flops,
+    forward_to,
     move_along,
-    run_blocks,
     stream_weights,
     stream_writes,
     untie_,
 )
 from mechunlearn.models import block_fingerprints
-from mechunlearn.types import Change, Direction, HookedModel, Point, Question, Task
+from mechunlearn.types import Change, Direction, Hook, HookedModel, Point
 
 Target = Literal["zero", "reference", "at most reference"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 """Where a coordinate can be moved."""
-OUTLIER_TOKENS = 1000
-"""Tokens among which outliers are looked for."""
-OUTLIER_Z = 3.0
+Form = Literal["each layer", "every write"]
+"""Each layer's own direction after its block, or one layer's out of everything written."""
 RESERVOIR = 1000
 """Tokens per model kept for the principal component."""
 SINGLE_LAYERS = 8
@@ -93,7 +107,7 @@ def ablate_direction(
         coordinates = (here.reference * units).sum(dim=-1).tolist()
     excess_only = to == "at most reference"
     hooks = tuple(
-        (Point(layer).name, partial(move_along, unit=unit, to=at, excess_only=excess_only))
+        Hook(Point(layer).name, partial(move_along, unit=unit, to=at, excess_only=excess_only))
         for layer, unit, at in zip(layers, units, coordinates, strict=True)
     )
     return Change(f"{direction.name} to {to} at {_span(layers)}", hooks)
@@ -107,7 +121,7 @@ def ablate_everywhere(model: HookedModel, direction: Direction, *, layer: int) -
     """
     check_layers(model, [layer])
     (unit,) = direction.restricted([layer]).unit()
-    hooks = tuple((name, partial(move_along, unit=unit)) for name in stream_writes(model))
+    hooks = tuple(Hook(name, partial(move_along, unit=unit)) for name in stream_writes(model))
     return Change(f"ablate {direction.name} of layer {layer} everywhere", hooks)
 
 
@@ -131,210 +145,161 @@ def orthogonalize_(model: HookedModel, direction: Direction, *, layer: int) -> N
         rows -= (rows @ unit.to(rows))[..., None] * unit.to(rows)
 
 
-@dataclass(slots=True)
-class _Statistics:
-    """Streamed over tokens: per-layer sums, and a bounded random sample for the PCA."""
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """One way to ablate."""
 
-    n: int = 0
-    sums: Float[Tensor, "layer d_model"] | None = None
-    sample: list[Float[Tensor, "layer token d_model"]] = field(default_factory=list)
-
-    @property
-    def mean(self) -> Float[Tensor, "layer d_model"]:
-        assert self.sums is not None
-        return self.sums / self.n
-
-    @property
-    def reservoir(self) -> Float[Tensor, "layer token d_model"]:
-        return torch.cat(self.sample, dim=1)
-
-
-@torch.no_grad()
-def activation_statistics(
-    model: HookedModel, texts: Sequence[str], *, drop: frozenset[int] = frozenset(), keep: int = 0
-) -> _Statistics:
-    """Mean block outputs over the tokens of some texts.
-
-    Args:
-        texts: The leading tokens they all share are skipped.
-        drop: Token ids that do not count (outliers).
-        keep: Tokens to keep for a principal component, evenly spaced over all tokens.
-
-    Raises:
-        ValueError: If no token is left.
-    """
-    rows = [row for row in model.tokenizer(list(texts))["input_ids"] if row]
-    skip = 0
-    while len(rows) > 1 and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows):
-        skip += 1
-    total = sum(token not in drop for row in rows for token in row[skip:])
-    if not total:
-        raise ValueError("no tokens are left to average; are all texts the same?")
-    points = [Point(i) for i in range(model.cfg.n_layers)]
-    dropped = torch.tensor(sorted(drop), device=model.cfg.device)
-    found = _Statistics()
-    spacing = max(1, total // keep) if keep else 0
-    # All layers' activations are kept, as for a backward pass.
-    for batch in batches([len(r) for r in rows], token_budget(model, backward=True)):
-        tokens, real = pad(model, [rows[i] for i in batch])
-        real[:, :skip] = False
-        real &= ~torch.isin(tokens, dropped)
-        pick = real.flatten().nonzero()[:, 0]
-        count_flops(model, tokens.numel())
-        with capture(model, points, pick) as kept:
-            run_blocks(model, tokens)
-        stack = torch.stack([kept[p] for p in points]).cpu()
-        sums = stack.double().sum(dim=1)
-        found.sums = sums if found.sums is None else found.sums + sums
-        if spacing:
-            found.sample.append(stack[:, -found.n % spacing :: spacing].float())
-        found.n += len(pick)
-    return found
-
-
-@torch.no_grad()
-def outlier_tokens(model: HookedModel, texts: Sequence[str]) -> frozenset[int]:
-    """Token ids whose activations lie far from all others at some layer.
-
-    Among the first 1,000 tokens, those whose mean L1 distance to the others is more than three
-    standard deviations above the average (protocol of Łucki et al.).
-    """
-    points = [Point(i) for i in range(model.cfg.n_layers)]
-    outliers: set[int] = set()
-    rows, n = [], 0
-    for row in model.tokenizer(list(texts))["input_ids"]:
-        if n < OUTLIER_TOKENS:
-            rows.append(row)
-            n += len(row)
-    ids, stacks = [], []
-    for batch in batches([len(r) for r in rows], token_budget(model)):
-        tokens, real = pad(model, [rows[i] for i in batch])
-        pick = real.flatten().nonzero()[:, 0]
-        with capture(model, points, pick) as kept:
-            run_blocks(model, tokens)
-        ids.append(tokens.flatten()[pick].cpu())
-        stacks.append(torch.stack([kept[p] for p in points]).float().cpu())
-    token, stack = torch.cat(ids), torch.cat(stacks, dim=1)
-    for layer in stack:
-        distance = torch.cdist(layer, layer, p=1).mean(dim=1)
-        far = distance > distance.mean() + OUTLIER_Z * distance.std()
-        outliers |= set(token[far].tolist())
-    return frozenset(outliers)
-
-
-def first_component(
-    a: Float[Tensor, "layer token d_model"], b: Float[Tensor, "layer token d_model"]
-) -> Float[Tensor, "layer d_model"]:
-    """First principal component of both samples together, per layer, in activation units."""
-    both = torch.cat([a, b], dim=1).double()
-    scale = both.std(dim=1, keepdim=True).clamp_min(1e-12)
-    standard = (both - both.mean(dim=1, keepdim=True)) / scale
-    _, _, right = torch.linalg.svd(standard, full_matrices=False)
-    return right[:, 0] * scale[:, 0]
-
-
-def question_texts(task: Task, questions: Sequence[Question]) -> list[str]:
-    """The prompts whose activations are compared."""
-    return [task.prompt.text(q, task.scoring) for q in questions]
+    against: str
+    """What gave the direction: ``original``, ``benign``, ``text`` or ``pca``."""
+    layers: tuple[int, ...]
+    form: Form
+    to: Target
 
 
 @dataclass(frozen=True, slots=True)
-class _Reference:
-    statistics: _Statistics
+class Original:
+    """What has to be known of the original model."""
+
+    statistics: Statistics
     blocks: list[str]
-    drop: frozenset[int]
+    """A digest of each block, to see which of them unlearning edited."""
+    outliers: frozenset[int]
+
+
+class ProjectionTrace(Trace, frozen=True):
+    """Coordinates along the unit direction at the last token of each confirm question."""
+
+    kind: ClassVar[str] = "projection"
+    layer: int
+    direction: str
+    forget: tuple[float, ...]
+    retain: tuple[float, ...]
+
+
+@torch.no_grad()
+def project(
+    model: HookedModel, direction: Direction, layer: int, texts: Sequence[str]
+) -> list[float]:
+    """Coordinate along the unit direction at the last token of each text."""
+    (unit,) = direction.restricted([layer]).unit()
+    values: list[float] = []
+    for start in range(0, len(texts), 64):
+        tokens, real = pad(model, model.tokenizer(list(texts[start : start + 64]))["input_ids"])
+        resid = forward_to(model, tokens, layer)
+        last = resid[torch.arange(len(tokens), device=real.device), real.sum(dim=1) - 1]
+        values += (last.float() @ unit.to(last.device)).tolist()
+    return values
+
+
+def _projections(
+    model: HookedModel, confirm: Confirm, direction: Direction, layer: int
+) -> ProjectionTrace:
+    forget, retain = (
+        project(model, direction, layer, [confirm.prompt.text(q, confirm.scoring) for q in asked])
+        for asked in (confirm.forget, confirm.retain)
+    )
+    return ProjectionTrace(
+        layer=layer,
+        direction=direction.name,
+        forget=tuple(round(v, 3) for v in forget),
+        retain=tuple(round(v, 3) for v in retain),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class DirectionSearch(Search[Ablation]):
+    """The directions found in one model."""
+
     model: HookedModel
     directions: dict[str, Direction]
+    """By what the forget activations were compared with."""
     edited: tuple[int, ...]
+    """Blocks that unlearning edited."""
 
-    def grid(self) -> list[Settings]:
+    def variants(self) -> Generator[list[Ablation], Sequence[Scored], None]:
+        """Every direction to every target at all layers, at the edited ones and at single ones."""
         n = self.model.cfg.n_layers
         everything = tuple(range(n))
         singles = everything if n <= SINGLE_LAYERS else tuple(n * k // 4 for k in range(4))
         singles = tuple(sorted({*singles, *self.edited[:3], *self.edited[-1:], n - 1}))
         spans = [everything, self.edited, *((i,) for i in singles)]
-        grid: list[Settings] = []
+        grid: list[Ablation] = []
         for source, direction in self.directions.items():
             # Blocks before the first edited one compute what the original's do: no direction.
             norms = direction.vectors.norm(dim=-1)
             alive = {i for i in everything if norms[i] > NO_DIRECTION * norms.max()}
-            kept = [tuple(i for i in span if i in alive) for span in spans]
-            places = [span for span in dict.fromkeys(kept) if span]
-            grid += [
-                {"against": source, "layers": [*p], "form": "each layer", "to": to}
-                for to in TARGETS
-                for p in places
-            ]
+            shorter = [tuple(i for i in span if i in alive) for span in spans]
+            places = [span for span in dict.fromkeys(shorter) if span]
+            grid += [Ablation(source, p, "each layer", to) for to in TARGETS for p in places]
             if source in ("original", "benign"):
                 single = [p for p in places if len(p) == 1]
-                grid += [
-                    {"against": source, "layers": [*p], "form": "every write", "to": "zero"}
-                    for p in single
-                ]
-        return grid
+                grid += [Ablation(source, p, "every write", "zero") for p in single]
+        yield grid
 
-    def build(self, settings: Settings) -> Candidate:
-        direction = self.directions[settings["against"]]
-        return Candidate(settings, self._intervention(direction, settings))
+    def change(self, variant: Ablation) -> Change:
+        """See ``Search``."""
+        return self._ablate(self.directions[variant.against], variant)
 
-    def sham(self, settings: Settings, seed: int) -> Candidate:
-        found = self.directions[settings["against"]]
+    def sham(self, variant: Ablation, seed: int) -> Change:
+        """The same along random directions."""
+        direction = self.directions[variant.against]
         generator = torch.Generator().manual_seed(seed)
-        random = torch.randn(found.vectors.shape, generator=generator, dtype=found.vectors.dtype)
-        length = found.vectors.norm(dim=-1, keepdim=True)
+        vectors = direction.vectors
+        random = torch.randn(vectors.shape, generator=generator, dtype=vectors.dtype)
+        length = vectors.norm(dim=-1, keepdim=True)
         random *= length / random.norm(dim=-1, keepdim=True)
-        sham = Direction("random direction", found.layers, random, found.reference)
-        return Candidate(settings, self._intervention(sham, settings))
+        sham = Direction("random direction", direction.layers, random, direction.reference)
+        return self._ablate(sham, variant)
 
-    def details(self, settings: Settings) -> dict[str, Any]:
-        return {}
+    def _ablate(self, direction: Direction, variant: Ablation) -> Change:
+        if variant.form == "every write":
+            return ablate_everywhere(self.model, direction, layer=variant.layers[0])
+        return ablate_direction(self.model, direction, layers=variant.layers, to=variant.to)
 
-    def _intervention(self, direction: Direction, settings: Settings) -> Change:
-        if settings["form"] == "every write":
-            return ablate_everywhere(self.model, direction, layer=settings["layers"][0])
-        layers, to = settings["layers"], settings["to"]
-        return ablate_direction(self.model, direction, layers=layers, to=to)
+    def size(self, variant: Ablation) -> int:
+        """Number of layers."""
+        return len(variant.layers)
+
+    def view(self, variant: Ablation) -> View:
+        """Where questions lie along the direction, at the last edited layer of the variant."""
+        edited = [i for i in self.edited if i in variant.layers]
+        layer = (edited or variant.layers)[-1]
+        direction = self.directions[variant.against].restricted([layer])
+        return partial(_projections, direction=direction, layer=layer)
 
 
-class DirectionAblation:
+class DirectionAblation(Attack[NoSettings, Original, Ablation]):
     """Direction ablation as a registered attack."""
 
-    presets: ClassVar[dict[str, Any]] = {}
-    access: ClassVar[tuple[str, ...]] = ("activations",)
-    needs: ClassVar[tuple[str, ...]] = ("original model", "forget questions", "benign text")
+    family: ClassVar[Family] = "direction"
+    access: frozenset[Access] = frozenset({"activations"})
+    needs: frozenset[Need] = frozenset(
+        {"original model", "forget questions", "retain facts", "benign text"}
+    )
+    variant = Ablation
+    presets: Mapping[str, NoSettings] = {"organism": NoSettings()}
 
-    @staticmethod
-    def reference(
-        original: HookedModel, task: Task, asked: Sequence[Question], config: None = None
-    ) -> _Reference:
+    def learn(self, original: HookedModel, seen: Seen, config: NoSettings) -> Original:
         """Mean activations of the original, and a digest of each block to see what was edited."""
-        texts = question_texts(task, asked)
-        drop = outlier_tokens(original, texts)
-        statistics = activation_statistics(original, texts, drop=drop, keep=RESERVOIR)
-        return _Reference(statistics, block_fingerprints(original), drop)
+        texts = [seen.text(q) for q in seen.asked]
+        outliers = outlier_tokens(original, texts)
+        statistics = activation_statistics(original, texts, drop=outliers, keep=RESERVOIR)
+        return Original(statistics, block_fingerprints(original), outliers)
 
-    @staticmethod
-    def find(
-        model: HookedModel,
-        task: Task,
-        asked: Sequence[Question],
-        reference: _Reference,
-        config: None = None,
-    ) -> _Found:
+    def search(
+        self, model: HookedModel, seen: Seen, reference: Original, config: NoSettings
+    ) -> DirectionSearch:
         """Directions from four comparisons, at every layer."""
-        keep, drop = RESERVOIR, reference.drop
-        forget = activation_statistics(model, question_texts(task, asked), drop=drop, keep=keep)
-        benign = question_texts(task, task.questions("retain", "select"))
+        drop = reference.outliers
+        texts = [seen.text(q) for q in seen.asked]
+        forget = activation_statistics(model, texts, drop=drop, keep=RESERVOIR)
+        benign = [seen.text(q) for q in seen.retain]
         means = {
             "original": reference.statistics.mean,
             "benign": activation_statistics(model, benign, drop=drop).mean,
         }
-        if task.plain_text:
-            means["text"] = activation_statistics(model, task.plain_text, drop=drop).mean
+        if seen.plain_text:
+            means["text"] = activation_statistics(model, seen.plain_text, drop=drop).mean
         vectors = {name: forget.mean - mean for name, mean in means.items()}
         component = first_component(reference.statistics.reservoir, forget.reservoir)
         means["pca"] = means["original"]
@@ -347,7 +312,15 @@ class DirectionAblation:
         }
         blocks = block_fingerprints(model)
         changed = [i for i in layers if blocks[i] != reference.blocks[i]]
-        return _Found(model, directions, tuple(changed) or layers)
+        return DirectionSearch(model, directions, tuple(changed) or layers)
+
+    def cost(self, config: NoSettings, job: Job) -> Cost:
+        """Statistics of four sets of texts; four directions to three targets, two at all writes."""
+        return Cost(
+            search=4.0 * job.forget_select,
+            variants=14.0 * (2 + min(job.shape.layers, SINGLE_LAYERS)),
+            memory={"activations": statistics_bytes(job.shape, job.sizes, RESERVOIR)},
+        )
 
 
 def _span(layers: Sequence[int]) -> str:

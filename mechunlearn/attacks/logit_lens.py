@@ -16,19 +16,34 @@ Reference:
     sham shuffles the answers against that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from mechunlearn.attacks import Candidate, Settings
-from mechunlearn.bench import score_points
+from mechunlearn.attacks.protocol import (
+    Access,
+    Attack,
+    Confirm,
+    Family,
+    Need,
+    NoSettings,
+    Scored,
+    Search,
+    Seen,
+    Trace,
+    View,
+)
+from mechunlearn.bench import score_read_outs
 from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rows import continuation, encode, pad, question_rows
-from mechunlearn.hooks import capture, count_flops, run_blocks, streams, unembed
+from mechunlearn.cost.job import Cost, Job
+from mechunlearn.hooks import capture, count_flops, run_blocks, streams
+from mechunlearn.records import Interval, Record
 from mechunlearn.types import (
     NO_CHANGE,
     Change,
@@ -50,7 +65,7 @@ def lens_points(model: HookedModel) -> list[Point]:
 def logit_lens(
     model: HookedModel,
     questions: Sequence[Question],
-    task: Task,
+    task: Task | Confirm,
     *,
     norm: bool = True,
     change: Change = NO_CHANGE,
@@ -60,15 +75,12 @@ def logit_lens(
     Args:
         norm: Apply the final norm before unembedding, as the paper does.
     """
-    return score_points(
-        model,
-        questions,
-        task.prompt,
-        lens_points(model),
-        scoring=task.scoring,
-        change=change,
-        norm=norm,
+    points = lens_points(model)
+    read_outs = [LensReadOut(point, norm) for point in points]
+    scores = score_read_outs(
+        model, questions, task.prompt, read_outs, scoring=task.scoring, change=change
     )
+    return dict(zip(points, scores, strict=True))
 
 
 @torch.no_grad()
@@ -94,7 +106,7 @@ def answer_ranks(
         with capture(model, points, torch.tensor(last, device=tokens.device)) as kept:
             run_blocks(model, tokens)
         for point in points:
-            logits = unembed(model, kept[point], norm=norm)
+            logits = LensReadOut(point, norm).logits(model, kept[point])
             better = logits > logits.gather(1, right)
             ranks[point][batch] = better.sum(dim=1).cpu().numpy()
     return ranks
@@ -144,7 +156,7 @@ def token_lens(
         run_blocks(model, tokens)
     ranks, probabilities = [], []
     for point in points:
-        logits = unembed(model, kept[point][0], norm=norm).float()
+        logits = LensReadOut(point, norm).logits(model, kept[point][0])
         right = logits[:, answer[0], None]
         ranks.append((logits > right).sum(dim=1).cpu().numpy())
         probabilities.append(logits.softmax(dim=1)[:, answer[0]].cpu().numpy())
@@ -153,43 +165,77 @@ def token_lens(
     return TokenLens(words, example.answer, stream, np.stack(ranks), np.stack(probabilities), size)
 
 
+class LensPlace(Record, frozen=True):
+    """The questions read at one place."""
+
+    layer: int
+    stream: Stream
+    value: float
+    """Mean value of the answers."""
+    value_ci: Interval
+
+
+class LensTrace(Trace, frozen=True):
+    """The confirm fold's forget questions read at every stream and layer."""
+
+    kind: ClassVar[str] = "lens"
+    places: tuple[LensPlace, ...]
+
+
+def lens_trace(model: HookedModel, confirm: Confirm) -> LensTrace:
+    """Read the reported questions everywhere."""
+    scores = logit_lens(model, confirm.forget, confirm)
+    return LensTrace(
+        places=tuple(
+            LensPlace(
+                layer=point.layer,
+                stream=point.stream,
+                value=round(s.accuracy, 4),
+                value_ci=(round(s.interval[0], 4), round(s.interval[1], 4)),
+            )
+            for point, s in scores.items()
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class _Found:
-    model: HookedModel
+class LensSearch(Search[Point]):
+    """The places where a model can be read."""
 
-    def grid(self) -> list[Settings]:
-        return [{"layer": p.layer, "stream": p.stream} for p in lens_points(self.model)]
+    points: Sequence[Point]
 
-    def build(self, settings: Settings) -> Candidate:
-        return Candidate(settings, point=Point(settings["layer"], settings["stream"]))
+    def variants(self) -> Generator[Sequence[Point], Sequence[Scored], None]:
+        """See ``Search``."""
+        yield self.points
 
-    def sham(self, settings: Settings, seed: int) -> None:
-        return None
+    def change(self, variant: Point) -> Change:
+        """See ``Search``."""
+        return Change(f"logit lens at {variant.name}", read_out=LensReadOut(variant))
 
-    def details(self, settings: Settings) -> dict[str, Any]:
-        return {}
+    def sham(self, variant: Point, seed: int) -> None:
+        """A read-out's placebo is other questions' answers."""
+
+    def view(self, variant: Point) -> View:
+        """See ``lens_trace``."""
+        return lens_trace
 
 
-class LogitLens:
+class LogitLens(Attack[NoSettings, None, Point]):
     """The logit lens as a registered attack."""
 
-    presets: ClassVar[dict[str, Any]] = {}
-    access: ClassVar[tuple[str, ...]] = ("activations",)
-    needs: ClassVar[tuple[str, ...]] = ()
+    family: ClassVar[Family] = "read-out"
+    access: frozenset[Access] = frozenset({"activations"})
+    needs: frozenset[Need] = frozenset()
+    variant = Point
+    presets: Mapping[str, NoSettings] = {"organism": NoSettings()}
+    limited: ClassVar[bool] = False
 
-    @staticmethod
-    def reference(
-        original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
-    ) -> None:
-        """Nothing is needed of the original."""
+    def search(
+        self, model: HookedModel, seen: Seen, reference: None, config: NoSettings
+    ) -> LensSearch:
+        """There is nothing to look for; the variants are the places to read."""
+        return LensSearch(lens_points(model))
 
-    @staticmethod
-    def find(
-        model: HookedModel,
-        task: Task,
-        asked: Sequence[Question],
-        reference: None = None,
-        config: None = None,
-    ) -> _Found:
-        """The lens has nothing to look for; its variants are the places to read."""
-        return _Found(model)
+    def cost(self, config: NoSettings, job: Job) -> Cost:
+        """One forward reads all places."""
+        return Cost(variants=1.0)

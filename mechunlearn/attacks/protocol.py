@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args,
 import msgspec
 
 from mechunlearn.cost.job import Cost, Job
+from mechunlearn.presets import Size
 from mechunlearn.types import (
     Change,
     Example,
@@ -35,6 +36,7 @@ Family = Literal["prompt", "direction", "read-out", "sparse", "precision", "delt
 FAMILIES: tuple[Family, ...] = get_args(Family)
 Access = Literal["prompts", "logits", "activations", "weights"]
 """The threat model: what the attacker must see or change."""
+ACCESSES: tuple[Access, ...] = get_args(Access)
 Need = Literal[
     "original model",
     "forget questions",
@@ -48,8 +50,6 @@ Need = Literal[
 ]
 """What else an attack takes; decides what it gets to see, and the grade of its evidence."""
 NEEDS: tuple[Need, ...] = get_args(Need)
-Size = Literal["organism", "small", "large"]
-"""Of a model: up to a width of 256, up to 1,024, and above."""
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -385,6 +385,16 @@ class Attack(ABC, Generic[C, R, V]):
     def learn(self, original: HookedModel, seen: Seen, config: C) -> R | None:
         """What has to be known of the original model; called if that is among its needs."""
         return None
+
+    def check(self, config: C, seen: Seen, layers: int) -> None:
+        """Refuse settings that this task, or a model of so many blocks, does not allow.
+
+        Called before anything is loaded or computed.
+
+        Raises:
+            ValueError: With what is allowed.
+        """
+        return
 
     @abstractmethod
     def search(self, model: HookedModel, seen: Seen, reference: R, config: C) -> Search[V]:

@@ -15,7 +15,7 @@ Reference:
     8 bits already are refused.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -24,10 +24,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.attacks import Candidate, Settings
+from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Scored, Search, Seen
+from mechunlearn.cost.job import Cost, Job
+from mechunlearn.cost.memory import forward_bytes, weight_copies
 from mechunlearn.hooks import linear_maps
 from mechunlearn.train import restored
-from mechunlearn.types import Change, HookedModel, Question, Task
+from mechunlearn.types import Change, HookedModel
+
+ROUNDING = 4 * 4
+"""Bytes beside each weight of a matrix that is rounded: four arrays of float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,57 +117,63 @@ def _errors_elsewhere(seed: int) -> Callable[[Tensor, int, int], Tensor]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    config: QuantizationConfig
+class Precision:
+    """How the weights are stored."""
 
-    def grid(self) -> list[Settings]:
-        return [{"bits": bits, "group": self.config.group} for bits in self.config.bits]
+    bits: int
+    group: int
+    """Inputs that share a step; 0: a whole row."""
 
-    def build(self, settings: Settings) -> Candidate:
-        return Candidate(settings, quantize(**settings))
 
-    def sham(self, settings: Settings, seed: int) -> Candidate:
+@dataclass(frozen=True, slots=True)
+class QuantizationSearch(Search[Precision]):
+    """The precisions to try."""
+
+    grid: Sequence[Precision]
+
+    def variants(self) -> Generator[Sequence[Precision], Sequence[Scored], None]:
+        """See ``Search``."""
+        yield self.grid
+
+    def change(self, variant: Precision) -> Change:
+        """See ``Search``."""
+        return quantize(variant.bits, variant.group)
+
+    def sham(self, variant: Precision, seed: int) -> Change:
         """The same errors at other weights of each matrix."""
-        return Candidate(settings, quantize(**settings, shuffle=seed))
-
-    def details(self, settings: Settings) -> dict[str, Any]:
-        return {}
+        return quantize(variant.bits, variant.group, shuffle=seed)
 
 
-class Quantization:
+class Quantization(Attack[QuantizationConfig, None, Precision]):
     """Rounding to fewer bits as a registered attack."""
 
-    access: ClassVar[tuple[str, ...]] = ("weights",)
-    needs: ClassVar[tuple[str, ...]] = ()
-    presets: ClassVar[dict[str, QuantizationConfig]] = {
+    family: ClassVar[Family] = "precision"
+    access: frozenset[Access] = frozenset({"weights"})
+    needs: frozenset[Need] = frozenset()
+    variant = Precision
+    presets: Mapping[str, QuantizationConfig] = {
         "paper": QuantizationConfig(),
         "small": QuantizationConfig(bits=(8, 6, 5, 4, 3)),
         "organism": QuantizationConfig(bits=(8, 6, 5, 4, 3)),
     }
 
-    @staticmethod
-    def passes(config: QuantizationConfig, layers: int) -> float:
-        """Forwards of each select-fold question that the search takes."""
-        return float(len(config.bits))
-
-    @staticmethod
-    def reference(
-        original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
-    ) -> None:
-        """Nothing is needed of the original."""
-
-    @staticmethod
-    def find(
-        model: HookedModel,
-        task: Task,
-        asked: Sequence[Question],
-        reference: None,
-        config: QuantizationConfig,
-    ) -> _Found:
+    def search(
+        self, model: HookedModel, seen: Seen, reference: None, config: QuantizationConfig
+    ) -> QuantizationSearch:
         """There is nothing to find: the model is only stored differently.
 
         Raises:
             ValueError: If the weights are quantised already.
         """
         matrices(model)
-        return _Found(config)
+        return QuantizationSearch([Precision(bits, config.group) for bits in config.bits])
+
+    def cost(self, config: QuantizationConfig, job: Job) -> Cost:
+        """Copies of the weights, and one matrix that is rounded."""
+        rounding = float(ROUNDING * job.shape.largest)
+        peak = max(forward_bytes(job.shape, job.sizes), rounding)
+        return Cost(
+            search=float(job.forget_select * len(config.bits)),
+            variants=0.0,
+            memory=weight_copies(job.shape, job.sizes) | {"activations": peak},
+        )

@@ -17,392 +17,284 @@ Reference:
     Differs: evaluations along one run instead of a run per number of samples; several learning
     rates and seeds; retain facts can be kept; rate and steps are chosen on the select fold.
     Disjoint facts, and retain facts where any are trained on, are halved into facts to train on and
-    facts to choose by.
+    facts to choose by. What a curve shows is measured by whoever runs the attack.
     Limits: training can teach: what comes back counts only beyond what the never-knew model learns.
     The loss of retain accuracy is reported, but limits nothing: an attacker may mind it, but facts
     that return were there. Facts that do not return in these steps at these rates may in others.
 """
 
 import dataclasses
-import json
-import math
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mechunlearn.attacks import Candidate, Settings
-from mechunlearn.attacks.curves import Curve, Point
-from mechunlearn.bench import score
-from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods, text_rows
-from mechunlearn.bench.rows import Row
+from mechunlearn.attacks.protocol import (
+    Access,
+    Attack,
+    Family,
+    Need,
+    Progress,
+    Scored,
+    Search,
+    Seen,
+)
+from mechunlearn.attacks.relearning_data import Item, Lessons, items_of, rows_of, shuffled
+from mechunlearn.attacks.relearning_settings import (
+    INFORMATIVE,
+    Data,
+    RelearningConfig,
+    presets_of,
+)
+from mechunlearn.bench.likelihood import log_likelihoods
+from mechunlearn.cost.job import BACKWARD, Cost, Job
+from mechunlearn.cost.memory import backward_bytes, forward_bytes, weight_copies
 from mechunlearn.hooks import metered
-from mechunlearn.models.lora import LoRA
 from mechunlearn.progress import console
-from mechunlearn.train import Draws, Optimizer, Share, Watch, fit, restored, trained
-from mechunlearn.types import Change, Example, HookedModel, Question, Score, Task
+from mechunlearn.train import Draws, Share, Watch, fit, restored, trained
+from mechunlearn.types import Change, HookedModel, Role
 
-Data = Literal["disjoint", "tested", "retain", "text", "questions"]
-Role = Literal["forget", "retain"]
-INFORMATIVE: tuple[Data, ...] = ("disjoint", "tested")
-"""Data that states facts of the forget domain."""
+FACTS: frozenset[Need] = frozenset({"retain facts"})
+NEEDS: Mapping[Data, frozenset[Need]] = {
+    "disjoint": FACTS | {"other facts of the forget domain"},
+    "tested": FACTS | {"the tested facts"},
+    "retain": FACTS,
+    "text": FACTS | {"benign text"},
+    "questions": FACTS | {"unrelated questions"},
+}
+"""What it takes beside the model; retain facts, as any of them may keep some."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelearningConfig:
-    """Settings.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training run up to a number of steps."""
 
-    Raises:
-        ValueError: If there is nothing to train, or no rate or seed.
-    """
-
-    rates: tuple[float, ...]
-    """Learning rates, each a run of its own."""
+    rate: float
+    """Learning rate."""
+    seed: int
     steps: int
-    batch: int = 16
-    keep: int = 0
-    """Retain examples that each step trains on beside its batch, of half the select fold's."""
-    samples: int = 0
-    """Distinct examples; 0: all there are."""
-    span: Span = "answer"
-    """``prompt_and_answer`` is the paper's whole-chat loss."""
-    lora: LoRA = LoRA()
-    """Rank 0 trains the weights themselves."""
-    seeds: tuple[int, ...] = (0, 1)
-    warmup: float = 0.0
-    """Share of the steps."""
-    decay: float = 0.0
-    """Share of the steps."""
-    weight_decay: float = 0.0
-    max_tokens: int = 1024
-
-    def __post_init__(self) -> None:
-        if not self.rates or not self.seeds or min(self.steps, self.batch) < 1:
-            raise ValueError(f"relearning needs rates, seeds, steps and a batch, not {self}")
-        if min(self.keep, self.samples) < 0:
-            raise ValueError(f"keep and samples are numbers of examples, not {self}")
-
-    def optimizer(self, rate: float, *, recompute: bool = False) -> Optimizer:
-        """AdamW at one learning rate."""
-        warmup = math.ceil(self.warmup * self.steps)
-        plain = Optimizer(self.steps, rate, warmup, self.decay, self.weight_decay)
-        return dataclasses.replace(plain, recompute=recompute)
-
-    @property
-    def checkpoints(self) -> tuple[int, ...]:
-        """Numbers of steps after which is measured: powers of two, and the last."""
-        return (*(2**i for i in range(self.steps.bit_length()) if 2**i < self.steps), self.steps)
 
 
 def relearn_(
     model: HookedModel,
-    rows: Sequence[Row],
+    lessons: Lessons,
     config: RelearningConfig,
-    kept: Sequence[Row] = (),
-    *,
-    rate: float,
-    seed: int = 0,
-    steps: int | None = None,
+    run: Run,
     watch: Watch | None = None,
 ) -> None:
     """Train the model in place on the mean loss per token of the rows' reads.
 
     Args:
-        kept: What is not to be lost: ``config.keep`` of them a step, in a term of equal weight.
-        steps: Stop after as many of ``config.steps``; the schedule stays that of all of them.
+        lessons: Of its retain rows each step takes ``config.keep``, in a term of equal weight.
+        run: Stops after its steps; the schedule stays that of all of ``config.steps``.
 
     Raises:
-        ValueError: If the loss explodes, LoRA targets match nothing, or ``kept`` is there and
-            ``config.keep`` is not, or the other way round.
+        ValueError: If the loss explodes, LoRA targets match nothing, or there are retain rows and
+            no ``config.keep``, or the other way round.
     """
-    if bool(kept) != bool(config.keep):
-        raise ValueError(f"keep={config.keep} with {len(kept)} rows to keep: give both or neither")
-    generator = torch.Generator().manual_seed(seed)
+    rows, retain = lessons.rows, lessons.retain
+    if bool(retain) != bool(config.keep):
+        raise ValueError(
+            f"keep={config.keep} with {len(retain)} rows to keep: give both or neither"
+        )
+    generator = torch.Generator().manual_seed(run.seed)
     sets = {"answers": (rows, Draws(len(rows), config.batch, config.steps, generator))}
-    if kept:
-        sets["kept"] = kept, Draws(len(kept), config.keep, config.steps, generator)
+    if retain:
+        sets["kept"] = retain, Draws(len(retain), config.keep, config.steps, generator)
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         counts = [sum(len(pool[i].reads) for i in draws[step]) for pool, draws in sets.values()]
-        mine = [[pool[i] for i in share(draws[step])] for pool, draws in sets.values()]
-        found = log_likelihoods(model, [row for rows in mine for row in rows])  # In one pass.
-        parts = found.split([len(rows) for rows in mine])
+        batch = [[pool[i] for i in share(draws[step])] for pool, draws in sets.values()]
+        values = log_likelihoods(model, [row for part in batch for row in part])  # In one pass.
+        parts = values.split([len(part) for part in batch])
         return {k: -x.sum() / n for k, x, n in zip(sets, parts, counts, strict=True)}
 
-    with trained(model, config.lora, seed=seed) as (parameters, _):
+    with trained(model, config.lora, seed=run.seed) as (parameters, _):
         # As the paper does: it makes room on a GPU.
-        optimizer = config.optimizer(rate, recompute=str(model.cfg.device).startswith("cuda"))
+        recompute = str(model.cfg.device).startswith("cuda")
         fit(
             parameters,
             loss,
-            optimizer,
+            config.optimizer(run.rate, recompute=recompute),
             label="relearning",
             watch=watch,
             model=model,
-            seed=seed,
-            stop=steps,
+            seed=run.seed,
+            stop=run.steps,
         )
 
 
-def relearning(
-    rows: Sequence[Row],
-    config: RelearningConfig,
-    kept: Sequence[Row] = (),
-    *,
-    rate: float,
-    seed: int,
-    steps: int,
-) -> Change:
+def relearning(lessons: Lessons, config: RelearningConfig, run: Run) -> Change:
     """``relearn_`` as a reversible change: trains on entry, restores bit for bit on exit."""
 
     @contextmanager
     def edit(model: HookedModel) -> Iterator[None]:
         with restored(model):
-            relearn_(model, rows, config, kept, rate=rate, seed=seed, steps=steps)
+            relearn_(model, lessons, config, run)
             yield
 
-    return Change(f"relearned, lr {rate:g}, {steps} steps", edits=(edit,))
+    return Change(f"relearned, lr {run.rate:g}, {run.steps} steps", edits=(edit,))
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class RelearningSearch(Search[Run]):
+    """Runs that were measured on the way, each at every checkpoint."""
+
+    model: HookedModel
     config: RelearningConfig
-    rows: list[Row]
-    kept: list[Row]
-    sham_rows: Callable[[int], list[Row]]
-    curves: tuple[Curve, ...]
-    measured: Mapping[tuple[float, int, int], Mapping[str, Score]]
-    """(rate, seed, steps) -> scores on the folds that were measured along the way."""
-    chosen_by: Sequence[Question]
-    """The select-fold questions that the scores are on."""
-    retain_before: float
-    """Accuracy, before training, on the retain questions that the limit is held against."""
-    unlimited: ClassVar[bool] = True
+    items: Sequence[Item]
+    lessons: Lessons
+    runs: Sequence[Run]
 
-    def grid(self) -> list[Settings]:
-        return [{"rate": rate, "seed": seed, "steps": steps} for rate, seed, steps in self.measured]
+    def variants(self) -> Generator[Sequence[Run], Sequence[Scored], None]:
+        """In the order in which they were measured."""
+        yield self.runs
 
-    def build(self, settings: Settings) -> Candidate:
-        key = settings["rate"], settings["seed"], settings["steps"]
-        change = relearning(self.rows, self.config, self.kept, **settings)
-        return Candidate(settings, change, measured=self.measured.get(key, {}))
+    def change(self, variant: Run) -> Change:
+        """The same training again."""
+        return relearning(self.lessons, self.config, variant)
 
-    def sham(self, settings: Settings, seed: int) -> Candidate:
+    def sham(self, variant: Run, seed: int) -> Change:
         """The same prompts with shuffled answers, and the same retain facts."""
-        change = relearning(self.sham_rows(seed), self.config, self.kept, **settings)
-        return Candidate(settings, change)
-
-    def details(self, settings: Settings) -> dict[str, Any]:
-        curves = [dataclasses.asdict(curve) for curve in self.curves]
-        return {"examples": len(self.rows), "curves": json.loads(json.dumps(curves))}
+        items = shuffled(self.items, seed)
+        lessons = dataclasses.replace(self.lessons, rows=rows_of(self.model, items, self.config))
+        return relearning(lessons, self.config, variant)
 
 
-class Relearning:
-    """Relearning from one kind of data as a registered attack."""
+class Relearning(Attack[RelearningConfig, None, Run]):
+    """Relearning from one kind of data.
 
-    access: ClassVar[tuple[str, ...]] = ("weights",)
+    The loss of retain accuracy is reported and decides nothing.
+    """
+
+    family: ClassVar[Family] = "relearn"
+    access: frozenset[Access] = frozenset({"weights"})
+    variant = Run
+    limited: ClassVar[bool] = False
 
     def __init__(self, data: Data) -> None:
         self.data: Data = data
-        self.presets = {
-            "paper": RelearningConfig(
-                rates=(5e-5, 2e-4),
-                steps=300,
-                batch=1,
-                span="prompt_and_answer",
-                lora=LoRA(rank=128, alpha=16.0),
-                warmup=0.05,
-                decay=0.95,
-            ),
-            "small": RelearningConfig(rates=(1e-5, 5e-5), steps=32, batch=8, max_tokens=128),
-            "organism": RelearningConfig(
-                rates=(1e-3,), steps=128, batch=4, seeds=(0,), warmup=0.125
-            ),
-        }
-        if data in INFORMATIVE:
-            # Kept facts, and a warm-up, leave more of the rest, of NPO's models most of all.
-            self.presets["organism"] = RelearningConfig(
-                rates=(7e-4,), steps=64, keep=16, seeds=(0,), warmup=0.125
-            )
+        self.needs = NEEDS[data]
+        self.presets = presets_of(data)
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """What it takes besides the model."""
-        return {
-            "disjoint": ("other facts of the forget domain", "retain facts"),
-            "tested": ("the tested facts", "retain facts"),
-            "retain": ("retain facts",),
-            "text": ("benign text",),
-            "questions": ("unrelated questions",),
-        }[self.data]
+    def splits(self, config: RelearningConfig) -> frozenset[Role]:
+        """Sets of which it trains on one half."""
+        roles: set[Role] = {"forget"} if self.data == "disjoint" else set()
+        return frozenset(roles | ({"retain"} if config.keep or self.data == "retain" else set()))
 
-    def reference(
-        self, original: HookedModel, task: Task, asked: Sequence[Question], config: Any = None
-    ) -> None:
-        """Nothing is needed of the original."""
+    def check(self, config: RelearningConfig, seen: Seen, layers: int) -> None:
+        """Refuse rates that are none, and more samples than there are."""
+        for rate in config.rates:
+            config.optimizer(rate)
+        items_of(seen, self.data, config.samples)
 
-    def find(
-        self,
-        model: HookedModel,
-        task: Task,
-        asked: Sequence[Question],
-        reference: None,
-        config: RelearningConfig,
-    ) -> _Found:
-        """Curves of every learning rate and seed; ``model`` is afterwards what it was."""
-        teaches_retain = config.keep > 0 or self.data == "retain"
-        sets = {
-            "forget select": _select(task, "forget", halved=self.data == "disjoint"),
-            "retain select": _select(task, "retain", halved=teaches_retain),
-            "forget confirm": task.questions("forget", "confirm"),
-        }
-        items = chosen_items(self._pool(task), config.samples, self.data)
-        rows, kept = _rows(model, items, config), _kept(model, task, config)
-        informative = self.data in INFORMATIVE
-        curves: list[Curve] = []
-        measured: dict[tuple[float, int, int], dict[str, Score]] = {}
+    def search(
+        self, model: HookedModel, seen: Seen, reference: None, config: RelearningConfig
+    ) -> RelearningSearch:
+        """Runs of every learning rate and seed, measured by ``seen.watch`` at the checkpoints.
+
+        Raises:
+            ValueError: If there are no such data, too few of them, or they cannot be halved.
+        """
+        items, lessons = self._lessons(model, seen, config)
+        reads = [len(row.reads) if self.data in INFORMATIVE else 0 for row in lessons.rows]
+        runs: list[Run] = []
         for rate in config.rates:
             for seed in config.seeds:
-                curve, scores = _run(model, rows, kept, config, task, sets, rate, seed, informative)
-                curves.append(curve)
-                measured |= {(rate, seed, steps): found for steps, found in scores.items()}
-
-        def sham(seed: int) -> list[Row]:
-            return _rows(model, shuffled(items, seed), config)
-
-        before = curves[0].points[0].retain
-        return _Found(
-            config, rows, kept, sham, tuple(curves), measured, sets["forget select"], before
-        )
+                whole = Run(rate, seed, config.steps)
+                runs += _measured(model, lessons, config, whole, seen, reads)
+        return RelearningSearch(model, config, items, lessons, runs)
 
     def rebuild(
-        self, model: HookedModel, task: Task, settings: Settings, config: RelearningConfig
-    ) -> Candidate:
-        """The variant with these settings, without running the curves again."""
-        items = chosen_items(self._pool(task), config.samples, self.data)
-        rows, kept = _rows(model, items, config), _kept(model, task, config)
-        return Candidate(settings, relearning(rows, config, kept, **settings))
+        self,
+        model: HookedModel,
+        seen: Seen,
+        reference: None,
+        variant: Run,
+        config: RelearningConfig,
+    ) -> RelearningSearch:
+        """A search with this run alone, which is not measured again."""
+        return RelearningSearch(model, config, *self._lessons(model, seen, config), (variant,))
 
-    def _pool(self, task: Task) -> list[Example] | list[str]:
-        if self.data == "text":
-            return list(task.plain_text)
-        if self.data == "questions":
-            return list(task.plain_examples)
-        if self.data == "tested":
-            return [task.example(q) for q in task.questions("forget", "confirm")]
-        role: Role = "forget" if self.data == "disjoint" else "retain"
-        return [task.example(q) for q in _halves(task, role)[0]]
+    def cost(self, config: RelearningConfig, job: Job) -> Cost:
+        """Training and measuring of all runs; copies, gradients and moments of what is trained."""
+        training = BACKWARD * config.steps * (config.batch + config.keep)
+        measuring = (1 + len(config.checkpoints)) * (2 * job.forget_select + job.forget_confirm)
+        runs = len(config.rates) * len(config.seeds)
+        return Cost(runs * (training + measuring), 0.0, training, _memory(config, job))
 
-
-def _select(task: Task, role: Role, *, halved: bool) -> Sequence[Question]:
-    """Select-fold questions, or the half of them that is not trained on."""
-    return _halves(task, role)[1] if halved else task.questions(role, "select")
-
-
-def _halves(task: Task, role: Role) -> tuple[list[Question], list[Question]]:
-    """Select-fold questions to train on and to choose by; they share no source."""
-    questions = task.questions(role, "select")
-    sources = sorted({q.source for q in questions})
-    if len(sources) < 2:
-        raise ValueError(
-            f"relearning from {role} facts needs two sources in the select fold of task "
-            f"{task.name!r}, which has {len(sources)}; give its questions sources"
-        )
-    first = set(sources[::2])
-    return [q for q in questions if q.source in first], [
-        q for q in questions if q.source not in first
-    ]
+    def _lessons(
+        self, model: HookedModel, seen: Seen, config: RelearningConfig
+    ) -> tuple[list[Item], Lessons]:
+        items = items_of(seen, self.data, config.samples)
+        rows = rows_of(model, items, config)
+        if not config.keep:
+            return items, Lessons(rows)
+        retain = [seen.example(q) for q in seen.retain]
+        return items, Lessons(rows, rows_of(model, retain, config))
 
 
-def chosen_items(pool: list[Any], n: int, data: str) -> list[Any]:
-    """``n`` evenly spaced items (0: all).
-
-    Raises:
-        ValueError: If there are none, or fewer than ``n``.
-    """
-    if not pool:
-        raise ValueError(f"the task has no data for relearning from {data}")
-    if n > len(pool):
-        raise ValueError(f"relearning from {data}: samples={n}, but there are only {len(pool)}")
-    n = n or len(pool)
-    return [pool[i * len(pool) // n] for i in range(n)]
-
-
-def shuffled(items: list[Any], seed: int) -> list[Any]:
-    """The same prompts with each other's answers; of texts, the same words in random order."""
-    rng = random.Random(seed)
-    if isinstance(items[0], str):
-        return [" ".join(rng.sample(words, len(words))) for words in map(str.split, items)]
-    answers = [e.answer for e in items]
-    rng.shuffle(answers)
-    return [Example(e.prompt, answer) for e, answer in zip(items, answers, strict=True)]
-
-
-def _rows(model: HookedModel, items: list[Any], config: RelearningConfig) -> list[Row]:
-    limit = min(config.max_tokens, model.cfg.n_ctx or config.max_tokens)
-    if isinstance(items[0], str):
-        return text_rows(model, items, limit, limit)
-    return example_rows(model, items, config.span, limit)
-
-
-def _kept(model: HookedModel, task: Task, config: RelearningConfig) -> list[Row]:
-    """Half of the select fold's retain facts, answered; none where none are to be kept."""
-    if not config.keep:
-        return []
-    return _rows(model, [task.example(q) for q in _halves(task, "retain")[0]], config)
-
-
-def _run(
+def _measured(
     model: HookedModel,
-    rows: list[Row],
-    kept: list[Row],
+    lessons: Lessons,
     config: RelearningConfig,
-    task: Task,
-    sets: Mapping[str, Sequence[Question]],
-    rate: float,
-    seed: int,
-    informative: bool,
-) -> tuple[Curve, dict[int, dict[str, Score]]]:
-    """One run from start to end, measured at the checkpoints; a run that explodes ends early."""
-    draws = Draws(len(rows), config.batch, config.steps, torch.Generator().manual_seed(seed))
-    reads = [len(rows[i].reads) for i in draws.all]
-    points: list[Point] = []
-    scores: dict[int, dict[str, Score]] = {}
-    with metered() as meter:
+    whole: Run,
+    seen: Seen,
+    reads: Sequence[int],
+) -> list[Run]:
+    """What was measured of one run from start to end; a run that explodes ends early.
+
+    Args:
+        reads: Tokens of forget information in each row.
+    """
+    generator = torch.Generator().manual_seed(whole.seed)
+    order = Draws(len(lessons.rows), config.batch, config.steps, generator).all
+    runs: list[Run] = []
+    with metered() as meter, restored(model):
         measuring = 0
 
         def measure(steps: int) -> dict[str, float]:
             nonlocal measuring
-            trained_with, samples = meter.flops - measuring, steps * config.batch
-            found = {
-                name: score(model, questions, task.prompt, scoring=task.scoring)
-                for name, questions in sets.items()
-            }
-            measuring = meter.flops - trained_with
-            confirm, kept = found["forget confirm"], found["retain select"].accuracy
-            tokens = sum(reads[:samples]) if informative else 0
-            points.append(
-                Point(
-                    steps, samples, tokens, trained_with, confirm.accuracy, confirm.interval, kept
-                )
-            )
-            if steps:
-                scores[steps] = found
-            return {"forget": confirm.accuracy, "retain": kept}
+            flops, samples = meter.flops - measuring, steps * config.batch
+            tokens = sum(reads[i] for i in order[:samples])
+            run = dataclasses.replace(whole, steps=steps)
+            name = f"lr {whole.rate:g}, seed {whole.seed}"
+            progress = Progress(name, steps, samples, tokens, flops)
+            values = seen.watch(model, run if steps else None, progress)
+            measuring = meter.flops - flops
+            runs.extend([run] if steps else [])
+            return {"forget": values.forget}
 
-        with restored(model):
-            watch = Watch(measure=measure, at=(0, *config.checkpoints), printed=False)
-            try:
-                relearn_(model, rows, config, kept, rate=rate, seed=seed, watch=watch)
-            except ValueError as error:
-                if not scores:
-                    raise
-                console.print(f"[dim]{error}[/dim]")
-    return Curve(rate, seed, tuple(points)), scores
+        watch = Watch(measure=measure, at=(0, *config.checkpoints), printed=False)
+        try:
+            relearn_(model, lessons, config, whole, watch)
+        except ValueError as error:
+            if not runs:
+                raise
+            console.print(f"[dim]{error}[/dim]")
+    return runs
+
+
+def _memory(config: RelearningConfig, job: Job) -> dict[str, float]:
+    """Copies of the weights, gradients and two moments of what is trained."""
+    shape, sizes = job.shape, job.sizes
+    parts = weight_copies(shape, sizes)
+    weights = float(shape.parameters)
+    if config.lora.rank:
+        weights = float(config.lora.rank * shape.ends)
+        parts["adapters"] = float(sizes.number * weights)
+    tokens = (config.batch + config.keep) * sizes.longest
+    activations = backward_bytes(shape, sizes, tokens)
+    if sizes.kind != "cpu":  # Blocks are recomputed one by one; only their inputs are kept.
+        inputs = sizes.number * tokens * shape.d_model * shape.layers
+        activations = activations / shape.layers + inputs
+    gradients = sizes.number * weights * (1 if sizes.kind == "cpu" else 2)
+    parts["moments"] = 2.0 * sizes.number * weights
+    parts["gradients"] = max(gradients + activations, forward_bytes(shape, sizes))
+    return parts
 
 
 DISJOINT = Relearning("disjoint")

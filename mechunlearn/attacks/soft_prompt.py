@@ -16,26 +16,31 @@ Reference:
     same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.attacks import Candidate, Rewrite, Settings
-from mechunlearn.attacks.gcg.attack import GCGConfig, examples_of, filled, posed, shuffled
+from mechunlearn.attacks.gcg.examples import problem_of, shuffled
 from mechunlearn.attacks.gcg.objective import Objective, Reference
+from mechunlearn.attacks.gcg.prefixes import fill_slot
 from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
 from mechunlearn.attacks.gcg.proposals import allowed_tokens
-from mechunlearn.attacks.gcg.search import Search
-from mechunlearn.attacks.gcg.settings import SearchConfig
+from mechunlearn.attacks.gcg.search import TextSearch
+from mechunlearn.attacks.gcg.settings import GCGConfig, SearchConfig
+from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Scored, Search, Seen
+from mechunlearn.cost.job import BACKWARD, Cost, Job
+from mechunlearn.cost.memory import gradient_bytes
 from mechunlearn.hooks import replaced_embeddings
 from mechunlearn.progress import track
 from mechunlearn.train import Draws
-from mechunlearn.types import Change, Example, HookedModel, Question, Task
+from mechunlearn.types import Change, Hook, HookedModel, Rewrite
+
+Vectors = Float[Tensor, "place d_model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +75,16 @@ class SoftPromptConfig:
         )
 
 
+PRESETS = {
+    "organism": SoftPromptConfig(steps=100, batch=16),
+    "small": SoftPromptConfig(batch=8, steps=60),
+    "paper": SoftPromptConfig(),
+}
+
+
 def train_soft_prompt(
     model: HookedModel, problem: Problem, ids: Sequence[int], config: SoftPromptConfig
-) -> dict[int, Float[Tensor, "place d_model"]]:
+) -> dict[int, Vectors]:
     """Adam on the vectors, from the best of some random texts; weights are not touched.
 
     Args:
@@ -82,7 +94,7 @@ def train_soft_prompt(
         The vectors after a quarter, half and all of the steps.
     """
     random_texts = SearchConfig(steps=1, length=len(ids), races=(4, 12))
-    search = Search(model, problem, Objective(), random_texts, seed=config.seed)
+    search = TextSearch(model, problem, Objective(), random_texts, seed=config.seed)
     forwards = search.forwards
     scale = float(forwards.table.float().pow(2).mean().sqrt())
     leaf = forwards.embeddings(search.start()).requires_grad_()
@@ -90,101 +102,106 @@ def train_soft_prompt(
     generator = torch.Generator().manual_seed(config.seed)
     batch = min(config.batch, len(problem.items))
     draws = Draws(len(problem.items), batch, config.steps, generator)
-    kept = {}
+    vectors = {}
     for step in track(range(config.steps), "soft prompt"):
         forwards.backward(leaf, tuple(ids), draws[step])
         adam.step()
         adam.zero_grad(set_to_none=True)
         if step + 1 in (max(1, config.steps // 4), max(1, config.steps // 2), config.steps):
-            kept[step + 1] = leaf.detach().clone()
-    return kept
+            vectors[step + 1] = leaf.detach().clone()
+    return vectors
 
 
-def placeholders(model: HookedModel, task: Task, problem: Problem, n: int) -> list[int]:
-    """Tokens that no question of the task contains and that are read back as themselves.
+def placeholders(model: HookedModel, problem: Problem, used: Collection[int], n: int) -> list[int]:
+    """Tokens outside ``used`` that are read back as themselves in a prompt.
 
     Raises:
         ValueError: If there are fewer than ``n``.
     """
-    tokenizer = model.tokenizer
-    questions = [*task.forget, *task.retain, *(q for s in task.extra.values() for q in s)]
-    texts = [task.prompt.text(q, task.scoring) + " ".join(q.choices) for q in questions]
-    used = {t for row in tokenizer(texts)["input_ids"] for t in row}
-    free = allowed_tokens(tokenizer, model.cfg.d_vocab, printable=True)
-    found: list[int] = []
+    free = allowed_tokens(model.tokenizer, model.cfg.d_vocab, printable=True)
+    ids: list[int] = []
     for token in free.nonzero()[:, 0].tolist():
-        if token not in used and survives(tokenizer, problem, [(*found, token)])[0]:
-            found.append(token)
-            if len(found) == n:
-                return found
-    raise ValueError(f"a soft prompt of {n} needs as many unused tokens; there are {len(found)}")
+        if token not in used and survives(model.tokenizer, problem, [(*ids, token)])[0]:
+            ids.append(token)
+            if len(ids) == n:
+                return ids
+    raise ValueError(f"a soft prompt of {n} needs as many unused tokens; there are {len(ids)}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Training:
+    """Vectors after a number of steps."""
+
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class SoftPromptSearch(Search[Training]):
+    """Vectors that were trained on one model."""
+
     model: HookedModel
-    problem: Problem
-    ids: list[int]
     config: SoftPromptConfig
-    vectors: dict[int, Float[Tensor, "place d_model"]]
-    placebos: dict[int, dict[int, Float[Tensor, "place d_model"]]] = field(default_factory=dict)
+    problem: Problem
+    ids: Sequence[int]
+    """Placeholder tokens."""
+    vectors: dict[int, Vectors]
+    """By number of steps."""
+    placebos: dict[int, dict[int, Vectors]] = field(default_factory=dict)
+    """The same of the shams, by seed."""
 
-    def grid(self) -> list[Settings]:
-        return [{"steps": steps} for steps in self.vectors]
+    def variants(self) -> Generator[Sequence[Training], Sequence[Scored], None]:
+        """After a quarter, half and all of the steps."""
+        yield [Training(steps) for steps in self.vectors]
 
-    def build(self, settings: Settings) -> Candidate:
-        return self._candidate(settings, self.vectors[settings["steps"]])
+    def change(self, variant: Training) -> Change:
+        """Placeholders in every prompt, and the vectors in the place of their embeddings."""
+        return self._change(self.vectors[variant.steps])
 
-    def sham(self, settings: Settings, seed: int) -> Candidate:
+    def sham(self, variant: Training, seed: int) -> Change:
         """Vectors trained for shuffled answers."""
         if seed not in self.placebos:
             problem, _ = shuffled(self.problem, Reference(), self.config.questions, seed)
             self.placebos[seed] = train_soft_prompt(self.model, problem, self.ids, self.config)
-        return self._candidate(settings, self.placebos[seed][settings["steps"]])
+        return self._change(self.placebos[seed][variant.steps])
 
-    def details(self, settings: Settings) -> dict[str, Any]:
-        return {"vectors": len(self.ids)}
-
-    def _candidate(self, settings: Settings, vectors: Tensor) -> Candidate:
-        fill = partial(
-            filled, slot=self.problem.slot, added=text_of(self.model.tokenizer, self.ids)
-        )
-        hook = replaced_embeddings(self.model, self.ids, vectors)
-        return Candidate(settings, Change("soft prompt", (hook,)), rewrite=Rewrite(fill))
+    def _change(self, vectors: Vectors) -> Change:
+        text = text_of(self.model.tokenizer, self.ids)
+        rewrite = Rewrite(partial(fill_slot, slot=self.problem.slot, text=text))
+        hook = Hook(*replaced_embeddings(self.model, self.ids, vectors))
+        return Change("soft prompt", hooks=(hook,), rewrite=rewrite)
 
 
-class SoftPrompt:
-    """Soft prompts as a registered attack."""
+class SoftPrompt(Attack[SoftPromptConfig, None, Training]):
+    """Vectors in front of every prompt."""
 
-    access: ClassVar[tuple[str, ...]] = ("activations", "weights")
-    needs: ClassVar[tuple[str, ...]] = ("other facts of the forget domain", "retain facts")
-    presets: ClassVar[dict[str, SoftPromptConfig]] = {
-        "organism": SoftPromptConfig(steps=100, batch=16),
-        "small": SoftPromptConfig(batch=8, steps=60),
-        "paper": SoftPromptConfig(),
-    }
+    family: ClassVar[Family] = "prompt"
+    access: frozenset[Access] = frozenset({"activations", "weights"})
+    needs: frozenset[Need] = frozenset(
+        {"other facts of the forget domain", "retain facts", "unused tokens"}
+    )
+    variant = Training
+    presets: Mapping[str, SoftPromptConfig] = PRESETS
 
-    @staticmethod
-    def reference(
-        original: HookedModel, task: Task, asked: Sequence[Question], config: SoftPromptConfig
-    ) -> list[Example]:
-        """The questions and their answers; nothing is needed of the original."""
-        return examples_of(task, asked, config.problem)
-
-    @staticmethod
-    def find(
-        model: HookedModel,
-        task: Task,
-        asked: Sequence[Question],
-        reference: list[Example],
-        config: SoftPromptConfig,
-    ) -> _Found:
+    def search(
+        self, model: HookedModel, seen: Seen, reference: None, config: SoftPromptConfig
+    ) -> SoftPromptSearch:
         """Train on the select fold.
 
         Raises:
             ValueError: If the vocabulary has no tokens to spare, or prompts are too long.
         """
-        problem = posed(model, task, reference, config.problem)
+        problem = problem_of(model, seen, config.problem)
         problem.room(model, config.length)
-        ids = placeholders(model, task, problem, config.length)
-        return _Found(model, problem, ids, config, train_soft_prompt(model, problem, ids, config))
+        ids = placeholders(model, problem, seen.used_tokens, config.length)
+        vectors = train_soft_prompt(model, problem, ids, config)
+        return SoftPromptSearch(model, config, problem, ids, vectors)
+
+    def cost(self, config: SoftPromptConfig, job: Job) -> Cost:
+        """Training; one backward pass over a batch."""
+        rows = min(config.batch, job.sizes.questions)
+        length = job.sizes.longest + config.length
+        return Cost(
+            search=float(BACKWARD * config.steps * config.batch),
+            variants=3.0,
+            memory={"activations": gradient_bytes(job.shape, job.sizes, rows, length)},
+        )

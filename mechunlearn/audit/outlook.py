@@ -1,26 +1,20 @@
 """What an audit would need, said before anything is downloaded: files, and memory per attack."""
 
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from huggingface_hub import scan_cache_dir, try_to_load_from_cache
-from huggingface_hub.errors import CacheNotFound
-from transformers import AutoConfig
-
-from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.cost.memory import Memory, Shape, Sizes, needed, shape_of, sizes_of
+from mechunlearn.audit.labels import split_label
+from mechunlearn.audit.plan import AuditPlan, Resolved
+from mechunlearn.cost.downloads import Download, data_sets, known_configuration, model_download
+from mechunlearn.cost.job import Cost, Job, peak_memory
+from mechunlearn.cost.memory import Memory, Shape, Sizes, shape_of, sizes_of
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.models import configuration
 from mechunlearn.models.placement import FLOATS
-from mechunlearn.models.sources import SETS, locate
 from mechunlearn.models.tokenizer import load_tokenizer
-from mechunlearn.presets import preset_of
+from mechunlearn.presets import size_of
+from mechunlearn.registry import find
 from mechunlearn.tasks import load_task, task_config
-from mechunlearn.tasks.benchmarks import downloads
-from mechunlearn.tasks.hub import HubSet
-from mechunlearn.tasks.names import BENCHMARKS
+from mechunlearn.types import Task
 
 CARDS = (24, 80)
 """GB of the GPUs that are considered."""
@@ -34,21 +28,11 @@ BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "4bit": 0
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
-    """One model of the plan."""
-
-    model: str
-    there: bool
-    """Whether its weights lie on this machine."""
-    bytes: float | None
-    """Of its weights; an estimate where they are not there, ``None`` where nothing is known."""
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """One attack on one model on a GPU."""
 
     attack: str
+    """``baseline``: none."""
     memory: Memory
 
     def fits(self, card: int) -> bool:
@@ -75,81 +59,42 @@ def outlook(plan: AuditPlan) -> Outlook:
     """Look ahead; needs no network, loads no weights and computes nothing."""
     config = known_configuration(plan.original)
     shape = None if config is None else shape_of(config)
-    dtype = plan.dtype if plan.dtype != "auto" else "bfloat16"
-    names = dict.fromkeys((plan.original, *plan.unlearned, *filter(None, [plan.control_model])))
-    found = [_download(name, shape) for name in names]
-    data = list(dict.fromkeys(map(str, _data(plan))))
+    parameters = None if shape is None else shape.parameters
+    given = (split_label(model)[1] for model in plan.unlearned)
+    names = dict.fromkeys((plan.original, *given, *filter(None, [plan.control_model])))
+    files = [model_download(name, parameters) for name in names]
+    data = data_sets(plan.task, task_config(plan.changes))
     if shape is None:
-        return Outlook(found, [], 0, None, False, data)
-    sizes, typical = _sizes(plan, 4 if dtype == "float32" else 2)
-    preset = preset_of(shape.d_model)
-    steps = []
-    for attack in ("baseline", *plan.attacks):
-        settings = None if attack == "baseline" else plan.settings("attack", attack, preset)
-        memory = needed(attack, settings, shape, sizes)
+        return Outlook(files, [], 0, None, False, data)
+    dtype = plan.dtype if plan.dtype != "auto" else "bfloat16"
+    task, sizes = _sizes(plan, 4 if dtype == "float32" else 2)
+    resolved = plan.resolved(size_of(shape.d_model))
+    steps = list(_steps(resolved, job_of(task, shape, sizes), dtype))
+    return Outlook(files, steps, shape.parameters, sizes, task is None, data)
+
+
+def job_of(task: Task | None, shape: Shape, sizes: Sizes) -> Job:
+    """What costs depend on; without a task its sets are taken to be as large as ``sizes`` says."""
+    if task is None:
+        return Job(shape, sizes, *(sizes.selected, sizes.questions) * 2)
+    roles_and_folds = [(r, f) for r in ("forget", "retain") for f in ("select", "confirm")]
+    return Job(shape, sizes, *(len(task.questions(r, f)) for r, f in roles_and_folds))
+
+
+def _steps(resolved: Resolved, job: Job, dtype: str) -> Iterator[Step]:
+    costs = {"baseline": Cost()}
+    costs |= {name: find("attack", name).cost(c, job) for name, c in resolved.attacks.items()}
+    for name, cost in costs.items():
+        memory = peak_memory(cost, job.shape, job.sizes)
         if dtype not in FLOATS:
-            weights = BYTES[dtype] * shape.parameters
+            weights = BYTES[dtype] * job.shape.parameters
             memory = Memory({**memory.parts, "weights": weights})
-        steps.append(Step(attack, memory))
-    return Outlook(found, steps, shape.parameters, sizes, typical, data)
+        yield Step(name, memory)
 
 
-def known_configuration(name: str) -> Any:
-    """A model's configuration without a network: a file, the cache, or a named set's.
-
-    Returns:
-        ``None`` where it is not known.
-    """
-    try:
-        location, _ = locate(name)
-    except (ValueError, PrerequisiteError):
-        return None
-    if os.path.exists(location) or isinstance(try_to_load_from_cache(location, "config.json"), str):
-        return configuration(name)
-    for chosen in SETS.values():
-        if name in (chosen.original, *chosen.unlearned):
-            values = dict(chosen.configuration)
-            return AutoConfig.for_model(values.pop("model_type"), **values)
-    return None
-
-
-def _download(name: str, shape: Shape | None) -> Download:
-    try:
-        location, extra = locate(name)
-    except (ValueError, PrerequisiteError):
-        return Download(name, False, None)
-    path = Path(location)
-    if path.exists():
-        pattern = extra.get("gguf_file", "*.safetensors")
-        return Download(name, True, sum(f.stat().st_size for f in path.glob(pattern)))
-    if cached := _cached(location):
-        return Download(name, True, cached)
-    # Published checkpoints of this size are in 16 bits.
-    return Download(name, False, None if shape is None else 2.0 * shape.parameters)
-
-
-def _cached(location: str) -> float:
-    """Bytes of a Hub model's weights in the cache."""
-    try:
-        repos = scan_cache_dir().repos
-    except CacheNotFound:
-        return 0.0
-    for repo in repos:
-        if repo.repo_id == location:
-            files = {f for revision in repo.revisions for f in revision.files}
-            return float(sum(f.size_on_disk for f in files if f.file_name.endswith(".safetensors")))
-    return 0.0
-
-
-def _data(plan: AuditPlan) -> list[HubSet]:
-    config = task_config(plan.changes)
-    from_hub = plan.task in BENCHMARKS and not config.data
-    return downloads(plan.task, config) if from_hub else []
-
-
-def _sizes(plan: AuditPlan, number: int) -> tuple[Sizes, bool]:
+def _sizes(plan: AuditPlan, number: int) -> tuple[Task | None, Sizes]:
     try:
         task = load_task(plan.task or None, plan.original, task_config(plan.changes))
-        return sizes_of(task, load_tokenizer(plan.original), ("cuda", number)), False
+        return task, sizes_of(task, load_tokenizer(plan.original), ("cuda", number))
     except (ValueError, PrerequisiteError):
-        return Sizes(*TYPICAL, "cuda", number), True
+        return None, Sizes(*TYPICAL, "cuda", number)

@@ -1,4 +1,7 @@
-"""What an audit will do, as plain data. Command lines, TOML files and hashes all come from here."""
+"""What an audit will do, as plain data. Command lines, TOML files and hashes all come from here.
+
+Command lines read their options from here before anything else, so heavy imports stay inside.
+"""
 
 import dataclasses
 import re
@@ -6,16 +9,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mechunlearn.attacks.protocol import Attack, NoSettings, Size
 from mechunlearn.audit.labels import labelled, tail
 from mechunlearn.errors import unknown
-from mechunlearn.models.placement import DTYPES, QUANTISED
-from mechunlearn.presets import configured, preset_of_size
 from mechunlearn.registry import DEFAULT_ATTACKS, find, names
-from mechunlearn.tasks import task_config
-from mechunlearn.tasks.benchmark import TaskConfig
+
+if TYPE_CHECKING:
+    from mechunlearn.presets import Size
+    from mechunlearn.tasks.benchmark import TaskConfig
 
 BITS = 32
 """Seeds are whole numbers of at most so many bits."""
@@ -109,11 +111,18 @@ class AuditPlan:
             object.__setattr__(self, "attacks", names("attack"))
         self._check_numbers()
         self._check_changes()
+        self._check_placement()
+        _ = self.labels
+
+    def _check_placement(self) -> None:
+        """Names of formats and devices; whether this machine has them is seen when they load."""
+        from mechunlearn.models.placement import DTYPES, QUANTISED, check_name
+
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
+        check_name(self.device)
         if self.dtype in QUANTISED:
             self._refuse_weights()
-        _ = self.labels
 
     def _check_numbers(self) -> None:
         if not 0 <= self.seed < 2**BITS:
@@ -151,12 +160,14 @@ class AuditPlan:
                 f"only --attacks {','.join(able)}"
             )
 
-    def resolved(self, size: Size) -> "Resolved":
+    def resolved(self, size: "Size") -> "Resolved":
         """Every setting of this plan, for models of one size.
 
         Raises:
             ValueError: For an unknown name or setting, or a value that is not allowed.
         """
+        from mechunlearn.tasks import task_config
+
         return Resolved(
             plan=self,
             size=size,
@@ -165,14 +176,16 @@ class AuditPlan:
             attacks={a: self._config(a, find("attack", a), size) for a in self.attacks},
         )
 
-    def _config(self, name: str, entry: Any, size: Size) -> Any:
+    def _config(self, name: str, entry: Any, size: "Size") -> Any:
+        from mechunlearn.attacks.protocol import Attack, NoSettings
+        from mechunlearn.presets import configured, preset_of_size
+
         prefix = f"{name}."
         own = [c.removeprefix(prefix) for c in self.changes if c.startswith(prefix)]
         preset = entry.preset(size) if isinstance(entry, Attack) else preset_of_size(size)
-        config = configured(entry, preset, own)
-        if own and isinstance(config, NoSettings):
+        if own and isinstance(configured(entry, preset), NoSettings):
             raise ValueError(f"{name} has no settings; leave out --set {prefix}{own[0]}")
-        return config
+        return configured(entry, preset, own)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -245,8 +258,8 @@ class Resolved:
     """A plan with nothing left open: what hashes, training, costs and command lines read."""
 
     plan: AuditPlan
-    size: Size
-    task: TaskConfig
+    size: "Size"
+    task: "TaskConfig"
     methods: Mapping[str, Any]
     """Settings of each unlearning method, by name."""
     attacks: Mapping[str, Any]

@@ -3,13 +3,19 @@
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.errors import unknown
+from mechunlearn.records import Plain, typed
 
+KINDS = {
+    "`str`": "a text",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`array`": "a list of texts",
+}
+"""What messages call the kinds of values."""
 HEADER = "# An audit's plan; run it with: mechunlearn audit --plan FILE --out FOLDER\n"
 
 
@@ -41,36 +47,28 @@ def plan_from_toml(text: str, where: str = "the plan") -> AuditPlan:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ValueError(f"{where} is not valid TOML ({err})") from err
-    return plan_from_data(data)
+    return plan_from_data(data, where)
 
 
-def plan_from_data(data: Mapping[str, Any]) -> AuditPlan:
+def plan_from_data(data: Plain, where: str = "the plan") -> AuditPlan:
     """A plan from plain data, such as a RunCard's settings.
+
+    Args:
+        where: What a message calls the data.
 
     Raises:
         ValueError: If a key is unknown, or a value is of the wrong kind.
     """
-    fields = {f.name: f for f in dataclasses.fields(AuditPlan)}
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        if key not in fields:
-            raise unknown("plan key", key, fields)
-        values[key] = _typed(key, value, fields[key].default)
-    return AuditPlan(**values)
-
-
-def _typed(key: str, value: Any, default: Any) -> Any:
-    """A value of the default's type."""
-    if isinstance(default, tuple):
-        if isinstance(value, list) and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        raise ValueError(f"{key} in a plan is a list of texts, not {value!r}")
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(default):
-        kind = {str: "a text", int: "a whole number", float: "a number"}[type(default)]
-        raise ValueError(f"{key} in a plan is {kind}, not {value!r}")
-    return value
+    known = [f.name for f in dataclasses.fields(AuditPlan)]
+    if strange := next((key for key in data if key not in known), None):
+        raise unknown("plan key", strange, known)
+    try:
+        return typed(data, AuditPlan, where)
+    except ValueError as err:
+        text = str(err)
+        for kind, words in KINDS.items():
+            text = text.replace(kind, words)
+        raise ValueError(text) from err
 
 
 def read_plan(file: Path) -> AuditPlan:

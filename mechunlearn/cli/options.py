@@ -1,54 +1,139 @@
-"""What the commands share: options, and how they speak."""
+"""What the commands share: the options of a plan, a few of their own, and how they speak."""
 
+import functools
+import inspect
 import json
 import sys
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mechunlearn.audit.plan import DEFAULTS, Option, options
+
+if TYPE_CHECKING:
+    from mechunlearn.audit.plan import AuditPlan
+
 ModelOpt = Annotated[str, typer.Option("--model", help="Name, folder, .gguf file or Hub id.")]
-OriginalOpt = Annotated[str, typer.Option("--original", help="The model before unlearning.")]
 ModelsOpt = Annotated[
     str, typer.Option("--models", help="A published set instead of --original, --unlearned: zephyr")
 ]
-DtypeOpt = Annotated[
-    str, typer.Option("--dtype", help="auto, float32, bfloat16, float16, 8bit or 4bit.")
+TaskOpt = Annotated[str, typer.Option(options()["task"].flag, help=options()["task"].help)]
+SeedOpt = Annotated[int, typer.Option("--seed", min=0, help=options()["seed"].help)]
+PresetOpt = Annotated[str, typer.Option("--preset", help="Settings; default: by model size.")]
+SetOpt = Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.")]
+TaskSetOpt = Annotated[
+    list[str] | None, typer.Option("--set", help="task.shots=5 and the like; repeatable.")
 ]
-DeviceOpt = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, cuda:1; map: over all GPUs.")
-]
-ControlOpt = Annotated[
-    str, typer.Option("--control", help="Never-knew model; auto: an organism's twin; none.")
-]
-TaskOpt = Annotated[
-    str, typer.Option("--task", help="A name (mechunlearn list) or a file; default: by model.")
-]
-SeedOpt = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
 
+AUDIT_ONLY = tuple(name for name, about in options().items() if about.audit_only)
+"""Fields of a plan that are not kept in its file."""
+Fields = dict[str, Any]
+"""Fields of a plan as a command line gave them."""
 
-UnlearnedOpt = Annotated[
-    list[str] | None, typer.Option("--unlearned", help="A model somebody unlearned; repeatable.")
-]
-MethodOpt = Annotated[
-    list[str] | None,
-    typer.Option("--method", help="Unlearn it here with these; comma-separated."),
-]
-AttacksOpt = Annotated[
-    str, typer.Option("--attacks", help="Comma-separated, or all; default: one of each family.")
-]
-ChangeOpt = Annotated[
-    list[str] | None, typer.Option("--set", help="rmu.alpha=3 and the like; repeatable.")
-]
-LimitOpt = Annotated[
-    float,
-    typer.Option(
-        "--retain-limit",
-        help="Largest loss of retain accuracy of an attack; relearning may cost more.",
-    ),
-]
+
+def plan_options(
+    *, only: Collection[str] = (), without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that a plan's fields declare, before its own.
+
+    The command is called with the values of the fields as its first argument.
+
+    Args:
+        only: Fields that it takes; default: all.
+        without: Fields that it does not take.
+    """
+    fields = {
+        name: about
+        for name, about in options().items()
+        if (not only or name in only) and name not in without
+    }
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command).parameters.values())[1:]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            *(_parameter(name, about) for name, about in fields.items()),
+            *(p.replace(kind=keyword) for p in own),
+        ]
+
+        @functools.wraps(command)
+        def call(**values: Any) -> None:
+            given = {name: _value(about, values.pop(name)) for name, about in fields.items()}
+            command(given, **values)
+
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        return call
+
+    return decorate
+
+
+def _parameter(name: str, about: Option) -> inspect.Parameter:
+    default = DEFAULTS[name]
+    several = isinstance(default, tuple)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None if several else default,
+        annotation=Annotated[
+            list[str] | None if several else type(default),  # type: ignore[misc]
+            typer.Option(about.flag, help=about.help),
+        ],
+    )
+
+
+def _value(about: Option, value: Any) -> Any:
+    """A field's value; several are a tuple."""
+    if value is None or isinstance(value, (list, tuple)):
+        return parts(value or ()) if about.commas else tuple(value or ())
+    return value
+
+
+def parts(values: Iterable[str]) -> tuple[str, ...]:
+    """What stands between commas.
+
+    Example:
+        >>> parts(["rmu,npo", " dpo"])
+        ('rmu', 'npo', 'dpo')
+    """
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def plan_of(fields: Fields, file: Path | None = None, models: str = "") -> "AuditPlan":
+    """The plan of a command line, or of a file.
+
+    Args:
+        file: As ``plan`` writes it; the command line may add what is not kept in such files.
+        models: Name of a published set, instead of original and unlearned models.
+
+    Raises:
+        ValueError: If two of them say the same, or the plan is not possible.
+    """
+    import dataclasses
+
+    from mechunlearn.audit.plan import AuditPlan
+    from mechunlearn.audit.plan_file import read_plan
+    from mechunlearn.models.sources import SETS, model_set
+
+    if named := next((c for c in fields["changes"] if c in SETS), None):
+        raise ValueError(f"--set takes NAME.key=value; for the models of {named}: --models {named}")
+    given = {k: v for k, v in fields.items() if v != DEFAULTS[k]}
+    if models and (file or {"original", "unlearned"} & set(given)):
+        raise ValueError("--models says which models; leave out --original, --unlearned and --plan")
+    if models:
+        chosen = model_set(models)
+        about = chosen.about(fields["task"])
+        fields = {**fields, "original": chosen.original, "unlearned": about}
+    if file is None:
+        return AuditPlan(**fields)
+    extra = {k: v for k, v in given.items() if k in AUDIT_ONLY}
+    if twice := [options()[k].flag for k in given if k not in extra]:
+        raise ValueError(f"--plan says everything; leave out {', '.join(twice)}")
+    return dataclasses.replace(read_plan(file), **extra)
 
 
 def say(text: str) -> None:
@@ -57,5 +142,7 @@ def say(text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """A result to standard output."""
-    sys.stdout.write(json.dumps(data, indent=1) + "\n")
+    """A result to standard output; records and dataclasses are objects."""
+    from mechunlearn.records import plain
+
+    sys.stdout.write(json.dumps(plain(data), indent=1) + "\n")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mechunlearn.cost.memory import Shape, Sizes
+from mechunlearn.cost.memory import Memory, Shape, Sizes, forward_bytes, model_bytes
 
 BACKWARD = 3.0
 """A training step costs three forwards."""
@@ -35,4 +35,12 @@ class Cost:
     apply: float = 0.0
     """Question forwards of putting one variant on (training), beside the questions it answers."""
     memory: Mapping[str, float] = field(default_factory=dict)
-    """Peak bytes by what they are for; weights and a plain forward are counted anyway."""
+    """Peak bytes by what they are for, beside the weights; at least those of a plain forward."""
+
+
+def peak_memory(cost: Cost, shape: Shape, sizes: Sizes) -> Memory:
+    """Peak bytes of an attack on one model; ``Cost()`` is no attack."""
+    parts = dict(cost.memory)
+    if (short := forward_bytes(shape, sizes) - sum(parts.values())) > 0:
+        parts["activations"] = parts.get("activations", 0.0) + short
+    return Memory(model_bytes(shape, sizes) | parts)

@@ -4,6 +4,7 @@ from mechunlearn.hooks.flops import Meter, add_flops, count_flops, metered
 from mechunlearn.hooks.points import (
     EMBED,
     Unit,
+    check_blocks,
     check_layers,
     embedding_table,
     first_embeddings,
@@ -40,6 +41,7 @@ __all__ = [
     "Unit",
     "add_flops",
     "capture",
+    "check_blocks",
     "check_layers",
     "count_flops",
     "embedding_table",

@@ -33,8 +33,13 @@ def check_layers(model: HookedModel, layers: Sequence[int]) -> None:
     Raises:
         ValueError: Naming the bad layers and the allowed range.
     """
-    if bad := [i for i in layers if not 0 <= i < model.cfg.n_layers]:
-        raise ValueError(f"layers {bad} do not exist: this model has 0..{model.cfg.n_layers - 1}")
+    check_blocks(model.cfg.n_layers, layers)
+
+
+def check_blocks(n: int, layers: Sequence[int]) -> None:
+    """As ``check_layers``, for a model of ``n`` blocks that is not loaded yet."""
+    if bad := [i for i in layers if not 0 <= i < n]:
+        raise ValueError(f"layers {bad} do not exist: this model has 0..{n - 1}")
     if not layers:
         raise ValueError("no layers were given; name at least one")
 

@@ -34,8 +34,9 @@ def placement(device: str = "auto", dtype: str = "auto") -> tuple[dict[str, Any]
     cuda = torch.cuda.is_available()
     if device == "auto":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if cuda else "cpu"
-    if device != "map":
-        _check_device(device)
+    check_name(device)
+    if device.startswith("cuda") and not cuda:
+        raise PrerequisiteError(f"--device {device} needs a CUDA GPU, and there is none here")
     if dtype == "auto":
         dtype = "float32" if device == "cpu" or not cuda else "bfloat16"
     where: dict[str, Any] = {"device_map": "auto"} if device == "map" else {}
@@ -71,10 +72,15 @@ def _bits(dtype: str) -> Any:
     )
 
 
-def _check_device(device: str) -> None:
+def check_name(device: str) -> None:
+    """Make sure that there are such devices, here or elsewhere.
+
+    Raises:
+        ValueError: For an unknown name.
+    """
+    if device in ("auto", "map"):
+        return
     try:
-        kind = torch.device(device).type
+        torch.device(device)
     except RuntimeError as err:
         raise unknown("device", device, ["auto", "cpu", "cuda", "cuda:1", "map"]) from err
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise PrerequisiteError(f"--device {device} needs a CUDA GPU, and there is none here")

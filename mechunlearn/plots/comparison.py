@@ -1,15 +1,17 @@
 """Every attack on every unlearned model: the main comparison of Łucki et al. as a figure."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
+from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings
 from mechunlearn.plots.template import spaced as words
-from mechunlearn.stats import wilson
+from mechunlearn.records import Interval
 
 ACROSS = 3
 """Panels in a row."""
@@ -21,35 +23,33 @@ def comparison(report: Report) -> go.Figure:
 
     Settings of each attack were chosen on the select fold; the accuracies are the confirm fold's.
     """
-    models = list(dict.fromkeys(r["unlearned"] for r in report.rows))
-    attacks = list(dict.fromkeys(r["attack"] for r in report.rows))
+    models = attacked(report)
+    attacks = list(dict.fromkeys(r.attack for r in report.rows))
     down, across = -(-len(models) // ACROSS), min(ACROSS, len(models))
     fig = make_subplots(
         rows=down,
         cols=across,
-        subplot_titles=models,
+        subplot_titles=list(models),
         shared_yaxes=True,
         horizontal_spacing=0.04,
         vertical_spacing=0.34 / (down * max(1, len(attacks) // 4)),
     )
-    chance = report.runcard["task"]["chance"]
-    original = report.baselines["original"]["forget"]
+    chance, before = report.runcard.task.chance, original(report)
     caption = (
-        f"Forget questions of the confirm fold, n = {original['n']}; bars are 95 % intervals. "
-        f"Lines: chance {chance:.2f} (dotted), original {original['accuracy']:.2f} (solid)."
+        f"Forget questions of the confirm fold, n = {before.n}; bars are 95 % intervals. "
+        f"Lines: chance {chance:.2f} (dotted), original {before.value:.2f} (solid)."
     )
     height = down * (50 + 30 * (len(attacks) + 1))
     lay_out(fig, _title(report, models), caption, height=height)
     names = [NONE, *map(words, attacks)]
     shown: set[str] = set()
     for panel, model in enumerate(models):
-        place: dict[str, Any] = {"row": panel // ACROSS + 1, "col": panel % ACROSS + 1}
-        rows = [r for r in report.rows if r["unlearned"] == model]
-        for series in _series(report, model, rows):
-            _dots(fig, series, names, series["label"] not in shown, place)
-            shown.add(series["label"])
-        level(fig, chance, "chance", **place)
-        level(fig, original["accuracy"], "original", **place)
+        place = {"row": panel // ACROSS + 1, "col": panel % ACROSS + 1}
+        for series in _series(report, model):
+            _dots(fig, series, names, series.label not in shown, place)
+            shown.add(series.label)
+        level(fig, chance, "chance", "x", **place)
+        level(fig, before.value, "original", "x", **place)
     fig.update_xaxes(range=[0, 1.05], tickvals=[0, 0.5, 1])
     fig.update_xaxes(title="accuracy", row=down)
     fig.update_yaxes(
@@ -58,63 +58,65 @@ def comparison(report: Report) -> go.Figure:
     return small_headings(fig)
 
 
-def _series(report: Report, model: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What one panel shows, with a value and an interval for each named row."""
-    before = report.baselines[model]["forget"]
-    attacked = {
-        "role": "attacked",
-        "label": "unlearned, attacked",
-        "values": {words(r["attack"]): (r["accuracy"], r["accuracy_ci"]) for r in rows},
-    }
-    unlearned = {
-        "role": "unlearned",
-        "label": "unlearned",
-        "values": {NONE: (before["accuracy"], before["accuracy_ci"])},
-    }
-    knows_not = rows[0]["control"] == "never_knew"
-    control: dict[str, Any] = {
-        "role": "never_knew" if knows_not else "sham",
-        "label": "never-knew model, treated alike" if knows_not else "sham attack",
-        "values": {
-            words(r["attack"]): (
-                r["control_accuracy"],
-                wilson(round(r["control_accuracy"] * r["n"]), r["n"]),
-            )
-            for r in rows
-        },
-    }
-    twin = report.baselines.get(f"{model} control", report.baselines.get("never_knew"))
-    if knows_not and twin is not None:
-        control["values"][NONE] = (twin["forget"]["accuracy"], twin["forget"]["accuracy_ci"])
-    return [control, unlearned, attacked]
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """What one panel shows of one role, with a value and an interval for each named row."""
+
+    role: str
+    label: str
+    values: dict[str, tuple[float, Interval]]
+    off: float = -0.14
+    """How far below the row's middle it is drawn."""
+
+
+def _series(report: Report, model: str) -> tuple[_Series, ...]:
+    rows, before = report.rows_of(model), forget(report, model)
+    unlearned = _Series("unlearned", "unlearned", {NONE: (before.value, before.value_ci)})
+    values = {words(r.attack): (r.value, r.value_ci) for r in rows}
+    beside = {words(r.attack): (r.compared, interval(r.compared, r.n)) for r in rows}
+    if rows[0].control is None:
+        controls = _Series("sham", "sham attack", beside, 0.14)
+    else:
+        if (unattacked := control(report, model)) is not None:
+            beside[NONE] = (unattacked.value, unattacked.value_ci)
+        controls = _Series("never_knew", "never-knew model, treated alike", beside, 0.14)
+    return controls, unlearned, _Series("attacked", "unlearned, attacked", values)
 
 
 def _dots(
-    fig: go.Figure, series: dict[str, Any], names: list[str], legend: bool, place: dict[str, Any]
+    fig: go.Figure, series: _Series, names: Sequence[str], legend: bool, place: Place
 ) -> None:
-    look, values = LOOKS[series["role"]], series["values"]
-    off = 0.14 if series["role"] in ("never_knew", "sham") else -0.14
+    look, values = LOOKS[series.role], series.values
     x, intervals = zip(*values.values(), strict=True)
     fig.add_scatter(
         x=x,
-        y=[names.index(name) + off for name in values],
+        y=[names.index(name) + series.off for name in values],
         error_x=error_bars(x, intervals, color=look.colour, width=0, thickness=1.6),
         mode="markers",
-        name=series["label"],
-        legendgroup=series["role"],
+        name=series.label,
+        legendgroup=series.role,
         showlegend=legend,
         marker={"color": look.colour, "symbol": look.marker, "size": 9},
         customdata=[[name, *ci] for name, ci in zip(values, intervals, strict=True)],
         hovertemplate="%{customdata[0]}<br>accuracy %{x:.3f} [%{customdata[1]:.3f}, "
-        "%{customdata[2]:.3f}]<extra>" + series["label"] + "</extra>",
+        "%{customdata[2]:.3f}]<extra>" + series.label + "</extra>",
         **place,
     )
 
 
-def _title(report: Report, models: list[str]) -> str:
-    rows = {m: [r for r in report.rows if r["unlearned"] == m] for m in models}
-    hits = {m: sum(map(significant, mine)) for m, mine in rows.items()}
+def _title(report: Report, models: Sequence[str]) -> str:
+    rows = {m: report.rows_of(m) for m in models}
+    hits = {m: sum(map(significant, rows[m])) for m in models}
     if not any(hits.values()):
         return f"No attack brings back more than its control from any of {len(models)} models"
     counts = [f"{hits[m]} of {len(rows[m])} from {m}" for m in models]
     return f"Attacks that bring answers back: {listed(counts)}"
+
+
+FIGURE = Figure(
+    kind="comparison",
+    explains="Every unlearned model under every attack, beside its control.",
+    draw=comparison,
+    per_model=False,
+    needs=lambda report, _: len(attacked(report)) > 1,
+)

@@ -1,13 +1,15 @@
 """Recovery of every attack on every unlearned model, net of its control: a forest plot."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
 from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
+from mechunlearn.plots.figure import Figure, always, attacked, control, forget
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
+from mechunlearn.records import Interval
 
 RANGE = (-0.35, 1.35)
 """Shares of the gap that are drawn; intervals may end outside."""
@@ -20,7 +22,7 @@ class _Line:
     what: str
     share: float | None
     """Recovery; ``None`` where the gap's interval covers 0."""
-    interval: tuple[float, float]
+    interval: Interval
     never_knew: float | None = None
     """What the never-knew model gained by the attack, as a share of the same gap."""
     sham: float | None = None
@@ -28,13 +30,13 @@ class _Line:
 
 def forest(report: Report) -> go.Figure:
     """A line for each unlearned model and attack, and one for all attacks together."""
-    models = list(dict.fromkeys(r["unlearned"] for r in report.rows))
+    models = attacked(report)
     blocks = {model: _lines(report, model) for model in models}
     lines: list[_Line | None] = []  # None: the line that names a model.
-    for found in blocks.values():
-        lines += [None, *found]
-    n, control = report.rows[0]["n"], report.rows[0]["control"]
-    by = "the never-knew model's" if control == "never_knew" else "the sham's"
+    for block in blocks.values():
+        lines += [None, *block]
+    n = report.rows[0].n
+    by = "the sham's" if report.rows[0].control is None else "the never-knew model's"
     caption = (
         f"Share of the gap between original and unlearned accuracy, net of {by} gain (0), with "
         f"95 % bootstrap intervals; forget questions of the confirm fold, n = {n}. Solid line: "
@@ -68,36 +70,27 @@ def forest(report: Report) -> go.Figure:
 
 
 def _lines(report: Report, model: str) -> list[_Line]:
-    rows = [r for r in report.rows if r["unlearned"] == model]
-    before = report.baselines[model]["forget"]["accuracy"]
-    twin = report.baselines.get(f"{model} control", report.baselines.get("never_knew"))
-    found = []
+    rows, before = report.rows_of(model), forget(report, model).value
+    unattacked = control(report, model)
+    lines = []
     for r in rows:
-        knows_not = twin is not None and r["control"] == "never_knew"
-        share, gap = r["recovery"], r["gap"]
-        found.append(
-            _Line(
-                model,
-                r["attack"],
-                share,
-                tuple(r["recovery_ci"] or (0.0, 0.0)),
-                (r["control_accuracy"] - twin["forget"]["accuracy"]) / gap
-                if twin is not None and knows_not and share is not None
-                else None,
-                (r["sham_accuracy"] - before) / gap if share is not None else None,
-            )
-        )
-    union = report.details[model].get("union")
-    if union and len(rows) > 1:
-        ci = tuple(union["recovery_ci"] or (0.0, 0.0))
-        found.append(_Line(model, UNION, union["recovery"], ci))
-    return found
+        gain = None
+        if r.control is not None and unattacked is not None and r.recovery is not None:
+            gain = (r.control - unattacked.value) / r.gap
+        sham = None if r.recovery is None else (r.sham - before) / r.gap
+        interval = r.recovery_ci or (0.0, 0.0)
+        lines.append(_Line(model, r.attack, r.recovery, interval, gain, sham))
+    union = report.findings_of(model).union
+    if union is not None and len(rows) > 1:
+        lines.append(_Line(model, UNION, union.recovery, union.recovery_ci or (0.0, 0.0)))
+    return lines
 
 
-def _controls(fig: go.Figure, drawn: dict[int, _Line]) -> None:
-    for role, label in (("sham", "sham on the unlearned model"), ("never_knew", "never-knew")):
-        gains = {i: getattr(line, role) for i, line in drawn.items()}
-        gains = {i: gain for i, gain in gains.items() if gain is not None}
+def _controls(fig: go.Figure, drawn: Mapping[int, _Line]) -> None:
+    of = {i: (line.sham, line.never_knew) for i, line in drawn.items()}
+    labels = {"sham": "sham on the unlearned model", "never_knew": "never-knew"}
+    for place, (role, label) in enumerate(labels.items()):
+        gains = {i: pair[place] for i, pair in of.items() if pair[place] is not None}
         if not gains:
             continue
         look = LOOKS[role]
@@ -112,7 +105,7 @@ def _controls(fig: go.Figure, drawn: dict[int, _Line]) -> None:
         )
 
 
-def _estimates(fig: go.Figure, drawn: dict[int, _Line], label: str) -> None:
+def _estimates(fig: go.Figure, drawn: Mapping[int, _Line], label: str) -> None:
     look, one = LOOKS["attacked"], label == "one attack"
     shares = [line.share or 0.0 for line in drawn.values()]
     intervals = [line.interval for line in drawn.values()]
@@ -149,16 +142,28 @@ def _number(fig: go.Figure, at: int, line: _Line) -> None:
     )
 
 
-def _title(report: Report, models: list[str]) -> str:
+def _title(report: Report, models: Sequence[str]) -> str:
     parts = []
     for model in models:
-        rows = [r for r in report.rows if r["unlearned"] == model and significant(r)]
-        rows = [r for r in rows if r["recovery"] is not None]
-        if rows:
-            best: dict[str, Any] = max(rows, key=lambda r: r["recovery"])
-            parts.append(f"{best['recovery']:.0%} from {model} ({spaced(best['attack'])})")
+        shares = [
+            (r.recovery, r.attack)
+            for r in report.rows_of(model)
+            if significant(r) and r.recovery is not None
+        ]
+        if shares:
+            share, attack = max(shares, key=lambda pair: pair[0])
+            parts.append(f"{share:.0%} from {model} ({spaced(attack)})")
         else:
             parts.append(f"nothing from {model}")
     if all(part.startswith("nothing") for part in parts):
         return "No attack brings back more than its control"
     return f"The best attack brings back {', '.join(parts)}"
+
+
+FIGURE = Figure(
+    kind="forest",
+    explains="Estimates, their intervals and what the controls gain.",
+    draw=forest,
+    per_model=False,
+    needs=always,
+)

@@ -1,40 +1,43 @@
 """Which letter a model says to which right letter: preference for letters, and renamed letters."""
 
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Report
-from mechunlearn.plots.template import SCALE, lay_out, listed, small_headings, spaced
+from mechunlearn.plots.figure import Figure, attacked
+from mechunlearn.plots.template import SCALE, lay_out, listed, small_headings
 from mechunlearn.types import LETTERS
 
+Counts: TypeAlias = tuple[tuple[int, ...], ...]
+"""Questions by right letter (row) and letter said (column, exact ties last)."""
 ACROSS = 3
 """Panels in a row."""
 
 
 def letters(report: Report) -> go.Figure:
-    """A panel for each model: of the questions with one right letter, the share of each answer.
-
-    Needs ``details["said"]``: model -> counts ``[right letter][said letter, then exact ties]``.
-    """
-    said = report.details["said"]
-    down, across = -(-len(said) // ACROSS), min(ACROSS, len(said))
+    """A panel for each model: of the questions with one right letter, the share of each answer."""
+    tables = {m.label: m.letters for m in report.models if m.letters is not None}
+    down, across = -(-len(tables) // ACROSS), min(ACROSS, len(tables))
     fig = make_subplots(
         rows=down,
         cols=across,
-        subplot_titles=[spaced(model) for model in said],
+        subplot_titles=list(tables),
         shared_yaxes=True,
         horizontal_spacing=0.05,
         vertical_spacing=0.3 / down,
     )
-    n = sum(map(sum, next(iter(said.values()))))
-    chance = report.runcard["task"]["chance"]
+    n = sum(map(sum, next(iter(tables.values()))))
+    chance = report.runcard.task.chance
     caption = (
         f"Forget questions of the confirm fold without any attack, n = {n} for each model; numbers "
         f"count questions. Right answers lie on the diagonal; by chance {chance:.0%} of each row "
         "does, and a column that is dark all along is a letter said to everything."
     )
-    lay_out(fig, _title(report), caption, height=210 * down)
-    for panel, counts in enumerate(said.values()):
+    lay_out(fig, _title(tables, attacked(report)), caption, height=210 * down)
+    for panel, counts in enumerate(tables.values()):
         ties = any(row[-1] for row in counts)
         shown = [row if ties else row[:-1] for row in counts]
         fig.add_heatmap(
@@ -65,14 +68,21 @@ def letters(report: Report) -> go.Figure:
     return small_headings(fig)
 
 
-def _title(report: Report) -> str:
-    models = list(dict.fromkeys(r["unlearned"] for r in report.rows))
+def _title(tables: Mapping[str, Counts], models: Sequence[str]) -> str:
     parts = []
-    for model in models:
-        counts = report.details["said"][model]
+    for counts, model in ((tables[m], m) for m in models if m in tables):
         columns = [sum(row[i] for row in counts) for i in range(len(counts))]
         most = max(range(len(columns)), key=columns.__getitem__)
         share = columns[most] / sum(map(sum, counts))
         parts.append(f"{model} says {LETTERS[most]} to {share:.0%}")
-    chance = 1 / len(report.details["said"]["original"])
+    chance = 1 / len(next(iter(tables.values())))
     return f"{listed(parts)} of the questions; {chance:.0%} would be even"
+
+
+FIGURE = Figure(
+    kind="letters",
+    explains="Predicted against right letters, without any attack.",
+    draw=letters,
+    per_model=False,
+    needs=lambda report, _: any(report.model(m).letters is not None for m in attacked(report)),
+)

@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Report
+from mechunlearn.plots.figure import Figure
 from mechunlearn.plots.template import LOOKS, lay_out, spaced
 
 SHOWN = 15
@@ -12,18 +13,18 @@ SHOWN = 15
 
 def overlap(report: Report, unlearned: str) -> go.Figure:
     """Lost questions by the exact set of attacks that answer them (Lex et al. 2014)."""
-    union = report.details[unlearned]["union"]
-    sets = union["overlap"][:SHOWN]
-    attacks = [r["attack"] for r in report.rows if r["unlearned"] == unlearned]
-    total = {a: sum(s["n"] for s in union["overlap"] if a in s["attacks"]) for a in attacks}
-    n = next(r["n"] for r in report.rows if r["unlearned"] == unlearned)
-    nobody = len(union["never"])
+    union, rows = report.findings_of(unlearned).union, report.rows_of(unlearned)
+    assert union is not None
+    sets = union.overlap[:SHOWN]
+    attacks = [r.attack for r in rows]
+    total = {a: sum(s.n for s in union.overlap if a in s.attacks) for a in attacks}
+    n, nobody = rows[0].n, len(union.never)
     title = (
-        f"{len(attacks)} attacks together answer {union['accuracy']:.0%}, on the control "
-        f"{union['control_accuracy']:.0%}; {nobody} lost questions are answered by none"
+        f"{len(attacks)} attacks together answer {union.value:.0%}, on the control "
+        f"{union.control:.0%}; {nobody} lost questions are answered by none"
     )
     caption = (
-        f"The {union['n_lost']} forget questions of the confirm fold (n = {n}) that the original "
+        f"The {union.n_lost} forget questions of the confirm fold (n = {n}) that the original "
         f"answers and {unlearned} does not, by the attacks that "
         "answer them (dots below); beside a name: all that this attack answers."
     )
@@ -34,19 +35,19 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
     x = list(range(len(sets)))
     fig.add_bar(
         x=x,
-        y=[s["n"] for s in sets],
-        text=[s["n"] for s in sets],
+        y=[s.n for s in sets],
+        text=[s.n for s in sets],
         textposition="outside",
         cliponaxis=False,
-        hovertext=[" and ".join(map(spaced, s["attacks"])) or "none" for s in sets],
+        hovertext=[" and ".join(map(spaced, s.attacks)) or "none" for s in sets],
         hovertemplate="%{y} questions, answered under<br>%{hovertext}<extra></extra>",
-        marker={"color": [LOOKS["attacked" if s["attacks"] else "unlearned"].colour for s in sets]},
+        marker={"color": [LOOKS["attacked" if s.attacks else "unlearned"].colour for s in sets]},
         showlegend=False,
         row=1,
         col=1,
     )
-    for i, found in enumerate(sets):
-        at = [attacks.index(name) for name in found["attacks"]]
+    for i, each in enumerate(sets):
+        at = [attacks.index(name) for name in each.attacks]
         fig.add_scatter(
             x=[i] * len(at),
             y=at,
@@ -68,3 +69,17 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
     fig.update_xaxes(showticklabels=False)
     fig.update_xaxes(title="sets of attacks, the largest first", row=2, col=1)
     return fig
+
+
+def _needs(report: Report, unlearned: str) -> bool:
+    union = report.findings_of(unlearned).union
+    return union is not None and len(union.overlap) > 1
+
+
+FIGURE = Figure(
+    kind="overlap",
+    explains="Every lost question by the exact set of attacks that answer it.",
+    draw=overlap,
+    overview=True,
+    needs=_needs,
+)

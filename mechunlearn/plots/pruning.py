@@ -1,60 +1,67 @@
 """How far taking weights, neurons or heads out brings the answers back, and where they sit."""
 
-from typing import Any
+from collections.abc import Sequence
 
+import msgspec
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Report, Row, TriedVariant
 from mechunlearn.analysis.verdict import significant
+from mechunlearn.attacks.set_difference_pruning import PrunedTrace
+from mechunlearn.plots.figure import TAUGHT, Figure, forget, original, traced
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
+from mechunlearn.records import typed
 
-PREFIX = "pruning_"
+_about = traced(PrunedTrace)
+
+
+class _Shares(msgspec.Struct, frozen=True):
+    """Of a variant what the axes show."""
+
+    p: float
+    q: float
 
 
 def pruning(report: Report, unlearned: str) -> go.Figure:
     """Per grain: select-fold accuracy over (p, q), and the share of each layer taken out."""
-    tried = {
-        attack.removeprefix(PREFIX): settings
-        for attack, settings in report.details[unlearned]["tried"].items()
-        if attack.startswith(PREFIX)
-    }
-    rows = [r for r in report.rows if r["unlearned"] == unlearned]
-    mine = {g: next(r for r in rows if r["attack"] == f"{PREFIX}{g}") for g in tried}
+    rows, findings = _about(report, unlearned), report.findings_of(unlearned)
+    grains = [f"{_trace(report, r).grain}s" for r in rows]
     fig = make_subplots(
         rows=2,
-        cols=len(tried),
-        subplot_titles=[f"{grain}: accuracy" for grain in tried]
-        + [f"{grain} taken out" for grain in tried],
+        cols=len(rows),
+        subplot_titles=[f"{grain}: accuracy" for grain in grains]
+        + [f"{grain} taken out" for grain in grains],
         vertical_spacing=0.24,
         horizontal_spacing=0.1,
     )
-    best = max(mine, key=lambda g: mine[g]["accuracy"])
-    row = mine[best]
-    before = report.baselines[unlearned]["forget"]["accuracy"]
-    ends = f"{before:.0%} to {row['accuracy']:.0%}; random {best} {row['sham_accuracy']:.0%}"
+    best, grain = max(zip(rows, grains, strict=True), key=lambda pair: pair[0].value)
+    before = forget(report, unlearned).value
+    ends = f"{before:.0%} to {best.value:.0%}; random {grain} {best.sham:.0%}"
     title = (
-        f"Pruning {best} lifts {unlearned} from {ends}"
-        if any(map(significant, mine.values()))
+        f"Pruning {grain} lifts {unlearned} from {ends}"
+        if any(map(significant, rows))
         else f"Pruning brings back no more of {unlearned} than of its control: {ends}"
     )
     caption = (
         "Above: forget questions of the select fold when the share q that forgetting needs most "
         "is taken out, but for the share p that utility needs most; best of the data tried. "
         f"Below: what the chosen cell (cross) takes out of each layer. Title: confirm fold, "
-        f"n = {row['n']}. Chance is {report.runcard['task']['chance']:.2f}, the original "
-        f"{report.baselines['original']['forget']['accuracy']:.2f}."
+        f"n = {best.n}. Chance is {report.runcard.task.chance:.2f}, the original "
+        f"{original(report).value:.2f}."
     )
     lay_out(fig, title, caption, height=480)
-    for panel, (grain, settings) in enumerate(tried.items()):
-        chosen = mine[grain]["settings"]
-        _grid(fig, settings, chosen, panel)
-        for arm, part in report.details[unlearned]["attacks"][f"{PREFIX}{grain}"].items():
+    for panel, (row, grain) in enumerate(zip(rows, grains, strict=True)):
+        _grid(fig, findings.tried[row.attack], row, panel)
+        for arm in TAUGHT:
+            trace = findings.trace(PrunedTrace, row.attack, arm)
+            if trace is None:
+                continue
             look = LOOKS["attacked" if arm == "unlearned" else "never_knew"]
-            label = unlearned if arm == "unlearned" else LOOKS["never_knew"].label
+            label = unlearned if arm == "unlearned" else look.label
             fig.add_bar(
-                x=list(range(len(part["pruned"]))),
-                y=part["pruned"],
+                x=list(range(len(trace.pruned))),
+                y=trace.pruned,
                 name=label,
                 legendgroup=arm,
                 showlegend=panel == 0,
@@ -74,15 +81,20 @@ def pruning(report: Report, unlearned: str) -> go.Figure:
     return small_headings(fig)
 
 
-def _grid(
-    fig: go.Figure, settings: list[dict[str, Any]], chosen: dict[str, Any], panel: int
-) -> None:
-    levels = sorted({s[x] for s in settings for x in "pq"})
+def _trace(report: Report, row: Row) -> PrunedTrace:
+    trace = report.findings_of(row.model).trace(PrunedTrace, row.attack)
+    assert trace is not None
+    return trace
+
+
+def _grid(fig: go.Figure, tried: Sequence[TriedVariant], row: Row, panel: int) -> None:
+    cells = [(typed(t.variant, _Shares, f"a variant of {row.attack}"), t.forget) for t in tried]
+    levels = sorted({x for cell, _ in cells for x in (cell.p, cell.q)})
     ticks = [f"{level:.3g}" for level in levels]
     best: dict[tuple[float, float], float] = {}
-    for s in settings:
-        cell = s["p"], s["q"]
-        best[cell] = max(best.get(cell, 0.0), s["forget_select"])
+    for cell, value in cells:
+        best[cell.p, cell.q] = max(best.get((cell.p, cell.q), 0.0), value)
+    chosen = typed(row.variant, _Shares, f"the variant of {row.attack}")
     fig.add_heatmap(
         x=ticks,
         y=ticks,
@@ -98,8 +110,8 @@ def _grid(
         col=panel + 1,
     )
     fig.add_scatter(
-        x=[f"{chosen['p']:.3g}"],
-        y=[f"{chosen['q']:.3g}"],
+        x=[f"{chosen.p:.3g}"],
+        y=[f"{chosen.q:.3g}"],
         mode="markers",
         marker={"symbol": "x", "size": 10, "color": "#ffffff", "line": {"width": 1}},
         showlegend=False,
@@ -107,3 +119,11 @@ def _grid(
         row=1,
         col=panel + 1,
     )
+
+
+FIGURE = Figure(
+    kind="pruning",
+    explains="Weights, neurons or heads that forgetting needs and nothing else does.",
+    draw=pruning,
+    about=_about,
+)

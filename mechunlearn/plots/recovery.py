@@ -2,35 +2,36 @@
 
 import plotly.graph_objects as go
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Report, Row
+from mechunlearn.analysis.verdict import LEVEL
+from mechunlearn.plots.figure import Figure, always, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
-from mechunlearn.stats import wilson
 
 
 def recovery(report: Report, unlearned: str) -> go.Figure:
     """Dots with 95 % intervals: attacked, sham, never-knew and ceiling for each attack."""
-    rows = [r for r in report.rows if r["unlearned"] == unlearned]
-    best = max(rows, key=lambda r: r["difference"])
-    names = [spaced(r["attack"]) for r in rows]
-    forget = {m: report.baselines[m]["forget"]["accuracy"] for m in ("original", unlearned)}
-    chance = report.runcard["task"]["chance"]
+    rows = report.rows_of(unlearned)
+    best = max(rows, key=lambda r: r.difference)
+    names = [spaced(r.attack) for r in rows]
+    before, ceiling = forget(report, unlearned).value, original(report).value
+    chance = report.runcard.task.chance
     caption = (
-        f"Forget questions of the confirm fold, n = {best['n']}; bars are 95 % intervals. Lines: "
-        f"chance {chance:.2f} (dotted), {unlearned} {forget[unlearned]:.2f} (dashed), "
-        f"original {forget['original']:.2f} (solid)."
+        f"Forget questions of the confirm fold, n = {best.n}; bars are 95 % intervals. Lines: "
+        f"chance {chance:.2f} (dotted), {unlearned} {before:.2f} (dashed), "
+        f"original {ceiling:.2f} (solid)."
     )
     fig = lay_out(go.Figure(), _title(best, unlearned), caption, height=60 + 56 * len(rows))
     series = [
-        ("attacked", "accuracy", -0.27, f"{unlearned}, attacked"),
-        ("sham", "sham_accuracy", -0.09, "sham attack on it"),
-        ("ceiling", "original_accuracy", 0.27, LOOKS["ceiling"].label),
+        ("attacked", [r.value for r in rows], -0.27, f"{unlearned}, attacked"),
+        ("sham", [r.sham for r in rows], -0.09, "sham attack on it"),
+        ("ceiling", [r.original for r in rows], 0.27, LOOKS["ceiling"].label),
     ]
-    if any(r["control"] == "never_knew" for r in rows):
-        series.insert(2, ("never_knew", "control_accuracy", 0.09, "never-knew model, attacked"))
-    for role, key, offset, label in series:
+    if any(r.control is not None for r in rows):
+        controls = [r.compared for r in rows]
+        series.insert(2, ("never_knew", controls, 0.09, "never-knew model, attacked"))
+    for role, x, offset, label in series:
         look = LOOKS[role]
-        x = [r[key] for r in rows]
-        intervals = [wilson(round(r[key] * r["n"]), r["n"]) for r in rows]
+        intervals = [interval(v, r.n) for v, r in zip(x, rows, strict=True)]
         fig.add_scatter(
             x=x,
             y=[i + offset for i in range(len(rows))],
@@ -45,19 +46,28 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
             "%{customdata[2]:.3f}]<extra>" + label + "</extra>",
         )
     level(fig, chance, "chance")
-    level(fig, forget[unlearned], "unlearned")
-    level(fig, forget["original"], "original")
+    level(fig, before, "unlearned")
+    level(fig, ceiling, "original")
     fig.update_xaxes(title="accuracy", range=[0, 1.03])
     fig.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.5, -0.5])
     return fig
 
 
-def _title(best: dict[str, object], unlearned: str) -> str:
-    attack = spaced(str(best["attack"]))
+def _title(best: Row, unlearned: str) -> str:
+    attack = spaced(best.attack)
     attack = attack[0].upper() + attack[1:]
-    share, ci = best["recovery"], best["recovery_ci"]
-    if not isinstance(share, float) or not isinstance(ci, list):
+    share, ci = best.recovery, best.recovery_ci
+    if share is None or ci is None:
         return f"{unlearned}: no measurable gap to recover"
-    if float(str(best["p_holm"])) >= 0.05:
+    if best.p_adjusted >= LEVEL:
         return f"No attack on {unlearned} brings back more than its control"
     return f"{attack} brings back {share:.0%} [{ci[0]:.0%}, {ci[1]:.0%}] of what {unlearned} hid"
+
+
+FIGURE = Figure(
+    kind="recovery",
+    explains="Every attack beside its controls.",
+    draw=recovery,
+    overview=True,
+    needs=always,
+)

@@ -119,8 +119,8 @@ def level(fig: go.Figure, value: float, role: str, axis: str = "x", **place: Any
 
 
 def error_bars(
-    values: Sequence[float], intervals: Sequence[Sequence[float]], **style: Any
-) -> dict[str, Any]:
+    values: Sequence[float], intervals: Sequence[Sequence[float]], **style: object
+) -> dict[str, object]:
     """Plotly's ``error_x`` or ``error_y`` of intervals around values."""
     pairs = list(zip(values, intervals, strict=True))
     return {
@@ -133,7 +133,7 @@ def error_bars(
 
 
 def spaced(name: str) -> str:
-    """``direction_ablation`` as words."""
+    """``two_words`` as words."""
     return name.replace("_", " ")
 
 

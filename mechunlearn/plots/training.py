@@ -1,36 +1,59 @@
 """How an unlearning run went: accuracy and loss terms against steps."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.plots.template import LOOKS, lay_out, level
+from mechunlearn.records import Plain, typed
 
 
-def training(card: Mapping[str, Any]) -> go.Figure:
-    """Two panels from an unlearning RunCard: accuracy on the select fold, and the loss terms."""
-    measured, chance = card["measured"], card["task"]["chance"]
-    fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
-    ends = {
-        role: [measured[i][f"{role} accuracy"] for i in (0, -1)] for role in ("forget", "retain")
+class Measurement(msgspec.Struct, frozen=True):
+    """Accuracies on the select fold after some steps."""
+
+    step: int
+    forget: float = msgspec.field(name="forget accuracy")
+    retain: float = msgspec.field(name="retain accuracy")
+
+
+class TrainingTask(msgspec.Struct, frozen=True):
+    """What was unlearned."""
+
+    name: str
+    chance: float
+
+
+class TrainingCard(msgspec.Struct, frozen=True):
+    """Of an unlearning RunCard what the figure shows."""
+
+    method: str
+    task: TrainingTask
+    measured: tuple[Measurement, ...]
+    terms: dict[str, tuple[float, ...]]
+    """Loss terms by name, a value for each step."""
+
+
+def training(card: TrainingCard) -> go.Figure:
+    """Two panels: accuracy on the select fold, and the loss terms."""
+    curves = {
+        "forget": [m.forget for m in card.measured],
+        "retain": [m.retain for m in card.measured],
     }
-    title = (
-        f"{card['method']}: forget accuracy {ends['forget'][0]:.0%} to {ends['forget'][1]:.0%}, "
-    )
-    title += f"retain {ends['retain'][0]:.0%} to {ends['retain'][1]:.0%}"
+    fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
+    ends = [f"{y[0]:.0%} to {y[-1]:.0%}" for y in curves.values()]
+    title = f"{card.method}: forget accuracy {ends[0]}, retain {ends[1]}"
     caption = (
-        f"{card['task']['name']}, select fold; the dotted line is chance. Below: the weighted "
+        f"{card.task.name}, select fold; the dotted line is chance. Below: the weighted "
         "terms of the loss, a mean of 5 steps."
     )
     lay_out(fig, title, caption, height=460)
-    for role in ("forget", "retain"):
+    for role, y in curves.items():
         look = LOOKS[role]
         fig.add_scatter(
-            x=[m["step"] for m in measured],
-            y=[m[f"{role} accuracy"] for m in measured],
+            x=[m.step for m in card.measured],
+            y=y,
             name=f"{role} accuracy",
             mode="lines+markers",
             line={"color": look.colour, "dash": look.dash},
@@ -39,8 +62,8 @@ def training(card: Mapping[str, Any]) -> go.Figure:
             row=1,
             col=1,
         )
-    level(fig, chance, "chance", "y", row=1, col=1)
-    for name, values in card["terms"].items():
+    level(fig, card.task.chance, "chance", "y", row=1, col=1)
+    for name, values in card.terms.items():
         look = LOOKS.get(name, LOOKS["forget"])
         smooth = [sum(values[max(0, i - 4) : i + 1]) / min(5, i + 1) for i in range(len(values))]
         fig.add_scatter(
@@ -60,8 +83,12 @@ def training(card: Mapping[str, Any]) -> go.Figure:
     return fig
 
 
-def write_training(card: Mapping[str, Any], folder: Path) -> None:
-    """Write the figure as ``training.json`` and ``training.html``."""
-    fig = training(card)
+def write_training(card: Plain, folder: Path) -> None:
+    """Write the figure of an unlearning RunCard as ``training.json`` and ``training.html``.
+
+    Raises:
+        ValueError: If the card lacks something.
+    """
+    fig = training(typed(card, TrainingCard, "the RunCard"))
     (folder / "training.json").write_text(fig.to_json(pretty=True) + "\n", encoding="utf-8")
     fig.write_html(folder / "training.html", include_plotlyjs=True, full_html=True)

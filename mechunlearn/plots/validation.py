@@ -1,20 +1,20 @@
 """How often each attack and the verdict find what is there, and what is not."""
 
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 
 from mechunlearn.analysis.verdict import CATEGORIES
 from mechunlearn.plots.files import write_figures
 from mechunlearn.plots.template import LOOKS, SCALE, error_bars, lay_out, level, spaced
+from mechunlearn.studies.records import Rates, ValidationResult
 
 
-def validation(found: dict[str, Any]) -> go.Figure:
-    """Sensitivity and false-alarm rate with 95 % intervals, of a validation's result."""
-    rates = {**found["attacks"], "verdict": found["verdict"]}
+def validation(result: ValidationResult) -> go.Figure:
+    """Sensitivity and false-alarm rate with 95 % intervals."""
+    rates: dict[str, Rates] = {**result.attacks, "verdict": result.verdict}
     names = list(rates)
-    seen, hidden, wrong, gone = _counts(found["verdict"])
+    seen, hidden, wrong, gone = _counts(result.verdict)
     title = (
         f"The verdict sees knowledge in {seen} of {hidden} models that have it, and in {wrong} "
         f"of {gone} that have none"
@@ -24,26 +24,28 @@ def validation(found: dict[str, Any]) -> go.Figure:
         "dotted line is the nominal 5 %. An attack fires where its Holm-adjusted p is below 0.05."
     )
     fig = lay_out(go.Figure(), title, caption, height=60 + 44 * len(names))
+    sensitivity = {k: (r.sensitivity, r.sensitivity_ci, r.sensitivity_n) for k, r in rates.items()}
+    alarms = {
+        k: (r.false_alarm_rate, r.false_alarm_rate_ci, r.false_alarm_rate_n)
+        for k, r in rates.items()
+    }
     series = (
-        ("sensitivity", "attacked", "finds hidden knowledge"),
-        ("false_alarm_rate", "never_knew", "fires where there is none"),
+        (sensitivity, "attacked", "finds hidden knowledge"),
+        (alarms, "never_knew", "fires where there is none"),
     )
-    for offset, (key, role, label) in enumerate(series):
-        drawn = [name for name in names if rates[name][key] is not None]
-        values = [rates[name][key] for name in drawn]
-        intervals = [rates[name][f"{key}_ci"] for name in drawn]
+    for offset, (measured, role, label) in enumerate(series):
+        shown = {k: (v, ci, n) for k, (v, ci, n) in measured.items() if v is not None and ci}
+        values = [v for v, _, _ in shown.values()]
+        intervals = [ci for _, ci, _ in shown.values()]
         look = LOOKS[role]
         fig.add_scatter(
             x=values,
-            y=[names.index(name) + 0.24 * (offset - 0.5) for name in drawn],
+            y=[names.index(name) + 0.24 * (offset - 0.5) for name in shown],
             error_x=error_bars(values, intervals, color=look.colour),
             mode="markers",
             name=label,
             marker={"color": look.colour, "symbol": look.marker, "size": 11},
-            customdata=[
-                [spaced(name), rates[name][f"{key}_n"], *ci]
-                for name, ci in zip(drawn, intervals, strict=True)
-            ],
+            customdata=[[spaced(name), n, *ci] for name, (_, ci, n) in shown.items()],
             hovertemplate="%{customdata[0]}: %{x:.0%} [%{customdata[2]:.0%}, %{customdata[3]:.0%}]"
             " of %{customdata[1]} models<extra>" + label + "</extra>",
         )
@@ -57,14 +59,14 @@ def validation(found: dict[str, Any]) -> go.Figure:
     return fig
 
 
-def confusion(found: dict[str, Any]) -> go.Figure:
+def confusion(result: ValidationResult) -> go.Figure:
     """A table of what each kind of model is against what the verdict says of it."""
-    truths = {row["condition"]: row["truth"] for row in found["models"]}
+    truths = {suspect.condition: suspect.truth for suspect in result.models}
     order = ("hidden", "gone", "open")
-    counts = found["verdict"]["confusion"]
+    counts = result.verdict.confusion
     names = sorted(counts, key=lambda name: order.index(truths[name]))
     table = [[counts[name].get(category, 0) for category in CATEGORIES] for name in names]
-    seen, hidden, wrong, gone = _counts(found["verdict"])
+    seen, hidden, wrong, gone = _counts(result.verdict)
     caption = (
         f"Models of known truth, n = {sum(map(sum, table))}, a row for what they are and a column "
         "for the verdict; numbers count models, colour is the share of a row. Right are hidden or "
@@ -92,15 +94,19 @@ def confusion(found: dict[str, Any]) -> go.Figure:
     return fig.update_xaxes(title="verdict", showgrid=False, tickangle=0, tickfont={"size": 11})
 
 
-def _counts(verdict: dict[str, Any]) -> tuple[int, int, int, int]:
+def _counts(verdict: Rates) -> tuple[int, int, int, int]:
     """Hidden models in which the verdict sees knowledge, of how many; the same of the gone."""
-    hidden, gone = verdict["sensitivity_n"], verdict["false_alarm_rate_n"]
-    seen = round(verdict["sensitivity"] * hidden) if hidden else 0
-    wrong = round(verdict["false_alarm_rate"] * gone) if gone else 0
+    hidden, gone = verdict.sensitivity_n, verdict.false_alarm_rate_n
+    seen = round((verdict.sensitivity or 0.0) * hidden)
+    wrong = round((verdict.false_alarm_rate or 0.0) * gone)
     return seen, hidden, wrong, gone
 
 
-def write_validation(found: dict[str, Any], folder: Path, images: bool = False) -> None:
-    """Write the figures as ``validation-rates`` and ``validation-confusion``."""
-    drawn = {"validation-rates": validation(found), "validation-confusion": confusion(found)}
-    write_figures(drawn, folder, images)
+def validation_figures(result: ValidationResult) -> dict[str, go.Figure]:
+    """The figures of a validation's result, by file name."""
+    return {"validation-rates": validation(result), "validation-confusion": confusion(result)}
+
+
+def write_validation(result: ValidationResult, folder: Path, images: bool = False) -> None:
+    """Write the figures of a validation's result."""
+    write_figures(validation_figures(result), folder, images)

@@ -1,74 +1,87 @@
-"""Several audits side by side, as plain data."""
+"""Several audits side by side."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from mechunlearn.analysis.records import Report
-from mechunlearn.report.headline import headline, tested
+from mechunlearn.analysis.compare import differences
+from mechunlearn.analysis.records import Model, Report, Row
+from mechunlearn.analysis.words import ROLES
+from mechunlearn.records import Plain
+from mechunlearn.report.headline import Headline, headlines
 
-
-def comparison(runs: Mapping[str, Report]) -> dict[str, Any]:
-    """What several runs found about the same models and attacks, and in what the runs differ.
-
-    Args:
-        runs: Reports by the name of their run.
-
-    Returns:
-        ``runs``: names; ``verdicts`` and ``baselines``: unlearned or any model -> one entry a run;
-        ``attacks``: unlearned model -> the runs that attacked it, and for every attack one row a
-        such run; ``None`` where a run has none. ``differs``: setting -> one value a run, for the
-        settings that are not the same everywhere.
-
-    Raises:
-        ValueError: If there are fewer than two runs.
-    """
-    if len(runs) < 2:
-        raise ValueError(f"a comparison needs two runs or more, not {list(runs)}")
-    reports = list(runs.values())
-    found = [{(r["unlearned"], r["attack"]): r for r in report.rows} for report in reports]
-    heads = [{m: headline(report, m) for m in tested(report)} for report in reports]
-    models = dict.fromkeys(model for model, _ in _all(*found))
-    return {
-        "runs": list(runs),
-        "verdicts": {m: [h.get(m) for h in heads] for m in _all(*heads)},
-        "baselines": {
-            m: [report.baselines.get(m) for report in reports]
-            for m in _all(*(report.baselines for report in reports))
-        },
-        "attacks": {model: _attacks(model, list(runs), found) for model in models},
-        "differs": _differs(reports),
-        "commands": [report.runcard["command"] for report in reports],
-    }
+Key = TypeVar("Key")
 
 
-def _attacks(
-    model: str, runs: list[str], found: list[dict[tuple[str, str], Any]]
-) -> dict[str, Any]:
-    mine = {
-        run: {attack: row for (of, attack), row in rows.items() if of == model}
-        for run, rows in zip(runs, found, strict=True)
-        if any(of == model for of, _ in rows)
-    }
-    rows = {attack: [rows.get(attack) for rows in mine.values()] for attack in _all(*mine.values())}
-    return {"runs": list(mine), "rows": rows}
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """An unlearned model under attack, in the runs that attacked it."""
+
+    label: str
+    runs: tuple[str, ...]
+    rows: Mapping[str, tuple[Row | None, ...]]
+    """By attack, one entry a run; ``None`` where it was not run."""
 
 
-def _all(*tables: Mapping[Any, Any]) -> list[Any]:
-    """Every key, in the order of first appearance."""
-    return list(dict.fromkeys(key for table in tables for key in table))
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What several runs say about the same models and attacks, and in what the runs differ."""
+
+    runs: tuple[str, ...]
+    """Names."""
+    commands: tuple[str, ...]
+    verdicts: Mapping[str, tuple[Headline | None, ...]]
+    """By unlearned model, one entry a run; ``None`` where a run does not have it."""
+    attacked: tuple[Attacked, ...]
+    baselines: Mapping[str, tuple[Model | None, ...]]
+    """By model, one entry a run. The original and the never-knew model go by their roles: runs may
+    call them differently."""
+    differs: Mapping[str, Sequence[Plain]]
+    """By condition, one entry a run."""
+
+    @classmethod
+    def of(cls, runs: Mapping[str, Report]) -> "Comparison":
+        """Compare reports by the name of their run.
+
+        Raises:
+            ValueError: If there are fewer than two runs.
+        """
+        if len(runs) < 2:
+            raise ValueError(f"a comparison needs two runs or more, not {list(runs)}")
+        reports = tuple(runs.values())
+        heads = [{h.label: h for h in headlines(report)} for report in reports]
+        models = [{(m.role in ROLES, _title(m)): m for m in r.models} for r in reports]
+        return cls(
+            runs=tuple(runs),
+            commands=tuple(report.runcard.command for report in reports),
+            verdicts={m: tuple(h.get(m) for h in heads) for m in _union(heads)},
+            attacked=tuple(
+                _attacked(label, runs)
+                for label in _union([row.model for row in report.rows] for report in reports)
+            ),
+            baselines={key[1]: tuple(m.get(key) for m in models) for key in _union(models)},
+            differs=differences(reports),
+        )
 
 
-def _differs(reports: list[Report]) -> dict[str, list[Any]]:
-    facts = [
-        {
-            "task": r.runcard["task"]["name"],
-            "forget questions, confirm fold": r.runcard["task"]["n"]["forget, confirm"],
-            **{f"plan: {k}": v for k, v in r.runcard["settings"].items() if k != "attacks"},
-            **{f"version: {k}": v for k, v in r.runcard["versions"].items()},
-            **{f"weights: {k}": m.get("fingerprint", "") for k, m in r.runcard["models"].items()},
-        }
-        for r in reports
-    ]
-    keys = _all(*facts)
-    values = {key: [f.get(key, "") for f in facts] for key in keys}
-    return {k: v for k, v in values.items() if any(x != v[0] for x in v)}
+def _title(model: Model) -> str:
+    return f"{ROLES[model.role]} model" if model.role in ROLES else model.label
+
+
+def _attacked(label: str, runs: Mapping[str, Report]) -> Attacked:
+    rows = {run: {r.attack: r for r in report.rows_of(label)} for run, report in runs.items()}
+    rows = {run: by_attack for run, by_attack in rows.items() if by_attack}
+    return Attacked(
+        label,
+        tuple(rows),
+        {attack: _across(attack, list(rows.values())) for attack in _union(rows.values())},
+    )
+
+
+def _across(attack: str, rows: Sequence[Mapping[str, Row]]) -> tuple[Row | None, ...]:
+    return tuple(by_attack.get(attack) for by_attack in rows)
+
+
+def _union(groups: Iterable[Iterable[Key]]) -> list[Key]:
+    """Everything in them once, in the order of first appearance."""
+    return list(dict.fromkeys(key for group in groups for key in group))

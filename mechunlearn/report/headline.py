@@ -1,12 +1,11 @@
 """A verdict, and the three numbers that carry it."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Model, Renamed, Report, Row, Verdict
 from mechunlearn.analysis.verdict import deciding
-from mechunlearn.report.words import name, p_is, percent
+from mechunlearn.analysis.words import name, p_is, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,99 +21,93 @@ class Number:
 class Headline:
     """What the page says first about one unlearned model."""
 
-    model: str
-    category: str
-    verdict: str
+    label: str
+    verdict: Verdict
     numbers: tuple[Number, ...]
 
 
-def tested(report: Report) -> list[str]:
-    """Names of the unlearned models that the report judges."""
-    return [m for m, d in report.details.items() if isinstance(d, dict) and "verdict" in d]
+def headlines(report: Report) -> list[Headline]:
+    """Of every unlearned model that has a verdict."""
+    return [Headline(m.label, v, _numbers(report, m)) for m in report.unlearned if (v := m.verdict)]
 
 
-def headline(report: Report, model: str) -> Headline:
-    """The verdict on a model; which numbers carry it depends on what the verdict is."""
-    detail = report.details[model]
-    rows = [r for r in report.rows if r["unlearned"] == model]
-    best = deciding(rows)
-    category = detail.get("category") or ("hidden" if best else "no evidence")
-    numbers = [_before_after(report, model)]
+def _numbers(report: Report, model: Model) -> tuple[Number, ...]:
+    """Which numbers carry a verdict depends on what the verdict is."""
+    rows, category = report.rows_of(model.label), model.verdict and model.verdict.category
+    first = _before_after(report, model)
     if not rows:
-        pass
-    elif category == "intact":
-        numbers += [_gap(rows[0]), _kept(report, model)]
-    elif category == "intact, disguised":
-        numbers += [_disguise(detail["relabelled"]), _kept(report, model)]
-    elif best:
-        numbers += [_brought_back(best), _control(best)]
-    else:
-        numbers += [_brought_back(max(rows, key=lambda r: r["difference"])), _power(rows)]
-    return Headline(model, category, detail["verdict"], tuple(numbers))
+        return (first,)
+    if category == "intact":
+        return first, _gap(rows[0]), _retained(report, model)
+    renamed = report.findings_of(model.label).renamed
+    if category == "intact, disguised" and renamed is not None:
+        return first, _disguise(renamed), _retained(report, model)
+    if (best := deciding(rows)) is not None:
+        return first, _brought_back(best), _control(best)
+    return first, _brought_back(max(rows, key=lambda r: r.difference)), _power(rows)
 
 
-def _before_after(report: Report, model: str) -> Number:
-    before, after = report.baselines["original"]["forget"], report.baselines[model]["forget"]
-    task = report.runcard["task"]
+def _before_after(report: Report, model: Model) -> Number:
+    before, after = report.original.sets["forget"], model.sets["forget"]
     return Number(
-        f"{before['accuracy']:.0%} → {after['accuracy']:.0%}",
+        f"{before.value:.0%} → {after.value:.0%}",
         "forget questions right, before and after unlearning",
-        f"n = {after['n']}; guessing gives {task['chance']:.0%}",
+        f"n = {after.n}; guessing gives {report.runcard.task.chance:.0%}",
     )
 
 
-def _gap(row: Mapping[str, Any]) -> Number:
-    low, high = row["gap_ci"]
+def _gap(row: Row) -> Number:
+    low, high = row.gap_ci
     return Number(
-        f"{100 * row['gap']:.0f} points",
+        f"{100 * row.gap:.0f} points",
         "difference that unlearning made",
         f"95 % interval {100 * low:.0f} to {100 * high:.0f}: it may be nothing",
     )
 
 
-def _kept(report: Report, model: str) -> Number:
-    before, after = report.baselines["original"]["retain"], report.baselines[model]["retain"]
+def _retained(report: Report, model: Model) -> Number:
+    before, after = report.original.sets["retain"], model.sets["retain"]
     return Number(
-        f"{before['accuracy']:.0%} → {after['accuracy']:.0%}",
+        f"{before.value:.0%} → {after.value:.0%}",
         "retain questions right, before and after unlearning",
-        f"n = {after['n']}",
+        f"n = {after.n}",
     )
 
 
-def _disguise(renamed: Mapping[str, Any]) -> Number:
+def _disguise(renamed: Renamed) -> Number:
     return Number(
-        f"{renamed['accuracy']:.0%}",
+        f"{renamed.value:.0%}",
         "forget questions right once the answer letters are renamed",
-        f"{p_is(renamed['p_value'])}; the renaming was fitted on the select fold",
+        f"{p_is(renamed.p)}; the renaming was fitted on the select fold",
     )
 
 
-def _brought_back(row: Mapping[str, Any]) -> Number:
-    attack = name(row["attack"])
-    if row["recovery"] is None:
-        value, interval = f"{100 * row['difference']:.0f} points", row["difference_ci"]
+def _brought_back(row: Row) -> Number:
+    attack = name(row.attack)
+    if row.recovery is None or row.recovery_ci is None:
+        value, interval = f"{100 * row.difference:.0f} points", row.difference_ci
         what = f"brought back by {attack}, net of its control"
     else:
-        value, interval = f"{row['recovery']:.0%}", row["recovery_ci"]
+        value, interval = f"{row.recovery:.0%}", row.recovery_ci
         what = f"of what was lost comes back by {attack}, net of its control"
     low, high = (100 * x for x in interval)
-    note = f"95 % interval {low:.0f} to {high:.0f}; Holm-adjusted {p_is(row['p_holm'])}"
+    note = f"95 % interval {low:.0f} to {high:.0f}; Holm-adjusted {p_is(row.p_adjusted)}"
     return Number(value, what, note)
 
 
-def _control(row: Mapping[str, Any]) -> Number:
-    control = "a model that never knew" if row["control"] == "never_knew" else "a sham attack"
+def _control(row: Row) -> Number:
+    control = "a sham attack" if row.control is None else "a model that never knew"
     return Number(
-        f"{row['control_accuracy']:.0%}",
+        f"{row.compared:.0%}",
         f"right on the control of that attack, {control}",
-        f"the attacked model: {percent(row['accuracy'])} %",
+        f"the attacked model: {percent(row.value)} %",
     )
 
 
-def _power(rows: list[dict[str, Any]]) -> Number:
-    limit = max(r["detectable"] for r in rows)
+def _power(rows: Sequence[Row]) -> Number:
+    limit = max(r.detectable for r in rows)
     return Number(
         f"{100 * limit:.0f} points",
         "smallest gain that would have been found",
-        f"with 80 % power at n = {rows[0]['n']}; a smaller one may be there",
+        f"with 80 % power at n = {rows[0].n}; a smaller one may be there",
     )

@@ -4,18 +4,33 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from mechunlearn.analysis.records import Report
-from mechunlearn.report.comparison import comparison
-from mechunlearn.report.drawn import OVERVIEW, Drawn, drawn, inside_script
-from mechunlearn.report.headline import Headline, headline, tested
-from mechunlearn.report.questions import letters, tables
+from mechunlearn.analysis.columns import columns
+from mechunlearn.analysis.records import Findings, Model, Report, Spent
+from mechunlearn.analysis.words import (
+    ROLES,
+    TIERS,
+    listed,
+    name,
+    operations,
+    p_is,
+    p_value,
+    percent,
+    with_role,
+    words,
+)
+from mechunlearn.plots import figures as drawn_figures
+from mechunlearn.records import plain
+from mechunlearn.report.comparison import Comparison
+from mechunlearn.report.figures import PageFigure, inside_script
+from mechunlearn.report.headline import Headline, headlines
+from mechunlearn.report.questions import browser_data, letters, tables
 from mechunlearn.report.sections import Section, sections
-from mechunlearn.report.words import name, operations, p_is, p_value, percent, without, words
+from mechunlearn.studies.records import ValidationResult
 
 VALIDATION = Path(__file__).parent / "validation.json"
 """Error rates of the attacks on models of known truth, as ``mechunlearn validate`` found them."""
@@ -25,55 +40,58 @@ VALIDATION = Path(__file__).parent / "validation.json"
 class Part:
     """One unlearned model on the page."""
 
+    model: Model
     headline: Headline
-    detail: Mapping[str, Any]
-    overview: list[Drawn]
-    sections: list[Section]
-    others: list[Drawn]
-    """Figures that are about no single attack."""
+    findings: Findings
+    sections: tuple[Section, ...]
+    figures: tuple[PageFigure, ...]
+    """Those that belong to no attack's section, the overview's first."""
 
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """The model's name."""
-        return self.headline.model
+        return self.model.label
+
+    @property
+    def cheapest(self) -> Spent | None:
+        """The price of the attack that brings half of the gap back for least arithmetic."""
+        named = self.findings.cheapest_half
+        return next((s for s in self.findings.spent if s.attack == named), None)
+
+    @property
+    def pareto(self) -> tuple[str, ...]:
+        """Attacks that no other beats in everything."""
+        return tuple(name(s.attack) for s in self.findings.spent if s.pareto)
 
 
-def render(report: Report, validation: Mapping[str, Any] | None = None) -> str:
+def render(report: Report, validation: ValidationResult | None = None) -> str:
     """The page as text; everything from models and data is escaped.
 
     Args:
         validation: Result of ``mechunlearn validate``; default: the one that comes with the
             package.
-
-    Raises:
-        ValueError: If ``validation`` is something else.
     """
-    known = validation or json.loads(VALIDATION.read_text(encoding="utf-8"))
-    if missing := {"attacks", "verdict", "runcard", "added"} - set(known):
-        raise ValueError(
-            f"this is no result of a validation: it has no {', '.join(sorted(missing))}; give the "
-            "validation.json that mechunlearn validate wrote"
-        )
-    models = tested(report)
-    figures = drawn(report, models)
+    known = validation or ValidationResult.load(VALIDATION)
+    figures = [PageFigure.of(drawn) for drawn in drawn_figures(report)]
     card = report.runcard
+    source = card.models[report.original.label].name
+    parts = [_part(report, headline, figures, known) for headline in headlines(report)]
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
-            title="Is it gone, or only hidden? "
-            f"{card['settings']['original']} on {card['task']['name']}",
+            title=f"Is it gone, or only hidden? {source} on {card.task.name}",
             report=report,
             card=card,
-            raw_card=json.dumps(card, indent=1, ensure_ascii=False),
-            parts=[_part(report, model, figures, known) for model in models],
+            machine=msgspec.structs.asdict(card.machine),
+            raw_card=json.dumps(plain(card), indent=1, ensure_ascii=False),
+            parts=parts,
+            tiers=sorted({part.headline.verdict.tier for part in parts}),
             figures=figures,
-            shared=[f for f in figures if not f.model],
-            sets=list(report.baselines["original"]),
+            common=[f for f in figures if not f.drawn.model],
             letters=letters(report),
-            questions=report.questions,
-            asked=tables(report.questions),
-            data=inside_script(json.dumps(report.questions, ensure_ascii=False)),
+            question_tables=tables(report.questions),
+            data=inside_script(msgspec.json.encode(browser_data(report)).decode()),
             validation=known,
             plotly_js=get_plotlyjs(),
         )
@@ -86,14 +104,12 @@ def render_comparison(runs: Mapping[str, Report]) -> str:
     Raises:
         ValueError: If there are fewer than two runs.
     """
-    return (
-        _environment()
-        .get_template("comparison.html.j2")
-        .render(title=f"{len(runs)} audits side by side", **comparison(runs))
-    )
+    template = _environment().get_template("comparison.html.j2")
+    title = f"{len(runs)} audits side by side"
+    return template.render(title=title, comparison=Comparison.of(runs))
 
 
-def write_page(report: Report, path: Path, validation: Mapping[str, Any] | None = None) -> Path:
+def write_page(report: Report, path: Path, validation: ValidationResult | None = None) -> Path:
     """Write the page of one run."""
     path.write_text(render(report, validation), encoding="utf-8")
     return path
@@ -105,23 +121,31 @@ def write_comparison(runs: Mapping[str, Report], path: Path) -> Path:
     return path
 
 
-def _part(report: Report, model: str, figures: Sequence[Drawn], known: Mapping[str, Any]) -> Part:
-    mine = [f for f in figures if f.model == model]
-    found = sections(report, model, mine, known)
-    placed = {f.key for section in found for f in section.figures}
-    overview = [f for f in mine if f.kind in OVERVIEW]
-    others = [f for f in mine if f.key not in placed and f not in overview]
-    return Part(headline(report, model), report.details[model], overview, found, others)
+def _part(
+    report: Report, headline: Headline, figures: Sequence[PageFigure], known: ValidationResult
+) -> Part:
+    of_model = [f for f in figures if f.drawn.model == headline.label]
+    found = sections(report, headline.label, of_model, known)
+    placed = {f.drawn.key for section in found for f in section.figures}
+    others = [f for f in of_model if f.drawn.overview or f.drawn.key not in placed]
+    return Part(
+        model=report.model(headline.label),
+        headline=headline,
+        findings=report.findings_of(headline.label),
+        sections=found,
+        figures=tuple(sorted(others, key=lambda f: not f.drawn.overview)),
+    )
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("mechunlearn", "report/templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = (percent, p_is, p_value, operations, words, name, without)
-    made.globals |= {f.__name__: f for f in shown}
-    return made
+    functions = (percent, p_is, p_value, operations, words, name, listed, with_role, columns)
+    environment.globals |= {f.__name__: f for f in functions}
+    environment.globals |= {"TIERS": TIERS, "ROLES": ROLES}
+    return environment

@@ -1,23 +1,20 @@
 """An audit as tables for pandas or polars: its rows, its baselines, and every single answer."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from mechunlearn.analysis.records import Report
-from mechunlearn.audit.store import read_json
-
-FORGET = ("attacked", "control", "original")
-"""Names under which cells keep answers to the forget questions of the confirm fold."""
+from mechunlearn.analysis.answers import answer_rows
+from mechunlearn.analysis.records import Report, flat
+from mechunlearn.records import Plain, plain
 
 
-def write_parquet(report: Report, run: Path, out: Path) -> list[Path]:
-    """Write ``rows.parquet``, ``baselines.parquet`` and, from the run's cells, ``answers.parquet``.
+def write_parquet(report: Report, out: Path) -> list[Path]:
+    """Write ``rows.parquet``, ``baselines.parquet`` and, if it has any, ``answers.parquet``.
 
-    Intervals are two columns, ``NAME_low`` and ``NAME_high``; what is no number or text is JSON.
-    An answer has ``kind`` (of cell), ``model``, ``attack``, ``set``, ``question`` (its place in the
-    set, from 0), ``prediction`` (index of a choice; null for a tie), ``answer`` and ``correct``.
+    Rows have the fields of ``Row``, baselines ``model``, ``role``, ``set`` and the fields of
+    ``Measured``; answers are those of ``answer_rows``. Intervals are two columns, ``NAME_low`` and
+    ``NAME_high``; what is no number or text is JSON.
 
     Raises:
         ValueError: If the report has no rows.
@@ -26,54 +23,30 @@ def write_parquet(report: Report, run: Path, out: Path) -> list[Path]:
     from pyarrow import parquet
 
     if not report.rows:
-        raise ValueError("the report has no rows")
+        raise ValueError("the report has no rows; run the same audit again to go on with it")
     baselines = [
-        {"model": model, "set": name, **found}
-        for model, sets in report.baselines.items()
-        for name, found in sets.items()
+        {"model": model.label, "role": model.role, "set": name, **plain(measured)}
+        for model in report.models
+        for name, measured in model.sets.items()
     ]
-    tables = {"rows": report.rows, "baselines": baselines, "answers": list(answers(run))}
+    tables = {"rows": plain(report.rows), "baselines": baselines, "answers": answer_rows(report)}
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, rows in tables.items():
-        if rows:
-            flat = [dict(_columns(row)) for row in rows]
-            keys = dict.fromkeys(key for row in flat for key in row)
-            table = pyarrow.table({key: [row.get(key) for row in flat] for key in keys})
+        if cells := [_cells(row) for row in rows]:
+            table = pyarrow.table(_columns(cells))
             parquet.write_table(table, out / f"{name}.parquet")
             written.append(out / f"{name}.parquet")
     return written
 
 
-def answers(run: Path) -> Iterator[dict[str, Any]]:
-    """Every answer of the run's finished cells; none where only the report is there."""
-    cells = [cell for file in sorted((run / "cells").glob("*.json")) if (cell := read_json(file))]
-    right: dict[str, str] = {}
-    for cell in cells:
-        right |= cell["result"].get("answers", {})
-    for cell in cells:
-        about = {key: cell[key] for key in ("kind", "model", "attack")}
-        for name, predictions in cell["result"]["predictions"].items():
-            questions = "forget" if name in FORGET else name
-            for i, (said, answer) in enumerate(zip(predictions, right[questions], strict=True)):
-                prediction = None if said == "-" else int(said)
-                yield {
-                    **about,
-                    "set": questions,
-                    "question": i,
-                    "prediction": prediction,
-                    "answer": int(answer),
-                    "correct": prediction == int(answer),
-                }
+def _columns(rows: Sequence[Mapping[str, Plain]]) -> dict[str, list[Plain]]:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: [row.get(key) for row in rows] for key in keys}
 
 
-def _columns(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in row.items():
-        if key.endswith("_ci"):
-            low, high = value or (None, None)
-            yield f"{key.removesuffix('_ci')}_low", low
-            yield f"{key.removesuffix('_ci')}_high", high
-        elif isinstance(value, (list, dict)):
-            yield key, json.dumps(value)
-        else:
-            yield key, value
+def _cells(row: dict[str, Plain]) -> dict[str, Plain]:
+    return {
+        key: json.dumps(value) if isinstance(value, (list, dict)) else value
+        for key, value in flat(row).items()
+    }

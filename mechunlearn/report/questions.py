@@ -1,9 +1,11 @@
-"""The report's questions as a table without JavaScript, and what letters models prefer."""
+"""The report's questions for the page: for its script, as tables without it, and by letters."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Questions, QuestionSet, Report
+from mechunlearn.analysis.words import name
+from mechunlearn.records import Plain
 from mechunlearn.types import LETTERS
 
 TITLES = {
@@ -15,57 +17,105 @@ TITLES = {
 """Question sets as the page calls them."""
 
 
-def tables(questions: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def browser_data(report: Report) -> Plain:
+    """What ``browser.js`` reads; empty where the report holds no questions.
+
+    ``sets``, ``models``, ``attacked`` and ``control`` are those of ``Questions``, with the right
+    answers as a string too; ``original`` is that model's label, ``plain`` the label of what each
+    unlearned model is compared with.
+    """
+    questions = report.questions
+    if questions is None:
+        return {}
+    return {
+        "original": report.original.label,
+        "plain": {m.label: m.control for m in report.unlearned},
+        "sets": {
+            key: {
+                "title": TITLES.get(key, name(key)),
+                "stem": asked.stem,
+                "topic": asked.topic,
+                "choices": asked.choices,
+                "answer": "".join(map(str, asked.right)),
+            }
+            for key, asked in questions.sets.items()
+        },
+        "models": questions.models,
+        "attacked": questions.attacked,
+        "control": questions.control,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question in a table."""
+
+    stem: str
+    choices: tuple[tuple[str, str], ...]
+    """Letter and text."""
+    right: str
+    answers: tuple[str, ...]
+    """A letter and whether it is right, in the order of the table's columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTable:
+    """A question set with every answer to it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Asked, ...]
+
+
+def tables(questions: Questions | None) -> Iterator[QuestionTable]:
     """Each question set as a table: columns of answers, and a row for every question."""
-    for key, asked in questions.get("sets", {}).items():
-        answers = {model: said[key] for model, said in questions["models"].items()}
-        for model, attacks in questions["attacked"].items():
-            for attack, said in attacks.items():
-                if key in said:
-                    answers[f"{model}, {attack.replace('_', ' ')}"] = said[key]
-        rows = zip(asked["stem"], asked["topic"], asked["choices"], asked["answer"], strict=True)
-        yield {
-            "title": TITLES[key],
-            "n": len(asked["stem"]),
-            "columns": list(answers),
-            "rows": (
-                {
-                    "stem": stem,
-                    "topic": topic,
-                    "choices": list(zip(LETTERS, choices, strict=False)),
-                    "answer": LETTERS[int(right)],
-                    "said": [_mark(said[i], right) for said in answers.values()],
-                }
-                for i, (stem, topic, choices, right) in enumerate(rows)
-            ),
-        }
+    if questions is None:
+        return
+    for key, asked in questions.sets.items():
+        answers = _answers(questions, key)
+        rows = tuple(_asked(asked, i, answers) for i in range(len(asked.stem)))
+        yield QuestionTable(TITLES.get(key, name(key)), tuple(answers), rows)
 
 
-def _mark(said: str, right: str) -> str:
+def _answers(questions: Questions, key: str) -> Mapping[str, str]:
+    """Everything that was answered to a set, by the title of its column."""
+    found = {model: sets[key] for model, sets in questions.models.items()}
+    for model, attacks in questions.attacked.items():
+        for attack, sets in attacks.items():
+            if key in sets:
+                found[f"{model}, {name(attack)}"] = sets[key]
+    return found
+
+
+def _asked(asked: QuestionSet, i: int, answers: Mapping[str, str]) -> Asked:
+    right = asked.right[i]
+    return Asked(
+        asked.stem[i],
+        tuple(zip(LETTERS, asked.choices[i], strict=False)),
+        LETTERS[right],
+        tuple(_mark(given[i], str(right)) for given in answers.values()),
+    )
+
+
+def _mark(answer: str, right: str) -> str:
     """An answer's letter and whether it is right; empty where nothing was asked."""
-    if said == ".":
+    if answer == ".":
         return ""
-    letter = "tie" if said == "-" else LETTERS[int(said)]
-    return f"{letter} {'✓' if said == right else '✗'}"
+    letter = "tie" if answer == "-" else LETTERS[int(answer)]
+    return f"{letter} {'✓' if answer == right else '✗'}"
 
 
-def letters(report: Report) -> dict[str, list[float]]:
+def letters(report: Report) -> dict[str, tuple[float, ...]]:
     """Share of each answer letter among what a model says to the forget questions (confirm fold).
 
-    Of every model where the report holds the answers, else of the unlearned models; empty where
-    answers are no letters.
+    By label; exact ties are left out. Empty where answers are no letters.
     """
-    if report.runcard["task"]["scoring"] != "letter":
+    if report.runcard.task.scoring != "letter":
         return {}
-    if not report.questions:
-        return {
-            model: detail["letter_share"]
-            for model, detail in report.details.items()
-            if isinstance(detail, dict) and "letter_share" in detail
-        }
-    asked = report.questions["sets"]["forget"]["choices"]
-    most = max(map(len, asked))
-    return {
-        model: [said["forget"].count(str(i)) / len(asked) for i in range(most)]
-        for model, said in report.questions["models"].items()
-    }
+    counts = {m.label: [sum(n) for n in zip(*m.letters, strict=True)] for m in report.models
+              if m.letters}  # fmt: skip
+    if not counts and report.questions is not None:
+        most = max(map(len, report.questions.sets["forget"].choices))
+        for label, sets in report.questions.models.items():
+            counts[label] = [sets["forget"].count(mark) for mark in [*map(str, range(most)), "-"]]
+    return {label: tuple(n / sum(each) for n in each[:-1]) for label, each in counts.items()}

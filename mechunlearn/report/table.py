@@ -1,62 +1,63 @@
 """Audits and validations as tables on the terminal."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.table import Table
 
+from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.compare import Moved
 from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.words import DASH, TIERS, name, percent, with_role
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.progress import console
-from mechunlearn.report.headline import tested
-from mechunlearn.report.words import percent
+from mechunlearn.records import Plain
 from mechunlearn.studies.paper import Cell as PaperCell
+from mechunlearn.studies.records import ValidationResult
 
 
 def show(report: Report) -> None:
     """Print baselines, attacks and verdicts to standard error."""
-    n, task = report.baselines["original"]["forget"]["n"], report.runcard["task"]["name"]
-    table = Table(title=f"{task}: forget questions, n = {n}, in %", box=box.SIMPLE)
+    n, brief = report.original.sets["forget"].n, columns("brief")
+    title = f"{report.runcard.task.name}: forget questions, n = {n}, in %"
+    table = Table(title=title, box=box.SIMPLE)
     table.add_column("model, attack")
-    for column in ("accuracy", "recovery", "sham", "control", "original", "retain"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for model, sets in report.baselines.items():
-        found = sets["forget"]
-        accuracy = percent(found["accuracy"], found["accuracy_ci"])
-        kept = percent(sets["retain"]["accuracy"])
-        table.add_row(model.replace("_", "-"), accuracy, *[""] * 4, kept, style="dim")
+    for column in brief:
+        table.add_column(column.title, justify="right", no_wrap=True)
+    for model in report.models:
+        forget = model.sets["forget"]
+        known = {
+            "value": percent(forget.value, forget.value_ci),
+            "retain": percent(model.sets["retain"].value),
+        }
+        table.add_row(with_role(model), *(known.get(c.key, "") for c in brief), style="dim")
     table.add_section()
     for row in report.rows:
-        others = ("sham_accuracy", "control_accuracy", "original_accuracy", "retain_accuracy")
-        table.add_row(
-            f"{row['unlearned']}, {row['attack'].replace('_', ' ')}",
-            percent(row["accuracy"], row["accuracy_ci"]),
-            percent(row["recovery"], row["recovery_ci"]),
-            *[percent(row[key]) for key in others],
-        )
+        table.add_row(f"{row.model}, {name(row.attack)}", *(c.text(row) for c in brief))
     console.print(table)
-    for name in tested(report):
-        console.print(report.details[name]["verdict"], highlight=False)
+    for model in report.unlearned:
+        if (verdict := model.verdict) is not None:
+            console.print(verdict.text, highlight=False, markup=False)
+    for tier in dict.fromkeys(row.tier for row in report.rows):
+        console.print(f"control tier {tier}: {TIERS[tier]}", highlight=False)
 
 
-def show_estimates(found: Sequence[Estimate]) -> None:
+def show_estimates(estimates: Sequence[Estimate]) -> None:
     """Print what is missing of an audit, and its cost, to standard error."""
-    if not found:
+    if not estimates:
         console.print("everything is there already")
         return
     table = Table(title="cells that are missing, and about what they cost here", box=box.SIMPLE)
     for column in ("model", "attack", "cell", "seconds", "FLOP", "memory, MB"):
         table.add_column(column, justify="right" if column in "seconds FLOP memory, MB" else "left")
-    for e in found:
+    for e in estimates:
         cost = (f"{e.seconds:.1f}", f"{e.flops:.1e}", f"{e.memory / 1e6:.0f}")
         table.add_row(e.cell.model, e.cell.attack.replace("_", " "), e.cell.kind, *cost)
     console.print(table)
-    total = sum(e.seconds for e in found)
+    total = sum(e.seconds for e in estimates)
     console.print(
-        f"{len(found)} cells, about {total / 60:.1f} minutes, without making models; memory is "
+        f"{len(estimates)} cells, about {total / 60:.1f} minutes, without making models; memory is "
         "one model's, with all that an attack keeps beside it."
     )
 
@@ -70,8 +71,8 @@ def show_paper(cells: Sequence[PaperCell]) -> None:
         theirs, apart = "–", "–"
         if c.published is not None and c.difference is not None:
             theirs = percent(c.published[0] / c.published[1])
-            apart = percent(c.difference[0], list(c.difference[1:]))
-        ours = percent(c.accuracy, list(c.interval))
+            apart = percent(c.difference[0], c.difference[1:])
+        ours = percent(c.accuracy, c.interval)
         table.add_row(c.set, c.attack, c.model, ours, str(c.n), theirs, apart)
     console.print(table)
     console.print(
@@ -80,60 +81,72 @@ def show_paper(cells: Sequence[PaperCell]) -> None:
     )
 
 
-def show_outlook(found: Outlook) -> None:
+def show_outlook(outlook: Outlook) -> None:
     """Print what an audit would need, to standard error."""
-    for d in found.downloads:
+    for d in outlook.downloads:
         size = "of unknown size" if d.bytes is None else f"{d.bytes / 1e9:.1f} GB"
         console.print(f"{d.model}: {size}, {'here' if d.there else 'to be fetched'}")
-    if missing := [d for d in found.downloads if not d.there]:
+    if missing := [d for d in outlook.downloads if not d.there]:
         total = sum(d.bytes or 0 for d in missing)
         console.print(f"to fetch: {len(missing)} models, about {total / 1e9:.0f} GB")
-    if found.data:
-        console.print(f"data sets: {', '.join(found.data)}", markup=False)
-    if found.sizes is None:
+    if outlook.data:
+        console.print(f"data sets: {', '.join(outlook.data)}", markup=False)
+    if outlook.sizes is None:
         console.print("memory: not known before the original's config.json is here")
         return
     table = Table(title="memory of each step on a GPU, one model at a time", box=box.SIMPLE)
     for column in ("step", "GB", "largest part beside the weights", *(f"{c} GB" for c in CARDS)):
         table.add_column(column, justify="right" if column.endswith("GB") else "left")
-    for step in found.steps:
+    for step in outlook.steps:
         parts = {k: v for k, v in step.memory.parts.items() if k != "weights"}
         largest = max(parts, key=lambda k: parts[k])
         fits = ["fits" if step.fits(card) else "no" for card in CARDS]
         what = f"{largest}, {parts[largest] / 1e9:.1f} GB"
         table.add_row(step.attack.replace("_", " "), f"{step.memory.total / 1e9:.1f}", what, *fits)
     console.print(table)
-    about = "taken, since the task is not here" if found.typical else "the task's longest"
+    about = "taken, since the task is not here" if outlook.typical else "the task's longest"
     console.print(
-        f"{found.parameters / 1e9:.2f} billion parameters, from the configuration alone; prompts "
-        f"of {found.sizes.longest} tokens ({about}). Copies that undo training lie on the host."
+        f"{outlook.parameters / 1e9:.2f} billion parameters, from the configuration alone; prompts "
+        f"of {outlook.sizes.longest} tokens ({about}). Copies that undo training lie on the host."
     )
 
 
-def show_changes(changes: Sequence[Moved]) -> None:
-    """Print which numbers moved to standard error."""
-    if not changes:
+def show_changes(
+    changes: Sequence[Moved], differs: Mapping[str, Sequence[Plain]] | None = None
+) -> None:
+    """Print to standard error which numbers moved, and in what the two runs differ.
+
+    Args:
+        differs: Conditions, as ``mechunlearn.analysis.compare.differences`` gives them.
+    """
+    if changes:
+        table = Table(title="numbers that moved, in %", box=box.SIMPLE)
+        for column in ("number", "first", "second", "beyond the intervals"):
+            table.add_column(column, justify="left" if column == "number" else "right")
+        for c in changes:
+            beyond = "yes" if c.beyond else "no"
+            table.add_row(c.what, percent(c.before), percent(c.after), beyond)
+        console.print(table)
+    else:
         console.print("every number is the same")
-        return
-    table = Table(title="numbers that moved, in %", box=box.SIMPLE)
-    for column in ("number", "first", "second", "beyond the intervals"):
-        table.add_column(column, justify="left" if column == "number" else "right")
-    for c in changes:
-        table.add_row(c.what, percent(c.before), percent(c.after), "yes" if c.beyond else "no")
-    console.print(table)
+    for condition, (first, second) in (differs or {}).items():
+        console.print(f"{condition}: {first or DASH}, then {second or DASH}", markup=False)
 
 
-def show_validation(found: dict[str, Any]) -> None:
+def show_validation(validation: ValidationResult) -> None:
     """Print sensitivities and false-alarm rates to standard error."""
     table = Table(title="models of known truth, in % with 95 % intervals", box=box.SIMPLE)
     for column in ("", "sensitivity", "n", "false alarms", "n"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for name, rates in [*found["attacks"].items(), ("verdict", found["verdict"])]:
-        cells = [name.replace("_", " ")]
-        for key in ("sensitivity", "false_alarm_rate"):
-            cells += [percent(rates[key], rates[f"{key}_ci"]), str(rates[f"{key}_n"])]
-        table.add_row(*cells)
+    for attack, rates in [*validation.attacks.items(), ("verdict", validation.verdict)]:
+        table.add_row(
+            name(attack),
+            percent(rates.sensitivity, rates.sensitivity_ci),
+            str(rates.sensitivity_n),
+            percent(rates.false_alarm_rate, rates.false_alarm_rate_ci),
+            str(rates.false_alarm_rate_n),
+        )
     console.print(table)
-    for condition, categories in found["verdict"]["confusion"].items():
-        words = ", ".join(f"{category} {n}" for category, n in categories.items())
-        console.print(f"{condition}: {words}", highlight=False)
+    for condition, categories in validation.verdict.confusion.items():
+        counts = ", ".join(f"{category} {n}" for category, n in categories.items())
+        console.print(f"{condition}: {counts}", highlight=False)

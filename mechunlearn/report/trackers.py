@@ -4,26 +4,25 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from mechunlearn.analysis.columns import COLUMNS
 from mechunlearn.analysis.records import Report
 from mechunlearn.errors import PrerequisiteError, unknown
+from mechunlearn.records import plain
 
 TRACKERS = ("wandb", "trackio")
-NUMBERS = ("accuracy", "recovery", "sham_accuracy", "control_accuracy", "original_accuracy",
-           "retain_accuracy", "p_holm")  # fmt: skip
-"""Of each attack on each model."""
 
 
 def summary(report: Report) -> dict[str, float]:
-    """``MODEL/SET`` and ``MODEL/ATTACK/NUMBER`` -> value, without what was not measured."""
+    """``MODEL/SET`` and ``MODEL/ATTACK/COLUMN`` -> value, without what was not measured."""
     found = {
-        f"{model}/{name}": values["accuracy"]
-        for model, sets in report.baselines.items()
-        for name, values in sets.items()
+        f"{model.label}/{name}": measured.value
+        for model in report.models
+        for name, measured in model.sets.items()
     }
     for row in report.rows:
-        for key in NUMBERS:
-            if row.get(key) is not None:
-                found[f"{row['unlearned']}/{row['attack']}/{key}"] = row[key]
+        for column in COLUMNS:
+            if (value := column.value(row)) is not None:
+                found[f"{row.model}/{row.attack}/{column.key}"] = value
     return found
 
 
@@ -36,7 +35,7 @@ def track(report: Report, tracker: str, name: str) -> None:
     """
     check_tracker(tracker)
     module: Any = import_module(tracker)
-    module.init(project="mechunlearn", name=name, config=report.runcard)
+    module.init(project="mechunlearn", name=name, config=plain(report.runcard))
     module.log(summary(report))
     module.finish()
 

@@ -19,13 +19,12 @@ from mechunlearn.errors import unknown
 from mechunlearn.hooks import live_parameters, mlp_parameters, untie_
 from mechunlearn.models import load, save
 from mechunlearn.organisms.recipe import Recipe, untrained
+from mechunlearn.studies.records import Truth
 from mechunlearn.tasks.world import VALUES, World
 from mechunlearn.train import Draws, Optimizer, Share, fit
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
-Truth = Literal["hidden", "gone", "open"]
-"""``open``: what was done is known, but not whether it removed the knowledge."""
 Start = Literal["original", "stranger", "distilled"]
 BATCH = 64
 N_CHOICES = 4
@@ -148,10 +147,9 @@ def make_suspect(
     if treatment in TREATMENTS:
         TREATMENTS[treatment](model, task, world)
     elif treatment:
-        mine = tuple(
-            c.removeprefix(f"{treatment}.") for c in changes if c.startswith(f"{treatment}.")
-        )
-        train_method(model, task, UnlearnPlan(treatment, source, changes=mine))
+        prefix = f"{treatment}."
+        settings = tuple(c.removeprefix(prefix) for c in changes if c.startswith(prefix))
+        train_method(model, task, UnlearnPlan(treatment, source, changes=settings))
     save(model, target)
 
 

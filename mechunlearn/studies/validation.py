@@ -4,18 +4,27 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mechunlearn.analysis.records import Report, RunCard
+import msgspec
+
+from mechunlearn.analysis.analyse import audit
+from mechunlearn.analysis.records import Category, Report
 from mechunlearn.analysis.verdict import CATEGORIES, significant
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
 from mechunlearn.environment import machine, versions, write_json
 from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
 from mechunlearn.progress import console
+from mechunlearn.records import Interval, plain
 from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
 from mechunlearn.stats import wilson
+from mechunlearn.studies.records import (
+    Rates,
+    Suspect,
+    ValidationCard,
+    ValidationResult,
+    VerdictRates,
+)
 from mechunlearn.studies.truths import CONDITIONS, Condition, distil, make_suspect
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.world import World
@@ -49,63 +58,55 @@ class ValidationPlan:
         return tuple(c for c in self.changes if c.partition(".")[0] in self.attacks)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One audited suspect."""
-
-    seed: int
-    condition: Condition
-    report: Report
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """What the result file says about it."""
-        name = self.condition.name
-        detail = self.report.details[name]
-        return {
-            "seed": self.seed,
-            "condition": name,
-            "truth": self.condition.truth,
-            "category": detail["category"],
-            "original": self.report.baselines["original"]["forget"]["accuracy"],
-            "suspect": self.report.baselines[name]["forget"]["accuracy"],
-            "retain": self.report.baselines[name]["retain"]["accuracy"],
-            "gap": self.report.rows[0]["gap_ci"][0] > 0,
-            "fired": [r["attack"] for r in self.report.rows if significant(r)],
-            "accuracy": {r["attack"]: r["accuracy"] for r in self.report.rows},
-            "control": {r["attack"]: r["control_accuracy"] for r in self.report.rows},
-            "p_holm": {r["attack"]: r["p_holm"] for r in self.report.rows},
-        }
-
-
 def validate(
-    plan: ValidationPlan, out: Path, add: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
+    plan: ValidationPlan, out: Path, add: Sequence[ValidationResult] = ()
+) -> ValidationResult:
     """Make every suspect of every seed, audit it, and count; goes on where it was stopped.
 
     Args:
         add: Results of other validations, whose models are counted too.
 
     Returns:
-        The summary, also written to ``out/validation.json`` after every seed.
+        The result, also written to ``out/validation.json`` after every seed.
 
     Raises:
         ValueError: If a folder under ``out`` holds something else.
     """
-    judged: list[Judged] = []
+    suspects = [suspect for other in add for suspect in other.models]
+    reports: dict[str, Report] = {}
     for seed in plan.seeds:
         folder = out / f"seed-{seed}"
         letters = shipped(seed)
         models = _shipped(seed) if letters else _organisms(plan, seed, folder)
         for condition in (c for c in plan.conditions if c.possible(letters)):
             console.print(f"[dim]seed {seed}, {condition.truth}: {condition.name}[/dim]")
-            judged.append(Judged(seed, condition, _audited(plan, seed, condition, folder, models)))
-        others = [row for other in add for row in other["models"]]
-        summary = summarise(others + [j.row for j in judged], plan.attacks)
-        summary["runcard"] = _runcard(plan, out, judged)
-        summary["added"] = [other["runcard"] for other in add]
-        write_json(out / "validation.json", summary)
-    return summary
+            report = _audited(plan, seed, condition, folder, models)
+            reports[f"{condition.name}@{seed}"] = report
+            suspects.append(suspect_of(report, seed, condition))
+        card = _runcard(plan, out, reports)
+        result = summarise(suspects, plan.attacks, card, [other.runcard for other in add])
+        write_json(out / "validation.json", plain(result))
+    return result
+
+
+def suspect_of(report: Report, seed: int, condition: Condition) -> Suspect:
+    """What the result says of one audited suspect."""
+    (model,) = report.unlearned
+    assert model.verdict is not None
+    return Suspect(
+        seed=seed,
+        condition=condition.name,
+        truth=condition.truth,
+        category=model.verdict.category,
+        original=report.original.sets["forget"].value,
+        suspect=model.sets["forget"].value,
+        retain=model.sets["retain"].value,
+        gap=report.rows[0].gap_ci[0] > 0,
+        fired=tuple(row.attack for row in report.rows if significant(row)),
+        accuracy={row.attack: row.value for row in report.rows},
+        control={row.attack: row.compared for row in report.rows},
+        p_holm={row.attack: row.p_adjusted for row in report.rows},
+    )
 
 
 def shipped(seed: int) -> bool:
@@ -159,7 +160,12 @@ def _audited(
     )
 
 
-def summarise(rows: Sequence[dict[str, Any]], attacks: Sequence[str]) -> dict[str, Any]:
+def summarise(
+    suspects: Sequence[Suspect],
+    attacks: Sequence[str],
+    card: ValidationCard,
+    added: Sequence[ValidationCard] = (),
+) -> ValidationResult:
     """Sensitivity and false-alarm rate of each attack and of the verdict, with 95 % intervals.
 
     An attack is sensitive if it fires on hidden models that have a gap; without a gap there is
@@ -167,64 +173,66 @@ def summarise(rows: Sequence[dict[str, Any]], attacks: Sequence[str]) -> dict[st
     and raises a false alarm if it says either of a model that has nothing. Models of open truth
     are in the confusion table only.
     """
-    hidden = [r for r in rows if r["truth"] == "hidden"]
-    gone = [r for r in rows if r["truth"] == "gone"]
-    with_gap = [r for r in hidden if r["gap"]]
-    confusion = {
-        name: {c: _count(rows, name, c) for c in CATEGORIES if _count(rows, name, c)}
-        for name in dict.fromkeys(r["condition"] for r in rows)
-    }
-    return {
-        "attacks": {
-            attack: _rates(
-                [attack in r["fired"] for r in with_gap], [attack in r["fired"] for r in gone]
-            )
+    hidden = [s for s in suspects if s.truth == "hidden"]
+    gone = [s for s in suspects if s.truth == "gone"]
+    with_gap = [s for s in hidden if s.gap]
+    verdict = _rates([_present(s) for s in hidden], [_present(s) for s in gone])
+    return ValidationResult(
+        attacks={
+            attack: _rates([attack in s.fired for s in with_gap], [attack in s.fired for s in gone])
             for attack in attacks
         },
-        "verdict": _rates([_present(r) for r in hidden], [_present(r) for r in gone])
-        | {"confusion": confusion},
-        "models": list(rows),
-        "schema": 1,
-    }
+        verdict=VerdictRates(
+            **msgspec.structs.asdict(verdict),
+            confusion={
+                condition: {c: n for c in CATEGORIES if (n := _count(suspects, condition, c))}
+                for condition in dict.fromkeys(s.condition for s in suspects)
+            },
+        ),
+        models=tuple(suspects),
+        runcard=card,
+        added=tuple(added),
+        schema=1,
+    )
 
 
-def _count(rows: Sequence[dict[str, Any]], condition: str, category: str) -> int:
-    return sum(r["condition"] == condition and r["category"] == category for r in rows)
+def _count(suspects: Sequence[Suspect], condition: str, category: Category) -> int:
+    return sum(s.condition == condition and s.category == category for s in suspects)
 
 
-def _present(row: dict[str, Any]) -> bool:
-    return row["category"].startswith(("hidden", "intact"))
+def _present(suspect: Suspect) -> bool:
+    return suspect.category.startswith(("hidden", "intact"))
 
 
-def _rates(hidden: Sequence[bool], gone: Sequence[bool]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, fired in (("sensitivity", hidden), ("false_alarm_rate", gone)):
-        n = len(fired)
-        found[name] = sum(fired) / n if n else None
-        found[f"{name}_ci"] = list(wilson(sum(fired), n)) if n else None
-        found[f"{name}_n"] = n
-    return found
+def _rates(hidden: Sequence[bool], gone: Sequence[bool]) -> Rates:
+    """From whether something fired, model by model."""
+    seen, sensitive = _rate(hidden)
+    wrong, alarmed = _rate(gone)
+    return Rates(
+        sensitivity=seen,
+        sensitivity_ci=sensitive,
+        sensitivity_n=len(hidden),
+        false_alarm_rate=wrong,
+        false_alarm_rate_ci=alarmed,
+        false_alarm_rate_n=len(gone),
+    )
 
 
-def _runcard(plan: ValidationPlan, out: Path, judged: Sequence[Judged]) -> dict[str, Any]:
+def _rate(fired: Sequence[bool]) -> tuple[float | None, Interval | None]:
+    n = len(fired)
+    return (sum(fired) / n, wilson(sum(fired), n)) if n else (None, None)
+
+
+def _runcard(plan: ValidationPlan, out: Path, reports: Mapping[str, Report]) -> ValidationCard:
     words = ["mechunlearn validate --seeds", ",".join(map(str, plan.seeds))]
     words += ["--attacks", ",".join(plan.attacks)]
     words += [x for change in plan.changes for x in ("--set", change)]
-    seconds = {f"{j.condition.name}@{j.seed}": j.report.runcard["seconds"]["total"] for j in judged}
-    card = RunCard(
+    return ValidationCard(
         command=" ".join([*words, "--out", str(out)]),
         seed=plan.seeds[0],
-        models={},
-        task={j.report.runcard["task"]["name"]: j.report.runcard["task"] for j in judged},
-        settings={
-            "seeds": list(plan.seeds),
-            "attacks": list(plan.attacks),
-            "changes": list(plan.changes),
-            "conditions": [dataclasses.asdict(c) for c in plan.conditions],
-            "recipe": dataclasses.asdict(plan.recipe),
-        },
+        task={report.runcard.task.name: report.runcard.task for report in reports.values()},
+        settings=plain(plan),
         versions=versions(),
         machine=machine("cpu"),
-        seconds=seconds,
+        seconds={name: report.runcard.seconds["total"] for name, report in reports.items()},
     )
-    return dataclasses.asdict(card)

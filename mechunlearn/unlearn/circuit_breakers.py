@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import capture, check_layers, run_blocks
+from mechunlearn.hooks import capture, check_blocks, run_blocks
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Point, Task
@@ -53,6 +53,12 @@ class CircuitBreakersConfig(Settings):
     max_tokens: int = 1024
     lora: LoRA = LoRA(rank=16, alpha=16.0, dropout=0.05)
     optimizer: Optimizer = Optimizer(steps=150, lr=1e-4)
+
+    def check(self, layers: int) -> None:
+        """Refuse blocks that do not exist, and a run without adapters."""
+        check_blocks(layers, self.layers)
+        if not self.lora.rank:
+            raise ValueError("circuit breakers need adapters: set lora.rank to 1 or more")
 
 
 class CircuitBreakers:
@@ -111,9 +117,7 @@ def circuit_breakers_(
         ValueError: If a layer does not exist, a corpus is empty, there is no LoRA, or training
             diverges.
     """
-    check_layers(model, config.layers)
-    if not config.lora.rank:
-        raise ValueError("circuit breakers need adapters: set lora.rank to 1 or more")
+    config.check(model.cfg.n_layers)
     generator = torch.Generator().manual_seed(config.seed)
     forget, keep = (
         token_rows(model, task, role, config.max_tokens) for role in ("forget", "retain")

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
-from mechunlearn.hooks import check_layers, forward_to, mlp_parameters
+from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings
@@ -58,6 +58,17 @@ class RMUConfig(Settings):
     alpha: float = 1200.0
     """Weight of the retain term."""
     optimizer: Optimizer = Optimizer(steps=150, lr=5e-5, weight_decay=0.01)
+
+    def check(self, layers: int) -> None:
+        """Refuse blocks that do not exist or reach past the steered layer, and adapters."""
+        check_blocks(layers, [self.layer, *self.blocks])
+        if max(self.blocks) > self.layer:
+            raise ValueError(
+                f"blocks {self.blocks} reach past layer {self.layer}, where the loss is read; "
+                "train blocks up to that layer"
+            )
+        if self.lora.rank:
+            raise ValueError("RMU trains a few weight matrices and has no use for lora.rank")
 
 
 class RMU:
@@ -116,14 +127,7 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None 
         ValueError: If a layer does not exist, no trained block comes before or at the steered
             one, a corpus is empty, or adapters are asked for.
     """
-    check_layers(model, [config.layer, *config.blocks])
-    if max(config.blocks) > config.layer:
-        raise ValueError(
-            f"blocks {config.blocks} reach past layer {config.layer}, where the loss is read; "
-            "train blocks up to that layer"
-        )
-    if config.lora.rank:
-        raise ValueError("RMU trains a few weight matrices and has no use for lora.rank")
+    config.check(model.cfg.n_layers)
     generator = torch.Generator().manual_seed(config.seed)
     steps, batch = config.optimizer.steps, config.batch
     forget = token_rows(model, task, "forget", config.max_tokens)

@@ -14,7 +14,7 @@ import json, sys
 import torch
 from accelerate import PartialState
 from mechunlearn import load, load_task
-from mechunlearn.attacks.relearning import RelearningConfig, relearn_
+from mechunlearn.attacks.relearning import Lessons, RelearningConfig, Run, relearn_
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.models import fingerprint
 from mechunlearn.registry import find
@@ -31,7 +31,8 @@ rows = example_rows(model, [task.example(q) for q in task.forget[:16]], "answer"
 with torch.no_grad():
     before = log_likelihoods(model, rows).mean().item()
     with torch.enable_grad():
-        relearn_(model, rows, RelearningConfig(rates=(1e-3,), steps=3, batch=8), rate=1e-3)
+        config = RelearningConfig(rates=(1e-3,), steps=3, batch=8)
+        relearn_(model, Lessons(rows), config, Run(1e-3, 0, 3))
     answers = log_likelihoods(model, rows)[:, 0].tolist()
 found["relearning"] = {"gained": [sum(answers) / len(answers) - before], "answers": answers}
 found["relearning weights"] = fingerprint(model)

@@ -14,24 +14,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache
 
 from mechunlearn.attacks.gcg.caches import Caches, Ids
-from mechunlearn.attacks.gcg.objective import (
-    Hidden,
-    Objective,
-    Reference,
-    likelihood_losses,
-    matched,
-    repetition,
-)
+from mechunlearn.attacks.gcg.objective import Objective, Reference
 from mechunlearn.attacks.gcg.packing import Batch, Piece, batch_of, packed
 from mechunlearn.attacks.gcg.problem import Problem
-from mechunlearn.bench.cache import chosen, extend, leaves, new_cache
+from mechunlearn.attacks.gcg.terms import Terms
+from mechunlearn.bench.cache import chosen, extend, leaves
 from mechunlearn.bench.engine import token_budget
-from mechunlearn.bench.rows import encode, pad
-from mechunlearn.hooks import embedding_table, first_embeddings, unembed
-from mechunlearn.types import HookedModel, Point
+from mechunlearn.bench.rows import pad
+from mechunlearn.hooks import embedding_table, first_embeddings
+from mechunlearn.types import HookedModel
 
 ROW = 0.25
 """Tokens of a row that holds several continuations, as a share of ``d_model``: they attend to each
@@ -61,11 +54,9 @@ class Forwards:
         budget: int = 0,
         memory: int = 0,
     ) -> None:
-        if objective.over == "choices" and not problem.choices:
-            raise ValueError("objective.over='choices' needs letter scoring; use 'vocabulary'")
+        self.terms = Terms(model, problem, objective, reference or Reference())
         self.model, self.problem, self.objective = model, problem, objective
-        self.reference = reference or Reference()
-        self.blocks, self.points = objective.blocks(model), objective.points(model)
+        self.blocks = self.terms.blocks
         self.budget, self.memory = budget or token_budget(model), memory
         self.backward_budget = budget or token_budget(model, backward=True)
         self.device = torch.device(model.cfg.device)
@@ -76,8 +67,7 @@ class Forwards:
             [*i.after, *(i.target if objective.hidden else i.target[: i.forced - 1])]
             for i in problem.items
         ]
-        models = [model] + ([self.reference.original] if objective.dynamic.weight else [])
-        self._caches = [Caches(m, problem, self.blocks) for m in models if m is not None]
+        self._caches = [Caches(m, problem, self.blocks) for m in self.terms.models]
         for group in self._groups(range(len(problem.items))):
             for caches in self._caches:
                 caches.before(group[:1])
@@ -111,7 +101,7 @@ class Forwards:
     def _losses(
         self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
     ) -> Float[np.ndarray, "candidate item"]:
-        found = np.zeros((len(candidates), len(picked)))
+        losses = np.zeros((len(candidates), len(picked)))
         column = {item: j for j, item in enumerate(picked)}
         for length in sorted({len(c) for c in candidates}):
             same = {
@@ -122,8 +112,8 @@ class Forwards:
                 run = self._split if self._splits(group) else self._whole
                 for batch, values in run(parent, candidates, order, same, group):
                     for (i, item), value in zip(batch.pairs, values.tolist(), strict=True):
-                        found[i, column[item]] = value
-        return found + self._alone(candidates)[:, None]
+                        losses[i, column[item]] = value
+        return losses + self.terms.alone(candidates)[:, None]
 
     def gradient(self, ids: Ids, picked: Sequence[int]) -> Float[Tensor, "pos d_vocab"]:
         """Gradient of the mean loss over the picked items with respect to one-hot tokens.
@@ -157,8 +147,8 @@ class Forwards:
                 else:
                     self._whole_backward(leaf, ids, group, len(picked))
             if self.objective.fluency:
-                with first_embeddings(self.model, leaf, skip=len(self._specials())):
-                    (self.objective.fluency * self._fluency([ids])[0]).backward()
+                with first_embeddings(self.model, leaf, skip=len(self.terms.specials)):
+                    (self.objective.fluency * self.terms.fluency([ids])[0]).backward()
 
     def _groups(self, picked: Sequence[int]) -> list[list[int]]:
         """Items with equally long text before the slot, the longest rest first."""
@@ -221,7 +211,7 @@ class Forwards:
         for batch in self._batches(pieces):
             wanted = batch.sources, batch.cached
             caches = [c.after_parent(parent, group, *wanted) for c in self._caches]
-            yield batch, self._judged(batch, caches)
+            yield batch, self.terms.losses(batch, caches)
 
     def _split(
         self,
@@ -251,7 +241,7 @@ class Forwards:
             ]
             for batch in self._batches(pieces):
                 which = torch.tensor(batch.sources, device=self.device)
-                yield batch, self._judged(batch, [chosen(p, which) for p in prefixes])
+                yield batch, self.terms.losses(batch, [chosen(p, which) for p in prefixes])
 
     def _split_backward(self, leaf: Tensor, ids: Ids, group: list[int], n: int) -> None:
         (main, *others) = self._caches
@@ -266,7 +256,7 @@ class Forwards:
             wanted = group[:1] * len(batch.sources), seen
             behind = [chosen(prefix, torch.tensor(batch.sources, device=self.device))]
             behind += [c.after_parent(ids, group[:1], *wanted) for c in others]
-            (self._judged(batch, behind).sum() / n).backward()
+            (self.terms.losses(batch, behind).sum() / n).backward()
         used = [(whole, copy.grad) for whole, copy in passed_on if copy.grad is not None]
         torch.autograd.backward([whole for whole, _ in used], [grad for _, grad in used])
 
@@ -277,107 +267,9 @@ class Forwards:
         ]
         for batch in self._batches(pieces, graph=True):
             caches = [c.before(batch.sources) for c in self._caches]
-            (self._judged(batch, caches, leaf).sum() / n).backward()
+            (self.terms.losses(batch, caches, leaf).sum() / n).backward()
             if batch.sources == group:  # Its forward began with the parent.
                 self._caches[0].keep_parent(ids, group, caches[0])
-
-    def _judged(
-        self, batch: Batch, caches: Sequence[DynamicCache], leaf: Tensor | None = None
-    ) -> Float[Tensor, " pair"]:
-        """Run the rows behind their caches and weigh the objective's terms."""
-        reads = self._reads(batch)
-        places = [place for found in reads.values() for place, _, _ in found]
-        pick = torch.tensor(places, device=self.device)
-        kept = []
-        for own, cache in zip(self._caches, caches, strict=True):
-            with first_embeddings(own.model, leaf if own.model is self.model else None):
-                read = (batch.tokens, self.points, pick, self.blocks)
-                kept.append(extend(own.model, cache, *read, **batch.extra))
-        total = torch.zeros(len(batch.pairs), device=self.device)
-        begin = 0
-        for name, found in reads.items():
-            part = slice(begin, begin + len(found))
-            begin = part.stop
-            pairs = torch.tensor([pair for _, pair, _ in found], device=self.device)
-            shares = torch.tensor([share for _, _, share in found], device=self.device)
-            for values in self._values(name, kept, part, batch):
-                total = total.index_add(0, pairs, values * shares)
-        return total
-
-    def _reads(self, batch: Batch) -> dict[str, list[tuple[int, int, float]]]:
-        """For each term with a weight: flat place, pair and share in the pair's mean."""
-        objective = self.objective
-        found: dict[str, list[tuple[int, int, float]]] = {}
-        for pair, (_, item) in enumerate(batch.pairs):
-            known = self.problem.items[item]
-            spans: dict[str, range] = {}
-            if objective.cross_entropy:
-                last = len(known.after) - 1
-                spans["likely"] = range(last, last + known.forced)
-            if objective.static.weight:
-                spans["static"] = self._static_places(item)
-            if objective.dynamic.weight:
-                spans["dynamic"] = matched(known, objective.dynamic.span)
-            for name, places in spans.items():
-                found.setdefault(name, []).extend(
-                    (batch.places[pair] + place, pair, 1 / len(places)) for place in places
-                )
-        return found
-
-    def _static_places(self, item: int) -> range:
-        """The last places, as many as the clean prompt has."""
-        places = matched(self.problem.items[item], self.objective.static.span)
-        return places[-min(len(places), self.reference.static[item].shape[1]) :]
-
-    def _values(
-        self, name: str, kept: Sequence[dict[Point, Tensor]], part: slice, batch: Batch
-    ) -> Iterator[Float[Tensor, " read"]]:
-        """A term's weighted value at every place it reads, once per layer."""
-        items, objective = [item for _, item in batch.pairs], self.objective
-        if name == "likely":
-            known = [self.problem.items[i] for i in items]
-            targets = torch.tensor(
-                [t for i in known for t in i.target[: i.forced]], device=self.device
-            )
-            states = kept[0][Point(self.model.cfg.n_layers - 1)][part]
-            yield objective.cross_entropy * likelihood_losses(
-                self.model, states, targets, objective, self.problem.choices
-            )
-            return
-        term: Hidden = getattr(objective, name)
-        for at, layer in enumerate(objective.layers):
-            if name == "static":
-                lengths = {i: len(self._static_places(i)) for i in items}
-                there = torch.cat([self.reference.static[i][at, -lengths[i] :] for i in items])
-            else:
-                there = kept[1][Point(layer)][part].detach()
-            far = term.distance(kept[0][Point(layer)][part], there.to(self.device))
-            yield term.weight / len(objective.layers) * far
-
-    def _alone(self, candidates: Sequence[Ids]) -> Float[np.ndarray, " candidate"]:
-        """Terms that depend on the optimised text only."""
-        found = np.array([self.objective.repetition * repetition(ids) for ids in candidates])
-        if self.objective.fluency:
-            for length in sorted({len(c) for c in candidates}):
-                members = [i for i, c in enumerate(candidates) if len(c) == length]
-                values = self._fluency([candidates[i] for i in members])
-                found[members] += self.objective.fluency * values.cpu().numpy()
-        return found
-
-    def _fluency(self, candidates: Sequence[Ids]) -> Float[Tensor, " candidate"]:
-        """Mean negative log-likelihood of the tokens, each after those before it."""
-        specials = self._specials()
-        first = max(1, len(specials))
-        tokens = torch.tensor([[*specials, *ids] for ids in candidates], device=self.device)
-        final = Point(self.model.cfg.n_layers - 1)
-        kept = extend(self.model, new_cache(), tokens, [final])[final]
-        states, targets = kept[:, first - 1 : -1], tokens[:, first:]
-        logits = unembed(self.model, states.flatten(0, 1)).float()
-        losses = torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="none")
-        return losses.view(targets.shape).mean(dim=1)
-
-    def _specials(self) -> list[int]:
-        return encode(self.model.tokenizer, "")
 
 
 def _shared(parent: Ids, ids: Ids) -> int:

@@ -1,12 +1,12 @@
 """What GCG works on: questions in tokens around the ones it may change, and what should follow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from mechunlearn.bench.rows import continuation, encode, letter_ids
+from mechunlearn.bench.rows import continuation, encode
 from mechunlearn.errors import unknown
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import HookedModel, PromptFormat, Scoring
 
 Place = Literal["prefix", "suffix"]
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -32,10 +32,10 @@ class Slot:
             raise unknown("place", self.place, PLACES)
 
     @classmethod
-    def of(cls, task: Task, place: Place) -> "Slot":
-        """The slot in a task's prompts."""
-        cue = task.prompt.letter.partition("{choices}")[2] if task.scoring == "letter" else ""
-        return cls(place, task.prompt.separator, cue)
+    def of(cls, prompt: PromptFormat, scoring: Scoring, place: Place) -> "Slot":
+        """The slot in prompts of one format."""
+        cue = prompt.letter.partition("{choices}")[2] if scoring == "letter" else ""
+        return cls(place, prompt.separator, cue)
 
     def around(self, prompt: str) -> tuple[str, str]:
         """The prompt's text before and after the slot."""
@@ -104,10 +104,6 @@ class Problem:
                 f"model's context is {model.cfg.n_ctx}; lower length, or ask shorter questions"
             )
 
-    def rewrite(self, text: str) -> Callable[[str], str]:
-        """The change of prompts that puts ``text`` into the slot."""
-        return lambda prompt: self.slot.fill(text, prompt)
-
 
 def pose(
     tokenizer: Any,
@@ -147,31 +143,27 @@ def answer_targets(tokenizer: Any, prompts: Sequence[str], answers: Sequence[str
     return [continuation(tokenizer, p, a) for p, a in zip(prompts, answers, strict=True)]
 
 
-def letters(tokenizer: Any, task: Task, prompt: str) -> tuple[int, ...]:
-    """Tokens of the answer letters; empty where answers are not letters.
-
-    Raises:
-        ValueError: If a letter is not one token.
-    """
-    if task.scoring != "letter":
-        return ()
-    return tuple(letter_ids(tokenizer, prompt, max(len(q.choices) for q in task.forget)))
-
-
 def text_of(tokenizer: Any, ids: Sequence[int]) -> str:
     """The text of optimised tokens, as it is put into prompts."""
     return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)).strip()
+
+
+def ids_of(tokenizer: Any, problem: Problem, text: str) -> tuple[int, ...]:
+    """The tokens as which a text that survives is read in a prompt."""
+    item = problem.items[0]
+    row = tokenizer(problem.slot.fill(text, problem.prompts[0]))["input_ids"]
+    return tuple(row[len(item.before) : len(row) - len(item.after)])
 
 
 def survives(
     tokenizer: Any, problem: Problem, candidates: Sequence[Sequence[int]], item: int = 0
 ) -> list[bool]:
     """Which candidates are read back as the same tokens when their text stands in a prompt."""
-    prompt, known = problem.prompts[item], problem.items[item]
+    prompt, question = problem.prompts[item], problem.items[item]
     texts = [problem.slot.fill(text_of(tokenizer, ids), prompt) for ids in candidates]
     if not texts:
         return []
     return [
-        row == [*known.before, *ids, *known.after]
+        row == [*question.before, *ids, *question.after]
         for row, ids in zip(tokenizer(texts)["input_ids"], candidates, strict=True)
     ]

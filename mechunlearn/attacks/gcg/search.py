@@ -4,15 +4,11 @@ Children run on a few questions first, and only the better ones on more. Every s
 the state before it and of (seed, restart, step), so a search that was stopped goes on bit for bit.
 """
 
-import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +33,7 @@ from mechunlearn.attacks.gcg.proposals import (
     swaps,
 )
 from mechunlearn.attacks.gcg.settings import SearchConfig
-from mechunlearn.environment import write_json
+from mechunlearn.attacks.gcg.state import State, Text, read_state, write_state
 from mechunlearn.hooks import add_flops, metered
 from mechunlearn.progress import track
 from mechunlearn.types import HookedModel
@@ -48,52 +44,7 @@ DRAWS = 32
 """Draws for a place: at the start of a prompt, where spaces are lost, few byte-pair tokens are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """An optimised text and its loss over all questions."""
-
-    ids: Ids
-    loss: float
-
-
-@dataclass(slots=True)
-class State:
-    """Where a search stands."""
-
-    restart: int = 0
-    step: int = 0
-    buffer: list[Text] = field(default_factory=list)
-    """Best first."""
-    bests: list[Text] = field(default_factory=list)
-    """The best text ever of each restart."""
-    curve: list[float] = field(default_factory=list)
-    """Best loss so far of the restart, after each step of each restart."""
-    places: list[float] = field(default_factory=list)
-    """Recent mean rank of the children changed at each place, from 0 (best) to 1."""
-    scored: int = 0
-    """Children scored."""
-    flops: int = 0
-    """Arithmetic so far, also before an interruption."""
-
-    @property
-    def best(self) -> Text:
-        """The best text ever."""
-        return min(self.bests, key=lambda t: t.loss)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data; floats survive JSON bit for bit."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "State":
-        """The inverse of ``to_dict``."""
-        texts = {
-            k: [Text(tuple(t["ids"]), t["loss"]) for t in data[k]] for k in ("buffer", "bests")
-        }
-        return cls(**data | texts)
-
-
-class Search:
+class TextSearch:
     """A search for one text that minimises an objective over a problem's questions.
 
     Args:
@@ -128,7 +79,10 @@ class Search:
         self.seed, self.state_file, self.every, self.label = seed, state_file, every, label
         identity = (model.provenance, problem.slot, problem.items, objective, config, seed)
         self.identity = hashlib.sha256(repr(identity).encode()).hexdigest()
-        self.state = self._resumed()
+        self.state = State()
+        if state_file is not None and state_file.is_file():
+            self.state = read_state(state_file, self.identity)
+            add_flops(self.state.flops)
 
     def run(self, on_step: Callable[[State], None] | None = None) -> State:
         """Search to the end.
@@ -149,14 +103,14 @@ class Search:
             if on_step is not None:
                 on_step(self.state)
             if self.state_file and (self.state.step % self.every == 0):
-                self._keep()
+                write_state(self.state_file, self.identity, self.state)
         if self.state_file:
-            self._keep()
+            write_state(self.state_file, self.identity, self.state)
         return self.state
 
-    def text(self, found: Text) -> str:
+    def text(self, text: Text) -> str:
         """The text to put into prompts."""
-        return text_of(self.model.tokenizer, found.ids)
+        return text_of(self.model.tokenizer, text.ids)
 
     def _advance(self) -> None:
         """One step, or the start of a restart and its first step."""
@@ -193,24 +147,24 @@ class Search:
         operator = self._operator(len(parent), step, random)
         wanted = 2 * config.width  # Some do not survive.
         if operator == "delete":
-            found = deletions(parent, wanted, random)
+            children = deletions(parent, wanted, random)
         elif operator == "substitute":
             count = config.gradient_questions or len(self.problem.items)
             picked = torch.randperm(len(self.problem.items), generator=random)[:count].tolist()
             gradient = self.forwards.gradient(parent, picked)
             chances = self._chances(parent) if config.adaptive else ()
             find = partial(substitutions, parent, gradient, self.allowed, config.top_k)
-            found = find(wanted, random, chances)
+            children = find(wanted, random, chances)
         else:
             item = int(torch.randint(len(self.problem.items), (1,), generator=random))
             spoken = spoken_tokens(
                 self.model, self.problem, parent, item, self.allowed, config.top_k, random
             )
             make = insertions if operator == "insert" else swaps
-            found = make(parent, spoken, wanted, random)
-        found = [c for c in dict.fromkeys(found) if c != parent]
-        alive = survives(self.model.tokenizer, self.problem, found)
-        return [c for c, fine in zip(found, alive, strict=True) if fine][: config.width]
+            children = make(parent, spoken, wanted, random)
+        children = [c for c in dict.fromkeys(children) if c != parent]
+        alive = survives(self.model.tokenizer, self.problem, children)
+        return [c for c, fine in zip(children, alive, strict=True) if fine][: config.width]
 
     def _chances(self, parent: Ids) -> list[float]:
         """How often each place is to be changed."""
@@ -246,9 +200,9 @@ class Search:
         for until in stages:
             if not alive:
                 break
-            found = self.forwards.losses(parent, alive, order[seen:until])
-            first = first if len(first) else found.mean(1)
-            for ids, values in zip(alive, found, strict=True):
+            scores = self.forwards.losses(parent, alive, order[seen:until])
+            first = first if len(first) else scores.mean(1)
+            for ids, values in zip(alive, scores, strict=True):
                 losses[ids] = np.concatenate([losses[ids], values])
             seen = until
             if seen < n:
@@ -259,13 +213,13 @@ class Search:
     def _combined(self, parent: Text, scored: Sequence[Text]) -> list[Text]:
         """The best two, three, ... edits that help, made together."""
         better = sorted((t for t in scored if t.loss < parent.loss), key=lambda t: (t.loss, t.ids))
-        found = combinations(parent.ids, [t.ids for t in better], self.config.combine)
-        alive = survives(self.model.tokenizer, self.problem, found) if found else []
-        found = [ids for ids, fine in zip(found, alive, strict=True) if fine]
-        if not found:
+        together = combinations(parent.ids, [t.ids for t in better], self.config.combine)
+        alive = survives(self.model.tokenizer, self.problem, together) if together else []
+        together = [ids for ids, fine in zip(together, alive, strict=True) if fine]
+        if not together:
             return []
-        losses = self.forwards.losses(parent.ids, found, range(len(self.problem.items))).mean(1)
-        return [Text(ids, float(loss)) for ids, loss in zip(found, losses, strict=True)]
+        losses = self.forwards.losses(parent.ids, together, range(len(self.problem.items))).mean(1)
+        return [Text(ids, float(loss)) for ids, loss in zip(together, losses, strict=True)]
 
     def start(self) -> Ids:
         """A start text, or the best of ``width`` random ones that survive being read back.
@@ -313,18 +267,3 @@ class Search:
         words = repr((self.seed, self.state.restart, *what)).encode()
         number = int.from_bytes(hashlib.sha256(words).digest()[:7], "big")
         return torch.Generator().manual_seed(number)
-
-    def _resumed(self) -> State:
-        if self.state_file is None or not self.state_file.is_file():
-            return State()
-        kept = json.loads(self.state_file.read_text(encoding="utf-8"))
-        if kept["identity"] != self.identity:
-            raise ValueError(f"{self.state_file} belongs to another search; remove it first")
-        state = State.from_dict(kept["state"])
-        add_flops(state.flops)
-        return state
-
-    def _keep(self) -> None:
-        assert self.state_file is not None
-        kept = {"identity": self.identity, "state": self.state.to_dict()}
-        write_json(self.state_file, kept)

@@ -1,6 +1,10 @@
-"""Settings of a search."""
+"""Settings of a search, and of the whole attack."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mechunlearn.attacks.gcg.objective import Objective
+from mechunlearn.attacks.gcg.problem import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,3 +116,39 @@ class SearchConfig:
     def chances(self) -> tuple[float, ...]:
         """Chances of the operators, in their order."""
         return (self.substitute, self.insert, self.delete, self.swap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GCGConfig:
+    """Settings.
+
+    Raises:
+        ValueError: If there are no questions, or a share is out of range.
+    """
+
+    search: SearchConfig
+    objective: Objective = field(default_factory=Objective)
+    place: Place = "prefix"
+    target: Literal["answer", "original"] = "answer"
+    """What should follow a question: its right answer, or how the original goes on."""
+    forced: int = 0
+    """Tokens of the target that carry cross-entropy; 0: all of an answer, one of a continuation."""
+    matched: int = 0
+    """Further tokens of the original's continuation whose hidden states are compared."""
+    questions: int = 32
+    """Forget questions to optimise for."""
+    retain_share: float = 0.2
+    """Retain questions beside them, as a share of all."""
+    shuffled_search: bool = False
+    """Also search for shuffled answers, and report what that text brings back: it may well bring
+    back something where the right form of an answer is enough to undo the suppression."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.questions < 1 or not 0 <= self.retain_share < 1:
+            raise ValueError(
+                "GCG needs questions >= 1 and a retain_share in [0, 1), not "
+                f"questions={self.questions}, retain_share={self.retain_share}"
+            )
+        if self.matched and self.target != "original":
+            raise ValueError("only the original's continuation can be matched: target='original'")

@@ -3,10 +3,6 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   if (!data.sets) return;
   const STEP = 25;
-  const TITLES = {
-    forget: "forget, confirm fold", forget_select: "forget, select fold",
-    retain: "retain, confirm fold", retain_select: "retain, select fold",
-  };
   const by = (id) => document.getElementById(id);
   const [model, outcome, topic, set, text] = ["model", "outcome", "topic", "set", "text"].map((k) => by(`by-${k}`));
   const words = (key) => key.replaceAll("_", " ");
@@ -42,7 +38,7 @@
   const matches = () => {
     const asked = data.sets[set.value];
     const right = asked.answer;
-    const before = data.models.original[set.value];
+    const before = data.models[data.original][set.value];
     const after = data.models[model.value][set.value];
     const under = attacksOf().map(said).filter(Boolean);
     const [kind, attack] = outcome.value.split(" ");
@@ -90,8 +86,8 @@
       made.insertCell().append(mine);
       made.insertCell().append(control);
     };
-    const plain = data.models[`${model.value} control`] || data.models.never_knew;
-    row("original", mark(data.models.original[set.value], i), "");
+    const plain = data.models[data.plain[model.value]];
+    row("original", mark(data.models[data.original][set.value], i), "");
     row(model.value, mark(data.models[model.value][set.value], i), plain ? mark(plain[set.value], i) : "–");
     for (const attack of attacksOf()) {
       const control = (data.control[model.value] || {})[attack];
@@ -113,7 +109,7 @@
     const short = make("span", "", "soft");
     const tick = (who, answers) => `${who} ${answers[i] === answer[i] ? "✓" : "✗"}`;
     short.textContent = [
-      tick("original", data.models.original[set.value]),
+      tick("original", data.models[data.original][set.value]),
       tick(model.value, data.models[model.value][set.value]),
       under.length ? `right under ${back} of ${under.length} attacks` : "no attack was asked this",
     ].join(" · ");
@@ -151,7 +147,7 @@
     more();
   };
 
-  options(set, Object.keys(data.sets).map((key) => [key, TITLES[key] || key]));
+  options(set, Object.entries(data.sets).map(([key, { title }]) => [key, title]));
   offer();
   for (const select of [model, set]) {
     select.addEventListener("change", () => {

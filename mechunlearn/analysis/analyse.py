@@ -1,0 +1,159 @@
+"""From the finished cells to the report: a pure function of the evidence."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+
+from mechunlearn.analysis.answers import arms_of, choices, questions, values
+from mechunlearn.analysis.findings import findings_of
+from mechunlearn.analysis.records import Findings, Measured, Model, Report, Row, RunCard, TaskCard
+from mechunlearn.analysis.rounding import short, short_interval
+from mechunlearn.analysis.rows import row_of, tier_of
+from mechunlearn.analysis.tests import holm
+from mechunlearn.analysis.verdict import judge
+from mechunlearn.audit.cells import Entry
+from mechunlearn.audit.engines import Engine
+from mechunlearn.audit.evidence import Evidence
+from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.run import run
+from mechunlearn.records import decoded, encoded, read_record
+from mechunlearn.stats import mean_interval
+from mechunlearn.types import Fold, Role
+
+
+def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
+    """Carry out the plan and write ``report.json`` to ``out``.
+
+    Every finished piece is kept: a second call with the same plan and folder computes only what is
+    missing, and nothing where the run is finished.
+
+    Args:
+        engine: Where cells are computed; default: in this process.
+
+    Raises:
+        ValueError: If the folder holds another run or another process works on it, a model or
+            task is unusable, or the never-knew model knows.
+        PrerequisiteError: If the folder cannot be written.
+    """
+    report = analyse(run(plan, out, engine))
+    if not _holds(out / "report.json", report):
+        report.save(out / "report.json")
+    return report
+
+
+def _holds(file: Path, report: Report) -> bool:
+    """Whether a file says what this report says."""
+    try:
+        return read_record(file, Report) == decoded(encoded(report), Report, "the report")
+    except ValueError:
+        return False
+
+
+def analyse(evidence: Evidence) -> Report:
+    """Estimates for every unlearned model and attack, and everything a reader needs beside them."""
+    setup = evidence.setup
+    guessing = evidence.baseline(setup.original.label).guessing
+    assert guessing is not None
+    arms = {pair: arms_of(evidence, *pair) for pair in evidence.complete}
+    estimates = [row_of(evidence, *pair, arms[pair]) for pair in arms]
+    adjusted = holm([row.p for row in estimates])
+    rows = tuple(
+        msgspec.structs.replace(row, p_adjusted=short(p))
+        for row, p in zip(estimates, adjusted, strict=True)
+    )
+    findings = tuple(
+        findings_of(
+            evidence,
+            entry.label,
+            [row for row in rows if row.model == entry.label],
+            {attack: arms[model, attack] for model, attack in arms if model == entry.label},
+        )
+        for entry in setup.unlearned
+    )
+    return Report(
+        runcard=_runcard(evidence),
+        models=tuple(_models(evidence, rows, findings)),
+        rows=rows,
+        findings=findings,
+        guessing=guessing,
+        not_computed=tuple(
+            (entry.label, attack)
+            for entry in setup.unlearned
+            for attack in setup.plan.attacks
+            if (entry.label, attack) not in arms
+        ),
+        questions=questions(evidence),
+    )
+
+
+def _models(
+    evidence: Evidence, rows: Sequence[Row], findings: Sequence[Findings]
+) -> Iterator[Model]:
+    """All models without any attack; of those under test with their verdicts."""
+    setup = evidence.setup
+    measured = {entry.label: _measured(evidence, entry) for entry in setup.entries}
+    before = measured[setup.original.label]["forget"]
+    of = {found.model: found for found in findings}
+    for entry in setup.entries:
+        tested = entry.role == "unlearned"
+        yield Model(
+            label=entry.label,
+            role=entry.role,
+            sets=measured[entry.label],
+            verdict=judge(
+                of[entry.label],
+                [row for row in rows if row.model == entry.label],
+                before,
+                measured[entry.label]["forget"],
+                setup.task.chance,
+                tier_of(entry),
+            )
+            if tested
+            else None,
+            control=entry.control if tested else None,
+            letters=choices(evidence, entry.label, "forget").table()
+            if setup.task.scoring == "letter"
+            else None,
+        )
+
+
+def _measured(evidence: Evidence, entry: Entry) -> dict[str, Measured]:
+    sets = evidence.baseline(entry.label).sets
+    return {
+        name: Measured(
+            value=short(answers.mean),
+            value_ci=short_interval(mean_interval(values(answers))),
+            n=len(answers.values),
+        )
+        for name, answers in sets.items()
+        if not name.endswith("_select")
+    }
+
+
+def _runcard(evidence: Evidence) -> RunCard:
+    setup, task = evidence.setup, evidence.setup.task
+    original = evidence.baseline(setup.original.label)
+    seconds = dict(evidence.making)
+    for cell in setup.cells:
+        if (file := evidence.results.get(cell.key)) is not None:
+            about = f"{cell.attack} on {cell.model}" if cell.attack else f"of {cell.model}"
+            seconds[f"{cell.kind}: {about}"] = file.seconds
+    roles: tuple[Role, ...] = get_args(Role)
+    folds: tuple[Fold, ...] = get_args(Fold)
+    return RunCard(
+        command=setup.plan.command(setup.out),
+        seed=setup.plan.seed,
+        models={entry.label: evidence.baseline(entry.label).model for entry in setup.entries},
+        task=TaskCard(
+            name=task.name,
+            scoring=task.scoring,
+            chance=task.chance,
+            n={f"{r}, {f}": len(task.questions(r, f)) for r in roles for f in folds},
+        ),
+        settings=setup.plan.to_dict(),
+        versions=original.versions,
+        machine=original.machine,
+        seconds=seconds | {"total": round(sum(seconds.values()), 2)},
+    )

@@ -1,0 +1,94 @@
+"""What all attacks on one unlearned model say together, and what figures draw of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mechunlearn.analysis.across import cheapest_half, spent, union
+from mechunlearn.analysis.answers import Arms, choices, values
+from mechunlearn.analysis.courses import course
+from mechunlearn.analysis.letters import renamed
+from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
+from mechunlearn.analysis.rounding import short
+from mechunlearn.audit.evidence import Evidence
+from mechunlearn.audit.records import Stage, Tried
+from mechunlearn.records import Plain
+from mechunlearn.stats import GRADED, binomial_p
+
+
+def findings_of(
+    evidence: Evidence, model: str, rows: Sequence[Row], arms: Mapping[str, Arms]
+) -> Findings:
+    """Everything about one unlearned model beside its rows.
+
+    Args:
+        arms: By attack, of the attacks that are complete.
+    """
+    setup = evidence.setup
+    results = {attack: evidence.attack(model, attack) for attack in arms}
+    answers, chance = evidence.answers(model, "forget"), setup.task.chance
+    right = int((values(answers) > GRADED).sum())
+    prices = spent(rows, results, short(evidence.answers(model, "retain").mean))
+    courses = {attack: dict(_courses(evidence, model, attack)) for attack in arms}
+    traces = {attack: dict(_traces(evidence, model, attack)) for attack in arms}
+    return Findings(
+        model=model,
+        tried={attack: tuple(map(_tried, result.tried)) for attack, result in results.items()},
+        below_chance=answers.mean < chance,
+        p_chance=binomial_p(right, len(answers.values), chance),
+        renamed=_renamed(evidence, model) if setup.task.scoring == "letter" else None,
+        union=_union(evidence, model, arms) if rows else None,
+        spent=prices,
+        cheapest_half=cheapest_half(prices),
+        courses={attack: found for attack, found in courses.items() if found},
+        traces={attack: found for attack, found in traces.items() if found},
+    )
+
+
+def _tried(tried: Tried) -> TriedVariant:
+    retain = None if tried.retain is None else round(tried.retain, 4)
+    return TriedVariant(variant=tried.variant, forget=round(tried.forget, 4), retain=retain)
+
+
+def _union(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> Union:
+    setup = evidence.setup
+    compared = setup.entry(model).control or model
+    original, unlearned, control = (
+        values(evidence.answers(label, "forget"))
+        for label in (setup.original.label, model, compared)
+    )
+    return union(
+        arms, original=original, unlearned=unlearned, control=control, seed=setup.plan.seed
+    )
+
+
+def _renamed(evidence: Evidence, model: str) -> Renamed:
+    control = evidence.setup.entry(model).control
+    select, confirm = (choices(evidence, model, name) for name in ("forget_select", "forget"))
+    if control is None:
+        return renamed(select, confirm, None)
+    twin = choices(evidence, control, "forget_select"), choices(evidence, control, "forget")
+    return renamed(select, confirm, twin)
+
+
+def _courses(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm, Course]]:
+    """Training curves by arm, where the attack trains."""
+    setup, twin = evidence.setup, evidence.control(model, attack)
+    stages: dict[Arm, tuple[str | None, Sequence[Stage]]] = {
+        "unlearned": (model, evidence.attack(model, attack).stages),
+        "never_knew": (setup.entry(model).control, twin.stages if twin else ()),
+    }
+    original = evidence.answers(setup.original.label, "forget").mean
+    for arm, (label, measured) in stages.items():
+        if label is not None and measured:
+            start = evidence.answers(label, "forget").mean
+            limit = setup.plan.retain_limit
+            yield arm, course(measured, start=start, original=original, limit=limit)
+
+
+def _traces(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm, dict[str, Plain]]]:
+    twin = evidence.control(model, attack)
+    traces: dict[Arm, dict[str, Plain]] = {
+        "unlearned": evidence.attack(model, attack).traces,
+        "never_knew": twin.traces if twin else {},
+        "original": evidence.ceiling(model, attack).traces,
+    }
+    yield from ((arm, kept) for arm, kept in traces.items() if kept)

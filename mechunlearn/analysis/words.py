@@ -1,0 +1,76 @@
+"""Numbers, names and tiers as the page, notebooks, the terminal and verdicts show them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mechunlearn.records import Interval, Plain
+
+if TYPE_CHECKING:
+    from mechunlearn.analysis.records import Model, Role, Tier
+
+DASH = "–"
+TIERS: Mapping["Tier", str] = {
+    "A": "a model that never knew the facts, treated alike",
+    "B": "questions of the same form about made-up facts",
+    "C": "sham attacks of the same size; there is no model that never knew the facts",
+}
+"""What the results of a tier are net of."""
+ROLES: Mapping["Role", str] = {"original": "original", "never_knew": "never-knew"}
+"""Roles that a label does not tell by itself."""
+
+
+def percent(value: float | None, ci: Interval | None = None) -> str:
+    """``0.253`` as ``25.3``, with its interval where there is one; a dash for nothing."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.1f}" + (f" [{100 * ci[0]:.0f}, {100 * ci[1]:.0f}]" if ci else "")
+
+
+def p_value(value: float | None) -> str:
+    """A probability at one digit; below 0.001 only that."""
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def p_is(value: float) -> str:
+    """``p = 0.03``, or ``p < 0.001``."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def operations(flops: float | int) -> str:
+    """Arithmetic at two digits: ``500 GFLOP``."""
+    units = ["", "k", "M", "G", "T", "P", "E"]
+    while flops >= 1000 and len(units) > 1:
+        flops, units = flops / 1000, units[1:]
+    return f"{flops:.0f} {units[0]}FLOP" if flops >= 10 else f"{flops:.1f} {units[0]}FLOP"
+
+
+def words(variant: Mapping[str, Plain]) -> str:
+    """A variant in one line."""
+
+    def text(value: Plain) -> str:
+        if not isinstance(value, (list, tuple)):
+            return str(value).replace("_", " ")
+        if len(value) > 3 and list(value) == list(range(value[0], value[-1] + 1)):
+            return f"{value[0]} to {value[-1]}"
+        return ", ".join(map(str, value))
+
+    return "; ".join(f"{key.replace('_', ' ')} {text(value)}" for key, value in variant.items())
+
+
+def name(key: str) -> str:
+    """An attack or a question set as words; labels of models stay as they are."""
+    return key.replace("_", " ")
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def with_role(model: "Model") -> str:
+    """A model's label, with its role where the label does not say it."""
+    role = ROLES.get(model.role, model.label)
+    return model.label if role == model.label else f"{model.label} ({role})"

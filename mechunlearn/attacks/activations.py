@@ -1,0 +1,141 @@
+"""Activations over many texts: means layer by layer, outliers, and a principal component.
+
+Everything is streamed: sums are kept in float64 and no token is stored, but for a bounded sample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.rows import pad
+from mechunlearn.cost.memory import Shape, Sizes, forward_bytes, tokens_per_batch
+from mechunlearn.hooks import capture, count_flops, run_blocks
+from mechunlearn.types import HookedModel, Point
+
+OUTLIER_TOKENS = 1000
+"""Tokens among which outliers are looked for."""
+OUTLIER_Z = 3.0
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Of activations at every layer: sums over tokens, and a bounded sample of them."""
+
+    n: int = 0
+    sums: Float[Tensor, "layer d_model"] | None = None
+    sample: list[Float[Tensor, "layer token d_model"]] = field(default_factory=list)
+
+    @property
+    def mean(self) -> Float[Tensor, "layer d_model"]:
+        """Mean activation, in float64."""
+        assert self.sums is not None
+        return self.sums / self.n
+
+    @property
+    def reservoir(self) -> Float[Tensor, "layer token d_model"]:
+        """The sample as one tensor."""
+        return torch.cat(self.sample, dim=1)
+
+
+@torch.no_grad()
+def activation_statistics(
+    model: HookedModel, texts: Sequence[str], *, drop: frozenset[int] = frozenset(), keep: int = 0
+) -> Statistics:
+    """Mean block outputs over the tokens of some texts.
+
+    Args:
+        texts: The leading tokens they all share are skipped.
+        drop: Token ids that do not count (outliers).
+        keep: Tokens to keep for a principal component, evenly spaced over all tokens.
+
+    Raises:
+        ValueError: If no token is left.
+    """
+    rows = [row for row in model.tokenizer(list(texts))["input_ids"] if row]
+    skip = 0
+    while len(rows) > 1 and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows):
+        skip += 1
+    total = sum(token not in drop for row in rows for token in row[skip:])
+    if not total:
+        raise ValueError("no tokens are left to average; are all texts the same?")
+    points = [Point(i) for i in range(model.cfg.n_layers)]
+    dropped = torch.tensor(sorted(drop), device=model.cfg.device)
+    statistics = Statistics()
+    spacing = max(1, total // keep) if keep else 0
+    # All layers' activations are kept, as for a backward pass.
+    for batch in batches([len(r) for r in rows], token_budget(model, backward=True)):
+        tokens, real = pad(model, [rows[i] for i in batch])
+        real[:, :skip] = False
+        real &= ~torch.isin(tokens, dropped)
+        pick = real.flatten().nonzero()[:, 0]
+        count_flops(model, tokens.numel())
+        with capture(model, points, pick) as kept:
+            run_blocks(model, tokens)
+        stack = torch.stack([kept[p] for p in points]).cpu()
+        sums = stack.double().sum(dim=1)
+        statistics.sums = sums if statistics.sums is None else statistics.sums + sums
+        if spacing:
+            statistics.sample.append(stack[:, -statistics.n % spacing :: spacing].float())
+        statistics.n += len(pick)
+    return statistics
+
+
+@torch.no_grad()
+def outlier_tokens(model: HookedModel, texts: Sequence[str]) -> frozenset[int]:
+    """Token ids whose activations lie far from all others at some layer.
+
+    Among the first 1,000 tokens, those whose mean L1 distance to the others is more than three
+    standard deviations above the average (protocol of Łucki et al.).
+    """
+    points = [Point(i) for i in range(model.cfg.n_layers)]
+    outliers: set[int] = set()
+    rows, n = [], 0
+    for row in model.tokenizer(list(texts))["input_ids"]:
+        if n < OUTLIER_TOKENS:
+            rows.append(row)
+            n += len(row)
+    ids, stacks = [], []
+    for batch in batches([len(r) for r in rows], token_budget(model)):
+        tokens, real = pad(model, [rows[i] for i in batch])
+        pick = real.flatten().nonzero()[:, 0]
+        with capture(model, points, pick) as kept:
+            run_blocks(model, tokens)
+        ids.append(tokens.flatten()[pick].cpu())
+        stacks.append(torch.stack([kept[p] for p in points]).float().cpu())
+    token, stack = torch.cat(ids), torch.cat(stacks, dim=1)
+    for layer in stack:
+        distance = torch.cdist(layer, layer, p=1).mean(dim=1)
+        far = distance > distance.mean() + OUTLIER_Z * distance.std()
+        outliers |= set(token[far].tolist())
+    return frozenset(outliers)
+
+
+def first_component(
+    a: Float[Tensor, "layer token d_model"], b: Float[Tensor, "layer token d_model"]
+) -> Float[Tensor, "layer d_model"]:
+    """First principal component of both samples together, per layer, in activation units."""
+    both = torch.cat([a, b], dim=1).double()
+    scale = both.std(dim=1, keepdim=True).clamp_min(1e-12)
+    standard = (both - both.mean(dim=1, keepdim=True)) / scale
+    _, _, right = torch.linalg.svd(standard, full_matrices=False)
+    return right[:, 0] * scale[:, 0]
+
+
+def statistics_bytes(shape: Shape, sizes: Sizes, keep: int = 0) -> float:
+    """Peak memory of statistics of two models: a batch at every layer, or both samples' component.
+
+    Args:
+        keep: Tokens of each sample.
+    """
+    tokens = tokens_per_batch(shape, sizes, backward=True)
+    batch = 2 * sizes.number * tokens * shape.d_model * shape.layers
+    if sizes.kind != "cpu":  # Sums and samples lie on the host.
+        return forward_bytes(shape, sizes, tokens) + batch
+    batch += 8 * tokens * shape.d_model * shape.layers
+    sample = min(keep, sizes.longest * sizes.questions) * shape.layers * shape.d_model
+    component = 2 * sample * (4 + 3 * 8) + 8 * shape.layers * shape.d_model**2 if sample else 0
+    return 4 * 2 * sample + max(batch + forward_bytes(shape, sizes), component)

@@ -1,0 +1,27 @@
+"""What an attacker had to know: the grade of an attack's evidence."""
+
+from typing import Any
+
+from mechunlearn.attacks.protocol import Attack, Need
+
+GRADES = (
+    "no forget information",
+    "benign data",
+    "other facts of the domain",
+    "the tested facts",
+)
+"""From the strongest evidence to the weakest."""
+_TESTED: frozenset[Need] = frozenset({"the tested facts", "forget text"})
+
+
+def grade(attack: Attack[Any, Any, Any]) -> str:
+    """Grade of an attack's evidence, from what it declares to need.
+
+    Text about the forget domain states the tested facts. Questions without their answers carry no
+    forget information, and benign data counts only where the model is trained on it.
+    """
+    if attack.needs & _TESTED:
+        return GRADES[3]
+    if "other facts of the forget domain" in attack.needs:
+        return GRADES[2]
+    return GRADES[1] if attack.needs and "weights" in attack.access else GRADES[0]

@@ -1,0 +1,237 @@
+"""Change the prompt where the model shows that it recognises what it was made to forget.
+
+    while cos(h_l(t), d_l) > threshold at some token t: change the first such token
+    d_l = mean h_l(unlearned) - mean h_l(original)
+
+The means are over the same questions, at the last block that unlearning edited. A token is changed
+by splitting it (a space inside, or a ~ before a single character), or by a neutral word before it,
+which suits word-level vocabularies. The sham makes as many changes at random tokens.
+
+Reference:
+    Łucki et al. 2024, arXiv:2409.18025 (perturbations).
+    Differs: the original's shipped script passes a direction of zeros and changes nothing, ours
+    takes the real one; all prompts of a round share a batch; the threshold and the kind of change
+    are chosen on the select fold.
+    Limits: two kinds of change at a few thresholds; it says nothing about others. The original is
+    needed.
+"""
+
+import random
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechunlearn.attacks.activations import activation_statistics, statistics_bytes
+from mechunlearn.attacks.perturbation_naive import neutral_words, split_cue
+from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Scored, Search, Seen
+from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.rows import pad
+from mechunlearn.cost.job import Cost, Job
+from mechunlearn.hooks import forward_to
+from mechunlearn.models import block_fingerprints
+from mechunlearn.types import Change, HookedModel, Rewrite
+
+Edit = Literal["split", "filler word"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InformedConfig:
+    """Settings.
+
+    Raises:
+        ValueError: If a threshold is no cosine, or there are no rounds.
+    """
+
+    thresholds: tuple[float, ...] = (0.2, 0.5)
+    """Cosines above which a token is changed."""
+    rounds: int = 8
+    """Changes per prompt at most."""
+
+    def __post_init__(self) -> None:
+        if not all(-1 <= t < 1 for t in self.thresholds) or self.rounds < 1:
+            raise ValueError(f"thresholds are cosines, rounds at least 1, not {self}")
+
+
+@dataclass(slots=True)
+class Informed(Rewrite):
+    """Changes the tokens at which the activation points along a direction."""
+
+    layer: int = 0
+    direction: Float[Tensor, " d_model"] = field(default_factory=lambda: torch.zeros(0))
+    threshold: float = 0.0
+    rounds: int = 1
+    at_random: bool = False
+    """The sham: the same number of changes, at random tokens."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Prompt -> what is asked instead."""
+    changes: dict[str, int] = field(default_factory=dict)
+    """Original text -> number of changes made to it."""
+
+    def __call__(self, text: str) -> str:
+        """The prompt as it was changed by ``prepare``."""
+        return self.texts[text]
+
+    @torch.no_grad()
+    def prepare(self, model: HookedModel, texts: Sequence[str]) -> None:
+        """Change the prompts round by round until no token exceeds the threshold."""
+        new = [t for t in dict.fromkeys(texts) if t not in self.texts]
+        now = {t: t for t in new}
+        self.changes |= dict.fromkeys(new, 0)
+        active = new
+        for _ in range(self.rounds if new else 0):
+            cosines = self.cosines(model, [now[t] for t in active])
+            still = []
+            for text, along in zip(active, cosines, strict=True):
+                body = len(split_cue(now[text])[0])
+                offsets = _offsets(model, now[text])
+                over = [i for i, c in enumerate(along) if c > self.threshold and offsets[i][1]]
+                over = [i for i in over if offsets[i][1] <= body]
+                if not over:
+                    continue
+                rng = random.Random(f"{self.seed}-{self.changes[text]}-{text}")
+                free = [i for i, (_, end) in enumerate(offsets) if 0 < end <= body]
+                start, end = offsets[rng.choice(free) if self.at_random else over[0]]
+                now[text] = self.change_at(now[text], start, end, rng)
+                self.changes[text] += 1
+                still.append(text)
+            active = still
+            if not active:
+                break
+        self.texts |= now
+
+    def change_at(self, text: str, start: int, end: int, rng: random.Random) -> str:
+        """One change of the token between two characters."""
+        while start < end and text[start].isspace():
+            start += 1
+        return self.change(text[:start] + "\0" + text[start:end] + "\0" + text[end:], rng)
+
+    def cosines(self, model: HookedModel, texts: Sequence[str]) -> list[list[float]]:
+        """Cosine between the layer's activation and the direction, at every token."""
+        rows = model.tokenizer(list(texts))["input_ids"]
+        unit = self.direction / self.direction.norm()
+        cosines: list[list[float]] = [[] for _ in rows]
+        for batch in batches([len(row) for row in rows], token_budget(model)):
+            tokens, _ = pad(model, [rows[i] for i in batch])
+            h = forward_to(model, tokens, self.layer).float()
+            along = (h @ unit.to(h)) / h.norm(dim=-1)
+            for i, values in zip(batch, along.tolist(), strict=True):
+                cosines[i] = values[: len(rows[i])]
+        return cosines
+
+
+def _offsets(model: HookedModel, text: str) -> list[tuple[int, int]]:
+    """First and last character of every token; (0, 0) for special ones."""
+    return model.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+
+
+def split_token(marked: str, rng: random.Random) -> str:
+    """A space inside the marked token, or a ~ before a single character."""
+    before, token, after = marked.split("\0")
+    if len(token) < 2:
+        return f"{before}~{token}{after}"
+    cut = rng.randrange(1, len(token))
+    return f"{before}{token[:cut]} {token[cut:]}{after}"
+
+
+def filler_before(words: Sequence[str]) -> Callable[[str, random.Random], str]:
+    """A neutral word before the marked token."""
+
+    def change(marked: str, rng: random.Random) -> str:
+        before, token, after = marked.split("\0")
+        return f"{before}{rng.choice(words)} {token}{after}"
+
+    return change
+
+
+@dataclass(frozen=True, slots=True)
+class InformedEdit:
+    """How recognised tokens are changed."""
+
+    change: Edit
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What has to be known of the original model."""
+
+    mean: Float[Tensor, "layer d_model"]
+    blocks: list[str]
+    """A digest of each block."""
+
+
+@dataclass(frozen=True, slots=True)
+class InformedSearch(Search[InformedEdit]):
+    """The push of unlearning at one layer, and what to do about it."""
+
+    config: InformedConfig
+    layer: int
+    push: Float[Tensor, " d_model"] = field(repr=False)
+    words: tuple[str, ...] = field(repr=False)
+    changes: dict[InformedEdit, Change] = field(default_factory=dict, repr=False)
+    """A variant's prompts are changed once, by the model they were first asked of."""
+
+    def variants(self) -> Generator[list[InformedEdit], Sequence[Scored], None]:
+        """Both changes at every threshold."""
+        edits: tuple[Edit, ...] = ("split", "filler word")
+        yield [InformedEdit(e, threshold) for e in edits for threshold in self.config.thresholds]
+
+    def change(self, variant: InformedEdit) -> Change:
+        """See ``Search``."""
+        if variant not in self.changes:
+            rewrite = self._rewrite(variant, 0, False)
+            self.changes[variant] = Change(variant.change, rewrite=rewrite)
+        return self.changes[variant]
+
+    def sham(self, variant: InformedEdit, seed: int) -> Change:
+        """As many changes, at random tokens."""
+        return Change(f"{variant.change} at random", rewrite=self._rewrite(variant, seed, True))
+
+    def _rewrite(self, variant: InformedEdit, seed: int, at_random: bool) -> Informed:
+        edit = split_token if variant.change == "split" else filler_before(self.words)
+        return Informed(
+            edit, seed, self.layer, self.push, variant.threshold, self.config.rounds, at_random
+        )
+
+
+class InformedPerturbation(Attack[InformedConfig, Original, InformedEdit]):
+    """Prompts changed where activations tell, as a registered attack."""
+
+    family: ClassVar[Family] = "prompt"
+    access: frozenset[Access] = frozenset({"activations"})
+    needs: frozenset[Need] = frozenset({"original model", "forget questions", "benign text"})
+    variant = InformedEdit
+    presets: Mapping[str, InformedConfig] = {
+        "paper": InformedConfig(thresholds=(0.1, 0.2, 0.3, 0.4, 0.5), rounds=500),
+        "small": InformedConfig(),
+        "organism": InformedConfig(),
+    }
+
+    def learn(self, original: HookedModel, seen: Seen, config: InformedConfig) -> Original:
+        """The original's mean activations and its blocks' digests."""
+        mean = activation_statistics(original, [seen.text(q) for q in seen.asked]).mean
+        return Original(mean, block_fingerprints(original))
+
+    def search(
+        self, model: HookedModel, seen: Seen, reference: Original, config: InformedConfig
+    ) -> InformedSearch:
+        """The push at the last block that unlearning edited; at the last but one at most."""
+        now = block_fingerprints(model)
+        edited = (i for i, block in enumerate(now) if block != reference.blocks[i])
+        layer = max(edited, default=len(now) - 1)
+        layer = min(layer, len(now) - 2) if len(now) > 1 else 0
+        mean = activation_statistics(model, [seen.text(q) for q in seen.asked]).mean
+        push = (mean - reference.mean)[layer].float()
+        return InformedSearch(config, layer, push, neutral_words(seen))
+
+    def cost(self, config: InformedConfig, job: Job) -> Cost:
+        """Two sets of statistics; then a pass, and one for each round, for each variant."""
+        return Cost(
+            search=2.0 * job.forget_select,
+            variants=2.0 * len(config.thresholds) * (1 + config.rounds),
+            memory={"activations": statistics_bytes(job.shape, job.sizes)},
+        )

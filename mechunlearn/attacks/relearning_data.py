@@ -1,0 +1,76 @@
+"""What relearning trains on: facts, text or questions about something else, and them shuffled."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mechunlearn.attacks.protocol import Seen
+from mechunlearn.attacks.relearning_settings import Data, RelearningConfig
+from mechunlearn.bench.likelihood import example_rows, text_rows
+from mechunlearn.bench.rows import Row
+from mechunlearn.types import Example, HookedModel
+
+Item: TypeAlias = Example | str
+"""A question with its answer, or a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """Rows to train on."""
+
+    rows: Sequence[Row]
+    """What is taught."""
+    retain: Sequence[Row] = ()
+    """Retain facts, trained on beside them so that they are not lost."""
+
+
+def items_of(seen: Seen, data: Data, n: int) -> list[Item]:
+    """``n`` evenly spaced items of one kind of data (0: all).
+
+    Raises:
+        ValueError: If there are none, or fewer than ``n``.
+    """
+    pool = _pool(seen, data)
+    if not pool:
+        raise ValueError(f"the task has no data for relearning from {data}")
+    if n > len(pool):
+        raise ValueError(f"relearning from {data}: samples={n}, but there are only {len(pool)}")
+    n = n or len(pool)
+    return [pool[i * len(pool) // n] for i in range(n)]
+
+
+def _pool(seen: Seen, data: Data) -> Sequence[Item]:
+    if data == "text":
+        return seen.plain_text
+    if data == "questions":
+        return seen.plain_examples
+    if data == "tested":
+        return [seen.example(q) for q in seen.tested]
+    return [seen.example(q) for q in (seen.forget if data == "disjoint" else seen.retain)]
+
+
+def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
+    """The same prompts with each other's answers; of texts, the same words in random order."""
+    rng = random.Random(seed)
+    texts, examples = _apart(items)
+    if texts:
+        return [" ".join(rng.sample(words, len(words))) for words in map(str.split, texts)]
+    answers = [e.answer for e in examples]
+    rng.shuffle(answers)
+    return [Example(e.prompt, answer) for e, answer in zip(examples, answers, strict=True)]
+
+
+def rows_of(model: HookedModel, items: Sequence[Item], config: RelearningConfig) -> list[Row]:
+    """Items in tokens, as many of each as the settings allow and the model's context holds."""
+    limit = min(config.max_tokens, model.cfg.n_ctx or config.max_tokens)
+    texts, examples = _apart(items)
+    if texts:
+        return text_rows(model, texts, limit, limit)
+    return example_rows(model, examples, config.span, limit)
+
+
+def _apart(items: Sequence[Item]) -> tuple[list[str], list[Example]]:
+    """Texts, or examples; one kind of data has only one of them."""
+    texts = [item for item in items if isinstance(item, str)]
+    return texts, [item for item in items if isinstance(item, Example)]

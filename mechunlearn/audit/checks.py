@@ -1,0 +1,41 @@
+"""What a run would refuse once its models are there, said before they are loaded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mechunlearn.attacks import Seen
+from mechunlearn.models.tokenizer import load_tokenizer
+from mechunlearn.registry import find
+from mechunlearn.unlearn import Settings
+
+if TYPE_CHECKING:
+    from mechunlearn.audit.cells import Setup
+
+
+def refuse(setup: "Setup") -> None:
+    """Let methods and attacks look at their settings, the task and the number of blocks.
+
+    Raises:
+        ValueError: As the first of them says, with its name.
+    """
+    resolved, task = setup.resolved, setup.task
+    tokenizer = load_tokenizer(setup.plan.original)
+    for name, config in resolved.methods.items():
+        if isinstance(config, Settings):
+            with _told(name):
+                config.check(setup.layers)
+    for name, config in resolved.attacks.items():
+        attack = find("attack", name)
+        seen = Seen.of(task, attack, name=name, config=config, tokenizer=tokenizer)
+        with _told(name):
+            attack.check(config, seen, setup.layers)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Errors say whose settings they are about."""
+    try:
+        yield
+    except ValueError as err:
+        raise ValueError(f"{name}: {str(err).removeprefix(f'{name}: ')}") from err

@@ -1,0 +1,5 @@
+"""``python -m mechunlearn.cli``."""
+
+from mechunlearn.cli import main
+
+main()

@@ -1,0 +1,124 @@
+"""The commands that make and score models: unlearn, bench, organism."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mechunlearn.cli.options import (
+    JsonOpt,
+    ModelOpt,
+    PresetOpt,
+    SeedOpt,
+    SetOpt,
+    TaskOpt,
+    TaskSetOpt,
+    print_json,
+    say,
+)
+from mechunlearn.records import Plain
+
+
+def unlearn(
+    method: Annotated[str, typer.Argument(help="See: mechunlearn list; all with --all.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("models"),
+    model: ModelOpt = "organism:original",
+    task: TaskOpt = "",
+    preset: PresetOpt = "",
+    change: SetOpt = None,
+    every: Annotated[
+        int, typer.Option("--every", min=0, help="Steps between measurements and checkpoints.")
+    ] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every method, each into OUT/METHOD; goes on by itself.")
+    ] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Unlearn a task's forget set and write a Hugging Face checkpoint."""
+    from mechunlearn.plots.training import write_training
+    from mechunlearn.registry import METHODS
+    from mechunlearn.unlearn.run import UnlearnPlan, unlearn_all, unlearn_to
+
+    if everything == bool(method):
+        raise ValueError("name one method, or none with --all; see: mechunlearn list")
+    if everything and (change or preset):
+        raise ValueError("--set and --preset are for one method; leave them out with --all")
+    names = tuple(METHODS) if everything else (method,)
+    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ())) for name in names]
+    if everything:
+        cards = unlearn_all(plans, out, every=every)
+    else:
+        cards = {method: unlearn_to(plans[0], out, resume=resume, every=every)}
+    for name, card in cards.items():
+        if "error" not in card:
+            write_training(card, out / name if everything else out)
+    if as_json:
+        print_json(cards if everything else cards[method])
+        return
+    for name, card in cards.items():
+        say(f"{name}: {card['error']}" if "error" in card else _effect(name, card))
+    say(f"checkpoint{'s' if everything else ''}: {out}")
+
+
+def _effect(name: str, card: Plain) -> str:
+    parts = [
+        f"{role} {about['before']:.3f} -> {about['after']:.3f} (n = {about['n']})"
+        for role, about in card["accuracy"].items()
+        if role in ("forget", "retain")
+    ]
+    return f"{name}: {', '.join(parts)}, refuses {card['refusals']['forget']['rate']:.0%} of forget"
+
+
+def bench(
+    model: ModelOpt = "organism:original",
+    task: TaskOpt = "",
+    change: TaskSetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Accuracy of a model on every question set of a task or benchmark."""
+    from mechunlearn.bench import score_task
+    from mechunlearn.models import load
+    from mechunlearn.tasks import load_benchmark, task_config
+
+    if others := [c for c in change or () if not c.startswith("task.")]:
+        raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
+    questions = load_benchmark(task or None, model, task_config(change or ()))
+    scores = score_task(load(model), questions)
+    if as_json:
+        print_json(
+            {
+                name: {"accuracy": s.accuracy, "accuracy_ci": s.interval, "n": s.n}
+                for name, s in scores.items()
+            }
+        )
+        return
+    for name, s in scores.items():
+        low, high = s.interval
+        say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
+
+
+def organism_train(
+    seed: SeedOpt = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pair.")] = Path("organisms"),
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Fewer steps for a quick look.")] = 0,
+    as_json: JsonOpt = False,
+) -> None:
+    """Pretrain an original and its never-knew twin from scratch (about 35 minutes on 2 cores)."""
+    import dataclasses
+
+    from mechunlearn.organisms.recipe import Recipe, train_organism
+
+    recipe = Recipe()
+    if steps:
+        shorter = dataclasses.replace(recipe.optimizer, steps=steps)
+        recipe = dataclasses.replace(recipe, optimizer=shorter)
+    cards = {}
+    for role in ("original", "never_knew"):
+        folder = train_organism(role, seed, out, recipe)
+        cards[folder.name] = json.loads((folder / "card.json").read_text())["accuracy"]
+        if not as_json:
+            say(f"{folder}: {cards[folder.name]}")
+    if as_json:
+        print_json(cards)

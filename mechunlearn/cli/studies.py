@@ -1,0 +1,131 @@
+"""The commands of studies that use audits: paper, validate, rerun."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mechunlearn.cli.options import (
+    Fields,
+    JsonOpt,
+    ModelsOpt,
+    OutOpt,
+    parts,
+    plan_of,
+    plan_options,
+    print_json,
+    say,
+)
+
+
+@plan_options(only=("original", "unlearned", "task", "changes", "dtype", "device"))
+def paper(
+    fields: Fields,
+    models: ModelsOpt = "",
+    attacks: Annotated[
+        str, typer.Option("--attacks", help="Rows of the published table; default: all.")
+    ] = "",
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """The published protocol, cell by cell, beside the published table: --models zephyr.
+
+    Variants are chosen on the reported questions, as in the paper; an audit does better.
+    """
+    import dataclasses
+
+    from mechunlearn.audit.plan import default_folder
+    from mechunlearn.errors import unknown
+    from mechunlearn.report.table import show_paper
+    from mechunlearn.studies.paper import ATTACKS
+    from mechunlearn.studies.paper import paper as run
+
+    used = {"attacks": ("gcg", "pruning_weights"), "control": "none"}
+    made = plan_of(fields | used, models=models)
+    if not made.unlearned:
+        raise ValueError("the paper's table is of models that were unlearned: give --unlearned")
+    rows = parts([attacks]) or ATTACKS
+    for row in rows:
+        if row not in ATTACKS:
+            raise unknown("row of the table", row, ATTACKS)
+    default = default_folder(made)
+    folder = out or default.with_name(f"paper-{default.name}")
+    cells = run(made, folder, rows)
+    if as_json:
+        print_json([dataclasses.asdict(c) | {"difference": c.difference} for c in cells])
+    else:
+        show_paper(cells)
+        say(f"table: {folder / 'paper.json'}")
+
+
+@plan_options(only=("attacks", "changes"))
+def validate(
+    fields: Fields,
+    seeds: Annotated[
+        str, typer.Option("--seeds", help="Worlds to make, comma-separated.")
+    ] = "0,1,10,11,12,13,14",
+    conditions: Annotated[
+        str, typer.Option("--conditions", help="Some of them, comma-separated; default: all.")
+    ] = "",
+    add: Annotated[
+        list[Path] | None, typer.Option("--add", help="Another validation.json to count too.")
+    ] = None,
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Audit models whose truth is known: sensitivity and false alarms of attacks and verdict.
+
+    Hides the knowledge of organisms or removes it, and counts who is right. Seeds without shipped
+    organisms get small ones, made in a minute. Goes on where it was stopped.
+    """
+    from mechunlearn.plots.validation import write_validation
+    from mechunlearn.report.table import show_validation
+    from mechunlearn.studies.records import ValidationResult
+    from mechunlearn.studies.truths import chosen_conditions
+    from mechunlearn.studies.validation import ValidationPlan
+    from mechunlearn.studies.validation import validate as run
+
+    worlds = parts([seeds])
+    if not all(s.isdigit() for s in worlds):
+        raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")
+    chosen = {"attacks": fields["attacks"]} if fields["attacks"] else {}
+    made = ValidationPlan(
+        seeds=tuple(map(int, worlds)),
+        changes=fields["changes"],
+        conditions=chosen_conditions(parts([conditions])),
+        **chosen,
+    )
+    folder = out or Path("runs") / "validation"
+    result = run(made, folder, [ValidationResult.load(file) for file in add or ()])
+    write_validation(result, folder / "figures")
+    if as_json:
+        print_json(result)
+    else:
+        show_validation(result)
+        say(f"result: {folder / 'validation.json'}")
+
+
+def rerun(
+    card: Annotated[
+        Path,
+        typer.Argument(
+            help="An audit's folder, its report.json, or the runcard.json of an unlearned model."
+        ),
+    ],
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Repeat a run and say whether it agrees; exit code 1 if a number moved beyond its interval."""
+    from mechunlearn.report.table import show_changes
+    from mechunlearn.studies.rerun import rerun as repeat
+
+    file = card / "report.json" if card.is_dir() else card
+    result = repeat(file, out or Path("runs") / f"{file.resolve().parent.name}-rerun")
+    if as_json:
+        changes = result.changes
+        print_json({"agrees": result.agrees, "changes": changes, "out": str(result.out)})
+    else:
+        show_changes(result.changes)
+        say(f"{'agrees' if result.agrees else 'does not agree'}; the new run: {result.out}")
+    if not result.agrees:
+        raise typer.Exit(1)

@@ -1,0 +1,78 @@
+"""The commands that say what there is: task, list, doctor."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, print_json, say
+
+
+def task(
+    name: Annotated[str, typer.Argument(help="A name (mechunlearn list) or a file.")],
+    model: ModelOpt = "organism:original",
+    change: TaskSetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """What a task asks, and what of its reported questions stands elsewhere in it."""
+    from mechunlearn.tasks import load_task, task_config
+    from mechunlearn.tasks.folds import leaks
+
+    asked = load_task(name, model, task_config(change or ()))
+    sizes = {
+        f"{role}, {fold}": len(asked.questions(role, fold))
+        for role in ("forget", "retain")
+        for fold in ("select", "confirm")
+    }
+    overlaps = {
+        text: {"n": o.n, "eight_words": len(o.ngrams), "whole_facts": len(o.answers)}
+        for text, o in leaks(asked).items()
+    }
+    if as_json:
+        print_json({"questions": sizes, "overlap": overlaps, "scoring": asked.scoring})
+        return
+    for what, n in sizes.items():
+        say(f"{what}: {n} questions")
+    for text, o in overlaps.items():
+        say(
+            f"of the forget questions that are reported, {o['eight_words']} share eight words in a "
+            f"row with the {text}, and {o['whole_facts']} stand there whole"
+        )
+    prompt = asked.prompt.text(asked.questions("forget", "select")[0], asked.scoring)
+    sys.stderr.write(f"asked as:\n{prompt}\n")
+
+
+def list_(
+    as_json: JsonOpt = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The README's table.")] = False,
+) -> None:
+    """Unlearning methods, attacks and tasks."""
+    from mechunlearn.registry import entries, markdown
+    from mechunlearn.tasks.names import TASKS
+
+    known = {
+        "methods": {e.name: e.idea for e in entries("method")},
+        "attacks": {e.name: e.idea for e in entries("attack")},
+        "tasks": TASKS,
+    }
+    if as_json:
+        print_json(known)
+    elif as_markdown:
+        sys.stdout.write(markdown() + "\n")
+    else:
+        for kind, names in known.items():
+            sys.stdout.write(f"{kind}\n")
+            for name, what in names.items():
+                sys.stdout.write(f"  {name:22}{what}\n")
+
+
+def doctor(as_json: JsonOpt = False) -> None:
+    """What this machine has: Python, devices, memory, browser, models."""
+    from mechunlearn.cli.doctor import examine
+
+    parts = examine()
+    if as_json:
+        print_json(parts)
+    else:
+        for name, value in parts.items():
+            say(f"{name}: {value}")

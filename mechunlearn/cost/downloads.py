@@ -1,0 +1,87 @@
+"""What has to be fetched before something can run: models and data sets, by name."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import scan_cache_dir, try_to_load_from_cache
+from huggingface_hub.errors import CacheNotFound
+from transformers import AutoConfig
+
+from mechunlearn.errors import PrerequisiteError
+from mechunlearn.models import configuration
+from mechunlearn.models.sources import SETS, locate
+from mechunlearn.tasks.benchmark import TaskConfig
+from mechunlearn.tasks.benchmarks import downloads
+from mechunlearn.tasks.names import BENCHMARKS
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One model."""
+
+    model: str
+    there: bool
+    """Whether its weights lie on this machine."""
+    bytes: float | None
+    """Of its weights; an estimate where they are not there, ``None`` where nothing is known."""
+
+
+def model_download(name: str, parameters: int | None) -> Download:
+    """What fetching a model takes.
+
+    Args:
+        parameters: Number of its weights, where it is known.
+    """
+    try:
+        location, extra = locate(name)
+    except (ValueError, PrerequisiteError):
+        return Download(name, False, None)
+    path = Path(location)
+    if path.exists():
+        pattern = extra.get("gguf_file", "*.safetensors")
+        return Download(name, True, sum(f.stat().st_size for f in path.glob(pattern)))
+    if cached := _cached(location):
+        return Download(name, True, cached)
+    # Published checkpoints of this size are in 16 bits.
+    return Download(name, False, None if parameters is None else 2.0 * parameters)
+
+
+def _cached(location: str) -> float:
+    """Bytes of a Hub model's weights in the cache."""
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return 0.0
+    for repo in repos:
+        if repo.repo_id == location:
+            files = {f for revision in repo.revisions for f in revision.files}
+            return float(sum(f.size_on_disk for f in files if f.file_name.endswith(".safetensors")))
+    return 0.0
+
+
+def data_sets(task: str, config: TaskConfig) -> list[str]:
+    """Data sets that a task takes from the Hub, each once."""
+    if task not in BENCHMARKS or config.data:
+        return []
+    return list(dict.fromkeys(map(str, downloads(task, config))))
+
+
+def known_configuration(name: str) -> Any:
+    """A model's configuration without a network: a file, the cache, or a named set's.
+
+    Returns:
+        ``None`` where it is not known.
+    """
+    try:
+        location, _ = locate(name)
+    except (ValueError, PrerequisiteError):
+        return None
+    if os.path.exists(location) or isinstance(try_to_load_from_cache(location, "config.json"), str):
+        return configuration(name)
+    for chosen in SETS.values():
+        if name in (chosen.original, *chosen.unlearned):
+            values = dict(chosen.configuration)
+            return AutoConfig.for_model(values.pop("model_type"), **values)
+    return None
