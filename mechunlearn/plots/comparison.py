@@ -48,8 +48,8 @@ def comparison(report: Report) -> go.Figure:
         for series in _series(report, model):
             _dots(fig, series, names, series.label not in shown, place)
             shown.add(series.label)
-        level(fig, chance, "chance", **place)
-        level(fig, before.value, "original", **place)
+        level(fig, chance, "chance", "x", **place)
+        level(fig, before.value, "original", "x", **place)
     fig.update_xaxes(range=[0, 1.05], tickvals=[0, 0.5, 1])
     fig.update_xaxes(title="accuracy", row=down)
     fig.update_yaxes(

@@ -12,7 +12,7 @@ from mechunlearn.registry import ATTACKS, TABLES, find, names, register
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Point, Task
 from mechunlearn.unlearn.rmu import RMU
 
-MINE = (
+UNTRAINED = (
     "direction_ablation",
     "logit_lens",
     "pruning_weights",
@@ -23,7 +23,7 @@ MINE = (
     "perturbation_informed",
     "jailbreak",
 )
-"""Attacks that look at the select fold only."""
+"""Attacks that train nothing and look at the select fold only."""
 
 
 class Nothing(Attack[NoSettings, None, Point]):
@@ -62,13 +62,13 @@ def test_own_attacks_are_found_by_name(added: None) -> None:
 
 
 def test_there_is_one_instance_of_each_attack() -> None:
-    for name in MINE:
+    for name in UNTRAINED:
         assert isinstance(find("attack", name), Attack)
         assert find("attack", name) is find("attack", name)
         assert find("attack", name).preset("large") in find("attack", name).presets
 
 
-@pytest.mark.parametrize("name", MINE)
+@pytest.mark.parametrize("name", UNTRAINED)
 def test_no_reported_question_is_seen(name: str, task: Task) -> None:
     seen = Seen.of(task, find("attack", name), name=name)
     reported = {id(q) for role in ("forget", "retain") for q in task.questions(role, "confirm")}
