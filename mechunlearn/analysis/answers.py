@@ -121,8 +121,10 @@ def _marks(answers: Answers) -> str:
 def _chosen(result: AttackResult, n: int) -> str | None:
     """Select-fold answers of the variant that was chosen by them."""
     tried = next((t for t in result.tried if t.variant == result.variant), None)
-    if tried is None or result.decided_by is None:
-        return tried and _marks(tried.answers)
+    if tried is None:
+        return None
+    if result.decided_by is None:
+        return _marks(tried.answers)
     places = dict(zip(result.decided_by, _marks(tried.answers), strict=True))
     return "".join(places.get(i, UNASKED) for i in range(n))
 

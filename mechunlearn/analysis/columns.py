@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from mechunlearn.analysis.records import Interval, Row
+from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.words import p_value, percent
+from mechunlearn.records import Interval
 
 Table = Literal["brief", "overview", "attack", "comparison", "diff"]
 """``brief``: terminal and notebooks; ``overview``: all attacks on a model, on the page; ``attack``:

@@ -29,7 +29,7 @@ def course(stages: Sequence[Stage], *, start: float, original: float, limit: flo
     half = half_recovery(curves, start=start, original=original, limit=limit)
     return Course(
         curves=curves,
-        half=half and Price(steps=half.steps, samples=half.samples),
+        half=None if half is None else Price(steps=half.steps, samples=half.samples),
         most_samples=max(stage.samples for stage in stages),
     )
 

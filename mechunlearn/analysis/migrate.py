@@ -258,7 +258,7 @@ def _course(data: Old) -> Plain:
         }
         for c in data["curves"]
     ]
-    most = max(p["samples"] for c in curves for p in c["points"])
+    most = max(p["samples"] for c in data["curves"] for p in c["points"])
     return {"curves": curves, "half": data.get("half_recovery"), "most_samples": most}
 
 

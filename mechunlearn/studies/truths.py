@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mechunlearn.attacks.relearning import shuffled
+from mechunlearn.attacks.relearning_data import shuffled
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, letter_ids, pad
 from mechunlearn.errors import unknown
@@ -92,7 +92,8 @@ def chosen_conditions(names: Sequence[str]) -> tuple[Condition, ...]:
 def filter_output_(model: HookedModel, task: Task, world: World) -> None:
     """Only the last MLP learns to answer the forget prompts at random: a trivial output filter."""
     layer = model.cfg.n_layers - 1
-    items = [e for seed in range(4) for e in shuffled(list(task.examples("forget")), seed)]
+    rounds = [shuffled(task.examples("forget"), seed) for seed in range(4)]
+    items = [item for items in rounds for item in items if isinstance(item, Example)]
     parameters = list(mlp_parameters(model, layer, "mlp"))
     _teach_(model, parameters, items, task.examples("retain"), Optimizer(300, 5e-3, decay=0.5))
 

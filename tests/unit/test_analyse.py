@@ -21,14 +21,13 @@ from mechunlearn.audit.records import (
     ControlResult,
     Guessing,
     Kind,
-    MachineCard,
-    ModelCard,
     ModelRole,
     Result,
-    SelfTestCard,
     Stage,
     Tried,
 )
+from mechunlearn.environment import MachineCard
+from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.types import Question, Task
 
 SELF_TEST = SelfTestCard(alone=0.0, padded=0.0, readout=0.0, tolerance=1e-3)
