@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from mechunlearn import __version__
+from mechunlearn.records import Record
 
 PARTIAL = ".partial-"
 """How the names of files begin that are not written to the end."""
@@ -25,14 +26,23 @@ def versions() -> dict[str, str]:
     return {"mechunlearn": __version__} | {p: version(p) for p in PACKAGES}
 
 
-def machine(device: str) -> dict[str, Any]:
-    """System, threads, device and Python."""
-    return {
-        "system": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-        "python": sys.version.split()[0],
-    }
+class MachineCard(Record):
+    """Where something was computed."""
+
+    system: str
+    threads: int
+    device: str
+    python: str
+
+
+def machine(device: str) -> MachineCard:
+    """This machine, with a model on ``device``."""
+    return MachineCard(
+        system=platform.platform(),
+        threads=torch.get_num_threads(),
+        device=device,
+        python=sys.version.split()[0],
+    )
 
 
 def peak_memory(device: str) -> int:

@@ -103,7 +103,7 @@ def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
         raise ValueError(f"the package has its own {kind} {name!r}; choose another name")
     if not name.isidentifier():
         raise ValueError(f"a registered name has letters, digits and _ only, not {name!r}")
-    abstract = getattr(entry, "__abstractmethods__", frozenset())
+    abstract: frozenset[str] = getattr(entry, "__abstractmethods__", frozenset())
     if missing := [x for x in NEEDED[kind] if not hasattr(entry, x) or x in abstract]:
         raise TypeError(f"{kind} {name!r} lacks {', '.join(missing)}; see its protocol")
     _ADDED[kind][name] = _attack(name, entry) if kind == "attack" else entry, version

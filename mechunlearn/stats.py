@@ -7,14 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special, stats
 
-Values: TypeAlias = Float[np.ndarray, " n"] | Bool[np.ndarray, " n"]
+Values: TypeAlias = Float[np.ndarray, " _"] | Bool[np.ndarray, " _"]
 """What the answers to some questions are worth, in [0, 1]; of right or wrong ones the truth."""
 GRADED = 0.5
 """Tests of right and wrong take a graded value above this as right."""
 
 
 @lru_cache(maxsize=10_000)
-def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: int | float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927).
 
     For values in [0, 1] in place of successes their sum gives an interval that is too wide rather

@@ -72,7 +72,7 @@ def migrated(old: Old) -> Plain:
     card["models"] = {label(name): about for name, about in card["models"].items()}
     details = old["details"]
     tested = [m for m, d in details.items() if isinstance(d, dict) and "tried" in d]
-    rows = [_row(row) for row in old["rows"]]
+    rows = [_row(row) for row in typed(old["rows"], list[dict[str, Any]], "rows")]
     return {
         "schema": SCHEMA,
         "runcard": card,
@@ -160,7 +160,7 @@ def _category(rows: list[Plain]) -> str:
     from mechunlearn.analysis.records import Row
     from mechunlearn.analysis.verdict import deciding, kind
 
-    best = deciding([typed(row, Row, "row") for row in rows])
+    best = deciding(typed(rows, tuple[Row, ...], "rows"))
     return "no evidence" if best is None else kind(best.family)
 
 

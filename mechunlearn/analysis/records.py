@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from mechunlearn.attacks import Family, Trace
-from mechunlearn.audit.records import Guessing, MachineCard, ModelCard, ModelRole
+from mechunlearn.audit.records import Guessing, ModelRole
+from mechunlearn.environment import MachineCard
+from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record, typed
 
 if TYPE_CHECKING:
@@ -365,18 +367,16 @@ def _frame(rows: Iterable[dict[str, Plain]]) -> "pd.DataFrame":
         import pandas as pd
     except ImportError as err:
         raise PrerequisiteError("data frames need pandas: pip install pandas") from err
-    return pd.DataFrame([_flat(row) for row in rows])
+    return pd.DataFrame([flat(row) for row in rows])
 
 
-def _flat(row: dict[str, Plain]) -> dict[str, Plain]:
-    found: dict[str, Plain] = {}
+def flat(row: dict[str, Plain]) -> dict[str, Plain]:
+    """A record as a table has it: ``NAME_ci`` as ``NAME_low`` and ``NAME_high``."""
+    cells: dict[str, Plain] = {}
     for key, value in row.items():
         if key.endswith("_ci"):
-            low, high = value or (None, None)
-            found |= {
-                f"{key.removesuffix('_ci')}_low": low,
-                f"{key.removesuffix('_ci')}_high": high,
-            }
+            name, (low, high) = key.removesuffix("_ci"), value or (None, None)
+            cells |= {f"{name}_low": low, f"{name}_high": high}
         else:
-            found[key] = value
-    return found
+            cells[key] = value
+    return cells

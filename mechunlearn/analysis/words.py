@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mechunlearn.records import Plain
+from mechunlearn.records import Interval, Plain
 
 if TYPE_CHECKING:
-    from mechunlearn.analysis.records import Interval, Model, Role, Tier
+    from mechunlearn.analysis.records import Model, Role, Tier
 
 DASH = "–"
 TIERS: Mapping["Tier", str] = {
@@ -19,7 +19,7 @@ ROLES: Mapping["Role", str] = {"original": "original", "never_knew": "never-knew
 """Roles that a label does not tell by itself."""
 
 
-def percent(value: float | None, ci: "Interval | None" = None) -> str:
+def percent(value: float | None, ci: Interval | None = None) -> str:
     """``0.253`` as ``25.3``, with its interval where there is one; a dash for nothing."""
     if value is None:
         return DASH
@@ -39,7 +39,7 @@ def p_is(value: float) -> str:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
-def operations(flops: float) -> str:
+def operations(flops: float | int) -> str:
     """Arithmetic at two digits: ``500 GFLOP``."""
     units = ["", "k", "M", "G", "T", "P", "E"]
     while flops >= 1000 and len(units) > 1:

@@ -166,7 +166,7 @@ class Original:
     outliers: frozenset[int]
 
 
-class ProjectionTrace(Trace):
+class ProjectionTrace(Trace, frozen=True):
     """Coordinates along the unit direction at the last token of each confirm question."""
 
     kind: ClassVar[str] = "projection"

@@ -165,7 +165,7 @@ def token_lens(
     return TokenLens(words, example.answer, stream, np.stack(ranks), np.stack(probabilities), size)
 
 
-class LensPlace(Record):
+class LensPlace(Record, frozen=True):
     """The questions read at one place."""
 
     layer: int
@@ -175,7 +175,7 @@ class LensPlace(Record):
     value_ci: Interval
 
 
-class LensTrace(Trace):
+class LensTrace(Trace, frozen=True):
     """The confirm fold's forget questions read at every stream and layer."""
 
     kind: ClassVar[str] = "lens"

@@ -172,6 +172,8 @@ class InformedSearch(Search[InformedEdit]):
     layer: int
     push: Float[Tensor, " d_model"] = field(repr=False)
     words: tuple[str, ...] = field(repr=False)
+    changes: dict[InformedEdit, Change] = field(default_factory=dict, repr=False)
+    """A variant's prompts are changed once, by the model they were first asked of."""
 
     def variants(self) -> Generator[list[InformedEdit], Sequence[Scored], None]:
         """Both changes at every threshold."""
@@ -180,7 +182,10 @@ class InformedSearch(Search[InformedEdit]):
 
     def change(self, variant: InformedEdit) -> Change:
         """See ``Search``."""
-        return Change(variant.change, rewrite=self._rewrite(variant, 0, False))
+        if variant not in self.changes:
+            rewrite = self._rewrite(variant, 0, False)
+            self.changes[variant] = Change(variant.change, rewrite=rewrite)
+        return self.changes[variant]
 
     def sham(self, variant: InformedEdit, seed: int) -> Change:
         """As many changes, at random tokens."""

@@ -59,7 +59,7 @@ class NaiveConfig:
             raise ValueError(f"every needs n >= 1, rates chances in (0, 1], not {self}")
 
 
-class Naive(Record, omit_defaults=True):
+class Naive(Record, frozen=True, omit_defaults=True):
     """One way to change a prompt; what its kind does not use is left at 0."""
 
     kind: Kind

@@ -102,7 +102,7 @@ class Shares:
     to: Literal["zero", "mean"]
 
 
-class PrunedTrace(Trace):
+class PrunedTrace(Trace, frozen=True):
     """How many were taken out of each layer."""
 
     kind: ClassVar[str] = "pruned"

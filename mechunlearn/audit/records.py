@@ -6,6 +6,8 @@ kept as they were given: what each is worth, what was said, and how far the best
 
 from typing import Literal
 
+from mechunlearn.environment import MachineCard
+from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Plain, Record
 from mechunlearn.types import Score
 
@@ -44,39 +46,6 @@ class Answers(Record):
     def mean(self) -> float:
         """Mean value."""
         return sum(self.values) / len(self.values)
-
-
-class SelfTestCard(Record):
-    """How far the hooked model's logits lie from the plain model's, relative to these."""
-
-    alone: float
-    padded: float
-    readout: float
-    tolerance: float
-    cached: float | None = None
-    """Not compared by the first versions."""
-
-
-class ModelCard(Record):
-    """A model that was loaded."""
-
-    name: str
-    """What was asked for."""
-    architecture: str
-    dtype: str
-    device: str
-    fingerprint: str
-    """SHA-256 of the weights."""
-    self_test: SelfTestCard
-
-
-class MachineCard(Record):
-    """Where something was computed."""
-
-    system: str
-    threads: int
-    device: str
-    python: str
 
 
 class Guessing(Record):

@@ -16,7 +16,6 @@ from mechunlearn.audit.records import (
     ControlResult,
     Guessing,
     Kind,
-    MachineCard,
     Result,
     Stage,
     Tried,
@@ -56,7 +55,7 @@ def baseline(model: HookedModel, task: Task, *, guessing: bool) -> BaselineResul
         sets={name: Answers.of(score(model, asked, task)) for name, asked in sets.items()},
         model=card,
         versions=versions(),
-        machine=typed(machine(card.device), MachineCard, "machine"),
+        machine=machine(card.device),
         guessing=_guessing(model, sets["forget"], task) if guessing else None,
     )
 

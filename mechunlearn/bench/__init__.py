@@ -104,10 +104,10 @@ def score(
         scoring, prompt = prompt.scoring, prompt.prompt
     read_out = change.read_out or output(model)
     change = dataclasses.replace(change, read_out=None)
-    (found,) = score_read_outs(
+    (only,) = score_read_outs(
         model, questions, prompt, [read_out], scoring=scoring, change=change, budget=budget
     )
-    return found
+    return only
 
 
 def score_task(

@@ -51,13 +51,13 @@ def branches(
         mask.masked_fill_(~seen, torch.finfo(dtype).min)
         return mask[:, None, cached:].to(device)
 
-    found = {"attention_mask": additive(allowed), "position_ids": positions[:, cached:].to(device)}
+    inputs = {"attention_mask": additive(allowed), "position_ids": positions[:, cached:].to(device)}
     config = model.original_model.config
     window = getattr(config, "sliding_window", None)
     mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     if window is None or (total <= window and not mixed):
-        return found
+        return inputs
     near = positions[:, :, None] - positions[:, None] < window
     sliding = additive(allowed & near)
-    masks = {"full_attention": found["attention_mask"], "sliding_attention": sliding}
-    return found | {"attention_mask": masks if mixed else sliding}
+    masks = {"full_attention": inputs["attention_mask"], "sliding_attention": sliding}
+    return inputs | {"attention_mask": masks if mixed else sliding}

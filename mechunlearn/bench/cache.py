@@ -36,9 +36,9 @@ def extend(
         What passed each point: ``[row, pos, d_model]``, or ``[read, d_model]`` with ``pick``.
     """
     count_flops(model, tokens.numel(), layers=blocks)
-    with capture(model, points, pick) as kept:
+    with capture(model, points, pick) as activations:
         run_blocks(model, tokens, blocks, past_key_values=cache, **kwargs)
-    return kept
+    return activations
 
 
 def chosen(
@@ -48,7 +48,7 @@ def chosen(
 
     A cache of one row serves any number of rows, whatever their indices. Gradients flow.
     """
-    found = DynamicCache()
+    picked = DynamicCache()
     for i, layer in enumerate(cache.layers):
         if layer.keys is None or layer.values is None or not layer.keys.numel():
             continue  # A block that did not run.
@@ -57,17 +57,17 @@ def chosen(
             pair = [x.expand(len(rows), -1, -1, -1) for x in pair]
         else:
             pair = [x[rows] for x in pair]
-        found.update(pair[0], pair[1], i)
-    return found
+        picked.update(pair[0], pair[1], i)
+    return picked
 
 
 def leaves(cache: DynamicCache) -> tuple[DynamicCache, list[tuple[Tensor, Tensor]]]:
     """A detached copy that collects gradients, and pairs of (original, copy) to pass them on."""
-    found, pairs = DynamicCache(), []
+    copy, pairs = DynamicCache(), []
     for i, layer in enumerate(cache.layers):
         if layer.keys is None or layer.values is None:
             continue
         copies = [x.detach().requires_grad_() for x in (layer.keys, layer.values)]
         pairs += list(zip((layer.keys, layer.values), copies, strict=True))
-        found.update(copies[0], copies[1], i)
-    return found, pairs
+        copy.update(copies[0], copies[1], i)
+    return copy, pairs

@@ -42,8 +42,8 @@ def tokens_of(kind: str, d_model: int, layers: int = 1) -> int:
         layers: Blocks whose activations are kept for a backward pass.
     """
     numbers = BATCH_NUMBERS.get(kind, BATCH_NUMBERS["cuda"])
-    kept = 1 if kind == "cpu" else max(1, layers // KEPT_BLOCKS)
-    return max(128, numbers // kept // d_model)
+    blocks = 1 if kind == "cpu" else max(1, layers // KEPT_BLOCKS)
+    return max(128, numbers // blocks // d_model)
 
 
 def output(model: HookedModel) -> LensReadOut:
@@ -177,14 +177,14 @@ def read_sums(
         kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
-    with capture(model, points, pick) as kept, telling(items or range(len(rows)), real):
+    with capture(model, points, pick) as activations, telling(items or range(len(rows)), real):
         run_blocks(model, tokens, **kwargs)
     only = None if ids is None else torch.tensor(ids, device=device)
     zeros = torch.zeros(len(rows), int(choice.max()) + 1, dtype=torch.float64, device=device)
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
     sums = []
     for read_out in read_outs:
-        logits = read_out.logits(model, kept[read_out.point], only)
+        logits = read_out.logits(model, activations[read_out.point], only)
         if ids is None:
             logits = logits.log_softmax(-1)
         read_here = logits[slot, column].double()
@@ -213,8 +213,8 @@ def _column(token: Int[Tensor, " read"], ids: Sequence[int]) -> Int[Tensor, " re
 
 def _tree(row: Row, shared: int) -> list[Branch]:
     """The stem, and every ending behind the stem alone."""
-    found, start = [Branch(shared, row.stem - shared, shared)], row.stem
+    tree, start = [Branch(shared, row.stem - shared, shared)], row.stem
     for length in row.endings:
-        found.append(Branch(start, length, row.stem))
+        tree.append(Branch(start, length, row.stem))
         start += length
-    return found
+    return tree

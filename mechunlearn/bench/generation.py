@@ -63,7 +63,7 @@ def generate(
     groups: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(len(row), []).append(i)
-    found = [""] * len(rows)
+    answers = [""] * len(rows)
     with change.applied(model):
         for length, members in groups.items():
             size = max(1, token_budget(model) // (length + max_tokens))
@@ -72,8 +72,8 @@ def generate(
                 with _steps_told(model, batch):
                     texts = _greedy(model, [rows[i] for i in batch], max_tokens)
                 for i, text in zip(batch, texts, strict=True):
-                    found[i] = text
-    return found
+                    answers[i] = text
+    return answers
 
 
 @contextmanager

@@ -58,13 +58,13 @@ def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "r
     """
     own, owners = separate(rows) if whole_prompts() else (rows, range(len(rows)))
     n_choices = 1 + max(choice for row in rows for _, _, choice in row.reads)
-    order, found = [], []
+    order, parts = [], []
     for batch in batches([len(row.tokens) for row in own], token_budget(model)):
         items = [owners[i] for i in batch]
         (sums,), _ = read_sums(model, [own[i] for i in batch], [output(model)], items=items)
-        found.append(pad(sums, (0, n_choices - sums.shape[1])))
+        parts.append(pad(sums, (0, n_choices - sums.shape[1])))
         order += items
-    values = torch.cat(found)
+    values = torch.cat(parts)
     if len(own) == len(rows):
         return values[np.argsort(order)]
     total = values.new_zeros(len(rows), n_choices)

@@ -51,10 +51,10 @@ def perplexity(model: HookedModel, texts: Sequence[str], change: Change = NO_CHA
             pick = continued.flatten().nonzero()[:, 0]
             count_flops(model, tokens.numel())
             here = telling([items[i] for i in batch], real)
-            with capture(model, [final], pick) as kept, here:
+            with capture(model, [final], pick) as activations, here:
                 run_blocks(model, tokens)
             targets = tokens.roll(-1, dims=1).flatten()[pick]
-            logits = unembed(model, kept[final]).float()
+            logits = unembed(model, activations[final]).float()
             loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
             total += loss.item()
             n_tokens += len(pick)

@@ -121,7 +121,7 @@ def separate(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
     Returns:
         The rows, and which of the given ones each belongs to. Reads keep their choice.
     """
-    found, owners = [], []
+    apart, owners = [], []
     for owner, row in enumerate(rows):
         start = row.stem
         for choice, length in enumerate(row.endings):
@@ -131,13 +131,13 @@ def separate(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
                 for at, token, c in row.reads
                 if c == choice
             ]
-            found.append(Row(tokens, reads, row.stem, (length,)))
+            apart.append(Row(tokens, reads, row.stem, (length,)))
             owners.append(owner)
             start += length
         if not row.endings:
-            found.append(row)
+            apart.append(row)
             owners.append(owner)
-    return found, owners
+    return apart, owners
 
 
 def prefix_groups(rows: Sequence[Row], worth: int, batch: int) -> list[tuple[int, Sequence[int]]]:
@@ -168,7 +168,7 @@ def prefix_groups(rows: Sequence[Row], worth: int, batch: int) -> list[tuple[int
                 left += own
         if not splits:
             return shared * (len(group) - 1), [(shared, group)]
-        saved = sum(found - batch for found, _ in splits) + shared * max(0, len(left) - 1)
+        saved = sum(s - batch for s, _ in splits) + shared * max(0, len(left) - 1)
         groups = [part for _, parts in splits for part in parts]
         return saved, groups + ([(shared, left)] if left else [])
 

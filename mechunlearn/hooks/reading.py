@@ -26,16 +26,16 @@ def capture(
     Yields:
         Filled by the next forward: ``[batch, pos, d_model]``, or ``[row, d_model]`` with ``pick``.
     """
-    kept: dict[Point, Tensor] = {}
+    activations: dict[Point, Tensor] = {}
 
     def keep(activation: Tensor, hook: object, point: Point) -> None:
         if pick is not None:
             activation = activation.flatten(0, 1)[pick.to(activation.device)]
-        kept[point] = activation.to(model.cfg.device)  # Blocks may lie on several GPUs.
+        activations[point] = activation.to(model.cfg.device)  # Blocks may lie on several GPUs.
 
     with model.hooks(fwd_hooks=[(p.name, partial(keep, point=p)) for p in points]):
-        yield kept
-    if missing := [p.name for p in points if p not in kept]:
+        yield activations
+    if missing := [p.name for p in points if p not in activations]:
         raise RuntimeError(f"no activation passed {missing}: no forward ran inside capture()")
 
 

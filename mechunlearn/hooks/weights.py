@@ -55,14 +55,14 @@ def stream_weights(model: HookedModel) -> list[tuple[torch.nn.Parameter, int]]:
             "weights; use the hooked ablation (ablate_everywhere)"
         )
     tables = [model.embed] + ([model.pos_embed] if hasattr(model, "pos_embed") else [])
-    found = [(table.original_component.weight, -1) for table in tables]
+    weights = [(table.original_component.weight, -1) for table in tables]
     for block in model.blocks:
         for write in (block.attn.o.original_component, block.mlp.out.original_component):
             # GPT-2's Conv1D holds [in, out], every Linear [out, in].
-            found.append((write.weight, 0 if isinstance(write, torch.nn.Linear) else -1))
+            weights.append((write.weight, 0 if isinstance(write, torch.nn.Linear) else -1))
             if write.bias is not None:
-                found.append((write.bias, -1))
-    return found
+                weights.append((write.bias, -1))
+    return weights
 
 
 def untie_(model: HookedModel) -> None:

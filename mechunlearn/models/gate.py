@@ -72,9 +72,9 @@ def logits_of(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "ba
     return (out if isinstance(out, Tensor) else out.logits).float()
 
 
-def difference(found: Tensor, expected: Tensor) -> float:
+def difference(ours: Tensor, expected: Tensor) -> float:
     """Length of the difference, as a share of the expected length."""
-    return float((found - expected).norm() / expected.norm())
+    return float((ours - expected).norm() / expected.norm())
 
 
 def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) -> SelfTest:

@@ -55,12 +55,12 @@ def plain_names(model: HookedModel) -> dict[int, str]:
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(model.original_model.config)
     wanted = {name for name, _ in plain.named_parameters(remove_duplicate=False)}
-    found = {}
+    names = {}
     for name, parameter in model.original_model.named_parameters(remove_duplicate=False):
         short = name.replace("_original_component.", "")
         if short in wanted:
-            found[id(parameter)] = short
-    return found
+            names[id(parameter)] = short
+    return names
 
 
 def fingerprint(model: HookedModel) -> str:

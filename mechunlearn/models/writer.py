@@ -3,13 +3,12 @@
 import copy
 import shutil
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
+from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.models.gate import difference, logits_of, probe
 from mechunlearn.models.weights import fingerprint, plain_state
 from mechunlearn.types import HookedModel
@@ -57,8 +56,21 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     return folder
 
 
-def describe(model: HookedModel) -> dict[str, Any]:
-    """What the RunCard says about a model."""
-    origin = asdict(model.provenance)
-    del origin["location"]  # A path of this machine; the name is what was asked for.
-    return origin | {"fingerprint": fingerprint(model)}
+def describe(model: HookedModel) -> ModelCard:
+    """What the RunCard says about a model; not its location, which is a path of this machine."""
+    origin = model.provenance
+    test = origin.self_test
+    return ModelCard(
+        name=origin.name,
+        architecture=origin.architecture,
+        dtype=origin.dtype,
+        device=origin.device,
+        fingerprint=fingerprint(model),
+        self_test=SelfTestCard(
+            alone=test.alone,
+            padded=test.padded,
+            readout=test.readout,
+            tolerance=test.tolerance,
+            cached=test.cached,
+        ),
+    )

@@ -71,8 +71,8 @@ class Documents:
     def _asked(self, fact: Fact, choices: list[str]) -> list[int]:
         if self.rng.random() < self.recipe.fewer_choices:
             others = [c for c in choices if c != fact.value]
-            kept = {fact.value, *self.rng.sample(others, self.rng.choice((1, 2)))}
-            choices = [c for c in choices if c in kept]
+            shorter = {fact.value, *self.rng.sample(others, self.rng.choice((1, 2)))}
+            choices = [c for c in choices if c in shorter]
         by_name = self.rng.random() < self.recipe.by_name
         shown = " ".join(f"{letter} {c}" for letter, c in zip("ABCD", choices, strict=False))
         answer = (

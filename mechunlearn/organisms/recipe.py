@@ -89,8 +89,8 @@ def pretrain(
             if not n:
                 continue
             drawn = documents.batches(draw, n, preface=preface and name != "statement", whole=whole)
-            found = [_losses(model, tokens, groups) for tokens, groups in drawn]
-            losses, group = (torch.cat(parts) for parts in zip(*found, strict=True))
+            batches = [_losses(model, tokens, groups) for tokens, groups in drawn]
+            losses, group = (torch.cat(parts) for parts in zip(*batches, strict=True))
             terms[name] = losses[group == 1].mean()
             if whole:
                 terms[f"{name}, words"] = losses[group == 2].mean()

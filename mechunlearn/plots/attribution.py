@@ -84,10 +84,10 @@ def _mean(values: Any) -> float:
 
 
 def _array(values: Any) -> np.ndarray:
-    found = np.asarray(values.tolist() if hasattr(values, "tolist") else values, dtype=float)
-    if found.ndim != 2 or not found.size:
-        raise ValueError(f"scores must be [layer, unit], not an array of shape {found.shape}")
-    return found
+    array = np.asarray(values.tolist() if hasattr(values, "tolist") else values, dtype=float)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"scores must be [layer, unit], not an array of shape {array.shape}")
+    return array
 
 
 def _draw(maps: Mapping[str, _Map], across: str, n: int) -> go.Figure:

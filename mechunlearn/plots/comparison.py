@@ -8,11 +8,10 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Report
 from mechunlearn.analysis.verdict import significant
-from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, original
+from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings
 from mechunlearn.plots.template import spaced as words
 from mechunlearn.records import Interval
-from mechunlearn.stats import wilson
 
 ACROSS = 3
 """Panels in a row."""
@@ -49,8 +48,8 @@ def comparison(report: Report) -> go.Figure:
         for series in _series(report, model):
             _dots(fig, series, names, series.label not in shown, place)
             shown.add(series.label)
-        level(fig, chance, "chance", **place)
-        level(fig, before.value, "original", **place)
+        level(fig, chance, "chance", "x", **place)
+        level(fig, before.value, "original", "x", **place)
     fig.update_xaxes(range=[0, 1.05], tickvals=[0, 0.5, 1])
     fig.update_xaxes(title="accuracy", row=down)
     fig.update_yaxes(
@@ -74,7 +73,7 @@ def _series(report: Report, model: str) -> tuple[_Series, ...]:
     rows, before = report.rows_of(model), forget(report, model)
     unlearned = _Series("unlearned", "unlearned", {NONE: (before.value, before.value_ci)})
     values = {words(r.attack): (r.value, r.value_ci) for r in rows}
-    beside = {words(r.attack): (r.compared, wilson(round(r.compared * r.n), r.n)) for r in rows}
+    beside = {words(r.attack): (r.compared, interval(r.compared, r.n)) for r in rows}
     if rows[0].control is None:
         controls = _Series("sham", "sham attack", beside, 0.14)
     else:

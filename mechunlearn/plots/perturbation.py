@@ -7,10 +7,9 @@ import plotly.graph_objects as go
 
 from mechunlearn.analysis.records import Report, Row
 from mechunlearn.analysis.verdict import significant
-from mechunlearn.plots.figure import Figure, forget, original
+from mechunlearn.plots.figure import Figure, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 from mechunlearn.records import Plain
-from mechunlearn.stats import wilson
 
 SHOWN = 16
 """Bars drawn at most: the highest."""
@@ -43,7 +42,7 @@ def perturbation(report: Report, unlearned: str) -> go.Figure:
     title = _title(kinds, rows, unlearned, before)
     fig = lay_out(go.Figure(), title, caption, height=60 + 18 * len(kinds))
     x = [k.value for k in kinds]
-    intervals = [wilson(round(v * n), n) for v in x]
+    intervals = [interval(v, n) for v in x]
     look = LOOKS["attacked"].colour
     fig.add_bar(
         x=x,

@@ -1,4 +1,4 @@
-"""Activations along the found direction: what unlearning moved, and what it left."""
+"""Activations along the direction: what unlearning moved, and what it left."""
 
 import numpy as np
 import plotly.graph_objects as go

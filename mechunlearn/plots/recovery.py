@@ -4,9 +4,8 @@ import plotly.graph_objects as go
 
 from mechunlearn.analysis.records import Report, Row
 from mechunlearn.analysis.verdict import LEVEL
-from mechunlearn.plots.figure import Figure, always, forget, original
+from mechunlearn.plots.figure import Figure, always, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
-from mechunlearn.stats import wilson
 
 
 def recovery(report: Report, unlearned: str) -> go.Figure:
@@ -32,7 +31,7 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
         series.insert(2, ("never_knew", controls, 0.09, "never-knew model, attacked"))
     for role, x, offset, label in series:
         look = LOOKS[role]
-        intervals = [wilson(round(v * r.n), r.n) for v, r in zip(x, rows, strict=True)]
+        intervals = [interval(v, r.n) for v, r in zip(x, rows, strict=True)]
         fig.add_scatter(
             x=x,
             y=[i + offset for i in range(len(rows))],

@@ -133,7 +133,7 @@ def error_bars(
 
 
 def spaced(name: str) -> str:
-    """``direction_ablation`` as words."""
+    """``two_words`` as words."""
     return name.replace("_", " ")
 
 

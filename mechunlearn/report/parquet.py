@@ -1,11 +1,11 @@
 """An audit as tables for pandas or polars: its rows, its baselines, and every single answer."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mechunlearn.analysis.answers import answer_rows
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Report, flat
 from mechunlearn.records import Plain, plain
 
 
@@ -33,8 +33,8 @@ def write_parquet(report: Report, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, rows in tables.items():
-        if flat := [dict(_cells(row)) for row in rows]:
-            table = pyarrow.table(_columns(flat))
+        if cells := [_cells(row) for row in rows]:
+            table = pyarrow.table(_columns(cells))
             parquet.write_table(table, out / f"{name}.parquet")
             written.append(out / f"{name}.parquet")
     return written
@@ -45,13 +45,8 @@ def _columns(rows: Sequence[Mapping[str, Plain]]) -> dict[str, list[Plain]]:
     return {key: [row.get(key) for row in rows] for key in keys}
 
 
-def _cells(row: Mapping[str, Plain]) -> Iterator[tuple[str, Plain]]:
-    for key, value in row.items():
-        if key.endswith("_ci"):
-            low, high = value or (None, None)
-            yield f"{key.removesuffix('_ci')}_low", low
-            yield f"{key.removesuffix('_ci')}_high", high
-        elif isinstance(value, (list, dict)):
-            yield key, json.dumps(value)
-        else:
-            yield key, value
+def _cells(row: dict[str, Plain]) -> dict[str, Plain]:
+    return {
+        key: json.dumps(value) if isinstance(value, (list, dict)) else value
+        for key, value in flat(row).items()
+    }

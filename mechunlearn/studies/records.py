@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from mechunlearn.analysis.records import Category, TaskCard
-from mechunlearn.audit.records import MachineCard
+from mechunlearn.environment import MachineCard
 from mechunlearn.records import Interval, Plain, Record, read_record
 
 Truth = Literal["hidden", "gone", "open"]

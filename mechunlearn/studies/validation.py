@@ -11,12 +11,11 @@ from mechunlearn.analysis.analyse import audit
 from mechunlearn.analysis.records import Category, Report
 from mechunlearn.analysis.verdict import CATEGORIES, significant
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.records import MachineCard
 from mechunlearn.environment import machine, versions, write_json
 from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
 from mechunlearn.progress import console
-from mechunlearn.records import Interval, plain, typed
+from mechunlearn.records import Interval, plain
 from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
 from mechunlearn.stats import wilson
 from mechunlearn.studies.records import (
@@ -234,6 +233,6 @@ def _runcard(plan: ValidationPlan, out: Path, reports: Mapping[str, Report]) -> 
         task={report.runcard.task.name: report.runcard.task for report in reports.values()},
         settings=plain(plan),
         versions=versions(),
-        machine=typed(machine("cpu"), MachineCard, "this machine"),
+        machine=machine("cpu"),
         seconds={name: report.runcard.seconds["total"] for name, report in reports.items()},
     )

@@ -38,15 +38,15 @@ def load_task(
     if task := _shipped(name, original, config):
         return _in_chat(task, original, config)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
-    kept = config.retain or ("mmlu" if wmdp else "")
+    retain_name = config.retain or ("mmlu" if wmdp else "")
     if config.corpora and not wmdp:
         raise ValueError(f"task.corpora fetches the corpora of WMDP, not of {name}")
-    if name in BENCHMARKS and not kept:
+    if name in BENCHMARKS and not retain_name:
         raise _undivided(name, ())
     forget = _benchmark(name, config, folds=True)
-    if not kept and not {"forget", "retain"} <= set(forget.sets):
+    if not retain_name and not {"forget", "retain"} <= set(forget.sets):
         raise _undivided(name, forget.sets)
-    retain = _benchmark(kept, config, folds=True) if kept else forget
+    retain = _benchmark(retain_name, config, folds=True) if retain_name else forget
     return _in_chat(as_task(forget, retain, config), original, config)
 
 
@@ -68,9 +68,9 @@ def load_benchmark(
         return _in_chat(task, original, config)
     if config.retain or config.corpora:
         raise ValueError("task.retain and task.corpora are for audits; leave them out here")
-    found = _benchmark(name, config).asked(config)
-    sets = {kind: sample(questions, config.per_topic) for kind, questions in found.sets.items()}
-    return _in_chat(dataclasses.replace(found, sets=sets), original, config)
+    benchmark = _benchmark(name, config).asked(config)
+    sets = {kind: sample(questions, config.per_topic) for kind, questions in benchmark.sets.items()}
+    return _in_chat(dataclasses.replace(benchmark, sets=sets), original, config)
 
 
 def task_config(changes: Sequence[str]) -> TaskConfig:
@@ -79,8 +79,8 @@ def task_config(changes: Sequence[str]) -> TaskConfig:
     Raises:
         ValueError: For an unknown setting or a value of the wrong type.
     """
-    mine = [c.removeprefix("task.") for c in changes if c.startswith("task.")]
-    return changed(DEFAULT, mine)
+    settings = [c.removeprefix("task.") for c in changes if c.startswith("task.")]
+    return changed(DEFAULT, settings)
 
 
 def _undivided(name: str, sets: Container[str]) -> ValueError:
@@ -127,10 +127,10 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
     return from_file(path, config)
 
 
-def _in_chat(found: T, original: str, config: TaskConfig) -> T:
+def _in_chat(questions: T, original: str, config: TaskConfig) -> T:
     if config.chat == "no":
-        return found
+        return questions
     from mechunlearn.models.tokenizer import load_tokenizer
 
-    prompt = as_chat(found.prompt, load_tokenizer(original), config)
-    return dataclasses.replace(found, prompt=prompt)
+    prompt = as_chat(questions.prompt, load_tokenizer(original), config)
+    return dataclasses.replace(questions, prompt=prompt)

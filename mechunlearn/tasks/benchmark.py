@@ -73,7 +73,7 @@ class Benchmark:
             ValueError: If there are fewer examples than wanted.
         """
         scoring = config.scoring or self.scoring
-        topics = {q.topic for found in self.sets.values() for q in found}
+        topics = {q.topic for questions in self.sets.values() for q in questions}
         headers = {}
         for topic in sorted(topics | {""}):
             shown = self.shots.get(topic, self.shots.get("", ()))[: config.shots]
@@ -110,13 +110,13 @@ def sample(questions: Sequence[Question], per_topic: int) -> tuple[Question, ...
     kinds: dict[tuple[str, Fold], list[int]] = {}
     for i, question in enumerate(questions):
         kinds.setdefault((question.topic, question.fold), []).append(i)
-    kept = [
+    chosen = [
         own[i * len(own) // most]
         for own in kinds.values()
         for most in [min(per_topic or len(own), len(own))]
         for i in range(most)
     ]
-    return tuple(questions[i] for i in sorted(kept))
+    return tuple(questions[i] for i in sorted(chosen))
 
 
 def in_fold(questions: Sequence[Question], fold: Fold) -> tuple[Question, ...]:
@@ -139,8 +139,8 @@ def as_chat(prompt: PromptFormat, tokenizer: Any, config: TaskConfig) -> PromptF
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except Exception as err:  # Templates raise what they like.
         raise ValueError(f"the chat template refuses these turns: {err}; try chat=user") from err
-    before, found, after = text.partition(PLACEHOLDER)
-    if not found:
+    before, placeholder, after = text.partition(PLACEHOLDER)
+    if not placeholder:
         raise ValueError("the chat template changes the prompt; leave out task.chat")
     ids = tokenizer("")["input_ids"]
     if tokenizer.bos_token and ids[:1] == [tokenizer.bos_token_id]:
@@ -157,13 +157,13 @@ def as_chat(prompt: PromptFormat, tokenizer: Any, config: TaskConfig) -> PromptF
 
 def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
     """One task of two sources: the first's questions are to be forgotten, the second's kept."""
-    asked, kept = forget.asked(config), retain.asked(config)
-    headers = {**kept.prompt.headers, **asked.prompt.headers}
+    asked, keep = forget.asked(config), retain.asked(config)
+    headers = {**keep.prompt.headers, **asked.prompt.headers}
     texts = {**retain.texts, **forget.texts}
     return Task(
         name=forget.name,
         forget=_only(asked, "forget"),
-        retain=sample(_only(kept, "retain"), config.per_topic),
+        retain=sample(_only(keep, "retain"), config.per_topic),
         prompt=dataclasses.replace(asked.prompt, headers=headers),
         scoring=asked.scoring,
         forget_text=texts.get("forget_text", ()),
@@ -176,4 +176,4 @@ def _only(benchmark: Benchmark, name: str) -> tuple[Question, ...]:
     """The set of that name, else all questions."""
     if name in benchmark.sets:
         return benchmark.sets[name]
-    return tuple(q for found in benchmark.sets.values() for q in found)
+    return tuple(q for questions in benchmark.sets.values() for q in questions)

@@ -101,14 +101,14 @@ def published(name: str, config: TaskConfig) -> Benchmark:
     Raises:
         PrerequisiteError: If a data set cannot be fetched.
     """
-    found = PUBLISHED[name]
+    about = PUBLISHED[name]
     return Benchmark(
         name=name,
-        sets={name: _questions(found.test, found.topic, config)},
-        prompt=found.prompt,
-        scoring=found.scoring,
-        shots=_shots(found, config),
-        described=found.test.id in ("cais/wmdp", "cais/mmlu"),
+        sets={name: _questions(about.test, about.topic, config)},
+        prompt=about.prompt,
+        scoring=about.scoring,
+        shots=_shots(about, config),
+        described=about.test.id in ("cais/wmdp", "cais/mmlu"),
     )
 
 
@@ -119,10 +119,10 @@ def divided(name: str, config: TaskConfig) -> Benchmark:
         ValueError: If there are no corpora where some are wanted.
         PrerequisiteError: If a data set cannot be fetched.
     """
-    found, whole = PUBLISHED[name], published(name, config)
+    about, whole = PUBLISHED[name], published(name, config)
     test = whole.sets[name]
-    if found.validation:
-        select = _questions(found.validation, found.topic, config)
+    if about.validation:
+        select = _questions(about.validation, about.topic, config)
         return dataclasses.replace(
             whole, sets={name: in_fold(select, "select") + in_fold(test, "confirm")}
         )
@@ -134,41 +134,41 @@ def divided(name: str, config: TaskConfig) -> Benchmark:
 
 
 def _corpora(name: str, config: TaskConfig) -> dict[str, HubSet]:
-    found = PUBLISHED[name]
+    about = PUBLISHED[name]
     parts = {"plain_text": PLAIN_TEXT}
     if config.corpora:
-        if not (found.forget_text and found.retain_text):
+        if not (about.forget_text and about.retain_text):
             raise ValueError(f"{name} has no corpora; leave out task.corpora")
-        parts |= {"forget_text": found.forget_text, "retain_text": found.retain_text}
+        parts |= {"forget_text": about.forget_text, "retain_text": about.retain_text}
     return parts
 
 
 def downloads(name: str, config: TaskConfig) -> list[HubSet]:
     """The data sets that an audit of ``wmdp-bio`` and the like reads."""
-    kept = PUBLISHED[config.retain or "mmlu"]
-    parts = [PUBLISHED[name].test, *filter(None, (kept.validation, kept.test))]
-    return parts + list(_corpora(name, config).values()) + [kept.examples] * bool(config.shots)
+    retain = PUBLISHED[config.retain or "mmlu"]
+    parts = [PUBLISHED[name].test, *filter(None, (retain.validation, retain.test))]
+    return parts + list(_corpora(name, config).values()) + [retain.examples] * bool(config.shots)
 
 
 def _questions(part: HubSet, topic: str, config: TaskConfig) -> tuple[Question, ...]:
-    found = []
+    questions = []
     for place, row in rows(part, config.data):
         try:
             question = to_question(row, source=place)
         except ValueError as err:
             raise ValueError(f"{part}, {place}: {err}") from err
-        found.append(dataclasses.replace(question, topic=topic) if topic else question)
-    return tuple(found)
+        questions.append(dataclasses.replace(question, topic=topic) if topic else question)
+    return tuple(questions)
 
 
-def _shots(found: Published, config: TaskConfig) -> dict[str, tuple[Question, ...]]:
+def _shots(about: Published, config: TaskConfig) -> dict[str, tuple[Question, ...]]:
     if not config.shots:
         return {}
     shots: dict[str, list[Question]] = {}
-    for question in _questions(found.examples, "", config):
+    for question in _questions(about.examples, "", config):
         shots.setdefault(question.topic, []).append(question)
-    if found.examples_about:
-        shots = {found.topic: shots.get(found.examples_about, [])}
+    if about.examples_about:
+        shots = {about.topic: shots.get(about.examples_about, [])}
     return {topic: tuple(own) for topic, own in shots.items()}
 
 

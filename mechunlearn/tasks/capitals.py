@@ -98,12 +98,12 @@ def countries() -> list[Country]:
         table = [(r["country"], r["capital"], r["region"]) for r in csv.DictReader(file)]
     random.Random("capitals").shuffle(table)
     seen: dict[str, int] = {}
-    found = []
+    countries = []
     for name, capital, region in table:
         seen[region] = seen.get(region, -1) + 1
         fold: Fold = "select" if seen[region] % 5 < 2 else "confirm"
-        found.append(Country(name, capital, region, fold))
-    return found
+        countries.append(Country(name, capital, region, fold))
+    return countries
 
 
 def capitals() -> Task:

@@ -74,10 +74,10 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
     shots = tuple(sets.pop("shots", ()))
     return Benchmark(
         name=path.stem,
-        sets={k: _split(found, folds, config) for k, found in sets.items()},
+        sets={k: _split(questions, folds, config) for k, questions in sets.items()},
         prompt=prompt,
         shots={"": shots} if shots else {},
-        texts={name: tuple(found) for name, found in texts.items()},
+        texts={name: tuple(lines) for name, lines in texts.items()},
     )
 
 

@@ -163,7 +163,7 @@ def leaks(task: Task) -> dict[str, Overlap]:
         "retain text": task.retain_text,
         "plain text": task.plain_text,
     }
-    return {name: overlap(asked, found) for name, found in texts.items() if any(found)}
+    return {name: overlap(asked, corpus) for name, corpus in texts.items() if any(corpus)}
 
 
 def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -174,8 +174,8 @@ def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
 def _by_rarest_word(sets: Sequence[frozenset[str]]) -> dict[str, list[int]]:
     """Indices by the word that fewest others have: only there a whole question can be found."""
     seen = Counter(word for words in sets for word in words)
-    found: dict[str, list[int]] = {}
+    by_word: dict[str, list[int]] = {}
     for i, words in enumerate(sets):
         if words:
-            found.setdefault(min(words, key=lambda w: (seen[w], w)), []).append(i)
-    return found
+            by_word.setdefault(min(words, key=lambda w: (seen[w], w)), []).append(i)
+    return by_word

@@ -25,18 +25,18 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         ValueError: Naming the file, and the line where there is one, of what cannot be read.
     """
     if path.is_dir():
-        found: Iterator[tuple[str, Row]] = _saved(path)
+        rows: Iterator[tuple[str, Row]] = _saved(path)
     elif not path.is_file():
         raise ValueError(f"there is no file {path}")
     elif path.suffix == ".jsonl":
-        found = _jsonl(path)
+        rows = _jsonl(path)
     elif path.suffix == ".csv":
-        found = _csv(path)
+        rows = _csv(path)
     elif path.suffix == ".parquet":
-        found = _parquet(path)
+        rows = _parquet(path)
     else:
         raise ValueError(f"{path} is none of {', '.join(SUFFIXES)}; convert it first")
-    for place, row in found:
+    for place, row in rows:
         if sum(len(value) for value in row.values() if isinstance(value, str)) > LONGEST:
             raise ValueError(_too_long(path, place))
         yield place, row
@@ -143,8 +143,8 @@ def to_question(row: Row, source: str) -> Question:
     choices, labels = _choices(row)
     if missing := [
         "/".join(names)
-        for names, found in ((STEMS, stem), (CHOICES, choices), (ANSWERS, answer))
-        if found is None
+        for names, value in ((STEMS, stem), (CHOICES, choices), (ANSWERS, answer))
+        if value is None
     ]:
         raise ValueError(
             f"no column {' and no column '.join(missing)}; there is {', '.join(map(str, row))}"
@@ -166,27 +166,28 @@ def _first(row: Row, names: Sequence[str]) -> Any:
 
 def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
     """The choices and their labels; ``None`` where the row has none."""
-    found = _first(row, CHOICES)
-    if found is None:
+    choices = _first(row, CHOICES)
+    if choices is None:
         letters = [x for x in LETTERS if row.get(x) not in (None, "")]
         if len(letters) < 2:
             return None, []
         return [str(row[x]) for x in letters], letters
-    if isinstance(found, str) and found.lstrip().startswith("["):
+    if isinstance(choices, str) and choices.lstrip().startswith("["):
         try:
-            found = json.loads(found)
+            choices = json.loads(choices)
         except json.JSONDecodeError as err:
             raise ValueError(
-                f"the choices {found[:60]!r} are no JSON list; write them so, or as columns A, B, C"
+                f"the choices {choices[:60]!r} are no JSON list; write them so, or as columns "
+                "A, B, C"
             ) from err
-    if isinstance(found, str):
-        parts = re.split(r"(?:^|\n)([A-J])\. ", found)
+    if isinstance(choices, str):
+        parts = re.split(r"(?:^|\n)([A-J])\. ", choices)
         return [text.rstrip() for text in parts[2::2]], parts[1::2]
-    if isinstance(found, Mapping) and found.keys() >= {"text", "label"}:
-        return [str(x) for x in found["text"]], [str(x) for x in found["label"]]
-    if not isinstance(found, list):
-        raise ValueError(f"'choices' must be a list, not {found!r}")
-    return [str(x) for x in found], list(LETTERS[: len(found)])
+    if isinstance(choices, Mapping) and choices.keys() >= {"text", "label"}:
+        return [str(x) for x in choices["text"]], [str(x) for x in choices["label"]]
+    if not isinstance(choices, list):
+        raise ValueError(f"'choices' must be a list, not {choices!r}")
+    return [str(x) for x in choices], list(LETTERS[: len(choices)])
 
 
 def _index(answer: Any, choices: Sequence[str], labels: Sequence[str]) -> int:

@@ -47,8 +47,8 @@ class TrainLog:
         rows: dict[str, object] = {"steps": self.steps}
         for name, values in self.terms.items():
             rows[f"{name} loss"] = f"{values[0]:.3g} at first, {values[-1]:.3g} at last"
-        for found in self.measured[-1:]:
-            rows["measured last"] = ", ".join(f"{k} {v:.4g}" for k, v in found.items())
+        for last in self.measured[-1:]:
+            rows["measured last"] = ", ".join(f"{k} {v:.4g}" for k, v in last.items())
         return table(rows)
 
 
@@ -80,14 +80,14 @@ def report(label: str, watch: Watch, steps: int, log: TrainLog) -> None:
     """Measure, remember and print."""
     if watch.measure is None or not watch.due(log.steps, steps):
         return
-    found = watch.measure(log.steps)
-    log.measured.append({"step": log.steps, **found})
+    values = watch.measure(log.steps)
+    log.measured.append({"step": log.steps, **values})
     if watch.check is not None:
         watch.check(log)
     if not watch.printed:
         return
     losses = "".join(f", {name} loss {v[-1]:.3g}" for name, v in log.terms.items())
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
     console.print(f"[dim]{label}, step {log.steps} of {steps}: {shown}{losses}[/dim]")
 
 

@@ -55,12 +55,8 @@ def fit(
     n = processes.num_processes * optimizer.accumulate
     first = processes.process_index * optimizer.accumulate
     shares = [Share(i, n) for i in range(first, first + optimizer.accumulate)]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimizer.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
     flags = [p.requires_grad for p in parameters]
-    adamw = torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
+    adamw = _adamw(parameters, optimizer)
     log = resumed(watch.state, parameters, adamw)
     if not log.measured:
         report(label, watch, optimizer.steps, log)
@@ -98,6 +94,15 @@ def fit(
             p.requires_grad_(flag)
             p.grad = None
     return log
+
+
+def _adamw(parameters: Sequence[torch.nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
+    """Weight decay acts on matrices only."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimizer.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
 
 
 def _backward(loss: Loss, step: int, shares: Sequence[Share]) -> dict[str, float]:

@@ -142,14 +142,14 @@ def circuit_breakers_(
 
         def loss(step: int, share: Share) -> dict[str, Tensor]:
             part = step / config.horizon
-            picked, kept = forget_draws[step], keep_draws[step]
+            picked, retain_rows = forget_draws[step], keep_draws[step]
             turned = rerouting(*states([forget[i] for i in share(picked)], reached))
-            now, before = states([keep[i] for i in share(kept)], everywhere)
+            now, before = states([keep[i] for i in share(retain_rows)], everywhere)
             moved = (now - before).float().norm(dim=-1)
             if config.units == "relative":
                 moved = moved / before.float().norm(dim=-1).median(dim=1, keepdim=True).values
             n_forget = len(reached) * sum(len(forget[i]) for i in picked)
-            n_keep = len(everywhere) * sum(len(keep[i]) for i in kept)
+            n_keep = len(everywhere) * sum(len(keep[i]) for i in retain_rows)
             return {
                 "forget": config.weight * (1 - part) * turned.sum() / n_forget,
                 "retain": config.weight * part * moved.sum() / n_keep,
@@ -174,6 +174,6 @@ def _states(
     points: Sequence[Point],
 ) -> Float[Tensor, "layer token d_model"]:
     pick = real.flatten().nonzero()[:, 0]
-    with capture(model, points, pick) as kept:
+    with capture(model, points, pick) as activations:
         run_blocks(model, tokens)
-    return torch.stack([kept[p] for p in points])
+    return torch.stack([activations[p] for p in points])

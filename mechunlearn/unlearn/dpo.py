@@ -125,18 +125,18 @@ def preferences(
     sizes = [batch - sum(sizes), *sizes]
     pools = (forget, keep, keep)
     drawn = [Draws(len(pool), n, steps, generator) for pool, n in zip(pools, sizes, strict=True)]
-    found = []
+    pairs = []
     for step in range(steps):
         for kind, (pool, draws) in enumerate(zip(pools, drawn, strict=True)):
             for i in draws[step]:
                 example, refusal = pool[i], rng.choice(refusals)
                 if kind == 0:
-                    found.append((Example(example.prompt, refusal), example.answer))
+                    pairs.append((Example(example.prompt, refusal), example.answer))
                 elif kind == 1:
-                    found.append((example, refusal))
+                    pairs.append((example, refusal))
                 else:
-                    found.append((example, _another(example.answer, keep, rng)))
-    return found
+                    pairs.append((example, _another(example.answer, keep, rng)))
+    return pairs
 
 
 def _another(answer: str, examples: Sequence[Example], rng: random.Random) -> str:

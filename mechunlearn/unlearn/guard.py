@@ -61,17 +61,17 @@ class Guard:
         if len(log.measured) < 2:
             return []
         first, last = log.measured[0], log.measured[-1]
-        found = []
+        messages = []
         before, after = first["forget accuracy"], last["forget accuracy"]
         knew = before > self.task.chance + 0.1
         if knew and before - after < 0.1 * (before - self.task.chance):
-            found.append(
+            messages.append(
                 f"nothing was forgotten: forget accuracy was {before:.2f} and is {after:.2f}; "
                 f"raise {self.method.stronger}"
             )
         if last["retain accuracy"] < self._floor(first["retain accuracy"]):
-            found.append(
+            messages.append(
                 f"retain accuracy fell from {first['retain accuracy']:.2f} to "
                 f"{last['retain accuracy']:.2f}; {self.method.gentler}"
             )
-        return found
+        return messages

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mechunlearn.environment import MachineCard
+from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record
 
 
@@ -64,19 +66,25 @@ class TextCost(Record):
     n_tokens: int
 
 
+class TrainingMachine(MachineCard):
+    """Where it was trained."""
+
+    peak_memory: int
+    """Bytes."""
+
+
 class UnlearnCard(Record):
     """What was done, what is needed to repeat it, and what it did."""
 
     command: str
     seed: int
-    models: dict[str, Plain]
-    """``original``: name, architecture, type, device, self-test and fingerprint."""
+    models: dict[str, ModelCard]
+    """``original``: the model that was unlearned."""
     task: TaskCard
     settings: dict[str, Plain]
     """Of the method."""
     versions: dict[str, str]
-    machine: dict[str, Plain]
-    """With the peak memory in bytes."""
+    machine: TrainingMachine
     seconds: dict[str, float]
     accuracy: dict[str, Effect]
     """By question set."""

@@ -146,14 +146,14 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None 
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         topic, picked = order[step]
-        mine, kept = share(picked), share(retain_draws[step])
-        lengths = torch.cat([goals[i] for i in mine])[:, None].to(vectors[topic])
-        held = torch.cat([frozen[i] for i in kept])
+        forget_rows, retain_rows = share(picked), share(retain_draws[step])
+        lengths = torch.cat([goals[i] for i in forget_rows])[:, None].to(vectors[topic])
+        held = torch.cat([frozen[i] for i in retain_rows])
         n_forget = sum(len(forget[i]) for i in picked)
         n_retain = sum(len(retain[i]) for i in retain_draws[step])
         return {
-            "forget": distance(forget, lengths * vectors[topic], mine, n_forget),
-            "retain": config.alpha * distance(retain, held, kept, n_retain),
+            "forget": distance(forget, lengths * vectors[topic], forget_rows, n_forget),
+            "retain": config.alpha * distance(retain, held, retain_rows, n_retain),
         }
 
     parameters = [p for i in config.blocks for p in mlp_parameters(model, i, config.weights)]
@@ -194,8 +194,8 @@ def _goals(
     drawn = [i for _, picked in order for i in picked]
     wanted = sorted(set(drawn))
     if config.length == "token_norm":
-        found = activations(model, forget, wanted, config.layer)
-        return {i: config.coefficient * found[i].float().norm(dim=-1) for i in wanted}
+        states = activations(model, forget, wanted, config.layer)
+        return {i: config.coefficient * states[i].float().norm(dim=-1) for i in wanted}
     length = config.coefficient
     if config.length == "median_norm":
         sample = activations(model, forget, drawn[:256], config.layer)
@@ -208,11 +208,11 @@ def activations(
     model: HookedModel, rows: list[list[int]], wanted: Sequence[int], layer: int
 ) -> dict[int, Float[Tensor, "pos d_model"]]:
     """Output of block ``layer`` at every token of the wanted rows, kept on the CPU."""
-    found, chosen = {}, sorted(set(wanted))
+    states, chosen = {}, sorted(set(wanted))
     for group in batches([len(rows[i]) for i in chosen], token_budget(model)):
         picked = [chosen[j] for j in group]
         tokens, _ = pad(model, [rows[i] for i in picked])
         out = forward_to(model, tokens, layer).cpu()
         for i, activation in zip(picked, out, strict=True):
-            found[i] = activation[: len(rows[i])].clone()
-    return found
+            states[i] = activation[: len(rows[i])].clone()
+    return states

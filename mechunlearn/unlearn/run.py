@@ -26,6 +26,7 @@ from mechunlearn.unlearn.records import (
     RefusalRate,
     TaskCard,
     TextCost,
+    TrainingMachine,
     UnlearnCard,
     UnlearnPlan,
 )
@@ -34,6 +35,17 @@ __all__ = ["UnlearnPlan", "train_method", "unlearn_all", "unlearn_to"]
 
 PERPLEXITY_TEXTS = 500
 """Retain texts whose perplexity is measured."""
+
+
+def _machine(device: str) -> TrainingMachine:
+    where = machine(device)
+    return TrainingMachine(
+        system=where.system,
+        threads=where.threads,
+        device=where.device,
+        python=where.python,
+        peak_memory=peak_memory(device),
+    )
 
 
 def train_method(
@@ -128,7 +140,7 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         task=TaskCard(name=task.name, scoring=task.scoring, chance=task.chance),
         settings=plain(config),
         versions=versions(),
-        machine=machine(source["device"]) | {"peak_memory": peak_memory(source["device"])},
+        machine=_machine(source.device),
         seconds={"training, with measurements": round(seconds, 2)},
         accuracy=_accuracy(before, score_task(model, task)),
         refusals=_refusals(model, task),

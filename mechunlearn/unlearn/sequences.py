@@ -77,13 +77,13 @@ class Retain:
     def __call__(self, step: int, share: Share) -> Float[Tensor, ""]:
         """This share's part of the step's term."""
         picked = self.draws[step]
-        mine = share(picked)
+        own = share(picked)
         reads = sum(len(self.rows[i].reads) for i in picked)
         if self.kind == "kl":
-            alike = batches([len(self.rows[i].tokens) for i in mine], token_budget(self.model))
-            parts = [self._divergence([mine[j] for j in batch]) for batch in alike]
+            alike = batches([len(self.rows[i].tokens) for i in own], token_budget(self.model))
+            parts = [self._divergence([own[j] for j in batch]) for batch in alike]
             return torch.stack(parts).sum() / reads
-        total = -log_likelihoods(self.model, [self.rows[i] for i in mine]).sum()
+        total = -log_likelihoods(self.model, [self.rows[i] for i in own]).sum()
         return total / (len(picked) if self.kind == "summed_cross_entropy" else reads)
 
     def _last(self, picked: Sequence[int]) -> Float[Tensor, "read d_model"]:
@@ -91,10 +91,10 @@ class Retain:
         rows = [self.rows[i] for i in picked]
         width = max(len(row.tokens) for row in rows)
         pick = torch.tensor([i * width + at for i, r in enumerate(rows) for at, _, _ in r.reads])
-        with capture(self.model, [final], pick.to(self.model.cfg.device)) as kept:
+        with capture(self.model, [final], pick.to(self.model.cfg.device)) as activations:
             tokens, _ = pad(self.model, [row.tokens for row in rows])
             run_blocks(self.model, tokens)
-        return kept[final]
+        return activations[final]
 
     def _divergence(self, picked: Sequence[int]) -> Float[Tensor, ""]:
         now = unembed(self.model, self._last(picked)).float().log_softmax(-1)
@@ -104,13 +104,13 @@ class Retain:
 
     @torch.no_grad()
     def _states(self, wanted: Sequence[int]) -> dict[int, Float[Tensor, "read d_model"]]:
-        found: dict[int, Tensor] = {}
+        states: dict[int, Tensor] = {}
         for batch in batches([len(self.rows[i].tokens) for i in wanted], token_budget(self.model)):
             picked = [wanted[j] for j in batch]
             normed = self.model.ln_final(self._last(picked)[None])[0].cpu()
             parts = normed.split([len(self.rows[i].reads) for i in picked])
-            found.update(zip(picked, (part.clone() for part in parts), strict=True))
-        return found
+            states.update(zip(picked, (part.clone() for part in parts), strict=True))
+        return states
 
 
 def prepared(
@@ -126,5 +126,5 @@ def prepared(
     generator = torch.Generator().manual_seed(config.seed)
     steps = config.optimizer.steps
     draws = Draws(len(forget), config.batch, steps, generator)
-    kept = Draws(len(keep), config.batch, steps, generator)
-    return forget, draws, Retain(model, keep, kept, config.retain)
+    retain_draws = Draws(len(keep), config.batch, steps, generator)
+    return forget, draws, Retain(model, keep, retain_draws, config.retain)

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from mechunlearn.attacks.attribution import weight_scores
-from mechunlearn.attacks.set_difference_pruning import PAPER_LEVELS, ranks, set_difference
+from mechunlearn.attacks.pruning import ranks, set_difference
+from mechunlearn.attacks.set_difference_pruning import PAPER_LEVELS
 from mechunlearn.bench.likelihood import log_likelihoods, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.hooks import linear_maps

@@ -27,8 +27,9 @@ import torch
 from mechunlearn.attacks.gcg.forward import Forwards
 from mechunlearn.attacks.gcg.objective import Hidden, Objective, Reference, static_states
 from mechunlearn.attacks.gcg.problem import Item, Problem, Slot
-from mechunlearn.attacks.gcg.search import Search, State
+from mechunlearn.attacks.gcg.search import TextSearch
 from mechunlearn.attacks.gcg.settings import SearchConfig
+from mechunlearn.attacks.gcg.state import State
 from mechunlearn.models import load, save
 from mechunlearn.types import HookedModel
 
@@ -106,7 +107,7 @@ def ours(
     reference: Reference | None = None,
 ) -> tuple[float, State]:
     """Seconds and final state of a search from the same start."""
-    search = Search(model, problem, objective or Objective(), config, reference)
+    search = TextSearch(model, problem, objective or Objective(), config, reference)
     begin = time.perf_counter()
     search.run()
     return time.perf_counter() - begin, search.state

@@ -42,5 +42,5 @@ def test_a_killed_search_goes_on_to_the_same_text(tmp_path: Path) -> None:
     assert 0 < json.loads(kept.read_text())["state"]["step"] < 40
     resumed = json.loads(started(tmp_path / "killed").communicate()[0])
     assert resumed["rows"] == whole["rows"]
-    assert resumed["rows"][0]["settings"]["text"]
+    assert resumed["rows"][0]["variant"]["text"]
     assert not list(searches.glob("*.json"))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mechunlearn.audit.plan import AuditPlan
@@ -22,19 +23,21 @@ def test_all_published_cells_are_there_once() -> None:
 
 
 def test_a_cell_says_how_far_it_is_from_the_published_one() -> None:
-    cell = Cell("forget", "default decoding", "m", "original", 820, 1273, {}, 1, 0.0)
+    cell = Cell(
+        set="forget", attack="default decoding", model="m", column="original", right=820, n=1273,
+        settings={}, tried=1, seconds=0.0,
+    )  # fmt: skip
     low, high = cell.difference[1:]
     assert cell.difference[0] == 0
     assert -0.04 < low < 0 < high < 0.04
-    assert dataclasses.replace(cell, column="").difference is None
-    far = dataclasses.replace(cell, right=600)
+    assert msgspec.structs.replace(cell, column="").difference is None
+    far = msgspec.structs.replace(cell, right=600)
     assert far.difference[2] < -0.1
 
 
 def test_models_find_their_column() -> None:
     names = ("cais/Zephyr_RMU", "J4Q8/zephyr-npo-bio", "J4Q8/zephyr-dpo-cyber", "mine")
-    assert [column_of(n, "o") for n in names] == ["rmu", "npo", "dpo", ""]
-    assert column_of("o", "o") == "original"
+    assert [column_of(n) for n in names] == ["rmu", "npo", "dpo", ""]
 
 
 def test_the_whole_table_on_tiny_models(

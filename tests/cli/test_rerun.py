@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from mechunlearn.analysis.analyse import audit
+from mechunlearn.analysis.records import Report
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
 from mechunlearn.cli import app
+from mechunlearn.studies.rerun import rerun
 
 
 def test_an_audit_agrees_with_itself_and_not_with_another_number(
@@ -20,14 +23,27 @@ def test_an_audit_agrees_with_itself_and_not_with_another_number(
     assert again.exit_code == 0, again.output
     found = json.loads(again.stdout)
     assert (found["agrees"], found["changes"]) == (True, [])
-    assert json.loads((tmp_path / "again" / "report.json").read_text())["rows"] == list(first.rows)
+    assert first.rows == Report.load(tmp_path / "first").rows
+    assert first.rows == Report.load(tmp_path / "again").rows
 
     file = tmp_path / "first" / "report.json"
     claimed = json.loads(file.read_text())
     row = claimed["rows"][0]
-    row["accuracy"], row["accuracy_ci"] = 0.98, [0.95, 1.0]
+    row["value"], row["value_ci"] = 0.98, [0.95, 1.0]
     file.write_text(json.dumps(claimed))
     other = CliRunner().invoke(app, ["rerun", str(file), "--out", str(tmp_path / "again")])
     assert other.exit_code == 1
     assert "does not agree" in other.stderr
     assert "98" in other.stderr
+
+
+def test_only_runs_can_be_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "some.json"
+    file.write_text('{"some": "thing"}')
+    with pytest.raises(ValueError, match="describes no run"):
+        rerun(file, tmp_path / "out")
+    with pytest.raises(ValueError, match="cannot be read"):
+        rerun(tmp_path / "none.json", tmp_path / "out")
+    file.write_text('{"plan": {"method": "rmu"}, "accuracy": {"forget": {"after": "high"}}}')
+    with pytest.raises(ValueError, match=r"accuracy"):
+        rerun(file, tmp_path / "out")

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from mechunlearn.attacks.direction_ablation import (
-    ablate_direction,
-    ablate_everywhere,
+from mechunlearn.attacks import Confirm, NoSettings, Seen
+from mechunlearn.attacks.activations import (
     activation_statistics,
     first_component,
-    orthogonalize_,
     outlier_tokens,
+)
+from mechunlearn.attacks.direction_ablation import (
+    Ablation,
+    DirectionAblation,
+    ablate_direction,
+    ablate_everywhere,
+    orthogonalize_,
+    project,
 )
 from mechunlearn.hooks import move_along
 from mechunlearn.models import fingerprint, load, save
@@ -133,6 +139,34 @@ def test_the_principal_component_is_found() -> None:
     a, b = noise[0] + 8 * axis, noise[1] - 8 * axis
     found = first_component(a, b)[0].float()
     assert abs(torch.cosine_similarity(found, axis, dim=0)) > 0.99
+
+
+def test_variants_are_drawn_at_their_last_edited_layer(
+    tiny: Callable[..., HookedModel], task: Task
+) -> None:
+    """The original is the model under test with other last blocks."""
+    original, model = tiny("llama"), tiny("llama")
+    with torch.no_grad():
+        model.blocks[1].mlp.out.original_component.weight.mul_(1.5)
+    attack = DirectionAblation()
+    seen = Seen.of(task, attack, asked=task.questions("forget", "select")[:12])
+    search = attack.search(model, seen, attack.learn(original, seen, NoSettings()), NoSettings())
+    assert search.edited == (1,)
+    (variants,) = search.variants()
+    assert all(0 not in v.layers for v in variants if v.against == "original")
+    variant = Ablation("original", (1, 2), "each layer", "zero")
+    assert search.size(variant) == 2 > search.size(Ablation("benign", (1,), "each layer", "zero"))
+    some = task.questions("forget", "confirm")[:5], task.questions("retain", "confirm")[:3]
+    trace = search.view(variant)(original, Confirm(*some, task.prompt, task.scoring))
+    texts = [task.prompt.text(q, task.scoring) for q in some[0]]
+    along = project(original, search.directions["original"], 1, texts)
+    assert (trace.layer, trace.direction) == (1, "original direction")
+    assert trace.forget == tuple(round(x, 3) for x in along)
+    assert len(trace.retain) == 3
+    one, two = (search.sham(variant, seed).hooks for seed in (0, 1))
+    vectors = [hooks[0].function.keywords["unit"] for hooks in (one, two)]
+    assert [h.place for h in one] == [h.place for h in search.change(variant).hooks]
+    assert not torch.allclose(*vectors)
 
 
 def test_refusals(tiny: Callable[[str], HookedModel]) -> None:

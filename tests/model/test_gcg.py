@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mechunlearn.attacks.gcg.attack import GCG, GCGConfig, examples_of, posed, shuffled
+from mechunlearn.attacks import Confirm, Seen
+from mechunlearn.attacks.gcg.attack import GCG
+from mechunlearn.attacks.gcg.examples import examples_of, problem_of, shuffled
 from mechunlearn.attacks.gcg.forward import Forwards, Ids
 from mechunlearn.attacks.gcg.objective import (
     Hidden,
@@ -19,12 +21,14 @@ from mechunlearn.attacks.gcg.objective import (
     repetition,
     static_states,
 )
+from mechunlearn.attacks.gcg.prefixes import RankedText, ShuffledTrace, fill_slot
 from mechunlearn.attacks.gcg.problem import Item, Problem, Slot, survives, text_of
 from mechunlearn.attacks.gcg.proposals import combinations, place_ranks, substitutions
-from mechunlearn.attacks.gcg.search import Search, State
-from mechunlearn.attacks.gcg.settings import Length, SearchConfig
+from mechunlearn.attacks.gcg.search import TextSearch
+from mechunlearn.attacks.gcg.settings import GCGConfig, Length, SearchConfig
+from mechunlearn.attacks.gcg.state import State, read_state
 from mechunlearn.bench.rows import encode
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import Change, HookedModel, Task
 
 LAYERS = (0, 1)
 OBJECTIVES = {
@@ -42,7 +46,7 @@ OBJECTIVES = {
 }
 
 
-def problem_of(model: HookedModel, place: str, forced: int, n: int = 4) -> Problem:
+def tiny_problem(model: HookedModel, place: str, forced: int, n: int = 4) -> Problem:
     """Questions of different lengths with targets of ``forced`` tokens and one to match."""
     rng = np.random.default_rng(0)
 
@@ -126,7 +130,7 @@ def test_losses_and_gradients_equal_plain_forwards(
 ) -> None:
     """Differences of 1e-4 and less come from other orders of summation in float32."""
     model, original, terms = tiny(architecture), tiny(architecture, 1), OBJECTIVES[objective]
-    problem = problem_of(model, place, 1 if terms.over == "choices" else 2)
+    problem = tiny_problem(model, place, 1 if terms.over == "choices" else 2)
     if terms.over == "choices":
         items = [dataclasses.replace(i, target=i.target[:1]) for i in problem.items]
         problem = dataclasses.replace(problem, items=tuple(items))
@@ -156,7 +160,7 @@ def test_losses_and_gradients_equal_plain_forwards(
 
 def test_objective_at_early_layers_stops_there(tiny: Callable[..., HookedModel]) -> None:
     model = tiny("llama")
-    problem = problem_of(model, "prefix", 1)
+    problem = tiny_problem(model, "prefix", 1)
     objective = OBJECTIVES["early"]
     reference = Reference(static_states(model, problem, objective))
     forwards = Forwards(model, problem, objective, reference)
@@ -173,7 +177,7 @@ FEW = SearchConfig(steps=6, length=3, width=8, races=(2,), gradient_questions=4)
 
 def small_problem(model: HookedModel, task: Task, n: int = 6) -> Problem:
     config = GCGConfig(search=FEW, questions=n, retain_share=0.0)
-    return posed(model, task, examples_of(task, task.questions("forget", "select"), config), config)
+    return problem_of(model, Seen.of(task, GCG()), config)
 
 
 @pytest.mark.parametrize("place", ["prefix", "suffix"])
@@ -181,7 +185,7 @@ def test_a_coarse_pass_finds_the_best_and_leaves_no_trace(
     place: str, tiny: Callable[..., HookedModel]
 ) -> None:
     model = tiny("llama")
-    problem = problem_of(model, place, 2)
+    problem = tiny_problem(model, place, 2)
     parent: Ids = (5, 9, 13, 17, 21)
     children = [(*parent[:i], token, *parent[i + 1 :]) for i in range(5) for token in range(30, 60)]
     exact = Forwards(model, problem, Objective()).losses(parent, children, range(4)).mean(1)
@@ -196,7 +200,7 @@ def test_a_coarse_pass_finds_the_best_and_leaves_no_trace(
 def test_a_screened_search_keeps_exact_losses(organism: HookedModel, task: Task) -> None:
     problem = small_problem(organism, task)
     config = dataclasses.replace(FEW, screen=0.25, races=(), steps=3)
-    search = Search(organism, problem, Objective(), config)
+    search = TextSearch(organism, problem, Objective(), config)
     children = [(5, 6, t) for t in range(20, 36)]
     found, first = search._race((5, 6, 7), children, torch.Generator())
     assert len(first) == 16
@@ -211,7 +215,7 @@ def test_places_where_changes_help_are_changed_more_often(
 ) -> None:
     ids, allowed = tuple(range(10, 20)), torch.ones(200, dtype=torch.bool)
     gradient = torch.randn(10, 200, generator=torch.Generator().manual_seed(0))
-    problem = problem_of(tiny("llama"), "suffix", 1, n=1)
+    problem = tiny_problem(tiny("llama"), "suffix", 1, n=1)
     costs = Forwards(tiny("llama"), problem, Objective()).costs(ids)
     assert costs == [10.0 - i + 2 for i in range(10)]  # The target's only token is not run.
 
@@ -240,7 +244,7 @@ def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Tas
     steps = {}
     for combine in (1, 3):
         config = dataclasses.replace(FEW, races=(), steps=1, length=6, width=32, combine=combine)
-        search = Search(organism, small_problem(organism, task), Objective(), config)
+        search = TextSearch(organism, small_problem(organism, task), Objective(), config)
         start = search.start()
         steps[combine] = search.run()
     alone, more = (steps[c].bests[0] for c in (1, 3))
@@ -252,7 +256,7 @@ def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Tas
 
 def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: Task) -> None:
     problem, _ = shuffled(small_problem(organism, task), Reference(), 6, 0)
-    search = Search(organism, problem, Objective(), FEW)
+    search = TextSearch(organism, problem, Objective(), FEW)
     state = search.run()
     random = torch.Generator().manual_seed(0)
     drawn = [search.drawn(random) for _ in range(16)]
@@ -268,7 +272,7 @@ def test_random_texts_are_drawn_until_they_are_read_back(
     organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte-pair tokens with a space before them cannot begin a prompt."""
-    search = Search(organism, small_problem(organism, task), Objective(), FEW)
+    search = TextSearch(organism, small_problem(organism, task), Objective(), FEW)
     where = "mechunlearn.attacks.gcg.search.survives"
     random = torch.Generator().manual_seed(0)
     monkeypatch.setattr(where, lambda _, __, texts: [t[-1] % 50 == 7 for t in texts])
@@ -282,7 +286,7 @@ def test_races_and_no_races_find_equally_scored_texts(organism: HookedModel, tas
     """The winner of a race is scored on every question, as without races."""
     problem = small_problem(organism, task)
     for races in ((), (2, 4)):
-        search = Search(organism, problem, Objective(), dataclasses.replace(FEW, races=races))
+        search = TextSearch(organism, problem, Objective(), dataclasses.replace(FEW, races=races))
         found, first = search._race((5, 6, 7), [(5, 6, 8), (5, 9, 7), (4, 6, 7)], torch.Generator())
         assert len(first) == 3
         for text in found:
@@ -297,7 +301,7 @@ def test_every_edit_and_the_length_schedule(organism: HookedModel, task: Task) -
         longest=Length(start=4, per_step=0.2, most=5), shortest=Length(start=3),
     )  # fmt: skip
     lengths = []
-    search = Search(organism, small_problem(organism, task), Objective(), edits)
+    search = TextSearch(organism, small_problem(organism, task), Objective(), edits)
     search.run(lambda s: lengths.extend(len(t.ids) for t in s.buffer))
     assert {3, 4} <= set(lengths) <= {2, 3, 4, 5, 6}
     assert search.state.best.loss == min(search.state.curve)
@@ -307,7 +311,7 @@ def test_a_stopped_search_goes_on_bit_for_bit(
     organism: HookedModel, task: Task, tmp_path: Path
 ) -> None:
     problem = small_problem(organism, task)
-    whole = Search(organism, problem, Objective(), FEW).run()
+    whole = TextSearch(organism, problem, Objective(), FEW).run()
 
     class StoppedError(Exception):
         pass
@@ -318,17 +322,20 @@ def test_a_stopped_search_goes_on_bit_for_bit(
 
     file = tmp_path / "gcg.json"
     with pytest.raises(StoppedError):
-        Search(organism, problem, Objective(), FEW, state_file=file, every=1).run(stop)
-    assert State.from_dict(json.loads(file.read_text())["state"]).step == 2
-    resumed = Search(organism, problem, Objective(), FEW, state_file=file, every=1).run()
+        TextSearch(organism, problem, Objective(), FEW, state_file=file, every=1).run(stop)
+    assert read_state(file, json.loads(file.read_text())["identity"]).step == 2
+    resumed = TextSearch(organism, problem, Objective(), FEW, state_file=file, every=1).run()
     assert resumed == whole
     with pytest.raises(ValueError, match="belongs to another search"):
-        Search(organism, problem, Objective(), FEW, seed=1, state_file=file)
+        TextSearch(organism, problem, Objective(), FEW, seed=1, state_file=file)
+    file.write_text(file.read_text().replace('"ids"', '"words"'))
+    with pytest.raises(ValueError, match=r"gcg.json: .*\$.state"):
+        TextSearch(organism, problem, Objective(), FEW, state_file=file)
 
 
 def test_texts_stand_in_prompts_as_their_tokens(organism: HookedModel, task: Task) -> None:
     for place in ("prefix", "suffix"):
-        slot = Slot.of(task, place)
+        slot = Slot.of(task.prompt, task.scoring, place)
         prompt = task.prompt.letter_prompt(task.forget[0])
         assert "".join(slot.around(prompt)).endswith(prompt)
         text = text_of(organism.tokenizer, [5, 9])
@@ -338,8 +345,7 @@ def test_texts_stand_in_prompts_as_their_tokens(organism: HookedModel, task: Tas
 
 def test_shuffled_targets_keep_retain_questions(organism: HookedModel, task: Task) -> None:
     config = GCGConfig(search=FEW, questions=12, retain_share=0.25)
-    examples = examples_of(task, task.questions("forget", "select"), config)
-    problem = posed(organism, task, examples, config)
+    problem = problem_of(organism, Seen.of(task, GCG()), config)
     assert len(problem.items) == 16
     placebo, _ = shuffled(problem, Reference(), 12, 0)
     assert placebo.items[12:] == problem.items[12:]
@@ -350,17 +356,17 @@ def test_shuffled_targets_keep_retain_questions(organism: HookedModel, task: Tas
 def test_bad_input(organism: HookedModel, task: Task) -> None:
     problem = small_problem(organism, task)
     with pytest.raises(ValueError, match="at least one question"):
-        posed(organism, task, [], GCGConfig(search=FEW))
+        problem_of(organism, Seen.of(task, GCG()), GCGConfig(search=FEW), [])
     with pytest.raises(ValueError, match="context is 192; lower length"):
-        Search(organism, problem, Objective(), dataclasses.replace(FEW, length=190))
+        TextSearch(organism, problem, Objective(), dataclasses.replace(FEW, length=190))
     with pytest.raises(ValueError, match=r"layers \[7\] do not exist"):
-        Search(organism, problem, Objective(static=Hidden(weight=1.0), layers=(7,)), FEW)
+        TextSearch(organism, problem, Objective(static=Hidden(weight=1.0), layers=(7,)), FEW)
     with pytest.raises(ValueError, match="at no layer"):
         Objective(static=Hidden(weight=1.0))
     with pytest.raises(ValueError, match="needs cross_entropy"):
         Objective(cross_entropy=0.0)
     with pytest.raises(ValueError, match="may not be used"):
-        Search(organism, problem, Objective(), dataclasses.replace(FEW, starts=("xx",))).run()
+        TextSearch(organism, problem, Objective(), dataclasses.replace(FEW, starts=("xx",))).run()
     cloze = dataclasses.replace(problem, choices=())
     with pytest.raises(ValueError, match="needs letter scoring"):
         Forwards(organism, cloze, Objective(over="choices"))
@@ -369,27 +375,77 @@ def test_bad_input(organism: HookedModel, task: Task) -> None:
     )  # The organism's vocabulary has no letters beyond D.
     lettered = dataclasses.replace(task, forget=more)
     config = GCGConfig(search=FEW, questions=2)
+    examples = examples_of(Seen.of(task, GCG()), config)
     with pytest.raises(ValueError, match="one token per letter"):
-        posed(organism, lettered, examples_of(task, task.forget[:2], config), config)
+        problem_of(organism, Seen.of(lettered, GCG()), config, examples)
+
+
+def test_variants_shams_and_pictures_of_one_search(
+    organism: HookedModel, task: Task, tmp_path: Path
+) -> None:
+    search = dataclasses.replace(FEW, steps=2, restarts=2)
+    config = GCGConfig(search=search, questions=6, retain_share=0.0, shuffled_search=True)
+    attack = GCG()
+    seen = Seen.of(task, attack, state=tmp_path / "state.json")
+    targets = attack.learn(organism, seen, config)
+    found = attack.search(organism, seen, targets, config)
+    assert (tmp_path / "state.json").is_file()
+    (variants,) = found.variants()
+    assert [v.rank for v in variants] == [0, 1]
+    prompt = task.prompt.letter_prompt(task.forget[0])
+
+    def asked(change: Change) -> str:
+        assert change.rewrite is not None
+        assert not change.changes_model
+        return change.rewrite(prompt)
+
+    texts = [fill_slot(prompt, None, found.problem.slot, v.text) for v in variants]
+    assert [asked(found.change(v)) for v in variants] == texts
+    assert asked(found.change(RankedText(5, "of another model"))) == texts[1]
+    again = attack.rebuild(organism, seen, targets, variants[1], config)
+    assert asked(again.change(variants[1])) == texts[1]
+    drawn = [asked(found.sham(variants[1], seed)) for seed in (0, 1, 0)]
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert drawn[0] not in texts
+    assert asked(again.sham(variants[1], 0)) == drawn[0]
+    (trace,) = found.traces(variants[0])
+    assert (trace.text, trace.steps, len(trace.losses)) == (variants[0].text, 4, 2)
+    assert len(trace.tokens) == len(trace.effects) == 3
+    view = found.view(variants[0])
+    assert view is not None
+    assert view.reference.original is None  # It holds no model.
+    confirm = Confirm(task.forget[:8], task.retain[:8], task.prompt, task.scoring)
+    assert 0 <= view(organism, confirm).value <= 1
+    plain = dataclasses.replace(found, config=dataclasses.replace(config, shuffled_search=False))
+    assert plain.view(variants[0]) is None
+    assert ShuffledTrace.kind != trace.kind
+
+
+def test_no_question_that_is_reported_is_seen(task: Task) -> None:
+    seen = Seen.of(task, GCG(), name="gcg")
+    confirm = {q for role in ("forget", "retain") for q in task.questions(role, "confirm")}
+    assert not confirm & {q for part in seen.parts.values() for q in part}
+    with pytest.raises(ValueError, match="gcg looks at tested, but does not declare"):
+        _ = seen.tested
 
 
 @pytest.mark.slow
 def test_gcg_finds_what_rmu_hid_and_nothing_in_a_model_that_never_knew(task: Task) -> None:
-    from mechunlearn.audit.select import score_candidates
+    from mechunlearn.audit.select import score_changes
     from mechunlearn.models import load
     from mechunlearn.unlearn.rmu import RMU, rmu_
 
-    asked = task.questions("forget", "select")
-    config = GCG.presets["organism"]
+    attack, best = GCG(), RankedText(0, "")
+    config = attack.presets["organism"]
+    confirm = task.questions("forget", "confirm")
     accuracy = {}
     for role in ("original", "never_knew"):
         model = load(f"organism:{role}")
         rmu_(model, task, RMU.presets["organism"])
-        known = GCG.reference(model, task, asked, config)
-        found = GCG.find(model, task, asked, known, config)
-        attacked = found.build({"rank": 0})
-        candidates = [attacked, found.sham({"rank": 0}, 0)] if role == "original" else [attacked]
-        scores = score_candidates(model, candidates, "forget", "confirm", task)
+        seen = Seen.of(task, attack)
+        search = attack.search(model, seen, attack.learn(model, seen, config), config)
+        changes = [search.change(best)] + [search.sham(best, 0)] * (role == "original")
+        scores = score_changes(model, changes, confirm, task)
         accuracy[role] = [s.accuracy for s in scores]
     assert accuracy["original"][0] > 0.6
     assert accuracy["original"][1] < 0.35

@@ -6,7 +6,14 @@ import numpy as np
 import torch
 from transformer_lens.tools.analysis.logit_lens import logit_lens as peer_lens
 
-from mechunlearn.attacks.logit_lens import answer_ranks, lens_points, logit_lens, token_lens
+from mechunlearn.attacks import Confirm, NoSettings, Seen
+from mechunlearn.attacks.logit_lens import (
+    LogitLens,
+    answer_ranks,
+    lens_points,
+    logit_lens,
+    token_lens,
+)
 from mechunlearn.bench import score
 from mechunlearn.hooks import softcapped
 from mechunlearn.types import HookedModel, Point, Score, Task
@@ -63,6 +70,24 @@ def test_agrees_with_transformer_lens(tiny: Callable[[str], HookedModel], task: 
     for layer in range(3):
         difference = ours[Point(layer)].logits[0] - theirs[layer + 1].detach().numpy()
         assert np.abs(difference).max() < 1e-4
+
+
+def test_the_attack_reads_every_place_and_has_no_sham(
+    tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    model, attack = tiny("gpt2"), LogitLens()
+    search = attack.search(model, Seen.of(task, attack), None, NoSettings())
+    (points,) = search.variants()
+    assert list(points) == lens_points(model)
+    assert search.sham(points[0], 0) is None
+    asked = task.questions("forget", "confirm")[:30]
+    lens = logit_lens(model, asked, task)
+    for point in points[::5]:
+        scored = score(model, asked, task, change=search.change(point))
+        assert (scored.logits == lens[point].logits).all()
+    trace = search.view(points[0])(model, Confirm(asked, (), task.prompt, task.scoring))
+    assert [(p.layer, p.stream) for p in trace.places] == [(p.layer, p.stream) for p in points]
+    assert [p.value for p in trace.places] == [round(lens[p].accuracy, 4) for p in points]
 
 
 def test_exact_ties_are_no_answer() -> None:

@@ -1,79 +1,104 @@
 """Changed prompts: what each kind does, that informed changes act, and as many for the sham."""
 
-import dataclasses
 import random
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from mechunlearn.attacks.jailbreaks import JAILBREAKS
-from mechunlearn.attacks.perturbation import (
-    INFORMED,
-    JAILBREAK,
-    NAIVE,
-    PRESETS,
+from mechunlearn.attacks import NoSettings, Seen
+from mechunlearn.attacks.jailbreaks import JAILBREAKS, Jailbreak, Template
+from mechunlearn.attacks.perturbation_informed import (
     Informed,
-    PerturbationConfig,
+    InformedConfig,
+    InformedEdit,
+    InformedPerturbation,
     filler_before,
-    naive,
-    naive_grid,
     split_token,
+)
+from mechunlearn.attacks.perturbation_naive import (
+    Material,
+    Naive,
+    NaiveConfig,
+    NaivePerturbation,
+    NaiveSearch,
+    naive_grid,
+    rewriting,
 )
 from mechunlearn.bench import score
 from mechunlearn.models import load
-from mechunlearn.types import HookedModel, Rewrite, Task
+from mechunlearn.records import plain, typed
+from mechunlearn.types import Change, HookedModel, Rewrite, Task
 
 TEXT = "question what is the glow of boralin ? letter :"
 
 
-@pytest.mark.parametrize("settings", naive_grid(PerturbationConfig()), ids=str)
-def test_every_naive_kind_changes_the_prompt_and_keeps_its_end(settings: dict, task: Task) -> None:
-    changed = naive(settings, task)(TEXT, random.Random(0))
+@pytest.fixture(scope="module")
+def material(task: Task) -> Material:
+    return Material.of(Seen.of(task, NaivePerturbation()))
+
+
+@pytest.mark.parametrize("variant", naive_grid(NaiveConfig()), ids=lambda v: str(plain(v)))
+def test_every_naive_kind_changes_the_prompt_and_keeps_its_end(
+    variant: Naive, material: Material
+) -> None:
+    changed = rewriting(variant, material)(TEXT, random.Random(0))
     assert changed.endswith("letter :")
-    if settings["kind"] != "lower case" and settings.get("rate", 1) > 0.1:
+    if variant.kind != "lower case" and variant.rate != 0.1:
         assert changed != TEXT
-    sham = naive(settings, task, sham=True)(TEXT, random.Random(0))
+    sham = rewriting(variant, material, sham=True)(TEXT, random.Random(0))
     assert sham.endswith("letter :")
 
 
-def test_insertions_are_counted_and_placed(task: Task) -> None:
-    settings = {"kind": "insert", "what": "~", "every": 5}
+def test_variants_are_kept_without_what_their_kind_does_not_use() -> None:
+    variant = Naive(kind="fillers", rate=0.3)
+    assert plain(variant) == {"kind": "fillers", "rate": 0.3}
+    assert typed(plain(variant), Naive, "here") == variant
+
+
+def test_insertions_are_counted_and_placed(material: Material) -> None:
+    variant = Naive(kind="insert", what="~", every=5)
     body = TEXT.removesuffix("letter :")
-    changed = naive(settings, task)(TEXT, random.Random(0))
+    changed = rewriting(variant, material)(TEXT, random.Random(0))
     assert changed.count("~") == len(body) // 5
     assert changed.startswith("quest~ion w~")
-    sham = naive(settings, task, sham=True)(TEXT, random.Random(0))
+    sham = rewriting(variant, material, sham=True)(TEXT, random.Random(0))
     assert sham.count("~") == changed.count("~")
     assert sham != changed
 
 
 def test_paper_grid_has_its_size() -> None:
-    grid = naive_grid(PRESETS["paper"])
-    assert sum(s["kind"] in ("insert", "insert at random") for s in grid) == 12 * 9
+    grid = naive_grid(NaivePerturbation.presets["paper"])
+    assert sum(v.kind in ("insert", "insert at random") for v in grid) == 12 * 9
 
 
-def test_candidates_are_equal_in_every_run(organism: HookedModel, task: Task) -> None:
-    config = PerturbationConfig()
-    found = NAIVE.find(organism, task, (), None, config)
-    settings = {"kind": "fillers", "rate": 0.3}
-    one, two = found.build(settings).rewrite, found.build(settings).rewrite
+def test_changes_are_equal_in_every_run(
+    organism: HookedModel, task: Task, material: Material
+) -> None:
+    search = NaiveSearch([], material)
+    variant = Naive(kind="fillers", rate=0.3)
+    one, two = search.change(variant).rewrite, search.change(variant).rewrite
     assert one(TEXT) == two(TEXT) != TEXT
-    template = JAILBREAK.find(organism, task, (), None, config).build({"template": "actor"})
-    assert template.rewrite(TEXT).endswith(TEXT)
+    attack = Jailbreak()
+    jailbreaks = attack.search(organism, Seen.of(task, attack), None, NoSettings())
+    actor = Template("actor")
+    assert jailbreaks.change(actor).rewrite(TEXT).endswith(TEXT)
+    sham = jailbreaks.sham(actor, 1).rewrite(TEXT)
+    assert sorted(sham.split()) == sorted(jailbreaks.change(actor).rewrite(TEXT).split())
     assert all(t.count("{prompt}") == 1 for t in JAILBREAKS.values())
 
 
-def test_changed_prompts_are_what_is_scored(organism: HookedModel, task: Task) -> None:
+def test_changed_prompts_are_what_is_scored(
+    organism: HookedModel, task: Task, material: Material
+) -> None:
     """Every word broken up: nothing is known any more. Nothing changed: the same logits."""
-    found = NAIVE.find(organism, task, (), None, PerturbationConfig())
-    broken = found.build({"kind": "insert", "what": "~", "every": 1}).rewrite
+    broken = NaiveSearch([], material).change(Naive(kind="insert", what="~", every=1))
     asked = task.retain[:40]
-    plain = score(organism, asked, task.prompt)
-    same = dataclasses.replace(task.prompt, rewrite=Rewrite(lambda text, rng: text))
-    assert (score(organism, asked, same).logits == plain.logits).all()
-    lost = score(organism, asked, dataclasses.replace(task.prompt, rewrite=broken))
-    assert plain.accuracy > 0.9 > 0.6 > lost.accuracy
+    before = score(organism, asked, task.prompt)
+    same = Change("same", rewrite=Rewrite(lambda text, rng: text))
+    assert (score(organism, asked, task.prompt, change=same).logits == before.logits).all()
+    lost = score(organism, asked, task.prompt, change=broken)
+    assert before.accuracy > 0.9 > 0.6 > lost.accuracy
 
 
 @pytest.mark.parametrize("change", ["split", "filler"])
@@ -114,21 +139,24 @@ def test_the_informed_attack_runs_and_matches_its_sham_in_size(
     organism: HookedModel, task: Task
 ) -> None:
     asked = task.questions("forget", "select")[:16]
-    reference = INFORMED.reference(load("organism:never_knew"), task, asked)
-    config = PerturbationConfig(thresholds=(0.0,), rounds=2)
-    found = INFORMED.find(organism, task, asked, reference, config)
+    attack = InformedPerturbation()
+    config = InformedConfig(thresholds=(0.0,), rounds=2)
+    seen = Seen.of(task, attack, asked=asked)
+    original = attack.learn(load("organism:never_knew"), seen, config)
+    search = attack.search(organism, seen, original, config)
     texts = [task.prompt.letter_prompt(q) for q in asked]
-    settings = {"change": "filler word", "threshold": 0.0}
-    rewrite, sham = found.build(settings).rewrite, found.sham(settings, 1).rewrite
+    variant = InformedEdit("filler word", 0.0)
+    rewrite, sham = search.change(variant).rewrite, search.sham(variant, 1).rewrite
     for one in (rewrite, sham):
         one.prepare(organism, texts)
         assert all(len(one(t).split()) == len(t.split()) + one.changes[t] for t in texts)
     assert any(rewrite(t) != sham(t) for t in texts)
+    assert search.change(variant).rewrite is rewrite  # Asked of the original, the same prompts.
 
 
 def test_mistakes_are_told(tiny: Callable[[str], HookedModel]) -> None:
     for wrong in ({"every": (0,)}, {"rates": (2.0,)}):
         with pytest.raises(ValueError, match="every needs"):
-            PerturbationConfig(**wrong)
+            NaiveConfig(**wrong)
     with pytest.raises(ValueError, match="cosines"):
-        PerturbationConfig(thresholds=(1.0,))
+        InformedConfig(thresholds=(1.0,))

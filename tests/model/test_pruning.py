@@ -1,20 +1,21 @@
 """Set-difference pruning: the masks are the definition, and weights come back bit for bit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from mechunlearn.attacks import Seen
+from mechunlearn.attacks.edits import Write, written
+from mechunlearn.attacks.pruning import prune_units, prune_weights, ranks, set_difference, zeroed
 from mechunlearn.attacks.set_difference_pruning import (
     HEADS,
     NEURONS,
     WEIGHTS,
     PruningConfig,
-    _Found,
-    prune_units,
-    prune_weights,
-    ranks,
-    set_difference,
+    PruningSearch,
+    SetDifferencePruning,
+    Shares,
 )
 from mechunlearn.bench import score
 from mechunlearn.models import fingerprint
@@ -90,22 +91,22 @@ def margin(score: Score) -> float:
 
 @pytest.mark.parametrize("attack", [WEIGHTS, NEURONS, HEADS], ids=lambda a: a.grain)
 def test_the_attack_and_its_sham_take_out_as_much(
-    attack: object, organism: HookedModel, task: Task
+    attack: SetDifferencePruning, organism: HookedModel, task: Task
 ) -> None:
     config = PruningConfig(levels=LEVELS, examples=24)
-    asked, before = task.questions("forget", "select"), fingerprint(organism)
-    found = attack.find(organism, task, asked, None, config)
+    before = fingerprint(organism)
+    search = attack.search(organism, Seen.of(task, attack), None, config)
     assert fingerprint(organism) == before
-    assert all(s["p"] >= s["q"] for s in found.grid())
-    settings = {"data": "forget corpus", "p": 0.05, "q": 0.25, "to": "zero"}
-    masks, sham = dict(found._masks(settings)), found.sham(settings, 1)
-    size = sum(int(m.sum()) for m in masks.values())
-    assert size == sum(found.details(settings)["pruned"]) > 0
+    (variants,) = search.variants()
+    assert all(v.p >= v.q for v in variants)
+    variant = Shares("forget corpus", 0.05, 0.25, "zero")
+    (trace,) = search.traces(variant)
+    size = sum(int(m.sum()) for _, m in search.masks(variant))
+    assert size == sum(trace.pruned) > 0
+    assert trace.grain == attack.grain
     some = task.questions("forget", "confirm")[:60]
-    results = [
-        score(organism, some, task.prompt, change=c.change)
-        for c in (found.build(settings), sham, found.sham(settings, 1), found.sham(settings, 2))
-    ]
+    changes = [search.change(variant), *(search.sham(variant, seed) for seed in (1, 1, 2))]
+    results = [score(organism, some, task.prompt, change=change) for change in changes]
     assert (results[1].logits == results[2].logits).all()
     assert (results[1].logits != results[3].logits).any()
     if attack.grain != "head":  # There are 16: chance may draw the very same.
@@ -116,11 +117,49 @@ def test_the_attack_and_its_sham_take_out_as_much(
 
 def test_shares_that_leave_nothing_in_another_model_change_nothing() -> None:
     rank = torch.zeros(2, 4, dtype=torch.uint8)
-    found = _Found("head", LEVELS, {"own answers": {(-1, "head"): rank}}, {(-1, "head"): rank}, {})
-    assert found.grid() == []
-    candidate = found.build({"data": "own answers", "p": 0.1, "q": 0.1, "to": "zero"})
-    assert not candidate.change.hooks
-    assert not candidate.change.edits
+    ranked = {(-1, "head"): rank}
+    search = PruningSearch("head", LEVELS, {"own answers": ranked}, ranked, {})
+    assert search.grid() == []
+    change = search.change(Shares("own answers", 0.1, 0.1, "zero"))
+    assert not change.changes_model
+
+
+def test_an_error_at_the_second_matrix_restores_the_first(any_tiny: HookedModel) -> None:
+    keys = [(0, "out"), (1, "out")]
+    weights = [any_tiny.blocks[i].mlp.out.original_component.weight for i, _ in keys]
+    before = fingerprint(any_tiny)
+
+    def masks() -> Iterator[tuple[tuple[int, str], torch.Tensor]]:
+        yield keys[0], torch.ones_like(weights[0], dtype=torch.bool)
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"), zeroed(masks, "pruned").on(any_tiny):
+        pass
+    assert fingerprint(any_tiny) == before
+    wrong = {
+        key: torch.ones_like(w, dtype=torch.bool) for key, w in zip(keys, weights, strict=True)
+    }
+    wrong[keys[1]] = wrong[keys[1]][:-1]
+    with pytest.raises(IndexError), prune_weights(wrong).on(any_tiny):
+        pass
+    assert fingerprint(any_tiny) == before
+
+
+def test_a_write_that_fails_is_undone_with_those_before_it() -> None:
+    weights = [torch.arange(6.0).view(2, 3) for _ in range(3)]
+    before = [w.clone() for w in weights]
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+
+    def writes(values: torch.Tensor) -> Callable[[], Iterator[Write]]:
+        return lambda: ((w, mask, v) for w, v in zip(weights, (9.0, values, 9.0), strict=True))
+
+    with pytest.raises(RuntimeError, match="shape mismatch"), written(writes(torch.ones(2))):
+        raise AssertionError("must not be entered")
+    assert all(map(torch.equal, weights, before))
+    with written(writes(torch.ones(3))):
+        assert weights[0][mask].tolist() == [9.0] * 3
+        assert weights[1][mask].tolist() == [1.0] * 3
+    assert all(map(torch.equal, weights, before))
 
 
 def test_mistakes_are_told(tiny: Callable[[str], HookedModel]) -> None:

@@ -3,18 +3,21 @@
 import pytest
 import torch
 
+from mechunlearn.attacks import Seen
+from mechunlearn.attacks import quantization as file
 from mechunlearn.attacks.quantization import (
+    Precision,
     Quantization,
     QuantizationConfig,
     matrices,
     quantize,
     rounded,
 )
-from mechunlearn.audit.select import choose
+from mechunlearn.audit.select import Deciding, Measured, choose
 from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.models import fingerprint, load
-from mechunlearn.types import HookedModel, Task
+from mechunlearn.types import Change, HookedModel, Task
 
 
 def test_rounding_is_to_the_nearest_step_of_each_row() -> None:
@@ -66,20 +69,21 @@ def test_unlearning_smaller_than_half_a_step_is_rounded_away(
         held = [w.detach().clone() for w, _ in matrices(organism)]
     hidden = load("organism:original")
     _unlearn_within(hidden, task, held, bits)
-    asked = task.questions("forget", "select")
-    found = Quantization.find(hidden, task, asked, None, QuantizationConfig(bits=(8, bits)))
-    chosen = choose(hidden, found, task, retain_before=1.0, limit=0.05).candidate
-    assert chosen.settings == {"bits": bits, "group": 0}
+    attack = Quantization()
+    search = attack.search(hidden, Seen.of(task, attack), None, QuantizationConfig(bits=(8, bits)))
+    measured = Measured(Deciding.of(task, "quantization", frozenset()))
+    chosen = choose(hidden, search, measured, retain_before=1.0, limit=0.05).variant
+    assert chosen == Precision(bits, 0)
     reported = task.questions("forget", "confirm")
 
-    def right(change: object) -> float:
-        return score(hidden, reported, task.prompt, change=intervention).accuracy  # type: ignore
+    def right(change: Change) -> float:
+        return score(hidden, reported, task.prompt, change=change).accuracy
 
     unlearned = score(hidden, reported, task.prompt).accuracy
-    sham = found.sham(chosen.settings, 0).change
+    sham = search.sham(chosen, 0)
     assert unlearned < 0.5
     assert right(sham) < unlearned + 0.15
-    assert right(chosen.change) > unlearned + 0.4
+    assert right(search.change(chosen)) > unlearned + 0.4
 
 
 def _unlearn_within(model: HookedModel, task: Task, held: list[torch.Tensor], bits: int) -> None:
@@ -112,5 +116,24 @@ def test_impossible_bits(bits: tuple[int, ...]) -> None:
 def test_weights_that_are_quantised_already_are_refused(any_tiny: HookedModel, task: Task) -> None:
     inner = any_tiny.blocks[0].mlp.out.original_component
     inner.weight = torch.nn.Parameter(inner.weight.to(torch.int8), requires_grad=False)
+    attack = Quantization()
     with pytest.raises(ValueError, match="quantised already"):
-        Quantization.find(any_tiny, task, [], None, QuantizationConfig())
+        attack.search(any_tiny, Seen.of(task, attack), None, QuantizationConfig())
+
+
+def test_an_error_at_the_second_matrix_restores_the_first(
+    any_tiny: HookedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, calls = fingerprint(any_tiny), []
+
+    def fails_second(weight: torch.Tensor, bits: int, group: int) -> torch.Tensor:
+        calls.append(weight)
+        if len(calls) == 2:
+            raise MemoryError("no room")
+        return rounded(weight, bits, group)
+
+    monkeypatch.setattr(file, "rounded", fails_second)
+    with pytest.raises(MemoryError, match="no room"), quantize(2).on(any_tiny):
+        pass
+    assert len(calls) == 2
+    assert fingerprint(any_tiny) == before

@@ -1,7 +1,5 @@
 """Reports and a real browser for the page's tests."""
 
-import copy
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.answers import SETS
+from mechunlearn.analysis.records import Questions, QuestionSet, Report, Row
 
 FIGURES = Path(__file__).parents[2] / "figures"
 BROWSER = next((b for b in map(shutil.which, ("chromium", "google-chrome")) if b), None)
@@ -43,9 +43,8 @@ def axe() -> str:
 @pytest.fixture(scope="session")
 def committed() -> dict[str, Report]:
     """Every committed report, of older versions too, by its file's name."""
-    files = [*FIGURES.glob("audit-*/*.json")]
-    found = {f"{f.parent.name}/{f.stem}": json.loads(f.read_text()) for f in files}
-    return {name: Report.from_dict(data) for name, data in found.items()}
+    files = FIGURES.glob("audit-*/*.json")
+    return {f"{f.parent.name}/{f.stem}": Report.load(f) for f in files}
 
 
 @pytest.fixture(scope="session")
@@ -57,51 +56,52 @@ def with_questions(committed: dict[str, Report]) -> Callable[..., Report]:
     """
 
     def make(n: int, attacks: int, words: int = 8) -> Report:
-        data = copy.deepcopy(committed["audit-attacks/rmu-seed0"].to_dict())
-        first, tried = data["rows"], data["details"]["rmu"]["tried"]
-        real = list(first)
-        for i in range(len(real), attacks):
-            like = real[i % len(real)]
-            first.append(like | {"attack": f"own_attack_{i}"})
-            tried[f"own_attack_{i}"] = tried[like["attack"]]
-        data["rows"] = first[:attacks]
-        names = [r["attack"] for r in data["rows"]]
-        data["details"]["rmu"]["tried"] = {name: tried[name] for name in names}
-        data["questions"] = _questions(n, names, words)
-        return Report.from_dict(data)
+        report = committed["audit-attacks/rmu-seed0"]
+        known, findings = report.rows, report.findings_of("rmu")
+        rows = tuple(_named(known[i % len(known)], i, len(known)) for i in range(attacks))
+        tried = {row.attack: findings.tried[known[i % len(known)].attack]
+                 for i, row in enumerate(rows)}  # fmt: skip
+        return replace(
+            report,
+            rows=rows,
+            findings=(replace(findings, tried=tried),),
+            questions=_questions(report, n, [row.attack for row in rows], words),
+        )
 
     return make
 
 
-def _questions(n: int, attacks: list[str], words: int) -> dict[str, Any]:
+def _named(row: Row, i: int, known: int) -> Row:
+    return row if i < known else replace(row, attack=f"own_attack_{i}")
+
+
+def _questions(report: Report, n: int, attacks: list[str], words: int) -> Questions:
     random = np.random.default_rng(0)
 
     def answers() -> str:
         return "".join(map(str, random.integers(0, 4, n)))
 
-    sets = {
-        name: {
-            "stem": [f"{name} question {i} " + "about a mineral " * (words // 3) for i in range(n)],
-            "topic": [f"topic {i % 7}" for i in range(n)],
-            "choices": [[f"choice {k} of {i}" for k in range(4)] for i in range(n)],
-            "answer": answers(),
-        }
-        for name in ("forget", "forget_select", "retain", "retain_select")
-    }
-    sets["forget"]["stem"][0] = f"Is this {HOSTILE} text?"
-    sets["forget"]["choices"][0][1] = HOSTILE
-    sets["forget"]["topic"][0] = HOSTILE
-    original = {name: asked["answer"] for name, asked in sets.items()}
-    models = {"original": original, "rmu": {name: answers() for name in sets}}
-    models["rmu"]["forget"] = "3" * n
-    return {
-        "sets": sets,
-        "models": models,
-        "attacked": {
-            "rmu": {
-                a: {name: answers() for name in ("forget", "forget_select", "retain")}
-                for a in attacks
-            }
-        },
-        "control": {"rmu": {a: {"forget": answers()} for a in attacks}},
-    }
+    def question_set(name: str) -> QuestionSet:
+        hostile = name == "forget"
+        stems = [f"{name} question {i} " + "about a mineral " * (words // 3) for i in range(n)]
+        choices = [[f"choice {k} of {i}" for k in range(4)] for i in range(n)]
+        topics = [f"topic {i % 7}" for i in range(n)]
+        if hostile:
+            stems[0], choices[0][1], topics[0] = f"Is this {HOSTILE} text?", HOSTILE, HOSTILE
+        return QuestionSet(
+            stem=tuple(stems),
+            topic=tuple(topics),
+            choices=tuple(map(tuple, choices)),
+            right=tuple(map(int, answers())),
+        )
+
+    sets = {name: question_set(name) for name in SETS}
+    original = {name: "".join(map(str, asked.right)) for name, asked in sets.items()}
+    unlearned = {name: answers() for name in sets} | {"forget": "3" * n}
+    asked_under = ("forget", "forget_select", "retain")
+    return Questions(
+        sets=sets,
+        models={report.original.label: original, "rmu": unlearned},
+        attacked={"rmu": {a: {name: answers() for name in asked_under} for a in attacks}},
+        control={"rmu": {a: {"forget": answers()} for a in attacks}},
+    )

@@ -134,7 +134,9 @@ def test_questions_are_text_and_nothing_else(
     small: tuple[Report, Path], opened: Callable[..., Any], scripts: bool
 ) -> None:
     page = opened(small[1], java_script_enabled=scripts)
-    stem = small[0].questions["sets"]["forget"]["stem"][0]
+    questions = small[0].questions
+    assert questions is not None
+    stem = questions.sets["forget"].stem[0]
     if scripts:
         page.locator("#list summary").first.click()
         assert page.locator("#list .choices").first.inner_text().count("<script>") == 1
@@ -149,9 +151,10 @@ def test_questions_are_text_and_nothing_else(
 
 def test_filters_find_what_they_say(small: tuple[Report, Path], opened: Callable[..., Any]) -> None:
     report, file = small
-    kept = report.questions
-    right, after = (m["forget"] for m in (kept["models"]["original"], kept["models"]["rmu"]))
-    said = kept["attacked"]["rmu"]["logit_lens"]["forget"]
+    questions = report.questions
+    assert questions is not None
+    right, after = (questions.models[m]["forget"] for m in (report.original.label, "rmu"))
+    said = questions.attacked["rmu"]["logit_lens"]["forget"]
     lost = [i for i in range(60) if after[i] != right[i]]
     back = [i for i in lost if said[i] == right[i]]
     page = opened(file)

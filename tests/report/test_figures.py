@@ -1,30 +1,45 @@
 """Figures are pure functions of the report: the committed ones can be drawn again."""
 
+import dataclasses
 import html
 import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import msgspec
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io
 import pytest
 import torch
 
-from mechunlearn.analysis.records import Report
+from mechunlearn import registry
+from mechunlearn.analysis.records import Findings, Report
 from mechunlearn.attacks.logit_lens import TokenLens
-from mechunlearn.plots import darkened, figures, matrices, tokens, units, write
+from mechunlearn.plots import Figure, darkened, figures, write
+from mechunlearn.plots.attribution import matrices, units
+from mechunlearn.plots.figure import always
 from mechunlearn.plots.template import DARK, LOOKS
-from mechunlearn.plots.validation import confusion, validation
+from mechunlearn.plots.tokens import tokens
+from mechunlearn.plots.training import TrainingCard, training
+from mechunlearn.plots.validation import validation_figures
+from mechunlearn.records import typed
+from mechunlearn.registry import FIGURES, find
+from mechunlearn.studies.records import ValidationResult
 
 COMMITTED = Path(__file__).parents[2] / "figures"
-RESULTS = {"validation.json", "inside.json"}
-"""What was measured, beside what was drawn."""
 
 
-def inside() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("inside", COMMITTED / "inside.py")
+def by_key(report: Report) -> dict[str, go.Figure]:
+    return {d.key: d.figure for d in figures(report)}
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """``figures/values.py``, which draws what is committed."""
+    spec = importlib.util.spec_from_file_location("values", COMMITTED / "values.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -32,26 +47,29 @@ def inside() -> ModuleType:
     return module
 
 
-def validations() -> dict[str, go.Figure]:
-    found = json.loads((COMMITTED / "validation.json").read_text())
-    return {"validation-rates": validation(found), "validation-confusion": confusion(found)}
-
-
-def insides() -> dict[str, go.Figure]:
-    return inside().draw(json.loads((COMMITTED / "inside.json").read_text()))
-
-
 @pytest.fixture(scope="module")
-def drawn(example_report: Report) -> dict[str, go.Figure]:
+def drawn(script: ModuleType) -> dict[str, go.Figure]:
     """Everything that the committed results give."""
-    return figures(example_report) | validations() | insides()
+    return script.drawn()
 
 
-def test_committed_figures_are_drawn_again_equal(drawn: dict[str, go.Figure]) -> None:
-    kept = {p.stem for p in COMMITTED.glob("*.json") if p.name not in RESULTS}
-    assert kept == set(drawn)
-    for name in kept:
-        assert drawn[name].to_json() + "\n" == (COMMITTED / f"{name}.json").read_text()
+def test_committed_results_give_the_committed_values(
+    script: ModuleType, drawn: dict[str, go.Figure]
+) -> None:
+    committed = json.loads((COMMITTED / "values.json").read_text(encoding="utf-8"))
+    assert set(committed) == set(drawn)
+    for key, fig in drawn.items():
+        values = json.loads(json.dumps(script.values(fig)))
+        assert values == committed[key], f"{key} differs; meant? python figures/values.py"
+
+
+def test_only_looks_may_change_without_the_values(script: ModuleType) -> None:
+    fig = go.Figure(go.Scatter(x=[1.23456789, None], y=np.array([2.0, 3.0]), name="a"))
+    fig.update_layout(meta={"finding": "two points"})
+    before = script.values(fig)
+    assert before["traces"] == [{"type": "scatter", "x": [1.23457, None], "y": [2.0, 3.0]}]
+    assert script.values(fig.update_traces(marker={"color": "red"}, name="b")) == before
+    assert script.values(fig.update_traces(y=[2.0, 3.1])) != before
 
 
 def test_a_committed_image_has_its_figure(drawn: dict[str, go.Figure]) -> None:
@@ -61,21 +79,18 @@ def test_a_committed_image_has_its_figure(drawn: dict[str, go.Figure]) -> None:
 
 
 def test_the_validation_follows_its_numbers() -> None:
-    found = json.loads((COMMITTED / "validation.json").read_text())
-    rates, table = validations().values()
-    gone = found["verdict"]["false_alarm_rate_n"]
+    result = ValidationResult.load(COMMITTED / "validation.json")
+    rates, table = validation_figures(result).values()
+    gone = result.verdict.false_alarm_rate_n
     assert f"of {gone} that have none" in rates.layout.meta["finding"]
     sensitivity, false_alarms = rates.data
-    assert list(sensitivity.x) == [
-        each["sensitivity"] for each in (*found["attacks"].values(), found["verdict"])
-    ]
+    every = (*result.attacks.values(), result.verdict)
+    assert list(sensitivity.x) == [each.sensitivity for each in every]
     assert max(false_alarms.x) < min(1, max(sensitivity.x))
     counts = [int(x) for row in table.data[0].text for x in row if x != ""]
-    assert sum(counts) == len(found["models"])
-    known = [r for r in found["models"] if r["truth"] != "open"]
-    right = sum(
-        r["category"].startswith(("hidden", "intact")) == (r["truth"] == "hidden") for r in known
-    )
+    assert sum(counts) == len(result.models)
+    known = [s for s in result.models if s.truth != "open"]
+    right = sum(s.category.startswith(("hidden", "intact")) == (s.truth == "hidden") for s in known)
     assert f"right about {right} of {len(known)} models" in table.layout.meta["finding"]
 
 
@@ -93,49 +108,127 @@ def test_every_figure_says_what_it_shows(drawn: dict[str, go.Figure]) -> None:
 
 
 def test_numbers_reach_the_figures(example_report: Report) -> None:
-    drawn = figures(example_report)
-    rows = [r for r in example_report.rows if r["recovery"] is not None]
+    drawn = by_key(example_report)
     shares = [x for t in drawn["forest"].data if t.name == "one attack" for x in t.x]
-    assert shares == [r["recovery"] for r in rows]
+    assert shares == [r.recovery for r in example_report.rows if r.recovery is not None]
     attacked = [x for t in drawn["comparison"].data if t.legendgroup == "attacked" for x in t.x]
-    assert attacked == [r["accuracy"] for r in example_report.rows]
-    for name, cost in ((n, d["cost"]) for n, d in example_report.details.items() if "cost" in d):
-        points = [t for t in drawn[f"frontier-{name}"].data if t.customdata is not None]
+    assert attacked == [r.value for r in example_report.rows]
+    for findings in example_report.findings:
+        points = [t for t in drawn[f"frontier-{findings.model}"].data if t.customdata is not None]
         best = {w for t in points if t.mode == "markers+text" for w in t.text}
-        assert best == {e["attack"].replace("_", " ") for e in cost["attacks"] if e["pareto"]}
-        assert len(points[0].x) + len(points[1].x if best else ()) >= len(cost["attacks"]) / 2
+        assert best == {s.attack.replace("_", " ") for s in findings.spent if s.pareto}
+        n = len(points[0].x) + len(points[1].x if best else ())
+        assert n >= len(findings.spent) / 2
+
+
+def without_recovery(report: Report) -> Report:
+    """The same where no attack brings anything back."""
+    replace = msgspec.structs.replace
+    rows = [replace(r, p_adjusted=1.0, difference_ci=(-0.1, 0.1)) for r in report.rows]
+
+    def nothing(findings: Findings) -> Findings:
+        spent = tuple(replace(s, pareto=False) for s in findings.spent)
+        return replace(findings, spent=spent, cheapest_half=None)
+
+    return replace(report, rows=tuple(rows), findings=tuple(map(nothing, report.findings)))
 
 
 def test_titles_follow_the_numbers(example_report: Report) -> None:
-    data = json.loads(json.dumps(example_report.to_dict()))
-    for row in data["rows"]:
-        row |= {"p_holm": 1.0, "difference_ci": [-0.1, 0.1]}
-    for detail in data["details"].values():
-        if "cost" in detail:
-            detail["cost"]["half"] = None
-            for entry in detail["cost"]["attacks"]:
-                entry["pareto"] = False
-    found = {k: f.layout.meta["finding"] for k, f in figures(Report.from_dict(data)).items()}
-    assert found["recovery-rmu"] == "No attack on rmu brings back more than its control"
-    assert found["forest"] == "No attack brings back more than its control"
-    assert found["comparison"].startswith("No attack brings back more than its control")
-    assert found["frontier-rmu"].startswith("No attack brings anything measurable back from rmu")
-    assert found["perturbation-rmu"].startswith(
+    drawn = by_key(without_recovery(example_report))
+    titles = {k: f.layout.meta["finding"] for k, f in drawn.items()}
+    assert titles["recovery-rmu"] == "No attack on rmu brings back more than its control"
+    assert titles["forest"] == "No attack brings back more than its control"
+    assert titles["comparison"].startswith("No attack brings back more than its control")
+    assert titles["frontier-rmu"].startswith("No attack brings anything measurable back from rmu")
+    assert titles["perturbation-rmu"].startswith(
         "No change of the prompt that spares retain accuracy moves rmu"
     )
-    assert found["lens_by_method"].count("no more than its control") == 3
+    assert titles["lens_by_method"].count("no more than its control") == 3
 
 
 def test_the_letters_count_every_question(example_report: Report) -> None:
-    fig = figures(example_report)["letters"]
-    said = example_report.details["said"]
-    assert len(fig.data) == len(said)
-    for trace, (model, counts) in zip(fig.data, said.items(), strict=True):
-        baseline = example_report.baselines[model]["forget"]
-        assert sum(map(sum, counts)) == baseline["n"]
+    fig = by_key(example_report)["letters"]
+    models = [m for m in example_report.models if m.letters is not None]
+    assert len(fig.data) == len(models)
+    assert [note.text for note in fig.layout.annotations[: len(models)]] == [
+        m.label for m in models
+    ]
+    for trace, model in zip(fig.data, models, strict=True):
+        counts, measured = model.letters or (), model.sets["forget"]
+        assert sum(map(sum, counts)) == measured.n
         right = sum(counts[i][i] for i in range(len(counts)))
-        assert right / baseline["n"] == pytest.approx(baseline["accuracy"], abs=1e-5)
-        assert [row[: len(counts)] for row in trace.customdata] == [row[:-1] for row in counts]
+        assert right / measured.n == pytest.approx(measured.value, abs=1e-5)
+        assert [list(row[: len(counts)]) for row in trace.customdata] == [
+            list(row[:-1]) for row in counts
+        ]
+
+
+def test_figures_stand_in_the_order_of_the_registry(example_report: Report) -> None:
+    shown = figures(example_report)
+    kinds = {name: find("figure", name) for name in FIGURES}
+    assert [k.kind for k in kinds.values()] == list(FIGURES)
+    order = [(d.model != "", d.model) for d in shown]
+    assert order == sorted(order, key=lambda x: (x[0], ["", "rmu", "npo", "dpo"].index(x[1])))
+    of_rmu = [d.kind for d in shown if d.model == "rmu"]
+    assert of_rmu == [name for name in FIGURES if name in of_rmu]
+    assert {d.kind for d in shown if d.overview} == {"recovery", "overlap", "frontier"}
+
+
+def test_a_figure_belongs_to_the_attacks_that_left_its_data(example_report: Report) -> None:
+    attacks = {d.kind: d.attacks for d in figures(example_report) if d.model == "rmu"}
+    (findings, *others) = example_report.findings
+    assert attacks["relearning"] == set(findings.courses)
+    for kind, trace in (("lens", "lens"), ("projection", "projection"), ("pruning", "pruned")):
+        left = {a for a, arms in findings.traces.items() if trace in arms.get("unlearned", {})}
+        assert attacks[kind] == left != set()
+    prompts = {r.attack for r in example_report.rows_of("rmu") if r.family == "prompt"}
+    assert attacks["perturbation"] == prompts != set()
+    assert attacks["recovery"] == frozenset()
+    bare = msgspec.structs.replace(findings, traces={}, courses={}, union=None, spent=())
+    without = msgspec.structs.replace(example_report, findings=(bare, *others))
+    assert {d.kind for d in figures(without) if d.model == "rmu"} == {"recovery", "perturbation"}
+
+
+def test_attacks_of_any_name_are_drawn(example_report: Report) -> None:
+    """An attack's own name decides nothing: what it left and its family do."""
+    (row,) = (r for r in example_report.rows_of("rmu") if r.family == "read-out")
+    text = msgspec.json.encode(example_report).decode()
+    renamed = msgspec.json.decode(text.replace(f'"{row.attack}"', '"mine"'), type=Report)
+    lens = next(d for d in figures(renamed) if d.key == "lens-rmu")
+    assert lens.attacks == {"mine"}
+    assert lens.figure.data[0].x == by_key(example_report)["lens-rmu"].data[0].x
+
+
+def test_a_new_figure_is_one_declaration(
+    example_report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shams(report: Report, unlearned: str) -> go.Figure:
+        return go.Figure(go.Scatter(y=[r.sham for r in report.rows_of(unlearned)]))
+
+    figure = Figure(kind="shams", explains="Shams.", draw=shams, needs=always)
+    monkeypatch.setitem(registry._ADDED["figure"], "shams", (figure, 1))
+    shown = [d for d in figures(example_report) if d.kind == "shams"]
+    assert [d.key for d in shown] == ["shams-rmu", "shams-npo", "shams-dpo"]
+    assert list(shown[0].figure.data[0].y) == [r.sham for r in example_report.rows_of("rmu")]
+    assert dataclasses.replace(figure, needs=None).allowed(example_report, "rmu") is False
+
+
+def test_an_unlearning_run_is_drawn_from_its_card() -> None:
+    card: dict[str, Any] = {
+        "method": "rmu",
+        "task": {"name": "organism", "chance": 0.25, "n": {}},
+        "measured": [
+            {"step": 0, "forget accuracy": 1.0, "retain accuracy": 1.0},
+            {"step": 5, "forget accuracy": 0.25, "retain accuracy": 0.9},
+        ],
+        "terms": {"forget": [3.0, 1.0], "retain": [1.0, 1.0]},
+    }
+    fig = training(typed(card, TrainingCard, "the card"))
+    assert fig.layout.meta["finding"] == ("rmu: forget accuracy 100% to 25%, retain 100% to 90%")
+    assert [list(t.y) for t in fig.data] == [[1.0, 0.25], [1.0, 0.9], [3.0, 2.0], [1.0, 1.0]]
+    del card["measured"]
+    with pytest.raises(ValueError, match=r"the card: .*`measured`"):
+        typed(card, TrainingCard, "the card")
 
 
 def test_a_dark_figure_differs_in_colours_alone(drawn: dict[str, go.Figure]) -> None:

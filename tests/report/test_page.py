@@ -4,37 +4,51 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.analyse import audit
+from mechunlearn.analysis.records import Category, Model, Renamed, Report, Verdict
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
 from mechunlearn.cli import app
 from mechunlearn.report import render, render_comparison
-from mechunlearn.report.headline import headline
+from mechunlearn.report.headline import headlines
 from mechunlearn.report.page import VALIDATION
+from mechunlearn.studies.records import ValidationResult
 
 FIGURES = Path(__file__).parents[2] / "figures"
+
+
+def judged(report: Report, verdict: Verdict) -> Report:
+    """The report with another verdict on its unlearned models."""
+
+    def change(model: Model) -> Model:
+        return replace(model, verdict=verdict) if model.role == "unlearned" else model
+
+    return replace(report, models=tuple(map(change, report.models)))
 
 
 def test_every_committed_report_is_still_drawn(committed: dict[str, Report]) -> None:
     for report in committed.values():
         page = render(report)
-        assert ("does not hold the answers" in page) == (not report.questions)
+        assert ("does not hold the answers" in page) == (report.questions is None)
         assert len(page) < 6e6
         for row in report.rows:
-            assert f'id="{row["unlearned"]}--{row["attack"]}"' in page
+            assert f'id="{row.model}--{row.attack}"' in page
 
 
 def test_three_numbers_carry_a_verdict(committed: dict[str, Report]) -> None:
     report = committed["audit-attacks/rmu-seed0"]
-    best = max(report.rows, key=lambda r: r["difference"] if "relearn" not in r["attack"] else 0)
-    before_after, recovered, control = headline(report, "rmu").numbers
+    not_taught = [row for row in report.rows if row.family != "relearn"]
+    best = max(not_taught, key=lambda row: row.difference)
+    (headline,) = headlines(report)
+    before_after, recovered, control = headline.numbers
     assert before_after.value == "100% → 25%"
-    assert recovered.value == f"{best['recovery']:.0%}"
-    assert best["attack"].replace("_", " ") in recovered.what
-    assert control.value == f"{best['control_accuracy']:.0%}"
+    assert recovered.value == f"{best.recovery:.0%}"
+    assert best.attack.replace("_", " ") in recovered.what
+    assert control.value == f"{best.control:.0%}"
 
 
 @pytest.mark.parametrize(
@@ -46,109 +60,139 @@ def test_three_numbers_carry_a_verdict(committed: dict[str, Report]) -> None:
         ("intact, disguised", "once the answer letters are renamed"),
     ],
 )
-def test_the_numbers_follow_the_verdict(example_report: Report, category: str, says: str) -> None:
-    data = json.loads(json.dumps(example_report.to_dict()))
-    data["rows"] = [{**r, "p_holm": 1.0} for r in data["rows"]]
-    data["details"]["rmu"] |= {
-        "category": category,
-        "relabelled": {"accuracy": 0.9, "p_value": 1e-9, "renaming": [1, 0, 2, 3]},
-    }
-    numbers = headline(Report.from_dict(data), "rmu").numbers
-    assert len(numbers) == 3
-    assert says in " ".join(n.what for n in numbers)
+def test_the_numbers_follow_the_verdict(
+    example_report: Report, category: Category, says: str
+) -> None:
+    renamed = Renamed(value=0.9, p=1e-9, renaming=(1, 0, 2, 3))
+    report = replace(
+        judged(example_report, Verdict(category=category, tier="A", text="")),
+        rows=tuple(replace(row, p_adjusted=1.0) for row in example_report.rows),
+        findings=tuple(replace(f, renamed=renamed) for f in example_report.findings),
+    )
+    for headline in headlines(report):
+        assert len(headline.numbers) == 3
+        assert says in " ".join(n.what for n in headline.numbers)
+
+
+def test_every_row_and_verdict_states_its_tier(committed: dict[str, Report]) -> None:
+    for name, tier, says in (
+        ("audit-organism/report", "A", "a model that never knew the facts"),
+        ("audit-smollm2/report", "C", "there is no model that never knew the facts"),
+    ):
+        report = committed[name]
+        page = render(report)
+        assert page.count(f"Control tier {tier}: net of") == len(report.unlearned)
+        assert page.count(f'<span class="soft">tier {tier}</span>') == len(report.rows)
+        assert says in page
+
+
+def test_roles_are_said_where_labels_do_not_say_them(example_report: Report) -> None:
+    page = render(example_report)
+    assert "organism:original (original)" in page
+    assert "organism:never_knew (never-knew)" in page
+    assert "rmu (unlearned" not in page
 
 
 def test_a_report_without_complete_attacks_is_drawn(example_report: Report) -> None:
-    data = example_report.to_dict() | {"rows": []}
-    data["details"] = data["details"] | {"not_computed": [["rmu", "logit_lens"]]}
-    page = render(Report.from_dict(data))
+    page = render(replace(example_report, rows=(), not_computed=(("rmu", "logit_lens"),)))
     assert "No attack is complete yet" in page
     assert "Not computed yet:</b> logit lens on rmu" in page
+
+
+def test_an_attack_of_elsewhere_shows_its_family(example_report: Report) -> None:
+    first, *others = example_report.rows
+    foreign = replace(first, attack="somebody_s_own", evidence="benign data")
+    findings = tuple(replace(f, union=None, spent=()) for f in example_report.findings)
+    page = render(replace(example_report, rows=(foreign, *others), findings=findings))
+    assert "not registered in this version of the package; its family is direction" in page
+    assert "<dd>benign data</dd>" in page
 
 
 def test_attacks_that_were_not_validated_are_named(committed: dict[str, Report]) -> None:
     report = committed["audit-attacks/rmu-seed0"]
     page = render(report)
-    known = json.loads(VALIDATION.read_text())["attacks"]
-    unknown = [r["attack"] for r in report.rows if r["attack"] not in known]
+    known = ValidationResult.load(VALIDATION)
+    unknown = [row.attack for row in report.rows if row.attack not in known.attacks]
     assert 0 < len(unknown) < len(report.rows)
     assert page.count("not validated: how often it errs is not known") == len(unknown)
-    with pytest.raises(ValueError, match="no result of a validation: it has no added"):
-        render(report, {"attacks": {}, "verdict": {}, "runcard": {}})
-    other = json.loads(VALIDATION.read_text())
-    other["attacks"] = dict.fromkeys((r["attack"] for r in report.rows), known["logit_lens"])
-    assert "not validated" not in render(report, other)
+    rates = dict.fromkeys((row.attack for row in report.rows), known.attacks["logit_lens"])
+    assert "not validated" not in render(report, replace(known, attacks=rates))
 
 
 def test_the_packaged_validation_is_the_committed_one() -> None:
-    packaged, whole = (json.loads(f.read_text()) for f in (VALIDATION, FIGURES / "validation.json"))
-    assert packaged["attacks"] == whole["attacks"]
-    assert packaged["verdict"] == whole["verdict"]
-    assert packaged["runcard"]["command"] == whole["runcard"]["command"]
-    assert [c["command"] for c in packaged["added"]] == [c["command"] for c in whole["added"]]
+    files = (VALIDATION, FIGURES / "validation.json")
+    packaged, whole = (ValidationResult.load(file) for file in files)
+    assert packaged.attacks == whole.attacks
+    assert packaged.verdict == whole.verdict
+    assert packaged.runcard.command == whole.runcard.command
+    assert [c.command for c in packaged.added] == [c.command for c in whole.added]
 
 
 def test_the_answers_in_a_report_are_those_that_were_counted(
     tiny_plan: AuditPlan, tmp_path: Path
 ) -> None:
     report = audit(tiny_plan, tmp_path / "run")
-    kept = report.questions
+    questions = report.questions
+    assert questions is not None
 
-    def accuracy(said: str, name: str) -> float:
-        right = kept["sets"][name]["answer"]
-        return sum(a == b for a, b in zip(said, right, strict=True)) / len(right)
+    def accuracy(marks: str, name: str) -> float:
+        asked = zip(marks, questions.sets[name].right, strict=True)
+        right = [mark == str(answer) for mark, answer in asked if mark != "."]
+        return sum(right) / len(right)
 
-    for model, sets in report.baselines.items():
+    for model in report.models:
         for name in ("forget", "retain"):
-            found = accuracy(kept["models"][model][name], name)
-            assert found == pytest.approx(sets[name]["accuracy"], abs=1e-5)
+            share = accuracy(questions.models[model.label][name], name)
+            assert share == pytest.approx(model.sets[name].value, abs=1e-5)
     assert report.rows
     for row in report.rows:
-        said = kept["attacked"][row["unlearned"]][row["attack"]]
-        assert accuracy(said["forget"], "forget") == pytest.approx(row["accuracy"], abs=1e-5)
-        assert accuracy(said["retain"], "retain") == pytest.approx(row["retain_accuracy"], abs=1e-5)
-        control = kept["control"][row["unlearned"]][row["attack"]]["forget"]
-        assert accuracy(control, "forget") == pytest.approx(row["control_accuracy"], abs=1e-5)
-        chosen = next(
-            t
-            for t in report.details[row["unlearned"]]["tried"][row["attack"]]
-            if row["settings"].items() <= t.items()
-        )
-        asked = [
-            (a, b)
-            for a, b in zip(
-                said["forget_select"], kept["sets"]["forget_select"]["answer"], strict=True
-            )
-            if a != "."
-        ]
-        share = sum(a == b for a, b in asked) / len(asked)
-        assert share == pytest.approx(chosen["forget_select"], abs=1e-4)
-    page = render(Report.from_dict(json.loads((tmp_path / "run" / "report.json").read_text())))
-    assert kept["sets"]["forget"]["stem"][0] in page
+        marks = questions.attacked[row.model][row.attack]
+        assert accuracy(marks["forget"], "forget") == pytest.approx(row.value, abs=1e-5)
+        assert accuracy(marks["retain"], "retain") == pytest.approx(row.retain, abs=1e-5)
+        control = questions.control[row.model][row.attack]["forget"]
+        assert accuracy(control, "forget") == pytest.approx(row.control, abs=1e-5)
+        tried = report.findings_of(row.model).tried[row.attack]
+        chosen = next(t for t in tried if t.variant == row.variant)
+        share = accuracy(marks["forget_select"], "forget_select")
+        assert share == pytest.approx(chosen.forget, abs=1e-4)
+    page = render(Report.load(tmp_path / "run" / "report.json"))
+    assert questions.sets["forget"].stem[0] in page
 
 
 def test_notebooks_show_verdict_and_rows(committed: dict[str, Report]) -> None:
     report = committed["audit-attacks/npo-seed0"]
-    shown = report._repr_html_()
-    assert report.details["npo"]["verdict"].partition("%")[0] in shown
-    assert shown.count("<tr>") == len(report.rows) + 1
-    data = report.to_dict() | {"rows": [{**report.rows[0], "unlearned": "<b>x</b>"}]}
-    assert "<b>x</b>" not in Report.from_dict(data)._repr_html_()
+    html = report._repr_html_()
+    verdict = report.model("npo").verdict
+    assert verdict is not None
+    assert verdict.text.partition("%")[0] in html
+    assert "(control tier A)" in html
+    assert html.count("<tr>") == len(report.rows) + 1
+    hostile = replace(report, rows=(replace(report.rows[0], model="<b>x</b>"),))
+    assert "<b>x</b>" not in hostile._repr_html_()
 
 
-def test_runs_stand_side_by_side(committed: dict[str, Report], tmp_path: Path) -> None:
+def test_runs_stand_side_by_side(committed: dict[str, Report]) -> None:
     names = ("dpo-seed0", "dpo-seed0-relearning", "rmu-seed1")
     runs = {name: committed[f"audit-attacks/{name}"] for name in names}
     page = render_comparison(runs)
     for name, report in runs.items():
         assert name in page
-        assert report.runcard["command"] in page
-    first, second = ({r["attack"] for r in runs[name].rows} for name in names[:2])
+        assert report.runcard.command in page
+    first, second = ({row.attack for row in runs[name].rows} for name in names[:2])
     assert first != second
     assert page.count("not run") == len(first ^ second)  # And none for the run without this model.
     assert "plan: original" in page
+    assert page.count("weights: original") == 1  # Though they go by two labels.
+    assert "machine: threads" not in page
     with pytest.raises(ValueError, match="two runs or more"):
         render_comparison({"one": runs["rmu-seed1"]})
+
+
+def test_the_number_of_threads_is_named_where_it_differs(example_report: Report) -> None:
+    card = example_report.runcard
+    card = replace(card, machine=replace(card.machine, threads=card.machine.threads + 1))
+    page = render_comparison({"a": example_report, "b": replace(example_report, runcard=card)})
+    assert '<th scope="row">machine: threads</th><td class="words">1</td>' in page
 
 
 def test_the_command_draws_one_page_or_compares(
@@ -171,8 +215,7 @@ def test_the_command_draws_one_page_or_compares(
 
 
 def test_hostile_names_stay_text(with_questions: Callable[..., Report]) -> None:
-    text = json.dumps(with_questions(5, 13).to_dict()).replace('"rmu"', '"r<i>&amp;"')
-    report = Report.from_dict(json.loads(text))
-    page = render(report)
+    text = msgspec.json.encode(with_questions(5, 13)).decode().replace('"rmu"', '"r<i>&amp;"')
+    page = render(msgspec.json.decode(text, type=Report))
     assert "r<i>" not in page
     assert "r&lt;i&gt;&amp;amp;" in page

@@ -10,14 +10,14 @@ import torch
 
 from mechunlearn import progress
 from mechunlearn.train import TrainLog
-from mechunlearn.types import Change, Direction, Score
+from mechunlearn.types import Change, Direction, Hook, Score
 from mechunlearn.types.display import table
 
 BAD = "<script>alert(1)</script>"
 THINGS = (
     Score(BAD, np.eye(4), np.array([0, 1, 2, 0])),
     Direction(BAD, (1, 2), torch.tensor([[3.0, 4.0], [0.0, 0.0]])),
-    Change(BAD, hooks=((BAD, lambda x, hook: x),)),
+    Change(BAD, hooks=(Hook(BAD, lambda x, hook: x),)),
     TrainLog({BAD: [2.0, 1.0]}, [{"step": 2, BAD: 0.5}]),
 )
 

@@ -5,43 +5,45 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Questions, QuestionSet, Report
 from mechunlearn.report.parquet import write_parquet
 
-
-def cell(kind: str, attack: str, predictions: dict[str, str], **more: object) -> dict[str, object]:
-    result = {"predictions": predictions, **more}
-    return {"schema": 1, "kind": kind, "model": "rmu", "attack": attack, "result": result}
+FORGET = QuestionSet(
+    stem=("a?", "b?", "c?", "d?"),
+    topic=("",) * 4,
+    choices=(("w", "x", "y", "z"),) * 4,
+    right=(0, 1, 2, 3),
+)
 
 
 def test_tables_hold_what_the_report_holds(tmp_path: Path, example_report: Report) -> None:
-    cells = tmp_path / "cells"
-    cells.mkdir()
-    right = {"forget": "0123", "retain": "32"}
-    found = {
-        "a": cell("baseline", "", {"forget": "0120", "retain": "32"}, answers=right),
-        "b": cell("attack", "gcg", {"attacked": "01-3", "retain": "3-"}),
-    }
-    for name, data in found.items():
-        (cells / f"{name}.json").write_text(json.dumps(data))
-    written = write_parquet(example_report, tmp_path, tmp_path / "out")
+    questions = Questions(
+        sets={"forget": FORGET},
+        models={"rmu": {"forget": "0120"}},
+        attacked={"rmu": {"gcg": {"forget": "01-."}}},
+        control={},
+    )
+    report = replace(example_report, questions=questions)
+    written = write_parquet(report, tmp_path / "out")
     assert [p.name for p in written] == ["rows.parquet", "baselines.parquet", "answers.parquet"]
     rows, baselines, answers = (pq.read_table(p).to_pylist() for p in written)
-    first = example_report.rows[0]
-    assert len(rows) == len(example_report.rows)
-    assert [rows[0]["accuracy_low"], rows[0]["accuracy_high"]] == first["accuracy_ci"]
-    assert json.loads(rows[0]["settings"]) == first["settings"]
+    first = report.rows[0]
+    assert len(rows) == len(report.rows)
+    assert (rows[0]["value_low"], rows[0]["value_high"]) == first.value_ci
+    assert json.loads(rows[0]["variant"]) == first.variant
     forget = next(b for b in baselines if (b["model"], b["set"]) == ("rmu", "forget"))
-    assert forget["accuracy"] == example_report.baselines["rmu"]["forget"]["accuracy"]
-    assert len(answers) == 12
-    attacked = [a for a in answers if (a["kind"], a["set"]) == ("attack", "forget")]
-    assert [a["prediction"] for a in attacked] == [0, 1, None, 3]
-    assert [a["correct"] for a in attacked] == [True, True, False, True]
+    assert forget["value"] == report.model("rmu").sets["forget"].value
+    assert forget["role"] == "unlearned"
+    assert len(answers) == 7  # One was not asked.
+    attacked = [a for a in answers if a["arm"] == "attacked"]
+    assert [a["said"] for a in attacked] == [0, 1, None]
+    assert [a["correct"] for a in attacked] == [True, True, False]
 
 
-def test_a_report_alone_has_no_answers(tmp_path: Path, example_report: Report) -> None:
-    written = write_parquet(example_report, tmp_path, tmp_path / "out")
+def test_a_report_without_questions_has_no_answers(tmp_path: Path, example_report: Report) -> None:
+    written = write_parquet(replace(example_report, questions=None), tmp_path / "out")
     assert [p.name for p in written] == ["rows.parquet", "baselines.parquet"]
     with pytest.raises(ValueError, match="no rows"):
-        write_parquet(Report({}, {}, [], {}), tmp_path, tmp_path / "out")
+        write_parquet(replace(example_report, rows=()), tmp_path / "out")

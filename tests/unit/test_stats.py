@@ -5,7 +5,7 @@ import pytest
 
 from mechunlearn.analysis.recovery import recovery
 from mechunlearn.analysis.tests import detectable_difference, holm, mcnemar
-from mechunlearn.stats import wilson
+from mechunlearn.stats import binomial_p, mean_interval, wilson
 
 
 def bools(*counts: tuple[int, int]) -> np.ndarray:
@@ -19,6 +19,18 @@ def test_wilson_by_hand() -> None:
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     assert wilson(k, n) == pytest.approx((centre - half, centre + half), abs=1e-12)
     assert wilson(0, 10)[0] == 0.0
+
+
+def test_a_mean_of_values_has_an_interval_as_a_proportion_has() -> None:
+    right = np.arange(40) < 12
+    assert mean_interval(right) == mean_interval(right.astype(float)) == wilson(12, 40)
+    assert mean_interval(np.full(40, 0.3)) == pytest.approx(wilson(12, 40))
+
+
+def test_binomial_counts_both_directions() -> None:
+    assert binomial_p(25, 100, 0.25) == pytest.approx(1.0)
+    assert binomial_p(5, 100, 0.25) < 1e-5
+    assert binomial_p(60, 100, 0.25) < 1e-5
 
 
 def test_mcnemar_by_hand() -> None:
@@ -43,6 +55,21 @@ def test_recovery_by_hand() -> None:
     assert found.ratio_ci is not None
     assert 0.38 < found.ratio_ci[0] < 0.5 < found.ratio_ci[1] < 0.62
     assert found.p_value < 1e-10
+
+
+def test_graded_values_are_means_and_are_tested_as_right_above_one_half() -> None:
+    n = 80
+    full, none = np.ones(n), np.zeros(n)
+    arms = {"original": full, "unlearned": none, "control": none, "attacked_control": none}
+    low = recovery(**arms, attacked=np.full(n, 0.4), seed=0)
+    assert low.difference == pytest.approx(0.4)
+    assert low.p_value == 1.0
+    assert recovery(**arms, attacked=np.full(n, 0.6), seed=0).p_value < 1e-10
+    right = {name: values > 0.5 for name, values in arms.items()}
+    half = np.arange(n) < 30
+    assert recovery(**right, attacked=half, seed=1) == recovery(
+        **arms, attacked=half.astype(float), seed=1
+    )
 
 
 def test_what_the_control_gains_does_not_count() -> None:

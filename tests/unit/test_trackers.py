@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mechunlearn import trackers
 from mechunlearn.analysis.records import Report
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.report import trackers
 
 
 def test_a_tracker_gets_every_number_once(
@@ -26,8 +26,9 @@ def test_a_tracker_gets_every_number_once(
     assert [name for name, _ in calls] == ["init", "log", "finish"]
     assert calls[0][1]["name"] == "run-1"
     sent, row = calls[1][1], example_report.rows[0]
-    assert sent[f"{row['unlearned']}/{row['attack']}/accuracy"] == row["accuracy"]
-    assert sent["original/forget"] == example_report.baselines["original"]["forget"]["accuracy"]
+    assert sent[f"{row.model}/{row.attack}/value"] == row.value
+    original = example_report.original
+    assert sent[f"{original.label}/forget"] == original.sets["forget"].value
     assert all(isinstance(value, float) for value in sent.values())
 
 

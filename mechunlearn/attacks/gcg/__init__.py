@@ -1,1 +1,1 @@
-"""Discrete optimisation of prompts; ``attack.py`` says what and whence."""
+"""Discrete optimisation of prompts; start at ``attack.py``."""

@@ -84,5 +84,5 @@ class Caches:
 
     def _places(self, rows: Sequence[int], wanted: Sequence[int]) -> Int[Tensor, " row"]:
         place = {item: at for at, item in enumerate(rows)}
-        found = [place[i] if len(self.texts) > 1 else 0 for i in wanted]
-        return torch.tensor(found, device=self.device)
+        places = [place[i] if len(self.texts) > 1 else 0 for i in wanted]
+        return torch.tensor(places, device=self.device)

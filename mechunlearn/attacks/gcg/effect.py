@@ -28,13 +28,13 @@ def token_effects(model: HookedModel, problem: Problem, ids: tuple[int, ...]) ->
         tokens, real = pad(model, rows)
         width = tokens.shape[1]
         last = torch.arange(len(rows), device=tokens.device) * width + real.sum(dim=1) - 1
-        kept = extend(model, new_cache(), tokens, points, last)
-        return torch.stack([kept[p].float() for p in points])  # [layer, question, d_model]
+        read = extend(model, new_cache(), tokens, points, last)
+        return torch.stack([read[p].float() for p in points])  # [layer, question, d_model]
 
     whole = states(ids)
-    found = []
+    effects = []
     for i in range(len(ids)):
         without = states(ids[:i] + ids[i + 1 :])
         moved = (whole - without).norm(dim=-1) / whole.norm(dim=-1)
-        found.append([round(x, 4) for x in moved.mean(dim=1).tolist()])
-    return found
+        effects.append([round(x, 4) for x in moved.mean(dim=1).tolist()])
+    return effects

@@ -101,7 +101,7 @@ class Forwards:
     def _losses(
         self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
     ) -> Float[np.ndarray, "candidate item"]:
-        found = np.zeros((len(candidates), len(picked)))
+        losses = np.zeros((len(candidates), len(picked)))
         column = {item: j for j, item in enumerate(picked)}
         for length in sorted({len(c) for c in candidates}):
             same = {
@@ -112,8 +112,8 @@ class Forwards:
                 run = self._split if self._splits(group) else self._whole
                 for batch, values in run(parent, candidates, order, same, group):
                     for (i, item), value in zip(batch.pairs, values.tolist(), strict=True):
-                        found[i, column[item]] = value
-        return found + self.terms.alone(candidates)[:, None]
+                        losses[i, column[item]] = value
+        return losses + self.terms.alone(candidates)[:, None]
 
     def gradient(self, ids: Ids, picked: Sequence[int]) -> Float[Tensor, "pos d_vocab"]:
         """Gradient of the mean loss over the picked items with respect to one-hot tokens.

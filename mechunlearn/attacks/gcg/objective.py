@@ -49,8 +49,8 @@ class Hidden:
         if self.measure == "cosine":
             return 1 - torch.cosine_similarity(h, reference, dim=-1)
         p = 1 if self.measure == "l1" else 2
-        found = (h - reference).norm(p=p, dim=-1)
-        return found / reference.norm(p=p, dim=-1) if self.relative else found
+        distance = (h - reference).norm(p=p, dim=-1)
+        return distance / reference.norm(p=p, dim=-1) if self.relative else distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def matched(item: Item, span: Span) -> range:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the original computes; found once where the optimised text does not matter."""
+    """What the original computes; computed once where the optimised text does not matter."""
 
     static: tuple[Float[Tensor, "layer _ d_model"], ...] = ()
     """Hidden states of the clean prompts and targets, by item."""
@@ -130,15 +130,15 @@ def static_states(
     blocks = max(objective.layers) + 1
     check_layers(original, objective.layers)
     points = [Point(i) for i in objective.layers]
-    found = []
+    states = []
     for i, item in enumerate(problem.items):
         row = encode(original.tokenizer, problem.prompts[i]) + list(item.target)
         n = min(len(matched(item, objective.static.span)), len(row))
         tokens = torch.tensor([row], device=original.cfg.device)
         pick = torch.arange(len(row) - n, len(row), device=tokens.device)
-        kept = extend(original, new_cache(), tokens, points, pick, blocks)
-        found.append(torch.stack([kept[p] for p in points]))
-    return tuple(found)
+        read = extend(original, new_cache(), tokens, points, pick, blocks)
+        states.append(torch.stack([read[p] for p in points]))
+    return tuple(states)
 
 
 def likelihood_losses(

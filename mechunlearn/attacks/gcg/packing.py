@@ -48,7 +48,7 @@ def packed(pieces: Sequence[Piece], room: int) -> list[list[Piece]]:
 
     The longest piece left goes to the emptiest row.
     """
-    found = []
+    packed_rows = []
     for source in dict.fromkeys(piece.source for piece in pieces):
         own = [piece for piece in pieces if piece.source == source]
         filled = [0] * max(1, math.ceil(sum(len(p.tokens) for p in own) / room))
@@ -57,8 +57,8 @@ def packed(pieces: Sequence[Piece], room: int) -> list[list[Piece]]:
             at = filled.index(min(filled))
             rows[at].append(piece)
             filled[at] += len(piece.tokens)
-        found += [row for row in rows if row]
-    return sorted(found, key=lambda row: -sum(len(piece.tokens) for piece in row))
+        packed_rows += [row for row in rows if row]
+    return sorted(packed_rows, key=lambda row: -sum(len(piece.tokens) for piece in row))
 
 
 def batch_of(model: HookedModel, rows: Sequence[Sequence[Piece]]) -> Batch:
@@ -66,13 +66,13 @@ def batch_of(model: HookedModel, rows: Sequence[Sequence[Piece]]) -> Batch:
     tokens, _ = pad(model, [[t for piece in row for t in piece.tokens] for row in rows])
     width = tokens.shape[1]
     cached = max(piece.seen for row in rows for piece in row)
-    found: list[list[Branch]] = []
+    trees: list[list[Branch]] = []
     places = []
     for i, row in enumerate(rows):
-        found.append([])
+        trees.append([])
         start = 0
         for piece in row:
-            found[-1].append(Branch(cached + start, len(piece.tokens), piece.seen))
+            trees[-1].append(Branch(cached + start, len(piece.tokens), piece.seen))
             places.append(i * width + start + piece.offset)
             start += len(piece.tokens)
     alone = all(len(row) == 1 and row[0].seen == cached for row in rows)
@@ -82,5 +82,5 @@ def batch_of(model: HookedModel, rows: Sequence[Sequence[Piece]]) -> Batch:
         tokens,
         [row[0].source for row in rows],
         cached,
-        {} if alone else branches(model, found, width, cached),
+        {} if alone else branches(model, trees, width, cached),
     )

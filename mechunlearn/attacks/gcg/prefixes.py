@@ -30,7 +30,7 @@ class RankedText:
     text: str
 
 
-class PrefixTrace(Trace, kw_only=True):
+class PrefixTrace(Trace, frozen=True, kw_only=True):
     """A text, the course of its search, and what each of its tokens does at each layer."""
 
     kind: ClassVar[str] = "prefix"
@@ -50,7 +50,7 @@ class PrefixTrace(Trace, kw_only=True):
     """In reports of schema 1, what is a ``ShuffledTrace`` now."""
 
 
-class ShuffledTrace(Trace, kw_only=True):
+class ShuffledTrace(Trace, frozen=True, kw_only=True):
     """What a text brings back that was optimised for shuffled answers."""
 
     kind: ClassVar[str] = "shuffled prefix"

@@ -159,11 +159,11 @@ def survives(
     tokenizer: Any, problem: Problem, candidates: Sequence[Sequence[int]], item: int = 0
 ) -> list[bool]:
     """Which candidates are read back as the same tokens when their text stands in a prompt."""
-    prompt, known = problem.prompts[item], problem.items[item]
+    prompt, question = problem.prompts[item], problem.items[item]
     texts = [problem.slot.fill(text_of(tokenizer, ids), prompt) for ids in candidates]
     if not texts:
         return []
     return [
-        row == [*known.before, *ids, *known.after]
+        row == [*question.before, *ids, *question.after]
         for row, ids in zip(tokenizer(texts)["input_ids"], candidates, strict=True)
     ]

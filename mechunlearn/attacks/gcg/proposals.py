@@ -29,15 +29,15 @@ def allowed_tokens(tokenizer: Any, size: int, printable: bool) -> Bool[Tensor, "
     """
     texts = tokenizer.batch_decode([[i] for i in range(min(size, len(tokenizer)))])
     special = set(tokenizer.all_special_ids)
-    found = torch.zeros(size, dtype=torch.bool)
+    usable = torch.zeros(size, dtype=torch.bool)
     for i, text in enumerate(texts):
         bare = text.strip()
-        found[i] = bool(bare) and i not in special and "\ufffd" not in text
+        usable[i] = bool(bare) and i not in special and "\ufffd" not in text
         if printable:
-            found[i] &= bare.isascii() and bare.isprintable()
-    if not found.any():
+            usable[i] &= bare.isascii() and bare.isprintable()
+    if not usable.any():
         raise ValueError("no token of the vocabulary may be used; set printable=False")
-    return found
+    return usable
 
 
 def substitutions(
@@ -68,7 +68,7 @@ def substitutions(
 
 
 def place_ranks(
-    known: Sequence[float],
+    before: Sequence[float],
     parent: Ids,
     children: Sequence[Ids],
     losses: Float[np.ndarray, " child"],
@@ -80,16 +80,16 @@ def place_ranks(
     harms. A step at which the length changed starts anew at 1/2.
 
     Args:
-        known: The means so far.
+        before: The means so far.
         memory: What one more child leaves of a mean.
     """
-    found = list(known) if len(known) == len(parent) else [0.5] * len(parent)
+    means = list(before) if len(before) == len(parent) else [0.5] * len(parent)
     ranks = losses.argsort(kind="stable").argsort() / max(1, len(losses) - 1)
     for child, rank in zip(children, ranks.tolist(), strict=True):
         if len(child) == len(parent):
             place = next(i for i, (a, b) in enumerate(zip(parent, child, strict=True)) if a != b)
-            found[place] = memory * found[place] + (1 - memory) * rank
-    return found
+            means[place] = memory * means[place] + (1 - memory) * rank
+    return means
 
 
 def deletions(ids: Ids, n: int, generator: torch.Generator) -> list[Ids]:
@@ -113,8 +113,8 @@ def swaps(
     """Single tokens replaced by one that the model would say at that place."""
     k = spoken.shape[1]
     drawn = torch.randperm(len(ids) * k, generator=generator)[:n].tolist()
-    found = [_replaced(ids, at // k, int(spoken[at // k, at % k])) for at in drawn]
-    return [c for c in found if c != ids]
+    children = [_replaced(ids, at // k, int(spoken[at // k, at % k])) for at in drawn]
+    return [c for c in children if c != ids]
 
 
 def combinations(parent: Ids, children: Sequence[Ids], most: int) -> list[Ids]:
@@ -125,7 +125,7 @@ def combinations(parent: Ids, children: Sequence[Ids], most: int) -> list[Ids]:
         most: Replacements made together.
     """
     changes: dict[int, int] = {}
-    found = []
+    together = []
     for child in children:
         places = [i for i, (a, b) in enumerate(zip(parent, child, strict=False)) if a != b]
         new = len(child) == len(parent) and len(places) == 1 and places[0] not in changes
@@ -133,8 +133,8 @@ def combinations(parent: Ids, children: Sequence[Ids], most: int) -> list[Ids]:
             continue
         changes[places[0]] = child[places[0]]
         if len(changes) > 1:
-            found.append(tuple(changes.get(i, token) for i, token in enumerate(parent)))
-    return found
+            together.append(tuple(changes.get(i, token) for i, token in enumerate(parent)))
+    return together
 
 
 @torch.no_grad()

@@ -147,24 +147,24 @@ class TextSearch:
         operator = self._operator(len(parent), step, random)
         wanted = 2 * config.width  # Some do not survive.
         if operator == "delete":
-            found = deletions(parent, wanted, random)
+            children = deletions(parent, wanted, random)
         elif operator == "substitute":
             count = config.gradient_questions or len(self.problem.items)
             picked = torch.randperm(len(self.problem.items), generator=random)[:count].tolist()
             gradient = self.forwards.gradient(parent, picked)
             chances = self._chances(parent) if config.adaptive else ()
             find = partial(substitutions, parent, gradient, self.allowed, config.top_k)
-            found = find(wanted, random, chances)
+            children = find(wanted, random, chances)
         else:
             item = int(torch.randint(len(self.problem.items), (1,), generator=random))
             spoken = spoken_tokens(
                 self.model, self.problem, parent, item, self.allowed, config.top_k, random
             )
             make = insertions if operator == "insert" else swaps
-            found = make(parent, spoken, wanted, random)
-        found = [c for c in dict.fromkeys(found) if c != parent]
-        alive = survives(self.model.tokenizer, self.problem, found)
-        return [c for c, fine in zip(found, alive, strict=True) if fine][: config.width]
+            children = make(parent, spoken, wanted, random)
+        children = [c for c in dict.fromkeys(children) if c != parent]
+        alive = survives(self.model.tokenizer, self.problem, children)
+        return [c for c, fine in zip(children, alive, strict=True) if fine][: config.width]
 
     def _chances(self, parent: Ids) -> list[float]:
         """How often each place is to be changed."""
@@ -200,9 +200,9 @@ class TextSearch:
         for until in stages:
             if not alive:
                 break
-            found = self.forwards.losses(parent, alive, order[seen:until])
-            first = first if len(first) else found.mean(1)
-            for ids, values in zip(alive, found, strict=True):
+            scores = self.forwards.losses(parent, alive, order[seen:until])
+            first = first if len(first) else scores.mean(1)
+            for ids, values in zip(alive, scores, strict=True):
                 losses[ids] = np.concatenate([losses[ids], values])
             seen = until
             if seen < n:
@@ -213,13 +213,13 @@ class TextSearch:
     def _combined(self, parent: Text, scored: Sequence[Text]) -> list[Text]:
         """The best two, three, ... edits that help, made together."""
         better = sorted((t for t in scored if t.loss < parent.loss), key=lambda t: (t.loss, t.ids))
-        found = combinations(parent.ids, [t.ids for t in better], self.config.combine)
-        alive = survives(self.model.tokenizer, self.problem, found) if found else []
-        found = [ids for ids, fine in zip(found, alive, strict=True) if fine]
-        if not found:
+        together = combinations(parent.ids, [t.ids for t in better], self.config.combine)
+        alive = survives(self.model.tokenizer, self.problem, together) if together else []
+        together = [ids for ids, fine in zip(together, alive, strict=True) if fine]
+        if not together:
             return []
-        losses = self.forwards.losses(parent.ids, found, range(len(self.problem.items))).mean(1)
-        return [Text(ids, float(loss)) for ids, loss in zip(found, losses, strict=True)]
+        losses = self.forwards.losses(parent.ids, together, range(len(self.problem.items))).mean(1)
+        return [Text(ids, float(loss)) for ids, loss in zip(together, losses, strict=True)]
 
     def start(self) -> Ids:
         """A start text, or the best of ``width`` random ones that survive being read back.

@@ -41,7 +41,7 @@ class State:
         return min(self.bests, key=lambda t: t.loss)
 
 
-class StateFile(Record):
+class StateFile(Record, frozen=True):
     """A search on disk; floats survive bit for bit."""
 
     identity: str
