@@ -124,6 +124,7 @@ class Setup:
         """All cells, in an order in which they can be computed."""
         return (*self._baselines(), *self._attacks())
 
+    @cached_property
     def _common(self) -> dict[str, Plain]:
         return {
             "task": task_revision(self.task),
@@ -135,13 +136,13 @@ class Setup:
     def _baselines(self) -> Iterator[Cell]:
         for entry in self.entries:
             inputs = {"model": entry.identity, "guessing": entry.role == "original"}
-            yield Cell("baseline", entry.label, "", inputs | self._common())
+            yield Cell("baseline", entry.label, "", inputs | self._common)
 
     def _attacks(self) -> Iterator[Cell]:
         for entry in self.unlearned:
             control = self.control(entry.label)
             for attack in self.plan.attacks:
-                inputs = self._common() | {
+                inputs = self._common | {
                     "original": self.original.identity,
                     "unlearned": entry.identity,
                     "attack": attack,
