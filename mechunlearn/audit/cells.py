@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.identity import arithmetic, digest, model_identity, task_revision
 from mechunlearn.audit.labels import free_label, tail
 from mechunlearn.audit.plan import AuditPlan, Resolved
@@ -181,9 +180,7 @@ def set_up(plan: AuditPlan, out: Path, threads: int) -> Setup:
     resolved = plan.resolved(size_of(shape.hidden_size))
     task = load_task(plan.task or None, plan.original, resolved.task)
     entries = tuple(_entries(resolved, task, out, threads))
-    setup = Setup(resolved, task, entries, shape.num_hidden_layers, threads, out)
-    refuse(setup)
-    return setup
+    return Setup(resolved, task, entries, shape.num_hidden_layers, threads, out)
 
 
 def _entries(resolved: Resolved, task: Task, out: Path, threads: int) -> Iterator[Entry]:
