@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mechunlearn.version import __version__
+from mechunlearn.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mechunlearn.analysis.records import Report as Report
