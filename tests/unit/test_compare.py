@@ -22,7 +22,7 @@ def test_a_small_move_is_within_and_a_large_one_beyond(example_report: Report) -
     for after, beyond in ((row.value - 0.01, False), (row.value - 0.3, True)):
         ci = (low - row.value + after, high - row.value + after)
         (change,) = compare(example_report, changed(example_report, value=after, value_ci=ci))
-        assert change.what == f"{row.model}, {row.attack}, value"
+        assert change.what == f"{row.model}, {row.attack}, accuracy"
         assert (change.before, change.after) == (row.value, after)
         assert change.beyond is beyond
 
