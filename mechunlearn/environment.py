@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
     return {"mechunlearn": __version__} | {p: version(p) for p in PACKAGES}
 
 
-class MachineCard(Record):
+class MachineCard(Record, frozen=True):
     """Where something was computed."""
 
     system: str

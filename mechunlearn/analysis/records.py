@@ -36,7 +36,7 @@ Category = Literal[
 T = TypeVar("T", bound=Trace)
 
 
-class Measured(Record):
+class Measured(Record, frozen=True):
     """A model's answers to a question set."""
 
     value: float
@@ -45,7 +45,7 @@ class Measured(Record):
     n: int
 
 
-class Verdict(Record):
+class Verdict(Record, frozen=True):
     """What the numbers say of one unlearned model, by fixed rules."""
 
     category: Category
@@ -55,7 +55,7 @@ class Verdict(Record):
     """Significantly below guessing: inverted information is not erased."""
 
 
-class Model(Record):
+class Model(Record, frozen=True):
     """One model of the audit, without any attack."""
 
     label: str
@@ -70,7 +70,7 @@ class Model(Record):
     """Forget questions by right letter (row) and letter said (column, exact ties last)."""
 
 
-class Row(Record):
+class Row(Record, frozen=True):
     """One attack on one unlearned model, at the variant that the select fold chose."""
 
     model: str
@@ -116,7 +116,7 @@ class Row(Record):
         return self.sham if self.control is None else self.control
 
 
-class TriedVariant(Record):
+class TriedVariant(Record, frozen=True):
     """A variant that the select fold did or did not choose."""
 
     variant: Plain
@@ -124,7 +124,7 @@ class TriedVariant(Record):
     retain: float | None = None
 
 
-class CurvePoint(Record):
+class CurvePoint(Record, frozen=True):
     """One measurement on a training curve."""
 
     steps: int
@@ -137,7 +137,7 @@ class CurvePoint(Record):
     retain: float
 
 
-class Curve(Record):
+class Curve(Record, frozen=True):
     """One training run of an attack."""
 
     run: str
@@ -146,14 +146,14 @@ class Curve(Record):
     """The variant at each point; ``None`` before training."""
 
 
-class Price(Record):
+class Price(Record, frozen=True):
     """Half of the gap, along an attack's training curves."""
 
     steps: int
     samples: int
 
 
-class Course(Record):
+class Course(Record, frozen=True):
     """An attack's training on one model."""
 
     curves: tuple[Curve, ...]
@@ -162,14 +162,14 @@ class Course(Record):
     most_samples: int
 
 
-class Overlap(Record):
+class Overlap(Record, frozen=True):
     """Lost questions that exactly these attacks answer."""
 
     attacks: tuple[str, ...]
     n: int
 
 
-class Union(Record):
+class Union(Record, frozen=True):
     """What any attack answers, beside what any attack answers on the controls."""
 
     n_attacks: int
@@ -186,7 +186,7 @@ class Union(Record):
     """Places of the lost questions that no attack answers."""
 
 
-class Spent(Record):
+class Spent(Record, frozen=True):
     """The price of an attack."""
 
     attack: str
@@ -203,7 +203,7 @@ class Spent(Record):
     utility_loss: float
 
 
-class Renamed(Record):
+class Renamed(Record, frozen=True):
     """Whether the answers are right once the letters are renamed as the select fold suggests."""
 
     value: float
@@ -211,7 +211,7 @@ class Renamed(Record):
     p: float
 
 
-class Findings(Record):
+class Findings(Record, frozen=True):
     """What all attacks on one unlearned model say together, and what figures draw of them."""
 
     model: str
@@ -235,7 +235,7 @@ class Findings(Record):
         return None if data is None else typed(data, kind, f"trace {kind.kind} of {attack}")
 
 
-class QuestionSet(Record):
+class QuestionSet(Record, frozen=True):
     """The questions of one set, in the order of the answers."""
 
     stem: tuple[str, ...]
@@ -244,7 +244,7 @@ class QuestionSet(Record):
     right: tuple[int, ...]
 
 
-class Questions(Record):
+class Questions(Record, frozen=True):
     """Every question with every answer to it.
 
     An answer is a character: the index of the choice, ``-`` for a tie, ``.`` where nothing was
@@ -260,7 +260,7 @@ class Questions(Record):
     """Unlearned model -> attack -> set -> answers of the never-knew model."""
 
 
-class TaskCard(Record):
+class TaskCard(Record, frozen=True):
     """The task of an audit."""
 
     name: str
@@ -270,7 +270,7 @@ class TaskCard(Record):
     """``forget, select`` and so on."""
 
 
-class RunCard(Record):
+class RunCard(Record, frozen=True):
     """What is needed to repeat a run."""
 
     command: str
@@ -286,7 +286,7 @@ class RunCard(Record):
     """Measured wall-clock seconds of each part on that machine."""
 
 
-class Report(Record):
+class Report(Record, frozen=True):
     """Everything an audit found; a pure function of it draws the figures and the page."""
 
     runcard: RunCard

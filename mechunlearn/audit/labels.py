@@ -75,9 +75,9 @@ def labelled(unlearned: Sequence[str], methods: Sequence[str]) -> dict[str, str]
     pairs = [(label or next(own), model) for label, model in given]
     pairs += [(method, method) for method in methods]
     labels = [label for label, _ in pairs]
-    if twice := next((x for x in labels if labels.count(x) > 1), None):
+    if same := next((x for x in labels if labels.count(x) > 1), None):
         raise ValueError(
-            f"two models under test are called {twice!r}; give one another name with --unlearned "
+            f"two models under test are called {same!r}; give one another name with --unlearned "
             "LABEL=MODEL"
         )
     return dict(pairs)

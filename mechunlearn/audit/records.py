@@ -23,7 +23,7 @@ TIE = -1
 """What stands for a choice where the best ones tie exactly."""
 
 
-class Answers(Record):
+class Answers(Record, frozen=True):
     """A model's answers to some questions, in the order of the questions."""
 
     values: tuple[float, ...]
@@ -48,7 +48,7 @@ class Answers(Record):
         return sum(self.values) / len(self.values)
 
 
-class Guessing(Record):
+class Guessing(Record, frozen=True):
     """What is right without knowing, on the forget questions of the confirm fold."""
 
     no_question: float
@@ -58,7 +58,7 @@ class Guessing(Record):
     chance: float
 
 
-class BaselineResult(Record, tag="baseline"):
+class BaselineResult(Record, frozen=True, tag="baseline"):
     """A model's answers without any attack."""
 
     sets: dict[str, Answers]
@@ -71,7 +71,7 @@ class BaselineResult(Record, tag="baseline"):
     """Of the original only."""
 
 
-class Tried(Record):
+class Tried(Record, frozen=True):
     """A variant that was tried on the select fold."""
 
     variant: Plain
@@ -83,7 +83,7 @@ class Tried(Record):
     """To the forget questions that decide."""
 
 
-class Stage(Record):
+class Stage(Record, frozen=True):
     """A measurement while an attack trains the model."""
 
     variant: Plain
@@ -100,7 +100,7 @@ class Stage(Record):
     """To the forget questions of the confirm fold."""
 
 
-class AttackResult(Record, tag="attack"):
+class AttackResult(Record, frozen=True, tag="attack"):
     """One attack on one unlearned model: the choice, and what was measured at it."""
 
     variant: Plain
@@ -120,7 +120,7 @@ class AttackResult(Record, tag="attack"):
     """What is worth drawing, by kind."""
 
 
-class ControlResult(Record, tag="control"):
+class ControlResult(Record, frozen=True, tag="control"):
     """The same attack at the same settings on a model that never knew."""
 
     forget: Answers
@@ -128,7 +128,7 @@ class ControlResult(Record, tag="control"):
     traces: dict[str, Plain]
 
 
-class CeilingResult(Record, tag="ceiling"):
+class CeilingResult(Record, frozen=True, tag="ceiling"):
     """The chosen variant on the original itself."""
 
     forget: Answers
@@ -138,7 +138,7 @@ class CeilingResult(Record, tag="ceiling"):
 Result = BaselineResult | AttackResult | ControlResult | CeilingResult
 
 
-class CellFile(Record):
+class CellFile(Record, frozen=True):
     """A finished cell."""
 
     schema: int
@@ -153,7 +153,7 @@ class CellFile(Record):
     """SHA-256 of the result as it was written; an edited or damaged cell is computed again."""
 
 
-class StoreFile(Record):
+class StoreFile(Record, frozen=True):
     """What a folder holds results of."""
 
     schema: int
@@ -162,7 +162,7 @@ class StoreFile(Record):
     """Of the arithmetic; other numbers of threads give other last digits."""
 
 
-class CheckpointFile(Record):
+class CheckpointFile(Record, frozen=True):
     """What decided the weights of a model that the audit made."""
 
     lineage: dict[str, Plain]

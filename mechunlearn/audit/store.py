@@ -17,7 +17,7 @@ from mechunlearn.records import Plain, Record, decoded, encoded
 LOCK = "lock"
 
 
-class _Version(Record, forbid_unknown_fields=False):
+class _Version(Record, frozen=True, forbid_unknown_fields=False):
     """The one key that every version of the store has."""
 
     schema: int

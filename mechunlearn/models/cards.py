@@ -3,7 +3,7 @@
 from mechunlearn.records import Record
 
 
-class SelfTestCard(Record):
+class SelfTestCard(Record, frozen=True):
     """How far the hooked model's logits lie from the plain model's, relative to these."""
 
     alone: float
@@ -14,7 +14,7 @@ class SelfTestCard(Record):
     """Not compared by the first versions."""
 
 
-class ModelCard(Record):
+class ModelCard(Record, frozen=True):
     """A model that was loaded."""
 
     name: str

@@ -53,7 +53,7 @@ ATTACKS = (
 """Rows of the table."""
 
 
-class Cell(Record):
+class Cell(Record, frozen=True):
     """One number of our table, and the published one beside it."""
 
     set: Set
@@ -94,7 +94,7 @@ class Cell(Record):
         return self.accuracy - other[0] / other[1], *difference_interval(self.right, self.n, *other)
 
 
-class Table(Record):
+class Table(Record, frozen=True):
     """The finished cells: ``paper.json``."""
 
     plan: dict[str, Plain]

@@ -13,7 +13,7 @@ Truth = Literal["hidden", "gone", "open"]
 """``open``: what was done is known, but not whether it removed the knowledge."""
 
 
-class Rates(Record):
+class Rates(Record, frozen=True):
     """How often something fires on models that hide their facts, and on models without any."""
 
     sensitivity: float | None
@@ -32,7 +32,7 @@ class VerdictRates(Rates):
     """Number of models by condition and verdict."""
 
 
-class Suspect(Record):
+class Suspect(Record, frozen=True):
     """One audited model of known truth."""
 
     seed: int
@@ -53,7 +53,7 @@ class Suspect(Record):
     p_holm: dict[str, float]
 
 
-class ValidationCard(Record):
+class ValidationCard(Record, frozen=True):
     """What is needed to repeat a validation; the package's own result has the command only."""
 
     command: str
@@ -69,7 +69,7 @@ class ValidationCard(Record):
     """Of each audit, by condition and seed."""
 
 
-class ValidationResult(Record):
+class ValidationResult(Record, frozen=True):
     """Sensitivity and false-alarm rate of each attack and of the verdict."""
 
     attacks: dict[str, Rates]

@@ -33,7 +33,7 @@ class UnlearnPlan:
         return " ".join([*words, *(x for change in self.changes for x in ("--set", change))])
 
 
-class TaskCard(Record):
+class TaskCard(Record, frozen=True):
     """The task that was unlearned."""
 
     name: str
@@ -41,7 +41,7 @@ class TaskCard(Record):
     chance: float
 
 
-class Effect(Record):
+class Effect(Record, frozen=True):
     """Accuracy on one question set, both folds."""
 
     before: float
@@ -50,7 +50,7 @@ class Effect(Record):
     n: int
 
 
-class RefusalRate(Record):
+class RefusalRate(Record, frozen=True):
     """Share of a set's questions whose greedy answer declines to say, after unlearning."""
 
     rate: float
@@ -58,7 +58,7 @@ class RefusalRate(Record):
     n: int
 
 
-class TextCost(Record):
+class TextCost(Record, frozen=True):
     """Perplexity on text after unlearning."""
 
     value: float | None
@@ -66,14 +66,14 @@ class TextCost(Record):
     n_tokens: int
 
 
-class TrainingMachine(MachineCard):
+class TrainingMachine(MachineCard, frozen=True):
     """Where it was trained."""
 
     peak_memory: int
     """Bytes."""
 
 
-class UnlearnCard(Record):
+class UnlearnCard(Record, frozen=True):
     """What was done, what is needed to repeat it, and what it did."""
 
     command: str

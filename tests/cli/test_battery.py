@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mechunlearn.analysis.analyse import audit
 
+from mechunlearn.analysis.analyse import audit
 from mechunlearn.analysis.records import Report
 from mechunlearn.attacks.logit_lens import LensTrace
 from mechunlearn.audit.plan import AuditPlan

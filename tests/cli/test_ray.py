@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mechunlearn.analysis.analyse import audit
 
+from mechunlearn.analysis.analyse import audit
 from mechunlearn.audit.engines import Here, engine
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.pool import ModelPool

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mechunlearn.analysis.analyse import audit
 
+from mechunlearn.analysis.analyse import audit
 from mechunlearn.audit.estimate import Speed
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.plan_file import plan_toml
