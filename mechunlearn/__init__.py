@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mechunlearn.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mechunlearn.analysis.records import Report as Report
     from mechunlearn.audit.plan import AuditPlan as AuditPlan
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from mechunlearn.types import Question as Question
     from mechunlearn.types import Score as Score
     from mechunlearn.types import Task as Task
-
-__version__ = "0.1.0"
 
 _WHERE = {
     "AuditPlan": "audit.plan",

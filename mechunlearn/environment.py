@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from mechunlearn import __version__
 from mechunlearn.records import Record
+from mechunlearn.version import __version__
 
 PARTIAL = ".partial-"
 """How the names of files begin that are not written to the end."""

@@ -73,11 +73,18 @@ TABLES = {"method": METHODS, "attack": ATTACKS, "measure": MEASURES, "figure": F
 """The package's own entries: ``module:attribute``; of an attack's class there is one instance."""
 NEEDED = {
     "method": ("presets", "stronger", "gentler", "apply_"),
-    "attack": ("family", "access", "needs", "variant", "presets", "search"),
+    "attack": ("family", "access", "needs", "variant", "presets", "search", "check_declared"),
     "measure": ("prompt", "answers", "rows", "run", "score"),
     "figure": ("kind", "explains", "draw", "allowed", "of"),
 }
 """What an entry has to have."""
+PROTOCOLS = {
+    "method": "mechunlearn.unlearn.Method",
+    "attack": "mechunlearn.attacks.Attack",
+    "measure": "mechunlearn.bench.measures.Measure",
+    "figure": "mechunlearn.plots.figure.Figure",
+}
+"""Where that is described."""
 _ADDED: dict[str, dict[str, tuple[Any, int]]] = {kind: {} for kind in TABLES}
 """Name -> entry and version, of what this process registered."""
 
@@ -105,26 +112,13 @@ def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
         raise ValueError(f"a registered name has letters, digits and _ only, not {name!r}")
     abstract: frozenset[str] = getattr(entry, "__abstractmethods__", frozenset())
     if missing := [x for x in NEEDED[kind] if not hasattr(entry, x) or x in abstract]:
-        raise TypeError(f"{kind} {name!r} lacks {', '.join(missing)}; see its protocol")
-    _ADDED[kind][name] = _attack(name, entry) if kind == "attack" else entry, version
-
-
-def _attack(name: str, entry: Any) -> Any:
-    """The instance of an attack, if it is one and declares what there is."""
-    from mechunlearn.attacks.protocol import ACCESSES, FAMILIES, NEEDS, Attack
-
-    attack = entry() if isinstance(entry, type) else entry
-    if not isinstance(attack, Attack):
-        raise TypeError(f"attack {name!r} is no attack; derive its class from attacks.Attack")
-    for kind, given, known in (
-        ("family", (attack.family,), FAMILIES),
-        ("access", attack.access, ACCESSES),
-        ("need", attack.needs, NEEDS),
-    ):
-        for word in given:
-            if word not in known:
-                raise unknown(f"{kind} of attack {name!r}:", word, known)
-    return attack
+        raise TypeError(
+            f"{kind} {name!r} lacks {', '.join(missing)}; derive it from {PROTOCOLS[kind]}"
+        )
+    if kind == "attack":
+        entry = entry() if isinstance(entry, type) else entry
+        entry.check_declared(name)
+    _ADDED[kind][name] = entry, version
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from mechunlearn.records import Interval, Plain
 
 if TYPE_CHECKING:
-    from mechunlearn.analysis.records import Model, Role, Tier
+    from mechunlearn.analysis.records import Model, Tier
+    from mechunlearn.audit.records import ModelRole
 
 DASH = "–"
 TIERS: Mapping["Tier", str] = {
@@ -15,7 +16,7 @@ TIERS: Mapping["Tier", str] = {
     "C": "sham attacks of the same size; there is no model that never knew the facts",
 }
 """What the results of a tier are net of."""
-ROLES: Mapping["Role", str] = {"original": "original", "never_knew": "never-knew"}
+ROLES: Mapping["ModelRole", str] = {"original": "original", "never_knew": "never-knew"}
 """Roles that a label does not tell by itself."""
 
 

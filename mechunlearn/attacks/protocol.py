@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args,
 import msgspec
 
 from mechunlearn.cost.job import Cost, Job
+from mechunlearn.errors import unknown
 from mechunlearn.presets import Size
 from mechunlearn.types import (
     Change,
@@ -377,6 +378,24 @@ class Attack(ABC, Generic[C, R, V]):
     """The preset that an audit takes for a size of model; another one falls back on the first."""
     limited: ClassVar[bool] = True
     """Whether a variant that costs too much retain accuracy is passed over."""
+
+    def check_declared(self, name: str) -> None:
+        """Refuse a family, an access or a need that there is not.
+
+        Args:
+            name: Under which the attack is registered.
+
+        Raises:
+            ValueError: Naming the nearest one that there is.
+        """
+        for kind, given, known in (
+            ("family", (self.family,), FAMILIES),
+            ("access", self.access, ACCESSES),
+            ("need", self.needs, NEEDS),
+        ):
+            for word in given:
+                if word not in known:
+                    raise unknown(f"{kind} of attack {name!r}:", str(word), known)
 
     def splits(self, config: C) -> frozenset[Role]:
         """Sets of the select fold of which it learns from one half; the other half judges it."""

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.identity import arithmetic, digest, model_identity, task_revision
 from mechunlearn.audit.labels import free_label, tail
 from mechunlearn.audit.plan import AuditPlan, Resolved
@@ -124,6 +123,7 @@ class Setup:
         """All cells, in an order in which they can be computed."""
         return (*self._baselines(), *self._attacks())
 
+    @cached_property
     def _common(self) -> dict[str, Plain]:
         return {
             "task": task_revision(self.task),
@@ -135,13 +135,13 @@ class Setup:
     def _baselines(self) -> Iterator[Cell]:
         for entry in self.entries:
             inputs = {"model": entry.identity, "guessing": entry.role == "original"}
-            yield Cell("baseline", entry.label, "", inputs | self._common())
+            yield Cell("baseline", entry.label, "", inputs | self._common)
 
     def _attacks(self) -> Iterator[Cell]:
         for entry in self.unlearned:
             control = self.control(entry.label)
             for attack in self.plan.attacks:
-                inputs = self._common() | {
+                inputs = self._common | {
                     "original": self.original.identity,
                     "unlearned": entry.identity,
                     "attack": attack,
@@ -180,9 +180,7 @@ def set_up(plan: AuditPlan, out: Path, threads: int) -> Setup:
     resolved = plan.resolved(size_of(shape.hidden_size))
     task = load_task(plan.task or None, plan.original, resolved.task)
     entries = tuple(_entries(resolved, task, out, threads))
-    setup = Setup(resolved, task, entries, shape.num_hidden_layers, threads, out)
-    refuse(setup)
-    return setup
+    return Setup(resolved, task, entries, shape.num_hidden_layers, threads, out)
 
 
 def _entries(resolved: Resolved, task: Task, out: Path, threads: int) -> Iterator[Entry]:

@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from mechunlearn.attacks import Seen
+from mechunlearn.audit.cells import Setup
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
 from mechunlearn.unlearn import Settings
 
-if TYPE_CHECKING:
-    from mechunlearn.audit.cells import Setup
 
-
-def refuse(setup: "Setup") -> None:
+def refuse(setup: Setup) -> None:
     """Let methods and attacks look at their settings, the task and the number of blocks.
 
     Raises:

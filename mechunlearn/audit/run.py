@@ -8,6 +8,7 @@ from scipy import stats
 
 from mechunlearn.audit.cells import Cell, Setup, set_up
 from mechunlearn.audit.checkpoints import making_seconds
+from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.engines import Engine, Here, Workers
 from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
 from mechunlearn.audit.evidence import Evidence
@@ -41,6 +42,7 @@ def run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Evidence:
     store = Store(out)
     threads = _threads(plan, store.check(plan.identity), engine.threads)
     setup = set_up(plan, out, threads)
+    refuse(setup)
     with store.opened(plan.identity, threads):
         cells = _unique(setup)
         evidence = Evidence(setup, store.all(cells), {})
@@ -68,6 +70,7 @@ def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> list[Es
     engine = engine or Here(ModelPool())
     store = Store(out)
     setup = set_up(plan, out, _threads(plan, store.check(plan.identity), engine.threads))
+    refuse(setup)
     cells = _unique(setup)
     there = store.all(cells)
     missing = [c for c in cells if c.key not in there]

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn import __version__
 from mechunlearn.cli import audit, models, report, studies, tasks
 from mechunlearn.cli.options import say
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.version import __version__
 
 app = typer.Typer(
     help='Is an LLM\'s "unlearned" knowledge gone, or only hidden?',

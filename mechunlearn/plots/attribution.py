@@ -112,29 +112,7 @@ def _draw(maps: Mapping[str, _Map], across: str, n: int) -> go.Figure:
     title = ", ".join(f"{m.best} in {name}" for name, m in maps.items())
     lay_out(fig, f"The answers need most: {title}", caption, height=90 + max(22 * depth, 120))
     for i, (name, m) in enumerate(maps.items()):
-        fig.add_heatmap(
-            z=[[float(f"{v / m.total:.4g}") for v in row] for row in m.shown],
-            customdata=m.names,
-            text=[[f"{v:.3g}" for v in row] for row in m.shown],
-            coloraxis="coloraxis",
-            hovertemplate=f"{name}, %{{customdata}}<br>%{{z:.2%}} of all, score %{{text}}"
-            "<extra></extra>",
-            row=1,
-            col=2 * i + 1,
-        )
-        fig.add_bar(
-            x=[round(float(v), 4) for v in m.every.sum(axis=1) / m.total],
-            y=list(range(len(m.every))),
-            orientation="h",
-            marker={"color": LOOKS["unlearned"].colour},
-            showlegend=False,
-            hovertemplate=f"{name}, layer %{{y}}<br>%{{x:.1%}} of all scores<extra></extra>",
-            row=1,
-            col=2 * i + 2,
-        )
-        fig.update_xaxes(title=across, tickformat="d", showgrid=False, row=1, col=2 * i + 1)
-        share = {"title": "share", "range": [0, 1], "tickvals": [0, 1]}
-        fig.update_xaxes(**share, row=1, col=2 * i + 2)
+        _panels(fig, name, m, across, 2 * i + 1)
     top = max(float(m.shown.max()) / m.total for m in maps.values())
     bar = {"title": "share", "thickness": 12, "tickformat": ".1~%"}
     fig.update_layout(coloraxis={"colorscale": SCALE, "cmin": 0, "cmax": top, "colorbar": bar})
@@ -142,3 +120,29 @@ def _draw(maps: Mapping[str, _Map], across: str, n: int) -> go.Figure:
     fig.update_yaxes(tickformat="d", dtick=ticks, range=[depth - 0.5, -0.5], showgrid=False)
     fig.update_yaxes(title="layer", col=1)
     return small_headings(fig)
+
+
+def _panels(fig: go.Figure, name: str, m: _Map, across: str, column: int) -> None:
+    fig.add_heatmap(
+        z=[[float(f"{v / m.total:.4g}") for v in row] for row in m.shown],
+        customdata=m.names,
+        text=[[f"{v:.3g}" for v in row] for row in m.shown],
+        coloraxis="coloraxis",
+        hovertemplate=f"{name}, %{{customdata}}<br>%{{z:.2%}} of all, score %{{text}}"
+        "<extra></extra>",
+        row=1,
+        col=column,
+    )
+    fig.add_bar(
+        x=[round(float(v), 4) for v in m.every.sum(axis=1) / m.total],
+        y=list(range(len(m.every))),
+        orientation="h",
+        marker={"color": LOOKS["unlearned"].colour},
+        showlegend=False,
+        hovertemplate=f"{name}, layer %{{y}}<br>%{{x:.1%}} of all scores<extra></extra>",
+        row=1,
+        col=column + 1,
+    )
+    fig.update_xaxes(title=across, tickformat="d", showgrid=False, row=1, col=column)
+    share = {"title": "share", "range": [0, 1], "tickvals": [0, 1]}
+    fig.update_xaxes(**share, row=1, col=column + 1)

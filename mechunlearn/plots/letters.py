@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Report
-from mechunlearn.plots.figure import Figure, attacked
+from mechunlearn.plots.figure import Figure, Place, attacked
 from mechunlearn.plots.template import SCALE, lay_out, listed, small_headings
 from mechunlearn.types import LETTERS
 
@@ -38,21 +38,7 @@ def letters(report: Report) -> go.Figure:
     )
     lay_out(fig, _title(tables, attacked(report)), caption, height=210 * down)
     for panel, counts in enumerate(tables.values()):
-        ties = any(row[-1] for row in counts)
-        shown = [row if ties else row[:-1] for row in counts]
-        fig.add_heatmap(
-            z=[[x / (sum(row) or 1) for x in row] for row in shown],
-            x=[*LETTERS[: len(counts)], *(["tie"] if ties else [])],
-            y=list(LETTERS[: len(counts)]),
-            customdata=shown,
-            text=shown,
-            texttemplate="%{text}",
-            coloraxis="coloraxis",
-            hovertemplate="right: %{y}, said: %{x}<br>%{customdata} questions, %{z:.1%} of those "
-            "with this right letter<extra></extra>",
-            row=panel // ACROSS + 1,
-            col=panel % ACROSS + 1,
-        )
+        _table(fig, counts, {"row": panel // ACROSS + 1, "col": panel % ACROSS + 1})
     fig.update_layout(
         coloraxis={
             "colorscale": SCALE,
@@ -66,6 +52,23 @@ def letters(report: Report) -> go.Figure:
     fig.update_yaxes(title="right letter", col=1)
     fig.update_xaxes(title="letter said", row=down)
     return small_headings(fig)
+
+
+def _table(fig: go.Figure, counts: Counts, place: Place) -> None:
+    ties = any(row[-1] for row in counts)
+    shown = [row if ties else row[:-1] for row in counts]
+    fig.add_heatmap(
+        z=[[x / (sum(row) or 1) for x in row] for row in shown],
+        x=[*LETTERS[: len(counts)], *(["tie"] if ties else [])],
+        y=list(LETTERS[: len(counts)]),
+        customdata=shown,
+        text=shown,
+        texttemplate="%{text}",
+        coloraxis="coloraxis",
+        hovertemplate="right: %{y}, said: %{x}<br>%{customdata} questions, %{z:.1%} of those "
+        "with this right letter<extra></extra>",
+        **place,
+    )
 
 
 def _title(tables: Mapping[str, Counts], models: Sequence[str]) -> str:

@@ -1,9 +1,11 @@
 """Which attacks answer the same questions: an UpSet figure of what each set of attacks recovers."""
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import Overlap, Report
 from mechunlearn.plots.figure import Figure
 from mechunlearn.plots.template import LOOKS, lay_out, spaced
 
@@ -32,9 +34,24 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
         rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.03
     )
     lay_out(fig, title, caption, height=240 + 26 * len(attacks))
-    x = list(range(len(sets)))
+    _bars(fig, sets)
+    _dots(fig, sets, attacks)
+    fig.update_yaxes(title="questions", row=1, col=1)
+    fig.update_yaxes(
+        tickvals=list(range(len(attacks))),
+        ticktext=[f"{spaced(name)}: {total[name]}" for name in attacks],
+        range=[len(attacks) - 0.5, -0.5],
+        row=2,
+        col=1,
+    )
+    fig.update_xaxes(showticklabels=False)
+    fig.update_xaxes(title="sets of attacks, the largest first", row=2, col=1)
+    return fig
+
+
+def _bars(fig: go.Figure, sets: Sequence[Overlap]) -> None:
     fig.add_bar(
-        x=x,
+        x=list(range(len(sets))),
         y=[s.n for s in sets],
         text=[s.n for s in sets],
         textposition="outside",
@@ -46,6 +63,9 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
         row=1,
         col=1,
     )
+
+
+def _dots(fig: go.Figure, sets: Sequence[Overlap], attacks: Sequence[str]) -> None:
     for i, each in enumerate(sets):
         at = [attacks.index(name) for name in each.attacks]
         fig.add_scatter(
@@ -58,17 +78,6 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
             row=2,
             col=1,
         )
-    fig.update_yaxes(title="questions", row=1, col=1)
-    fig.update_yaxes(
-        tickvals=list(range(len(attacks))),
-        ticktext=[f"{spaced(name)}: {total[name]}" for name in attacks],
-        range=[len(attacks) - 0.5, -0.5],
-        row=2,
-        col=1,
-    )
-    fig.update_xaxes(showticklabels=False)
-    fig.update_xaxes(title="sets of attacks, the largest first", row=2, col=1)
-    return fig
 
 
 def _needs(report: Report, unlearned: str) -> bool:

@@ -16,8 +16,7 @@ _about = traced(PrefixTrace)
 def prefix(report: Report, unlearned: str) -> go.Figure:
     """Best loss against steps, above the chosen text token by token with its effect per layer."""
     row = max(_about(report, unlearned), key=lambda r: r.value)
-    findings = report.findings_of(unlearned)
-    chosen = findings.trace(PrefixTrace, row.attack)
+    chosen = report.findings_of(unlearned).trace(PrefixTrace, row.attack)
     assert chosen is not None
     fig = make_subplots(
         rows=2,
@@ -32,24 +31,7 @@ def prefix(report: Report, unlearned: str) -> go.Figure:
         "out, as a share of its length."
     )
     lay_out(fig, _title(row, chosen), caption, height=190 + 40 * len(chosen.tokens) + 220)
-    for arm in TAUGHT:
-        trace = findings.trace(PrefixTrace, row.attack, arm)
-        if trace is None:
-            continue
-        role = "attacked" if arm == "unlearned" else "never_knew"
-        for i, (x, y) in enumerate(_restarts(trace.curve)):
-            fig.add_scatter(
-                x=x,
-                y=y,
-                mode="lines",
-                name=unlearned if arm == "unlearned" else "never-knew model",
-                legendgroup=role,
-                showlegend=i == 0,
-                line={"color": LOOKS[role].colour, "dash": LOOKS[role].dash, "width": 1.6},
-                hovertemplate="step %{x}<br>loss %{y:.3f}<extra></extra>",
-                row=1,
-                col=1,
-            )
+    _losses(fig, report, row)
     fig.add_heatmap(
         z=chosen.effects,
         x=list(range(len(chosen.effects[0]))),
@@ -72,6 +54,27 @@ def prefix(report: Report, unlearned: str) -> go.Figure:
         col=1,
     )
     return small_headings(fig)
+
+
+def _losses(fig: go.Figure, report: Report, row: Row) -> None:
+    for arm in TAUGHT:
+        trace = report.findings_of(row.model).trace(PrefixTrace, row.attack, arm)
+        if trace is None:
+            continue
+        role = "attacked" if arm == "unlearned" else "never_knew"
+        for i, (x, y) in enumerate(_restarts(trace.curve)):
+            fig.add_scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                name=row.model if arm == "unlearned" else "never-knew model",
+                legendgroup=role,
+                showlegend=i == 0,
+                line={"color": LOOKS[role].colour, "dash": LOOKS[role].dash, "width": 1.6},
+                hovertemplate="step %{x}<br>loss %{y:.3f}<extra></extra>",
+                row=1,
+                col=1,
+            )
 
 
 def _restarts(curve: Sequence[float]) -> list[tuple[list[int], list[float]]]:

@@ -1,5 +1,7 @@
 """Activations along the direction: what unlearning moved, and what it left."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -38,6 +40,15 @@ def projection(report: Report, unlearned: str) -> go.Figure:
         vertical_spacing=0.12,
     )
     lay_out(fig, title, caption, height=320)
+    _histograms(fig, traces)
+    fig.update_layout(barmode="overlay")
+    fig.update_yaxes(title="questions")
+    fig.update_xaxes(title="coordinate along the direction", row=2)
+    return small_headings(fig)
+
+
+def _histograms(fig: go.Figure, traces: Sequence[ProjectionTrace]) -> None:
+    """Forget and retain questions of each trace, in a row of its own."""
     everything = np.concatenate([part for t in traces for part in (t.forget, t.retain)])
     low, high = float(everything.min()), float(everything.max())
     size = (high - low) / 60 or 1.0
@@ -59,10 +70,6 @@ def projection(report: Report, unlearned: str) -> go.Figure:
                 col=1,
                 hovertemplate="%{x:.2f}: %{y} questions<extra>" + role + "</extra>",
             )
-    fig.update_layout(barmode="overlay")
-    fig.update_yaxes(title="questions")
-    fig.update_xaxes(title="coordinate along the direction", row=2)
-    return small_headings(fig)
 
 
 FIGURE = Figure(

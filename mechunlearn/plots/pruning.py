@@ -25,7 +25,7 @@ class _Shares(msgspec.Struct, frozen=True):
 
 def pruning(report: Report, unlearned: str) -> go.Figure:
     """Per grain: select-fold accuracy over (p, q), and the share of each layer taken out."""
-    rows, findings = _about(report, unlearned), report.findings_of(unlearned)
+    rows = _about(report, unlearned)
     grains = [f"{_trace(report, r).grain}s" for r in rows]
     fig = make_subplots(
         rows=2,
@@ -35,13 +35,28 @@ def pruning(report: Report, unlearned: str) -> go.Figure:
         vertical_spacing=0.24,
         horizontal_spacing=0.1,
     )
+    title, caption = _words(report, rows, grains)
+    lay_out(fig, title, caption, height=480)
+    for panel, (row, grain) in enumerate(zip(rows, grains, strict=True)):
+        _grid(fig, report.findings_of(unlearned).tried[row.attack], row, panel)
+        _bars(fig, report, row, grain, panel)
+    fig.update_xaxes(title="p", type="category", tickangle=-45, row=1)
+    fig.update_yaxes(type="category", row=1)
+    fig.update_yaxes(title="q", row=1, col=1)
+    fig.update_xaxes(title="layer", tickformat="d", row=2)
+    fig.update_yaxes(title="number taken out", row=2, col=1)
+    return small_headings(fig)
+
+
+def _words(report: Report, rows: Sequence[Row], grains: Sequence[str]) -> tuple[str, str]:
+    """Title and caption."""
     best, grain = max(zip(rows, grains, strict=True), key=lambda pair: pair[0].value)
-    before = forget(report, unlearned).value
+    before = forget(report, best.model).value
     ends = f"{before:.0%} to {best.value:.0%}; random {grain} {best.sham:.0%}"
     title = (
-        f"Pruning {grain} lifts {unlearned} from {ends}"
+        f"Pruning {grain} lifts {best.model} from {ends}"
         if any(map(significant, rows))
-        else f"Pruning brings back no more of {unlearned} than of its control: {ends}"
+        else f"Pruning brings back no more of {best.model} than of its control: {ends}"
     )
     caption = (
         "Above: forget questions of the select fold when the share q that forgetting needs most "
@@ -50,35 +65,30 @@ def pruning(report: Report, unlearned: str) -> go.Figure:
         f"n = {best.n}. Chance is {report.runcard.task.chance:.2f}, the original "
         f"{original(report).value:.2f}."
     )
-    lay_out(fig, title, caption, height=480)
-    for panel, (row, grain) in enumerate(zip(rows, grains, strict=True)):
-        _grid(fig, findings.tried[row.attack], row, panel)
-        for arm in TAUGHT:
-            trace = findings.trace(PrunedTrace, row.attack, arm)
-            if trace is None:
-                continue
-            look = LOOKS["attacked" if arm == "unlearned" else "never_knew"]
-            label = unlearned if arm == "unlearned" else look.label
-            fig.add_bar(
-                x=list(range(len(trace.pruned))),
-                y=trace.pruned,
-                name=label,
-                legendgroup=arm,
-                showlegend=panel == 0,
-                marker={
-                    "color": look.colour,
-                    "pattern": {"shape": "" if arm == "unlearned" else "/"},
-                },
-                hovertemplate="layer %{x}: %{y} of " + grain + f"<extra>{label}</extra>",
-                row=2,
-                col=panel + 1,
-            )
-    fig.update_xaxes(title="p", type="category", tickangle=-45, row=1)
-    fig.update_yaxes(type="category", row=1)
-    fig.update_yaxes(title="q", row=1, col=1)
-    fig.update_xaxes(title="layer", tickformat="d", row=2)
-    fig.update_yaxes(title="number taken out", row=2, col=1)
-    return small_headings(fig)
+    return title, caption
+
+
+def _bars(fig: go.Figure, report: Report, row: Row, grain: str, panel: int) -> None:
+    for arm in TAUGHT:
+        trace = report.findings_of(row.model).trace(PrunedTrace, row.attack, arm)
+        if trace is None:
+            continue
+        look = LOOKS["attacked" if arm == "unlearned" else "never_knew"]
+        label = row.model if arm == "unlearned" else look.label
+        fig.add_bar(
+            x=list(range(len(trace.pruned))),
+            y=trace.pruned,
+            name=label,
+            legendgroup=arm,
+            showlegend=panel == 0,
+            marker={
+                "color": look.colour,
+                "pattern": {"shape": "" if arm == "unlearned" else "/"},
+            },
+            hovertemplate="layer %{x}: %{y} of " + grain + f"<extra>{label}</extra>",
+            row=2,
+            col=panel + 1,
+        )
 
 
 def _trace(report: Report, row: Row) -> PrunedTrace:

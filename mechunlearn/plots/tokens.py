@@ -45,21 +45,7 @@ def tokens(views: Mapping[str, TokenLens], shown: int = SHOWN) -> go.Figure:
     )
     lay_out(fig, _title(views), caption, height=40 + 19 * len(labels))
     for column, (name, view) in enumerate(views.items(), start=1):
-        ranks, chances = view.ranks.T[-shown:], view.probabilities.T[-shown:]
-        fig.add_heatmap(
-            z=np.round(chances, 4).tolist(),
-            x=list(range(ranks.shape[1])),
-            y=list(range(len(labels))),
-            text=ranks.tolist(),
-            texttemplate="%{text}" if ranks.shape[1] <= TEXT_UP_TO else None,
-            textfont={"size": 10},
-            customdata=[[label] * ranks.shape[1] for label in labels],
-            coloraxis="coloraxis",
-            hovertemplate=name + ", layer %{x}, after %{customdata}<br>probability %{z:.4f}, "
-            "rank %{text}<extra></extra>",
-            row=1,
-            col=column,
-        )
+        _ranks(fig, name, view, shown, column)
     fig.update_layout(
         coloraxis={
             "colorscale": SCALE,
@@ -78,6 +64,25 @@ def tokens(views: Mapping[str, TokenLens], shown: int = SHOWN) -> go.Figure:
         col=1,
     )
     return small_headings(fig)
+
+
+def _ranks(fig: go.Figure, name: str, view: TokenLens, shown: int, column: int) -> None:
+    labels = view.tokens[-shown:]
+    ranks, chances = view.ranks.T[-shown:], view.probabilities.T[-shown:]
+    fig.add_heatmap(
+        z=np.round(chances, 4).tolist(),
+        x=list(range(ranks.shape[1])),
+        y=list(range(len(labels))),
+        text=ranks.tolist(),
+        texttemplate="%{text}" if ranks.shape[1] <= TEXT_UP_TO else None,
+        textfont={"size": 10},
+        customdata=[[label] * ranks.shape[1] for label in labels],
+        coloraxis="coloraxis",
+        hovertemplate=name + ", layer %{x}, after %{customdata}<br>probability %{z:.4f}, "
+        "rank %{text}<extra></extra>",
+        row=1,
+        col=column,
+    )
 
 
 def _title(views: Mapping[str, TokenLens]) -> str:

@@ -30,14 +30,13 @@ def validation(result: ValidationResult) -> go.Figure:
         for k, r in rates.items()
     }
     series = (
-        (sensitivity, "attacked", "finds hidden knowledge"),
-        (alarms, "never_knew", "fires where there is none"),
+        (sensitivity, LOOKS["attacked"], "finds hidden knowledge"),
+        (alarms, LOOKS["never_knew"], "fires where there is none"),
     )
-    for offset, (measured, role, label) in enumerate(series):
+    for offset, (measured, look, label) in enumerate(series):
         shown = {k: (v, ci, n) for k, (v, ci, n) in measured.items() if v is not None and ci}
-        values = [v for v, _, _ in shown.values()]
+        values = [value for value, _, _ in shown.values()]
         intervals = [ci for _, ci, _ in shown.values()]
-        look = LOOKS[role]
         fig.add_scatter(
             x=values,
             y=[names.index(name) + 0.24 * (offset - 0.5) for name in shown],

@@ -55,15 +55,12 @@ def fit(
     n = processes.num_processes * optimizer.accumulate
     first = processes.process_index * optimizer.accumulate
     shares = [Share(i, n) for i in range(first, first + optimizer.accumulate)]
-    flags = [p.requires_grad for p in parameters]
     adamw = _adamw(parameters, optimizer)
     log = resumed(watch.state, parameters, adamw)
     if not log.measured:
         report(label, watch, optimizer.steps, log)
     recompute = model if optimizer.recompute else None
-    try:
-        for p in parameters:
-            p.requires_grad_(True)
+    with _trainable(parameters):
         for step in track(range(log.steps, stop or optimizer.steps), label):
             for group in adamw.param_groups:
                 group["lr"] = optimizer.lr * optimizer.rate(step)
@@ -73,9 +70,8 @@ def fit(
                 _casting(device, optimizer.autocast),
             ):
                 named = _backward(loss, step, shares)
-            if step == 0 and any(p.grad is None for p in parameters):
-                missing = sum(p.grad is None for p in parameters)
-                raise ValueError(f"{label}: {missing} parameter(s) got no gradient from the loss")
+            if step == 0:
+                _refuse_untouched(label, parameters)
             if processes.num_processes > 1:
                 named = _summed(named, parameters)
             for name, value in named.items():
@@ -89,11 +85,26 @@ def fit(
                 report(label, watch, optimizer.steps, log)
                 if watch.state and processes.is_main_process:
                     keep(watch.state, parameters, adamw, log)
+    return log
+
+
+@contextmanager
+def _trainable(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """Parameters that require gradients inside the block, with flags as before afterwards."""
+    flags = [p.requires_grad for p in parameters]
+    try:
+        for p in parameters:
+            p.requires_grad_(True)
+        yield
     finally:
         for p, flag in zip(parameters, flags, strict=True):
             p.requires_grad_(flag)
             p.grad = None
-    return log
+
+
+def _refuse_untouched(label: str, parameters: Sequence[torch.nn.Parameter]) -> None:
+    if missing := sum(p.grad is None for p in parameters):
+        raise ValueError(f"{label}: {missing} parameter(s) got no gradient from the loss")
 
 
 def _adamw(parameters: Sequence[torch.nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:

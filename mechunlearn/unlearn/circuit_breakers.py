@@ -20,6 +20,7 @@ Reference:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -29,7 +30,7 @@ from torch.nn.functional import cosine_similarity
 
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import capture, check_blocks, run_blocks
-from mechunlearn.models.lora import LoRA
+from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Point, Task
 from mechunlearn.unlearn import Settings
@@ -132,13 +133,7 @@ def circuit_breakers_(
         adapter,
     ):
         assert adapter is not None
-
-        def states(rows: list[list[int]], points: Sequence[Point]) -> tuple[Tensor, Tensor]:
-            """``[layer, token, d_model]`` with and without the adapters."""
-            tokens, real = pad(model, rows)
-            with torch.no_grad(), adapter.off():
-                before = _states(model, tokens, real, points)
-            return _states(model, tokens, real, points), before
+        states = partial(_with_and_without, model, adapter)
 
         def loss(step: int, share: Share) -> dict[str, Tensor]:
             part = step / config.horizon
@@ -165,6 +160,16 @@ def circuit_breakers_(
             seed=config.seed,
         )
     return log.having(adapter)
+
+
+def _with_and_without(
+    model: HookedModel, adapter: Adapter, rows: list[list[int]], points: Sequence[Point]
+) -> tuple[Tensor, Tensor]:
+    """``[layer, token, d_model]`` with the adapters and, without gradients, without them."""
+    tokens, real = pad(model, rows)
+    with torch.no_grad(), adapter.off():
+        before = _states(model, tokens, real, points)
+    return _states(model, tokens, real, points), before
 
 
 def _states(

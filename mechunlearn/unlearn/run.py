@@ -97,24 +97,8 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
     """
     find("method", plan.method)
     unfinished = out.with_name(f"{out.name}.training")
-    if out.exists() and any(out.iterdir()):
-        finished = out / "runcard.json"
-        if resume and finished.is_file():
-            card = read_record(finished, UnlearnCard)
-            if card.plan == plan:
-                console.print(f"{out} is finished already")
-                return plain(card)
-        raise FileExistsError(f"{out} exists and is not empty; nothing was written")
-    if (unfinished / "plan.json").is_file():
-        if not resume:
-            raise ValueError(
-                f"{unfinished} holds an unfinished run; go on with --resume, or remove it to start "
-                "again"
-            )
-        if read_record(unfinished / "plan.json", UnlearnPlan) != plan:
-            raise ValueError(
-                f"{unfinished} holds an unfinished run of other settings; remove it first"
-            )
+    if (card := _finished(plan, out, unfinished, resume)) is not None:
+        return plain(card)
     task = load_task(plan.task or None, plan.model, task_config(plan.changes))
     model = load(plan.model)
     configured(find("method", plan.method), plan.preset or preset_for(model), plan.settings)
@@ -132,7 +116,7 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         if main:
             shutil.rmtree(unfinished)  # These settings do not work; there is nothing to go on with.
         raise
-    seconds = time.perf_counter() - start
+    seconds = round(time.perf_counter() - start, 2)
     card = UnlearnCard(
         command=plan.command(str(out)),
         seed=config.seed,
@@ -141,7 +125,7 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         settings=plain(config),
         versions=versions(),
         machine=_machine(source.device),
-        seconds={"training, with measurements": round(seconds, 2)},
+        seconds={"training, with measurements": seconds},
         accuracy=_accuracy(before, score_task(model, task)),
         refusals=_refusals(model, task),
         perplexity=_perplexity(model, task),
@@ -152,12 +136,39 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         measured=log.measured,
     )
     if main:
-        save(model, out)
-        if log.adapter is not None:
-            log.adapter.save(out / "adapter")
-        write_json(out / "runcard.json", plain(card))
+        _write(out, model, log, card)
         shutil.rmtree(unfinished)
     return plain(card)
+
+
+def _write(out: Path, model: HookedModel, log: TrainLog, card: UnlearnCard) -> None:
+    save(model, out)
+    if log.adapter is not None:
+        log.adapter.save(out / "adapter")
+    write_json(out / "runcard.json", plain(card))
+
+
+def _finished(plan: UnlearnPlan, out: Path, unfinished: Path, resume: bool) -> UnlearnCard | None:
+    """The card of a run that needs no more; refuses folders that hold anything else."""
+    if out.exists() and any(out.iterdir()):
+        finished = out / "runcard.json"
+        if resume and finished.is_file():
+            card = read_record(finished, UnlearnCard)
+            if card.plan == plan:
+                console.print(f"{out} is finished already")
+                return card
+        raise FileExistsError(f"{out} exists and is not empty; nothing was written")
+    if (unfinished / "plan.json").is_file():
+        if not resume:
+            raise ValueError(
+                f"{unfinished} holds an unfinished run; go on with --resume, or remove it to start "
+                "again"
+            )
+        if read_record(unfinished / "plan.json", UnlearnPlan) != plan:
+            raise ValueError(
+                f"{unfinished} holds an unfinished run of other settings; remove it first"
+            )
+    return None
 
 
 def _accuracy(before: Mapping[str, Score], after: Mapping[str, Score]) -> dict[str, Effect]:

@@ -1,25 +1,31 @@
-"""Costs that are told beforehand: every attack has one, and more work costs more."""
+"""Costs that are told beforehand, and settings that are refused before anything is computed."""
 
 from pathlib import Path
 
 import pytest
 
 from mechunlearn.audit.cells import set_up
-from mechunlearn.audit.estimate import Speed, by_worth, estimates
+from mechunlearn.audit.estimate import affordable, by_worth, estimates, forwards
+from mechunlearn.audit.outlook import outlook
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.work import SHAMS
+from mechunlearn.cost.job import Cost, Job
+from mechunlearn.cost.memory import Sizes, shape_of
+from mechunlearn.cost.speed import Speed
+from mechunlearn.models import configuration
 from mechunlearn.registry import ATTACKS
 
 SPEED = Speed(flops=2.0, per_question=1.0, device="cpu", number=4)
 
 
 def costs(out: Path, *changes: str) -> dict[tuple[str, str], float]:
-    setup = set_up(AuditPlan(attacks=("all",), changes=changes), out)
-    found = estimates(setup, setup.cells, SPEED)
-    assert all(e.seconds == e.flops / SPEED.flops > 0 for e in found)
-    memory = {e.cell.attack: e.memory for e in found}
+    setup = set_up(AuditPlan(attacks=("all",), changes=changes), out, 1)
+    rows = estimates(setup, setup.cells, SPEED)
+    assert all(e.seconds == e.flops / SPEED.flops > 0 for e in rows)
+    memory = {e.cell.attack: e.memory for e in rows}
     assert memory["relearning_text"] > memory["logit_lens"] > 1.7e6  # The weights alone.
     assert memory["pruning_weights"] > memory["jailbreak"] == memory["logit_lens"]
-    return {(e.cell.kind, e.cell.attack): e.flops for e in found if e.cell.attack}
+    return {(e.cell.kind, e.cell.attack): e.flops for e in rows if e.cell.attack}
 
 
 def test_every_attack_has_a_cost_that_grows_with_its_settings(tmp_path: Path) -> None:
@@ -33,24 +39,84 @@ def test_every_attack_has_a_cost_that_grows_with_its_settings(tmp_path: Path) ->
     assert more["attack", "logit_lens"] == plain["attack", "logit_lens"]
 
 
+def test_a_cell_costs_what_it_asks(tmp_path: Path) -> None:
+    setup = set_up(AuditPlan(), tmp_path, 1)
+    memory = estimates(setup, setup.cells[:1], SPEED)
+    assert memory[0].summary["kind"] == "baseline"
+    shape = shape_of(configuration("organism:original"))
+    job = Job(shape, Sizes(10, 20, 30), 10, 20, 30, 40)
+    cost = Cost(search=1000.0, variants=5.0, apply=7.0)
+    assert forwards("baseline", cost, job, extra=3) == 103
+    assert forwards("ceiling", cost, job, extra=3) == 27
+    assert forwards("control", cost, job, extra=3) == 1027
+    assert forwards("attack", cost, job, 3) == 1000 + 5 * 10 + 3 * 30 + (1 + SHAMS) * 27 + 40
+
+
 def test_the_strongest_evidence_comes_first_on_every_model(tmp_path: Path) -> None:
     plan = AuditPlan(
         methods=("rmu", "npo"), attacks=("relearning_tested", "relearning_retain", "logit_lens")
     )
-    assert list(by_worth(set_up(plan, tmp_path))) == [
+    assert list(by_worth(set_up(plan, tmp_path, 1))) == [
         (model, attack)
         for attack in ("logit_lens", "relearning_retain", "relearning_tested")
         for model in ("rmu", "npo")
     ]
 
 
+def test_a_budget_takes_whole_attacks(tmp_path: Path) -> None:
+    setup = set_up(AuditPlan(attacks=("relearning_tested", "logit_lens")), tmp_path, 1)
+    rows = estimates(setup, setup.cells, SPEED)
+    dearest = sum(e.seconds for e in rows if e.cell.attack == "relearning_tested")
+    total = sum(e.seconds for e in rows)
+    cells = affordable(setup, rows, total - dearest / 2)
+    assert {c.attack for c in cells} == {"", "logit_lens"}
+    assert {c.kind for c in cells if c.attack} == {"attack", "control", "ceiling"}
+    assert len(affordable(setup, rows, total)) == len(rows)
+    with pytest.raises(ValueError, match="holds no attack"):
+        affordable(setup, rows, 1.0)
+
+
+def test_models_that_are_not_here_have_an_outlook() -> None:
+    plan = AuditPlan(
+        original="HuggingFaceH4/zephyr-7b-beta",
+        unlearned=("mine=cais/Zephyr_RMU",),
+        task="wmdp-bio",
+        attacks=("logit_lens", "relearning_disjoint"),
+    )
+    ahead = outlook(plan)
+    assert [d.model for d in ahead.downloads] == [plan.original, "cais/Zephyr_RMU"]
+    assert ahead.typical
+    assert any("wmdp" in name for name in ahead.data)
+    baseline, lens, relearning = ahead.steps
+    assert baseline.memory.total == lens.memory.total < relearning.memory.total
+    assert 7.2e9 < ahead.parameters < 7.3e9
+
+
 def test_made_models_have_a_lineage_that_their_settings_decide(tmp_path: Path) -> None:
-    one = set_up(AuditPlan(), tmp_path)
-    other = set_up(AuditPlan(changes=("rmu.alpha=3.0",)), tmp_path)
-    assert one.identities["rmu"] != one.identities["rmu control"]
-    assert one.identities["rmu"] != other.identities["rmu"]
-    assert one.identities["original"] == other.identities["original"]
+    one = set_up(AuditPlan(), tmp_path, 1)
+    other = set_up(AuditPlan(changes=("rmu.alpha=3.0",)), tmp_path, 1)
+    assert one.entry("rmu").identity != one.entry("rmu control").identity
+    assert one.entry("rmu").identity != other.entry("rmu").identity
+    assert one.original.identity == other.original.identity
     keys = [{c.key for c in setup.cells} for setup in (one, other)]
     assert len(keys[0] & keys[1]) == 2  # The baselines of the original and of the twin.
-    with pytest.raises(KeyError):
-        set_up(AuditPlan(control="none"), tmp_path).identities["rmu control"]
+    assert set_up(AuditPlan(control="none"), tmp_path, 1).control("rmu") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "attack", "change", "message"),
+    [
+        ("rmu", "logit_lens", "rmu.layer=9", r"rmu: layers \[9\] do not exist"),
+        ("rmu", "logit_lens", "rmu.blocks=(0, 2)", "reach past layer 1"),
+        ("circuit_breakers", "logit_lens", "circuit_breakers.layers=(1, 9)", "do not exist"),
+        ("rmu", "relearning_retain", "relearning_retain.rates=(-1.0,)", "lr > 0"),
+        ("rmu", "relearning_disjoint", "relearning_disjoint.samples=9999", "there are only 96"),
+        ("rmu", "gcg", "gcg.preset=paper", r"gcg: layers \[5, 6, 7\] do not exist"),
+    ],
+)
+def test_what_a_run_refuses_is_refused_before_it(
+    tmp_path: Path, method: str, attack: str, change: str, message: str
+) -> None:
+    plan = AuditPlan(methods=(method,), attacks=(attack,), changes=(change,))
+    with pytest.raises(ValueError, match=message):
+        set_up(plan, tmp_path, 1)

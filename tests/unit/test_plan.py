@@ -1,13 +1,36 @@
 """Plans: what is run by default, and what is refused before anything is computed."""
 
+import dataclasses
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from mechunlearn.attacks import Attack
-from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.plan_file import plan_from_toml, plan_toml, read_plan
+from mechunlearn.attacks import Attack, NoSettings
+from mechunlearn.audit.plan import AuditPlan, options
+from mechunlearn.audit.plan_file import plan_from_data, plan_from_toml, plan_toml, read_plan
+from mechunlearn.cli import app
+from mechunlearn.cli.options import AUDIT_ONLY, plan_of
 from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
+
+OTHER = {
+    "original": "organism:original@1",
+    "unlearned": ("mine=models/a b", "models/npo", "other/npo"),
+    "methods": ("rmu", "npo"),
+    "control": "none",
+    "task": 'a "quoted" ü.jsonl',
+    "attacks": ("logit_lens", "pruning_heads"),
+    "changes": ("rmu.alpha=3.0", "pruning_heads.levels=(0.1, 0.2)", "task.shots=2"),
+    "seed": 3,
+    "retain_limit": 0.1,
+    "budget": "30m",
+    "dtype": "bfloat16",
+    "device": "cuda:1",
+    "threads": 2,
+}
+"""A value for every field of a plan that is not its default."""
 
 
 def test_default_is_one_of_each_family_and_all_is_all() -> None:
@@ -23,25 +46,29 @@ def test_every_attack_keeps_the_protocol() -> None:
         attack = find("attack", name)
         assert isinstance(attack, Attack)
         assert attack.access
-        if attack.presets:
-            assert {"paper", "small", "organism"} <= set(attack.presets)
+        for size in ("organism", "small", "large"):
+            assert attack.preset(size) in attack.presets
 
 
 def test_settings_reach_methods_and_attacks() -> None:
-    plan = AuditPlan(changes=("rmu.alpha=3.0", "pruning_weights.examples=64"))
-    assert plan.settings("method", "rmu", "organism").alpha == 3.0
-    assert plan.settings("attack", "pruning_weights", "organism").examples == 64
-    assert plan.settings("attack", "relearning_disjoint", "organism").steps > 1
-    assert plan.settings("attack", "logit_lens") is None
+    plan = AuditPlan(changes=("rmu.alpha=3.0", "pruning_weights.examples=64", "task.chat=user"))
+    resolved = plan.resolved("organism")
+    assert resolved.methods["rmu"].alpha == 3.0
+    assert resolved.attacks["pruning_weights"].examples == 64
+    assert resolved.attacks["relearning_disjoint"].steps > 1
+    assert resolved.attacks["logit_lens"] == NoSettings()
+    assert resolved.task.chat == "user"
+    assert plan.resolved("large").attacks["relearning_disjoint"].lora.rank == 128
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("jailbreak.rounds=2", "not among"),
+        ("logit_lens.layer=1", "has no settings"),
         ("relearning_disjoint.rates=()", "needs rates"),
         ("relearning_disjoint.lora.rank=-1", "rank >= 0"),
-        ("perturbation_naive.thresholds=(2.0,)", "cosines"),
+        ("perturbation_naive.rates=(2.0,)", "chances"),
     ],
 )
 def test_mistakes_in_settings_are_told_at_once(change: str, message: str) -> None:
@@ -49,19 +76,104 @@ def test_mistakes_in_settings_are_told_at_once(change: str, message: str) -> Non
         AuditPlan(changes=(change,))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seed", -1, "from 0 to"),
+        ("retain_limit", 5.0, "share of accuracy"),
+        ("threads", -1, "from 0"),
+        ("dtype", "flaot32", "did you mean 'float32'"),
+        ("device", "cdua", "did you mean 'cuda'"),
+        ("dtype", "4bit", "must read or change weights"),
+    ],
+)
+def test_impossible_values_are_told_at_once(field: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AuditPlan(**{field: value})
+
+
 def test_a_plan_survives_its_file(tmp_path: Path) -> None:
-    plan = AuditPlan(
-        methods=("rmu", "npo"),
-        attacks=("logit_lens", "pruning_heads"),
-        changes=("rmu.alpha=3.0", "pruning_heads.levels=(0.1, 0.2)"),
-        task='a "quoted" ü.jsonl',
-        seed=3,
-        retain_limit=0.1,
-        budget="30m",
-    )
+    plan = AuditPlan(**OTHER)
     (tmp_path / "plan.toml").write_text(plan_toml(plan), encoding="utf-8")
     assert read_plan(tmp_path / "plan.toml") == plan
+    assert plan_from_data(plan.to_dict()) == plan
     assert plan_from_toml("retain_limit = 1\nseed = 2").retain_limit == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("atacks = []", "unknown plan key 'atacks'; did you mean 'attacks'"),
+        ('attacks = "all"', "mine: Expected a list of texts, got a text"),
+        ("seed = 1.5", "mine: Expected a whole number"),
+        ("seed = ", "mine is not valid TOML"),
+        ("seed = -1", "from 0 to"),
+    ],
+)
+def test_mistakes_in_a_file_name_the_place(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_from_toml(text, "mine")
+
+
+def parsed(command: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> AuditPlan:
+    """The plan that a command makes of a command line."""
+    plans: list[AuditPlan] = []
+    monkeypatch.setattr("mechunlearn.cli.audit.run", lambda plan, *_: plans.append(plan))
+    group = typer.main.get_command(app)
+    with pytest.raises(SystemExit):
+        group([command, *words], prog_name="mechunlearn")
+    return plans[0]
+
+
+def test_a_plan_is_its_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(OTHER) == set(options())
+    plan = AuditPlan(**OTHER)
+    assert all(getattr(plan, f.name) != f.default for f in dataclasses.fields(plan))
+    program, command, *words = shlex.split(plan.command("runs/my run"))
+    assert (program, words[-2:]) == ("mechunlearn", ["--out", "runs/my run"])
+    again = parsed(command, words, monkeypatch)
+    assert dataclasses.replace(again, budget=plan.budget) == plan
+    assert parsed(command, [*words, "--budget", "30m"], monkeypatch) == plan
+    assert parsed("audit", [], monkeypatch) == AuditPlan()
+
+
+def test_every_field_is_an_option() -> None:
+    group: Any = typer.main.get_command(app)
+    flags = {
+        name: {flag for p in command.params for flag in p.opts}
+        for name, command in group.commands.items()
+    }
+    for name, about in options().items():
+        assert about.flag in flags["audit"]
+        assert about.flag in flags["plan"] or name in AUDIT_ONLY
+    shared = {o.flag for n, o in options().items() if n not in AUDIT_ONLY}
+    assert shared - flags["attack"] == {"--method", "--attacks"}
+
+
+def test_one_attack_is_an_audit_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["pruning_heads", "--unlearned", "mine=models/a", "--preset", "paper"]
+    words += ["--set", "examples=8", "--set", "task.chat=user"]
+    words += ["--retain-limit", "0.2", "--dtype", "float16", "--threads", "3"]
+    changes = ("pruning_heads.preset=paper", "pruning_heads.examples=8", "task.chat=user")
+    assert parsed("attack", words, monkeypatch) == AuditPlan(
+        unlearned=("mine=models/a",),
+        attacks=("pruning_heads",),
+        changes=changes,
+        retain_limit=0.2,
+        dtype="float16",
+        threads=3,
+    )
+
+
+def test_a_file_says_everything_but_the_budget(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(plan_toml(AuditPlan(seed=4)))
+    fields = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
+    assert plan_of(fields | {"budget": "2h"}, file) == AuditPlan(seed=4, budget="2h")
+    with pytest.raises(ValueError, match="leave out --seed"):
+        plan_of(fields | {"seed": 1}, file)
+    with pytest.raises(ValueError, match="--models says which models"):
+        plan_of(fields, file, models="zephyr")
 
 
 def test_a_budget_is_no_part_of_what_results_depend_on() -> None:

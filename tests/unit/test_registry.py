@@ -80,8 +80,11 @@ def test_no_reported_question_is_seen(name: str, task: Task) -> None:
 
 def test_measures_and_figures_are_registered_too(added: None) -> None:
     assert set(names("measure")) >= {"letter", "cloze"}
-    register("figure", "mine", print)
-    assert find("figure", "mine") is print
+    measure = find("measure", "letter")
+    register("measure", "own", measure)
+    assert find("measure", "own") is measure
+    with pytest.raises(TypeError, match="figure 'own' lacks"):
+        register("figure", "own", object())
     with pytest.raises(ValueError, match="unknown measure 'leter'; did you mean 'letter'"):
         find("measure", "leter")
     with pytest.raises(ValueError, match="unknown kind 'figures'; did you mean 'figure'"):
@@ -94,7 +97,7 @@ def test_own_attacks_are_part_of_what_cells_depend_on(
     def keys(version: int) -> set[str]:
         register("attack", "nothing", Nothing, version=version)
         plan = dataclasses.replace(tiny_plan, attacks=("nothing",), changes=())
-        return {cell.key for cell in set_up(plan, tmp_path).cells if cell.attack}
+        return {cell.key for cell in set_up(plan, tmp_path, 1).cells if cell.attack}
 
     assert keys(1) == keys(1)
     assert not keys(1) & keys(2)
@@ -106,7 +109,7 @@ def test_own_methods_are_part_of_what_models_are_made_of(
     def made(version: int) -> str:
         register("method", "mine", RMU, version=version)
         plan = dataclasses.replace(tiny_plan, unlearned=(), methods=("mine",), changes=())
-        return set_up(plan, tmp_path).identities["mine"]
+        return set_up(plan, tmp_path, 1).entry("mine").identity
 
     assert made(1) == made(1) != made(2)
 
