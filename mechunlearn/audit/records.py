@@ -28,7 +28,7 @@ class Answers(Record, frozen=True):
 
     values: tuple[float, ...]
     """What each is worth, in [0, 1]."""
-    said: tuple[int, ...] | tuple[str, ...]
+    said: tuple[int | str, ...]
     """Index of the choice, ``TIE`` for a tie; or the text of an open answer."""
     margins: tuple[float, ...]
     """How far the best choice is ahead of the second best, in the measure's unit."""
