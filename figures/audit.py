@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.plots import write
 
 here = Path(__file__).parent

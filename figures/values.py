@@ -10,7 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.plots import figures
 from mechunlearn.plots.validation import validation_figures
 from mechunlearn.studies.records import ValidationResult

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from mechunlearn.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mechunlearn.analysis.records import Report as Report
+    from mechunlearn.analysis.report import Report as Report
     from mechunlearn.audit.plan import AuditPlan as AuditPlan
     from mechunlearn.bench import score as score
     from mechunlearn.bench import score_task as score_task
@@ -26,7 +26,7 @@ _WHERE = {
     "Hook": "types",
     "HookedModel": "types",
     "Question": "types",
-    "Report": "analysis.records",
+    "Report": "analysis.report",
     "Score": "types",
     "Task": "types",
     "load": "models",

@@ -30,7 +30,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.models import hook, load, save
 from mechunlearn.organisms.recipe import tokenizer

@@ -8,7 +8,8 @@ import msgspec
 
 from mechunlearn.analysis.answers import arms_of, choices, questions, values
 from mechunlearn.analysis.findings import findings_of
-from mechunlearn.analysis.records import Findings, Measured, Model, Report, Row, RunCard, TaskCard
+from mechunlearn.analysis.records import Findings, Measured, Model, Row, RunCard, TaskCard
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.rows import row_of, tier_of
 from mechunlearn.analysis.tests import holm

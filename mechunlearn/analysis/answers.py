@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.analysis.letters import Choices
-from mechunlearn.analysis.records import Questions, QuestionSet, Report
+from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import TIE, Answers, AttackResult
 from mechunlearn.records import Plain
@@ -129,7 +129,7 @@ def _chosen(result: AttackResult, n: int) -> str | None:
     return "".join(places.get(i, UNASKED) for i in range(n))
 
 
-def answer_rows(report: Report) -> Iterator[dict[str, Plain]]:
+def answer_rows(report: ReportFile) -> Iterator[dict[str, Plain]]:
     """Every answer that a report holds, as a row of a table.
 
     ``model``, ``attack`` (empty: none), ``arm`` (``baseline``, ``attacked`` or ``control``, the

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mechunlearn.analysis.columns import columns
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import ReportFile
 from mechunlearn.analysis.words import ROLES
 from mechunlearn.records import Interval, Plain, plain
 
@@ -24,7 +24,7 @@ class Moved:
     """Whether it moved further than the two intervals together explain."""
 
 
-def compare(a: Report, b: Report) -> list[Moved]:
+def compare(a: ReportFile, b: ReportFile) -> list[Moved]:
     """What differs between two reports; empty where every number is the same.
 
     Two numbers differ beyond their intervals if they lie further apart than the root of the summed
@@ -53,7 +53,7 @@ def _beyond(before: Number, after: Number) -> bool:
     return abs(b - a) > math.hypot(*halves) + 1e-12
 
 
-def _numbers(report: Report) -> Iterator[tuple[str, Number]]:
+def _numbers(report: ReportFile) -> Iterator[tuple[str, Number]]:
     for model in report.models:
         for name, measured in model.sets.items():
             yield f"{model.label}, {name}", (measured.value, measured.value_ci)
@@ -64,7 +64,7 @@ def _numbers(report: Report) -> Iterator[tuple[str, Number]]:
                 yield f"{row.model}, {row.attack}, {column.title}", (value, interval)
 
 
-def differences(reports: Sequence[Report]) -> dict[str, list[Plain]]:
+def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
     """In what runs differ that decides their numbers: task, plan, versions, machine and weights.
 
     Numbers that differ between runs of different ``machine: threads`` alone differ in rounding.
@@ -78,7 +78,7 @@ def differences(reports: Sequence[Report]) -> dict[str, list[Plain]]:
     return {key: found for key, found in values.items() if any(x != found[0] for x in found)}
 
 
-def _facts(report: Report) -> Iterator[tuple[str, Plain]]:
+def _facts(report: ReportFile) -> Iterator[tuple[str, Plain]]:
     card = report.runcard
     yield "task", card.task.name
     yield "forget questions, confirm fold", card.task.n.get("forget, confirm", "")

@@ -3,7 +3,7 @@
 from jinja2 import Environment
 
 from mechunlearn.analysis.columns import columns
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.records import ReportFile
 from mechunlearn.analysis.words import name
 
 _TEMPLATE = """<div>
@@ -22,7 +22,7 @@ _TEMPLATE = """<div>
 control.</p></div>"""
 
 
-def embedded(report: Report) -> str:
+def embedded(report: ReportFile) -> str:
     """The report as HTML without style or script; everything from models and data is escaped."""
     template = Environment(autoescape=True).from_string(_TEMPLATE)
     return template.render(report=report, columns=columns("brief"), name=name)

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mechunlearn.analysis.records import SCHEMA, Report
+from mechunlearn.analysis import verdict
+from mechunlearn.analysis.records import SCHEMA, ReportFile, Row
 from mechunlearn.attacks import Family
 from mechunlearn.records import Plain, typed
 from mechunlearn.registry import find, names
 from mechunlearn.stats import binomial_p
 
+R = TypeVar("R", bound=ReportFile)
 Old = Mapping[str, Any]
 CONTROL = " control"
 """What schema 1 put behind an unlearned model's name to name its control."""
@@ -23,8 +25,11 @@ KINDS = {"pruned": "pruned", "text": "prefix", "vectors": "vectors"}
 """Schema 1 told traces apart by their first key."""
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path, kind: type[R]) -> R:
     """A report from a file or from a run's folder.
+
+    Args:
+        kind: ``Report``, or the plain record.
 
     Raises:
         ValueError: If there is none, or it is damaged; names the place.
@@ -36,14 +41,15 @@ def read_report(path: Path) -> Report:
         raise ValueError(f"{file} cannot be read ({err.strerror}); give a run's folder") from err
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as err:
         raise ValueError(f"{file} is not valid JSON ({err})") from err
-    return report_from(data, str(file))
+    return report_from(data, str(file), kind)
 
 
-def report_from(data: Plain, where: str) -> Report:
+def report_from(data: Plain, where: str, kind: type[R]) -> R:
     """A report from plain data of either schema.
 
     Args:
         where: What a message calls the data.
+        kind: ``Report``, or the plain record.
 
     Raises:
         ValueError: If it is no report, or of another schema.
@@ -62,7 +68,7 @@ def report_from(data: Plain, where: str) -> Report:
             f"{where} is no mechunlearn report of schema 1 or {SCHEMA} (schema: {schema!r}); make "
             "it again with: mechunlearn audit"
         )
-    return typed(data, Report, where)
+    return typed(data, kind, where)
 
 
 def migrated(old: Old) -> Plain:
@@ -157,11 +163,8 @@ def _model(
 
 def _category(rows: list[Plain]) -> str:
     """The first reports of schema 1 had no category."""
-    from mechunlearn.analysis.records import Row
-    from mechunlearn.analysis.verdict import deciding, kind
-
-    best = deciding(typed(rows, tuple[Row, ...], "rows"))
-    return "no evidence" if best is None else kind(best.family)
+    best = verdict.deciding(typed(rows, tuple[Row, ...], "rows"))
+    return "no evidence" if best is None else verdict.kind(best.family)
 
 
 def _findings(old: Old, name: str) -> Plain:

@@ -3,9 +3,7 @@
 A JSON schema is generated from these records (``mechunlearn/analysis/report.schema.json``).
 """
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -14,9 +12,6 @@ from mechunlearn.audit.records import Guessing, ModelRole
 from mechunlearn.environment import MachineCard
 from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record, typed
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA = 2
 Tier = Literal["A", "B", "C"]
@@ -286,8 +281,8 @@ class RunCard(Record, frozen=True):
     """Measured wall-clock seconds of each part on that machine."""
 
 
-class Report(Record, frozen=True):
-    """Everything an audit found; a pure function of it draws the figures and the page."""
+class ReportFile(Record, frozen=True):
+    """Everything an audit found, as ``report.json`` holds it; ``Report`` is what people use."""
 
     runcard: RunCard
     models: tuple[Model, ...]
@@ -326,57 +321,3 @@ class Report(Record, frozen=True):
     def findings_of(self, label: str) -> Findings:
         """What the attacks on one unlearned model say together."""
         return next(f for f in self.findings if f.model == label)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Report":
-        """A report from ``report.json`` or a run's folder; schema 1 is migrated.
-
-        Raises:
-            ValueError: If it is no report; names the place.
-        """
-        from mechunlearn.analysis.migrate import read_report
-
-        return read_report(Path(path))
-
-    def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
-        from mechunlearn.environment import write_json
-
-        write_json(path, msgspec.to_builtins(self))
-
-    def rows_frame(self) -> "pd.DataFrame":
-        """The rows as a data frame; intervals as two columns. Needs pandas."""
-        return _frame(msgspec.to_builtins(r) for r in self.rows)
-
-    def answers_frame(self) -> "pd.DataFrame":
-        """Every answer: model, attack, arm, set, question, said, right. Needs pandas."""
-        from mechunlearn.analysis.answers import answer_rows
-
-        return _frame(answer_rows(self))
-
-    def _repr_html_(self) -> str:
-        from mechunlearn.analysis.embed import embedded
-
-        return embedded(self)
-
-
-def _frame(rows: Iterable[dict[str, Plain]]) -> "pd.DataFrame":
-    from mechunlearn.errors import PrerequisiteError
-
-    try:
-        import pandas as pd
-    except ImportError as err:
-        raise PrerequisiteError("data frames need pandas: pip install pandas") from err
-    return pd.DataFrame([flat(row) for row in rows])
-
-
-def flat(row: dict[str, Plain]) -> dict[str, Plain]:
-    """A record as a table has it: ``NAME_ci`` as ``NAME_low`` and ``NAME_high``."""
-    cells: dict[str, Plain] = {}
-    for key, value in row.items():
-        if key.endswith("_ci"):
-            name, (low, high) = key.removesuffix("_ci"), value or (None, None)
-            cells |= {f"{name}_low": low, f"{name}_high": high}
-        else:
-            cells[key] = value
-    return cells

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from mechunlearn.analysis.records import SCHEMA, Report
+from mechunlearn.analysis.records import SCHEMA
+from mechunlearn.analysis.report import Report
 
 FILE = Path(__file__).with_name("report.schema.json")
 

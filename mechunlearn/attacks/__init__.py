@@ -1,22 +1,8 @@
 """Attacks: each finds something and returns it as a value; nobody here scores or prints."""
 
-from mechunlearn.attacks.protocol import (
-    Access,
-    Attack,
-    Confirm,
-    Family,
-    Grid,
-    Need,
-    NoSettings,
-    Progress,
-    Scored,
-    Search,
-    Seen,
-    Trace,
-    View,
-    Watch,
-    halves,
-)
+from mechunlearn.attacks.protocol import Attack, Confirm, Grid, Search, Trace, View
+from mechunlearn.attacks.seen import Progress, Scored, Seen, Watch, halves
+from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.presets import Size
 
 __all__ = [

@@ -37,19 +37,9 @@ from mechunlearn.attacks.activations import (
     outlier_tokens,
     statistics_bytes,
 )
-from mechunlearn.attacks.protocol import (
-    Access,
-    Attack,
-    Confirm,
-    Family,
-    Need,
-    NoSettings,
-    Scored,
-    Search,
-    Seen,
-    Trace,
-    View,
-)
+from mechunlearn.attacks.protocol import Attack, Confirm, Search, Trace, View
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.bench.rows import pad
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.errors import unknown

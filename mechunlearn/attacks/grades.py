@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from mechunlearn.attacks.protocol import Attack, Need
+from mechunlearn.attacks.protocol import Attack
+from mechunlearn.attacks.vocabulary import Need
 
 GRADES = (
     "no forget information",

@@ -16,16 +16,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mechunlearn.attacks.perturbation_naive import shuffle_words
-from mechunlearn.attacks.protocol import (
-    Access,
-    Attack,
-    Family,
-    Need,
-    NoSettings,
-    Scored,
-    Search,
-    Seen,
-)
+from mechunlearn.attacks.protocol import Attack, Search
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.types import Change, HookedModel, Rewrite
 

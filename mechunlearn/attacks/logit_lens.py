@@ -24,19 +24,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from mechunlearn.attacks.protocol import (
-    Access,
-    Attack,
-    Confirm,
-    Family,
-    Need,
-    NoSettings,
-    Scored,
-    Search,
-    Seen,
-    Trace,
-    View,
-)
+from mechunlearn.attacks.protocol import Attack, Confirm, Search, Trace, View
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.bench import score_read_outs
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.read_outs import LensReadOut

@@ -27,7 +27,9 @@ from torch import Tensor
 
 from mechunlearn.attacks.activations import activation_statistics, statistics_bytes
 from mechunlearn.attacks.perturbation_naive import neutral_words, split_cue
-from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Scored, Search, Seen
+from mechunlearn.attacks.protocol import Attack, Search
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.cost.job import Cost, Job

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
-from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Scored, Search, Seen
+from mechunlearn.attacks.protocol import Attack, Search
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.records import Record
 from mechunlearn.types import Change, Example, HookedModel, Rewrite

@@ -24,7 +24,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Scored, Search, Seen
+from mechunlearn.attacks.protocol import Attack, Search
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import forward_bytes, weight_copies
 from mechunlearn.hooks import linear_maps

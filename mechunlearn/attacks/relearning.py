@@ -32,16 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mechunlearn.attacks.protocol import (
-    Access,
-    Attack,
-    Family,
-    Need,
-    Progress,
-    Scored,
-    Search,
-    Seen,
-)
+from mechunlearn.attacks.protocol import Attack, Search
 from mechunlearn.attacks.relearning_data import Item, Lessons, items_of, rows_of, shuffled
 from mechunlearn.attacks.relearning_settings import (
     INFORMATIVE,
@@ -49,6 +40,8 @@ from mechunlearn.attacks.relearning_settings import (
     RelearningConfig,
     presets_of,
 )
+from mechunlearn.attacks.seen import Progress, Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import backward_bytes, forward_bytes, weight_copies

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mechunlearn.attacks.protocol import Seen
 from mechunlearn.attacks.relearning_settings import Data, RelearningConfig
+from mechunlearn.attacks.seen import Seen
 from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.types import Example, HookedModel

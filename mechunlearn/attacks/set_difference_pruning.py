@@ -28,16 +28,7 @@ import torch
 from torch import Tensor
 
 from mechunlearn.attacks.attribution import Kind, unit_means, unit_scores, weight_scores
-from mechunlearn.attacks.protocol import (
-    Access,
-    Attack,
-    Family,
-    Need,
-    Scored,
-    Search,
-    Seen,
-    Trace,
-)
+from mechunlearn.attacks.protocol import Attack, Search, Trace
 from mechunlearn.attacks.pruning import (
     Masks,
     Matrix,
@@ -46,6 +37,8 @@ from mechunlearn.attacks.pruning import (
     set_difference,
     zeroed,
 )
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.bench.generation import generate
 from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row

@@ -32,7 +32,9 @@ from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
 from mechunlearn.attacks.gcg.proposals import allowed_tokens
 from mechunlearn.attacks.gcg.search import TextSearch
 from mechunlearn.attacks.gcg.settings import GCGConfig, SearchConfig
-from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Scored, Search, Seen
+from mechunlearn.attacks.protocol import Attack, Search
+from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import gradient_bytes
 from mechunlearn.hooks import replaced_embeddings

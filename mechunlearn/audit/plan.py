@@ -185,7 +185,8 @@ class AuditPlan:
         )
 
     def _config(self, name: str, entry: Any, size: "Size") -> Any:
-        from mechunlearn.attacks.protocol import Attack, NoSettings
+        from mechunlearn.attacks.protocol import Attack
+        from mechunlearn.attacks.vocabulary import NoSettings
         from mechunlearn.presets import configured, preset_of_size
 
         prefix = f"{name}."

@@ -29,7 +29,7 @@ def report(
     as_json: JsonOpt = False,
 ) -> None:
     """Draw the page of a finished audit again, or one page that compares several."""
-    from mechunlearn.analysis.records import Report
+    from mechunlearn.analysis.report import Report
     from mechunlearn.report import write_comparison, write_page
     from mechunlearn.report.table import show
     from mechunlearn.studies.records import ValidationResult
@@ -77,7 +77,7 @@ def diff(
 ) -> None:
     """Which numbers moved from one audit to another, and whether beyond their intervals."""
     from mechunlearn.analysis.compare import compare
-    from mechunlearn.analysis.records import Report
+    from mechunlearn.analysis.report import Report
     from mechunlearn.report.table import show_changes
 
     changes = compare(Report.load(first), Report.load(second))
@@ -98,7 +98,7 @@ def figures(
     as_json: JsonOpt = False,
 ) -> None:
     """Draw the figures of a finished audit."""
-    from mechunlearn.analysis.records import Report
+    from mechunlearn.analysis.report import Report
     from mechunlearn.plots import write
 
     _written(write(Report.load(run), out, images, kinds=kind or (), dark=dark), as_json)
@@ -110,7 +110,7 @@ def export(
     as_json: JsonOpt = False,
 ) -> None:
     """Write a finished audit as Parquet tables: rows, baselines, every answer."""
-    from mechunlearn.analysis.records import Report
+    from mechunlearn.analysis.report import Report
     from mechunlearn.report.parquet import write_parquet
 
     _written(write_parquet(Report.load(run), out), as_json)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.plots.figure import Drawn, Figure, attacked
 from mechunlearn.plots.files import write_figures
 from mechunlearn.plots.recovery import recovery

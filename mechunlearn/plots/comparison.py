@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import plotly.graph_objects as go
 
-from mechunlearn.analysis.records import Arm, Measured, Report, Row
+from mechunlearn.analysis.records import Arm, Measured, Row
+from mechunlearn.analysis.report import Report
 from mechunlearn.attacks import Trace
 from mechunlearn.records import Interval
 from mechunlearn.stats import wilson

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.plots.figure import Figure, always, attacked, control, forget
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report, Row, Spent
+from mechunlearn.analysis.records import Row, Spent
+from mechunlearn.analysis.report import Report
 from mechunlearn.plots.figure import Figure, Place
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 

@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Arm, Report, Row
+from mechunlearn.analysis.records import Arm, Row
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.attacks.logit_lens import LensTrace
 from mechunlearn.plots.figure import Figure, Place, attacked, original, traced

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.plots.figure import Figure, Place, attacked
 from mechunlearn.plots.template import SCALE, lay_out, listed, small_headings
 from mechunlearn.types import LETTERS

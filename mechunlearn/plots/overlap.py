@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Overlap, Report
+from mechunlearn.analysis.records import Overlap
+from mechunlearn.analysis.report import Report
 from mechunlearn.plots.figure import Figure
 from mechunlearn.plots.template import LOOKS, lay_out, spaced
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report, Row
+from mechunlearn.analysis.records import Row
+from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.gcg.prefixes import PrefixTrace
 from mechunlearn.plots.figure import TAUGHT, Figure, traced
 from mechunlearn.plots.template import LOOKS, SCALE, lay_out, small_headings

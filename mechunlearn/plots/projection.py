@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.direction_ablation import ProjectionTrace
 from mechunlearn.plots.figure import Figure, traced
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings

@@ -6,7 +6,8 @@ import msgspec
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Report, Row, TriedVariant
+from mechunlearn.analysis.records import Row, TriedVariant
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import significant
 from mechunlearn.attacks.set_difference_pruning import PrunedTrace
 from mechunlearn.plots.figure import TAUGHT, Figure, forget, original, traced

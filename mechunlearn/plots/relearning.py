@@ -6,7 +6,8 @@ import msgspec
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mechunlearn.analysis.records import Arm, Course, Curve, Report, Row
+from mechunlearn.analysis.records import Arm, Course, Curve, Row
+from mechunlearn.analysis.report import Report
 from mechunlearn.plots.figure import TAUGHT, Figure, forget, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, small_headings, spaced
 from mechunlearn.records import typed

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mechunlearn.analysis.compare import differences
-from mechunlearn.analysis.records import Model, Report, Row
+from mechunlearn.analysis.records import Model, Row
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import ROLES
 from mechunlearn.records import Plain
 from mechunlearn.report.headline import Headline, headlines

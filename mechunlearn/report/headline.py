@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mechunlearn.analysis.records import Model, Renamed, Report, Row, Verdict
+from mechunlearn.analysis.records import Model, Renamed, Row, Verdict
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import deciding
 from mechunlearn.analysis.words import name, p_is, percent
 

@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from mechunlearn.analysis.columns import columns
-from mechunlearn.analysis.records import Findings, Model, Report, Spent
+from mechunlearn.analysis.records import Findings, Model, Spent
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import (
     ROLES,
     TIERS,

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mechunlearn.analysis.answers import answer_rows
-from mechunlearn.analysis.records import Report, flat
+from mechunlearn.analysis.records import flat
+from mechunlearn.analysis.report import Report
 from mechunlearn.records import Plain, plain
 
 

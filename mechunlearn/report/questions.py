@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mechunlearn.analysis.records import Questions, QuestionSet, Report
+from mechunlearn.analysis.records import Questions, QuestionSet
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import name
 from mechunlearn.records import Plain
 from mechunlearn.types import LETTERS

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from mechunlearn.analysis.records import Report, Row, Spent, TriedVariant
+from mechunlearn.analysis.records import Row, Spent, TriedVariant
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import name
 from mechunlearn.attacks import Attack
 from mechunlearn.attacks.grades import grade
-from mechunlearn.attacks.protocol import NEEDS, Access
+from mechunlearn.attacks.vocabulary import NEEDS, Access
 from mechunlearn.registry import find, names
 from mechunlearn.report.figures import PageFigure
 from mechunlearn.studies.records import Rates, ValidationResult

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.compare import Moved
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import DASH, TIERS, name, percent, with_role
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from mechunlearn.analysis.columns import COLUMNS
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.errors import PrerequisiteError, unknown
 from mechunlearn.records import plain
 

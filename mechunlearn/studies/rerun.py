@@ -10,7 +10,7 @@ import msgspec
 from mechunlearn.analysis.analyse import audit
 from mechunlearn.analysis.compare import Moved, compare, moved
 from mechunlearn.analysis.migrate import report_from
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.audit.plan_file import plan_from_data
 from mechunlearn.records import Interval, Plain, typed
 from mechunlearn.unlearn.run import UnlearnPlan, unlearn_to
@@ -65,7 +65,7 @@ def rerun(file: Path, out: Path) -> Rerun:
         raise ValueError(f"{file} is not valid JSON ({err})") from err
     keys = set(data) if isinstance(data, dict) else set()
     if {"runcard", "rows"} <= keys:
-        return _audited(report_from(data, str(file)), out)
+        return _audited(report_from(data, str(file), Report), out)
     if {"plan", "accuracy"} <= keys:
         return _unlearned(_card(data, file), out)
     raise ValueError(

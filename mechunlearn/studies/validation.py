@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from mechunlearn.analysis.analyse import audit
-from mechunlearn.analysis.records import Category, Report
+from mechunlearn.analysis.records import Category
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import CATEGORIES, significant
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.environment import machine, versions, write_json

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from mechunlearn.analysis.analyse import audit
-from mechunlearn.analysis.records import Report, Row
+from mechunlearn.analysis.records import Row
+from mechunlearn.analysis.report import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.plots import figures
 from mechunlearn.records import plain
@@ -135,7 +136,11 @@ def test_the_page_escapes_and_names_its_numbers(report: Report) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert 'src="http' not in page
     kinds = ("recovery", "overlap", "frontier", "lens", "projection", "pruning", "relearning")
-    assert {f.key for f in figures(report)} == {"forest", "letters", *(f"{kind}-rmu" for kind in kinds)}
+    assert {f.key for f in figures(report)} == {
+        "forest",
+        "letters",
+        *(f"{kind}-rmu" for kind in kinds),
+    }
 
 
 def test_every_arm_has_its_curve_and_its_pruned_layers(report: Report) -> None:

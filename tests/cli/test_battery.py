@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mechunlearn.analysis.analyse import audit
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.logit_lens import LensTrace
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.models import save

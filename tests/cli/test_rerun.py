@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mechunlearn.analysis.analyse import audit
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import app
 from mechunlearn.studies.rerun import rerun

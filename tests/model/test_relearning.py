@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from mechunlearn.attacks import Seen
-from mechunlearn.attacks.protocol import NEEDS
 from mechunlearn.attacks.relearning import (
     DISJOINT,
     QUESTIONS,
@@ -20,6 +19,7 @@ from mechunlearn.attacks.relearning import (
     relearning,
 )
 from mechunlearn.attacks.relearning_data import Lessons, shuffled
+from mechunlearn.attacks.vocabulary import NEEDS
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed
 from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import example_rows

@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from mechunlearn.analysis.answers import SETS
-from mechunlearn.analysis.records import Questions, QuestionSet, Report, Row
+from mechunlearn.analysis.records import Questions, QuestionSet, Row
+from mechunlearn.analysis.report import Report
 
 FIGURES = Path(__file__).parents[2] / "figures"
 BROWSER = next((b for b in map(shutil.which, ("chromium", "google-chrome")) if b), None)

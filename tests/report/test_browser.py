@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.report import write_comparison, write_page
 
 TIMES = """() => {

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from mechunlearn import registry
-from mechunlearn.analysis.records import Findings, Report
+from mechunlearn.analysis.records import Findings
+from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.logit_lens import TokenLens
 from mechunlearn.plots import Figure, darkened, figures, write
 from mechunlearn.plots.attribution import matrices, units

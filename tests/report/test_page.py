@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from mechunlearn.analysis.analyse import audit
-from mechunlearn.analysis.records import Category, Model, Renamed, Report, Verdict
+from mechunlearn.analysis.records import Category, Model, Renamed, Verdict
+from mechunlearn.analysis.report import Report
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import app
 from mechunlearn.report import render, render_comparison

@@ -8,7 +8,7 @@ import pytest
 
 from mechunlearn.analysis.analyse import analyse
 from mechunlearn.analysis.answers import answer_rows
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.audit.cells import Cell, Entry, Setup
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan

@@ -3,7 +3,7 @@
 import msgspec
 
 from mechunlearn.analysis.compare import compare, differences
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 
 
 def changed(report: Report, **numbers: object) -> Report:

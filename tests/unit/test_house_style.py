@@ -19,7 +19,7 @@ LAYERS = (
     "organisms", "unlearn", "attacks", "audit", "analysis", "studies", "plots", "report", "cli",
 )  # fmt: skip
 """Folders and files from the bottom up; each imports only from those before it."""
-PAPER = ("studies/paper.py", "studies/published.py")
+PAPER = ("studies/paper.py", "studies/published.py", "studies/published_attacks.py")
 """What repeats a published table has to say which attack each row is."""
 
 

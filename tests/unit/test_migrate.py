@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mechunlearn.analysis.migrate import report_from
-from mechunlearn.analysis.records import Report, Row
+from mechunlearn.analysis.records import Row
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import significant
 
 FIGURES = Path(__file__).parents[2] / "figures"
@@ -68,7 +69,7 @@ def assert_same(row: Row, was: dict[str, Any]) -> None:
 
 
 def test_what_figures_draw_is_there(old: dict[str, Any]) -> None:
-    report = report_from(old, "it")
+    report = report_from(old, "it", Report)
     findings = report.findings_of("rmu")
     detail = old["details"]["rmu"]
     curves = detail["attacks"]["relearning_disjoint"]["unlearned"]["curves"]
@@ -103,25 +104,25 @@ def test_a_damaged_report_is_one_line_that_names_the_place(
         at = at[key]
     at[path[-1]] = value
     with pytest.raises(ValueError, match=message) as caught:
-        report_from(damaged, "it")
+        report_from(damaged, "it", Report)
     assert "\n" not in str(caught.value)
 
 
 def test_a_report_without_categories_gets_them_and_names_damaged_rows() -> None:
     first = json.loads((FIGURES / "audit-attacks" / "rmu-seed0.json").read_text())
     assert "category" not in first["details"]["rmu"]
-    report = report_from(first, "it")
+    report = report_from(first, "it", Report)
     assert report.model("rmu").verdict.category == "hidden, shallow"
     assert report.findings_of("rmu").union is None
     first["rows"][2]["n"] = "many"
     with pytest.raises(ValueError, match=r"rows: Expected `int`, got `str` - at `\$\[2\]\.n`"):
-        report_from(first, "it")
+        report_from(first, "it", Report)
 
 
 @pytest.mark.parametrize("data", [{"schema": 3}, {"schema": "2"}, {}, [], None, 7])
 def test_other_schemas_are_refused(data: Any) -> None:
     with pytest.raises(ValueError, match="it is no mechunlearn report of schema 1 or 2"):
-        report_from(data, "it")
+        report_from(data, "it", Report)
 
 
 def test_unknown_keys_are_refused(example_report: Report, tmp_path: Path) -> None:
@@ -130,4 +131,4 @@ def test_unknown_keys_are_refused(example_report: Report, tmp_path: Path) -> Non
     data = json.loads(file.read_text())
     data["rows"][0]["colour"] = "red"
     with pytest.raises(ValueError, match=r"unknown field `colour` - at `\$\.rows\[0\]`"):
-        report_from(data, "it")
+        report_from(data, "it", Report)

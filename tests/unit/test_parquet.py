@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from mechunlearn.analysis.records import Questions, QuestionSet, Report
+from mechunlearn.analysis.records import Questions, QuestionSet
+from mechunlearn.analysis.report import Report
 from mechunlearn.report.parquet import write_parquet
 
 FORGET = QuestionSet(

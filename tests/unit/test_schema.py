@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.analysis.records import Report
+from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.schema import FILE, report_schema
 from mechunlearn.records import decoded
 

@@ -6,7 +6,7 @@ import pytest
 
 from mechunlearn.analysis.records import Findings, Measured, Renamed, Row, Verdict
 from mechunlearn.analysis.verdict import CATEGORIES, deciding, judge, kind, significant
-from mechunlearn.attacks.protocol import FAMILIES, Family
+from mechunlearn.attacks.vocabulary import FAMILIES, Family
 from mechunlearn.registry import ATTACKS, find
 
 

@@ -39,7 +39,9 @@ from mechunlearn.attacks.gcg.prefixes import GCGSearch, RankedText, optimise
 from mechunlearn.attacks.gcg.presets import PRESETS
 from mechunlearn.attacks.gcg.settings import GCGConfig
 from mechunlearn.attacks.gcg.state import State
-from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Seen
+from mechunlearn.attacks.protocol import Attack
+from mechunlearn.attacks.seen import Seen
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.bench.generation import generate
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import gradient_bytes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mechunlearn.attacks.gcg.objective import Reference
 from mechunlearn.attacks.gcg.problem import Problem, Slot, answer_targets, pose
 from mechunlearn.attacks.gcg.settings import GCGConfig
-from mechunlearn.attacks.protocol import Seen
+from mechunlearn.attacks.seen import Seen
 from mechunlearn.bench.rows import letter_ids
 from mechunlearn.types import Example, HookedModel, Question
 

@@ -16,7 +16,8 @@ from mechunlearn.attacks.gcg.problem import Place, Problem, Slot, ids_of, text_o
 from mechunlearn.attacks.gcg.search import TextSearch
 from mechunlearn.attacks.gcg.settings import GCGConfig
 from mechunlearn.attacks.gcg.state import State
-from mechunlearn.attacks.protocol import Confirm, Scored, Search, Trace
+from mechunlearn.attacks.protocol import Confirm, Search, Trace
+from mechunlearn.attacks.seen import Scored
 from mechunlearn.bench import score
 from mechunlearn.types import Change, HookedModel, Rewrite
 
