@@ -77,8 +77,14 @@ def job_of(task: Task | None, shape: Shape, sizes: Sizes) -> Job:
     """What costs depend on; without a task its sets are taken to be as large as ``sizes`` says."""
     if task is None:
         return Job(shape, sizes, *(sizes.selected, sizes.questions) * 2)
-    roles_and_folds = [(r, f) for r in ("forget", "retain") for f in ("select", "confirm")]
-    return Job(shape, sizes, *(len(task.questions(r, f)) for r, f in roles_and_folds))
+    return Job(
+        shape,
+        sizes,
+        forget_select=len(task.questions("forget", "select")),
+        forget_confirm=len(task.questions("forget", "confirm")),
+        retain_select=len(task.questions("retain", "select")),
+        retain_confirm=len(task.questions("retain", "confirm")),
+    )
 
 
 def _steps(resolved: Resolved, job: Job, dtype: str) -> Iterator[Step]:

@@ -103,7 +103,7 @@ def test_a_second_run_in_the_same_folder_computes_nothing(report: Report, folder
     before = (folder / "first" / "report.json").stat().st_mtime_ns
     assert audit(QUICK, folder / "first") == report
     assert (folder / "first" / "report.json").stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(ValueError, match="holds a run with other"):
         audit(AuditPlan(seed=1), folder / "first")
 
 
@@ -135,7 +135,11 @@ def test_the_page_escapes_and_names_its_numbers(report: Report) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert 'src="http' not in page
     kinds = ("recovery", "overlap", "frontier", "lens", "projection", "pruning", "relearning")
-    assert {f.key for f in figures(report)} == {"forest", "letters", *(f"{kind}-rmu" for kind in kinds)}
+    assert {f.key for f in figures(report)} == {
+        "forest",
+        "letters",
+        *(f"{kind}-rmu" for kind in kinds),
+    }
 
 
 def test_every_arm_has_its_curve_and_its_pruned_layers(report: Report) -> None:
