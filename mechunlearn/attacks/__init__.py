@@ -12,12 +12,12 @@ from mechunlearn.attacks.protocol import (
     Scored,
     Search,
     Seen,
-    Size,
     Trace,
     View,
     Watch,
     halves,
 )
+from mechunlearn.presets import Size
 
 __all__ = [
     "Access",

@@ -208,7 +208,8 @@ def _entries(resolved: Resolved, task: Task, out: Path, threads: int) -> Iterato
     for label, source in labels.items():
         if source not in plan.methods:
             identity = model_identity(source, plan.original)
-            yield Entry(label, "unlearned", source, identity, control=None if twin is None else twin.label)
+            known = None if twin is None else twin.label
+            yield Entry(label, "unlearned", source, identity, control=known)
             continue
         control = None
         if twin is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 from mechunlearn.audit.labels import split_label
 from mechunlearn.audit.plan import AuditPlan, Resolved
@@ -14,7 +15,7 @@ from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.presets import size_of
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task, task_config
-from mechunlearn.types import Task
+from mechunlearn.types import Fold, Role, Task
 
 CARDS = (24, 80)
 """GB of the GPUs that are considered."""
@@ -77,6 +78,7 @@ def job_of(task: Task | None, shape: Shape, sizes: Sizes) -> Job:
     """What costs depend on; without a task its sets are taken to be as large as ``sizes`` says."""
     if task is None:
         return Job(shape, sizes, *(sizes.selected, sizes.questions) * 2)
+<<<<<<< HEAD
     return Job(
         shape,
         sizes,
@@ -85,6 +87,10 @@ def job_of(task: Task | None, shape: Shape, sizes: Sizes) -> Job:
         retain_select=len(task.questions("retain", "select")),
         retain_confirm=len(task.questions("retain", "confirm")),
     )
+=======
+    counts = [len(task.questions(r, f)) for r in get_args(Role) for f in get_args(Fold)]
+    return Job(shape, sizes, *counts)
+>>>>>>> house
 
 
 def _steps(resolved: Resolved, job: Job, dtype: str) -> Iterator[Step]:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from mechunlearn.audit.labels import labelled, tail
 from mechunlearn.errors import unknown
@@ -41,6 +41,14 @@ def option(default: Any, flag: str, help_: str, **about: bool) -> Any:
     """A field of the plan with its command-line option."""
     metadata = {"option": Option(flag, help_, **about)}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+class Loading(TypedDict):
+    """Arguments of ``load`` that all models of an audit share."""
+
+    original: str
+    dtype: str
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +205,7 @@ class AuditPlan:
         return labelled(self.unlearned, self.methods)
 
     @property
-    def loading(self) -> dict[str, str]:
+    def loading(self) -> Loading:
         """Arguments of ``load`` for every model of this audit."""
         return {"original": self.original, "dtype": self.dtype, "device": self.device}
 

@@ -15,10 +15,10 @@ class ModelPool:
     def __init__(self, room: int = ROOM, loader: Callable[..., HookedModel] = load) -> None:
         self.room, self.loader = room, loader
         self.models: dict[str, HookedModel] = {}
-        self.options: dict[str, str] = {}
+        self.options: dict[str, object] = {}
         self.loads = 0
 
-    def with_options(self, options: Mapping[str, str]) -> "ModelPool":
+    def with_options(self, options: Mapping[str, object]) -> "ModelPool":
         """This pool, loading with some arguments of ``load``; lets go of what others loaded."""
         if self.options != dict(options):
             self.options = dict(options)

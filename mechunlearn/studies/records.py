@@ -25,7 +25,7 @@ class Rates(Record, frozen=True):
     false_alarm_rate_n: int
 
 
-class VerdictRates(Rates):
+class VerdictRates(Rates, frozen=True):
     """The same of the verdict: it fires where it says hidden or intact."""
 
     confusion: dict[str, dict[Category, int]]

@@ -145,7 +145,7 @@ def test_interventions_are_seen_in_every_mode(any_tiny: HookedModel, some, task:
 
 
 def first_token_moved(activation: Tensor, hook: object, rows: Rows | None = None) -> Tensor:
-    """Turns the token at position 0 round, and no other; with ``rows``, wherever that position is."""
+    """Turns the token at position 0 round, and no other; with ``rows``, wherever it is."""
     moved = activation.clone()
     if rows is None:
         moved[:, 0] = moved[:, 0].flip(-1)

@@ -39,11 +39,12 @@ from mechunlearn.attacks.gcg.prefixes import GCGSearch, RankedText, optimise
 from mechunlearn.attacks.gcg.presets import PRESETS
 from mechunlearn.attacks.gcg.settings import GCGConfig
 from mechunlearn.attacks.gcg.state import State
-from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Seen, Size
+from mechunlearn.attacks.protocol import Access, Attack, Family, Need, Seen
 from mechunlearn.bench.generation import generate
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import gradient_bytes
 from mechunlearn.hooks import check_blocks
+from mechunlearn.presets import Size
 from mechunlearn.types import Example, HookedModel
 
 
