@@ -78,19 +78,8 @@ def job_of(task: Task | None, shape: Shape, sizes: Sizes) -> Job:
     """What costs depend on; without a task its sets are taken to be as large as ``sizes`` says."""
     if task is None:
         return Job(shape, sizes, *(sizes.selected, sizes.questions) * 2)
-<<<<<<< HEAD
-    return Job(
-        shape,
-        sizes,
-        forget_select=len(task.questions("forget", "select")),
-        forget_confirm=len(task.questions("forget", "confirm")),
-        retain_select=len(task.questions("retain", "select")),
-        retain_confirm=len(task.questions("retain", "confirm")),
-    )
-=======
     counts = [len(task.questions(r, f)) for r in get_args(Role) for f in get_args(Fold)]
     return Job(shape, sizes, *counts)
->>>>>>> house
 
 
 def _steps(resolved: Resolved, job: Job, dtype: str) -> Iterator[Step]:
