@@ -47,7 +47,8 @@ class Estimate:
 
 def calibrate(setup: Setup) -> Speed:
     """Time real forwards of the original over select-fold questions."""
-    model = load(setup.plan.original, **setup.plan.loading)
+    plan = setup.plan
+    model = load(plan.original, dtype=plan.dtype, device=plan.device)
     questions = setup.task.questions("forget", "select")[:CALIBRATION]
     return speed_of(model, lambda: score(model, questions, setup.task), len(questions))
 

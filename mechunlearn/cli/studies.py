@@ -85,12 +85,9 @@ def validate(
     from mechunlearn.studies.validation import ValidationPlan
     from mechunlearn.studies.validation import validate as run
 
-    worlds = parts([seeds])
-    if not all(s.isdigit() for s in worlds):
-        raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")
     chosen = {"attacks": fields["attacks"]} if fields["attacks"] else {}
     made = ValidationPlan(
-        seeds=tuple(map(int, worlds)),
+        seeds=_worlds(seeds),
         changes=fields["changes"],
         conditions=chosen_conditions(parts([conditions])),
         **chosen,
@@ -103,6 +100,13 @@ def validate(
     else:
         show_validation(result)
         say(f"result: {folder / 'validation.json'}")
+
+
+def _worlds(seeds: str) -> tuple[int, ...]:
+    words = parts([seeds])
+    if not all(word.isdigit() for word in words):
+        raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")
+    return tuple(map(int, words))
 
 
 def rerun(

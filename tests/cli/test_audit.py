@@ -104,7 +104,7 @@ def test_a_second_run_in_the_same_folder_computes_nothing(report: Report, folder
     before = (folder / "first" / "report.json").stat().st_mtime_ns
     assert audit(QUICK, folder / "first") == report
     assert (folder / "first" / "report.json").stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(ValueError, match="holds a run with other"):
         audit(AuditPlan(seed=1), folder / "first")
 
 

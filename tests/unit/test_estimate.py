@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mechunlearn.audit.cells import set_up
+from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.estimate import affordable, by_worth, estimates, forwards
 from mechunlearn.audit.outlook import outlook
 from mechunlearn.audit.plan import AuditPlan
@@ -118,5 +119,6 @@ def test_what_a_run_refuses_is_refused_before_it(
     tmp_path: Path, method: str, attack: str, change: str, message: str
 ) -> None:
     plan = AuditPlan(methods=(method,), attacks=(attack,), changes=(change,))
+    setup = set_up(plan, tmp_path, 1)
     with pytest.raises(ValueError, match=message):
-        set_up(plan, tmp_path, 1)
+        refuse(setup)
