@@ -39,8 +39,9 @@ def paper(
     from mechunlearn.report.table import show_paper
     from mechunlearn.studies.paper import ATTACKS
     from mechunlearn.studies.paper import paper as run
+    from mechunlearn.studies.published_attacks import REGISTERED
 
-    used = {"attacks": ("gcg", "pruning_weights"), "control": "none"}
+    used = {"attacks": tuple(dict.fromkeys(REGISTERED.values())), "control": "none"}
     made = plan_of(fields | used, models=models)
     if not made.unlearned:
         raise ValueError("the paper's table is of models that were unlearned: give --unlearned")
