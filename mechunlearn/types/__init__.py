@@ -21,6 +21,7 @@ from mechunlearn.types.items import (
     Question,
     Role,
     Scoring,
+    Turn,
 )
 from mechunlearn.types.model import HookedModel, Provenance, SelfTest
 from mechunlearn.types.points import STREAMS, Point, Stream
@@ -51,6 +52,7 @@ __all__ = [
     "SelfTest",
     "Stream",
     "Task",
+    "Turn",
     "WeightEdit",
     "running",
     "whole_prompts",
