@@ -1,7 +1,8 @@
 """A model's chat template, taken apart: what it puts around a user's turn."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from mechunlearn.progress import console
@@ -59,14 +60,30 @@ def _turns(question: str, system: str | None) -> list[Mapping[str, str]]:
 
 def _render(tokenizer: Any, turns: Sequence[Mapping[str, str]], now: datetime = CLOCK) -> str:
     try:
-        # A variable of the template's own goes before transformers' function of that name.
-        return str(
-            tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, strftime_now=now.strftime
+        with _clock_at(now):
+            return str(
+                tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             )
-        )
     except Exception as err:  # Templates raise what they like.
         raise ValueError(f"the chat template refuses these turns: {err}; try chat=user") from err
+
+
+@contextmanager
+def _clock_at(now: datetime) -> Iterator[None]:
+    """Stop the clock of chat templates, which take a time from one place in transformers only."""
+    from transformers.utils import chat_template_utils
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return now
+
+    real = chat_template_utils.datetime
+    chat_template_utils.datetime = Stopped  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        chat_template_utils.datetime = real  # type: ignore[misc]
 
 
 def _takes_system(tokenizer: Any) -> bool:
