@@ -13,6 +13,7 @@ from mechunlearn.audit.records import (
     Answers,
     AttackResult,
     BaselineResult,
+    BriefAnswers,
     CeilingResult,
     ControlResult,
     Guessing,
@@ -273,7 +274,7 @@ def _tried(attempt: Any) -> Tried:
         variant=plain(attempt.variant),
         forget=round(attempt.forget.accuracy, 4),
         retain=None if retain is None else round(retain.accuracy, 4),
-        answers=Answers.of(attempt.forget),
+        answers=BriefAnswers.of(Answers.of(attempt.forget)),
     )
 
 
