@@ -33,8 +33,6 @@ from mechunlearn.types import Change, HookedModel, Question, Task
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""
-ENOUGH = 8
-"""With fewer lost questions than these, attacks look at the whole select fold."""
 Done = Callable[[Cell, Result, float], None]
 """Called with a cell, its result and the seconds it took."""
 
