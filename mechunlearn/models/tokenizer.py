@@ -13,24 +13,34 @@ from mechunlearn.progress import console
 
 FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 """What a tokenizer can be read from; without any of them transformers makes an empty one."""
+PLAIN = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""Classes without rules of their own: ``tokenizer.json`` says everything. The first is what
+transformers 5 writes, and transformers 4 does not know it."""
 
 
-def load_tokenizer(name: str, original: str = "", **hub: Any) -> Any:
+def load_tokenizer(
+    name: str,
+    original: str = "",
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
     """The tokenizer of a model, with a pad token, padding on the right.
 
     Args:
         original: The model whose tokenizer is taken, with a line that says so, where ``name`` has
             none of its own (published unlearned models often lack the files).
-        hub: ``revision`` and ``trust_remote_code`` of ``name``.
+        revision: Branch, tag or commit of ``name`` on the Hub.
+        trust_remote_code: Allow code that comes with the tokenizer to run.
 
     Raises:
         ValueError: If there is no tokenizer, or it reads no text.
         PrerequisiteError: When a download is needed that is not there.
     """
-    tokenizer = _own(name, **hub)
+    tokenizer = _own(name, revision, trust_remote_code)
     if tokenizer is None and original and original != name:
         console.print(f"[dim]{name} has no tokenizer of its own: taking {original}'s[/dim]")
-        tokenizer = _own(original)
+        tokenizer = _own(original, None, trust_remote_code)
     if tokenizer is None:
         raise ValueError(
             f"{name} has no tokenizer files ({', '.join(FILES[:3])}, ...): copy them from the "
@@ -42,7 +52,7 @@ def load_tokenizer(name: str, original: str = "", **hub: Any) -> Any:
     return tokenizer
 
 
-def _own(name: str, **hub: Any) -> Any:
+def _own(name: str, revision: str | None, trust_remote_code: bool) -> Any:
     """The model's own tokenizer; ``None`` where it has none."""
     location, extra = locate(name)
     extra.pop("use_safetensors", None)
@@ -52,14 +62,15 @@ def _own(name: str, **hub: Any) -> Any:
     try:
         with clear_errors(name, location):
             if not local:
-                extra |= hub
+                extra["revision"] = revision
             given = get_tokenizer_config(location, **extra).get("tokenizer_class")
             # Other than AutoTokenizer, believe a folder that says its file is all there is to know.
-            plain = local and given == "TokenizersBackend"
+            plain = local and given in PLAIN
             reader = PreTrainedTokenizerFast if plain else AutoTokenizer
-            return reader.from_pretrained(location, **extra)
+            # Never left open: transformers would ask at the terminal.
+            return reader.from_pretrained(location, trust_remote_code=trust_remote_code, **extra)
     except PrerequisiteError:
-        if _known_on_hub(location):
+        if _known_on_hub(location, revision):
             return None  # The model is there, without a tokenizer.
         raise
 
@@ -68,12 +79,12 @@ def _has_files(folder: Path) -> bool:
     return any((folder / file).is_file() for file in FILES)
 
 
-def _known_on_hub(location: str) -> bool:
+def _known_on_hub(location: str, revision: str | None) -> bool:
     """Whether the configuration of a Hub model can be had although its tokenizer cannot."""
     from transformers import AutoConfig
 
     try:
-        AutoConfig.from_pretrained(location)
+        AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
     except (OSError, ValueError):
         return False
     return True
