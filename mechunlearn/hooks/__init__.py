@@ -30,6 +30,7 @@ from mechunlearn.hooks.weights import (
     linear_maps,
     live_parameters,
     mlp_parameters,
+    refuse_unnamed,
     stream_weights,
     untie_,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "metered",
     "mlp_parameters",
     "move_along",
+    "refuse_unnamed",
     "replace_units",
     "replaced_embeddings",
     "run_blocks",

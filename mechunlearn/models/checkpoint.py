@@ -71,8 +71,9 @@ class Mismatch:
         parts = [f"{len(x)} {what} ({_some(x)})" for what, x in kinds.items() if x]
         if parts:
             raise ValueError(
-                f"{name} is not the model that its config.json describes; tensors: {'; '.join(parts)}; "
-                "save it again with save_pretrained, unwrapped and with its own config"
+                f"{name} is not the model that its config.json describes; tensors: "
+                f"{'; '.join(parts)}; save it again with save_pretrained, unwrapped and with its own "
+                "config"
             )
 
 

@@ -134,7 +134,7 @@ def _refuse_missing_shards(name: str, folder: Path) -> None:
 
 
 def _refuse_two_models(name: str, folder: Path) -> None:
-    """transformers would load the adapter's base, and pass over the weights beside it."""
+    """Transformers would load the adapter's base, and pass over the weights beside it."""
     whole = (folder / "config.json").is_file() and (folder / ADAPTER).is_file()
     if whole and any(not f.name.startswith("adapter_") for f in folder.glob("*.safetensors")):
         raise ValueError(

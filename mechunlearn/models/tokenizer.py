@@ -1,6 +1,8 @@
 """A tokenizer: the model's own, or of what it was made from; checked against the model."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,56 @@ def _known_on_hub(location: str, revision: str | None) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer that transformers 4 and 5 read alike.
+
+    Version 5 names a class that version 4 does not have, and lists special tokens that version 4
+    wants as a dictionary.
+    """
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == PLAIN[0]:
+        settings["tokenizer_class"] = PLAIN[1]
+    if isinstance(extra := settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = extra
+        del settings["extra_special_tokens"]
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    file.write_text(f"{text}\n", encoding="utf-8")
+
+
+ADDED = 64
+"""Tokens at most that a model may have beside those of the model it was made from."""
+
+
+def compare_vocabularies(
+    name: str, words: Mapping[str, int], original: str, known: Mapping[str, int]
+) -> None:
+    """Make sure that two models mean the same by their tokens; a few added ones are said.
+
+    Raises:
+        ValueError: If a token is another number in one of them, or many are in one of them only.
+    """
+    moved = [word for word, number in words.items() if known.get(word, number) != number]
+    apart = sorted(words.keys() ^ known.keys())
+    if moved or len(apart) > ADDED:
+        about = (
+            f"{moved[0]!r} is token {words[moved[0]]} of one and {known[moved[0]]} of the other"
+            if moved
+            else f"{len(apart)} tokens are in one of them only, such as {apart[0]!r}"
+        )
+        raise ValueError(
+            f"{name} and {original} have different vocabularies ({about}); only models of one "
+            "family can be compared"
+        )
+    if apart:
+        console.print(
+            f"[dim]{name} and {original} differ by {len(apart)} added tokens, such as "
+            f"{apart[0]!r}; the others are the same[/dim]",
+            markup=True,
+        )
 
 
 def check_fit(tokenizer: Any, vocabulary: int, name: str) -> None:
