@@ -31,7 +31,15 @@ from torch import Tensor
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.bench.rows import Row
-from mechunlearn.hooks import EMBED, LINEAR_MAPS, Unit, check_layers, linear_maps, unit_name
+from mechunlearn.hooks import (
+    EMBED,
+    LINEAR_MAPS,
+    Unit,
+    check_layers,
+    linear_maps,
+    refuse_unnamed,
+    unit_name,
+)
 from mechunlearn.types import HookedModel
 
 Kind = Literal["snip", "wanda"]
@@ -121,6 +129,7 @@ def unit_scores(
         ValueError: If there are no rows.
     """
     _refuse_nothing(rows)
+    _refuse_mixtures(model, unit)
     total: dict[int, Tensor] = {}
 
     def keep(activation: Tensor, hook: object, layer: int) -> Tensor:
@@ -134,6 +143,7 @@ def unit_scores(
         return activation  # Heads are handed over as a view, which counts only when returned.
 
     layers = range(model.cfg.n_layers)
+    _refuse_mixtures(model, unit)
     hooks = [(unit_name(layer, unit), partial(keep, layer=layer)) for layer in layers]
     with model.hooks(fwd_hooks=hooks):
         _backwards(model, rows)
@@ -156,6 +166,13 @@ def unit_means(
         _forwards(model, rows)
     count = sum(len(row.tokens) for row in rows)
     return {layer: (value / count).float() for layer, value in total.items()}
+
+
+def _refuse_mixtures(model: HookedModel, unit: Unit) -> None:
+    """In a mixture of experts what passes the MLP's hook are no neurons."""
+    if unit == "neuron":
+        for layer, block in enumerate(model.blocks):
+            refuse_unnamed(model, layer, block.mlp)
 
 
 def _refuse_nothing(rows: Sequence[Row]) -> None:

@@ -22,7 +22,7 @@ from mechunlearn.types.items import (
     Role,
     Scoring,
 )
-from mechunlearn.types.model import HookedModel, Provenance, SelfTest
+from mechunlearn.types.model import HookedModel, Parity, Provenance, SelfTest, Shortcuts
 from mechunlearn.types.points import STREAMS, Point, Stream
 from mechunlearn.types.score import Score
 from mechunlearn.types.task import Task
@@ -38,6 +38,7 @@ __all__ = [
     "Hook",
     "HookFn",
     "HookedModel",
+    "Parity",
     "Point",
     "PromptFormat",
     "Provenance",
@@ -49,6 +50,7 @@ __all__ = [
     "Score",
     "Scoring",
     "SelfTest",
+    "Shortcuts",
     "Stream",
     "Task",
     "WeightEdit",
