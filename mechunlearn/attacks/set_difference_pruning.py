@@ -279,7 +279,8 @@ def forget_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> di
     one_token = find("measure", seen.scoring).one_token
     length = LAST_TOKENS if one_token and limit > 4 * LAST_TOKENS else 8
     answers = generate(model, prompts, length)
-    own = [Example(p, a) for p, a in zip(prompts, map(_spaced, answers), strict=True) if a.strip()]
+    replies = [seen.prompt.turn.reply(_spaced(answer)) for answer in answers]
+    own = [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]
     if own:
         rows[OWN] = example_rows(model, own, "answer", limit)
     return rows

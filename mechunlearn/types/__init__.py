@@ -21,6 +21,7 @@ from mechunlearn.types.items import (
     Question,
     Role,
     Scoring,
+    Turn,
 )
 from mechunlearn.types.model import HookedModel, Parity, Provenance, SelfTest, Shortcuts
 from mechunlearn.types.points import STREAMS, Point, Stream
@@ -53,6 +54,7 @@ __all__ = [
     "Shortcuts",
     "Stream",
     "Task",
+    "Turn",
     "WeightEdit",
     "running",
     "whole_prompts",
