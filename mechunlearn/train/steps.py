@@ -47,8 +47,10 @@ def shuffled_passes(n: int, count: int, generator: torch.Generator) -> list[int]
     """
     if count and n < 1:
         raise ValueError(f"{count} items cannot be drawn from an empty set")
-    passes = [torch.randperm(n, generator=generator).tolist() for _ in range(-(-count // max(1, n)))]
-    return [i for items in passes for i in items][:count]
+    items: list[int] = []
+    while len(items) < count:
+        items += torch.randperm(n, generator=generator).tolist()
+    return items[:count]
 
 
 class Draws:

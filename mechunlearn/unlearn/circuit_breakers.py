@@ -73,8 +73,8 @@ class CircuitBreakersConfig(Settings):
         check_blocks(layers, self.layers)
         if self.counts == "published" and max(self.layers) + 1 >= layers:
             raise ValueError(
-                f"counts='published' needs a block after the last of layers {self.layers}, and this "
-                f"model has {layers}; name earlier layers, or counts='all blocks'"
+                f"counts='published' needs a block after layers {self.layers}, but the last is "
+                f"{layers - 1}; name earlier layers, or set counts='all blocks'"
             )
         if not self.lora.rank:
             raise ValueError("circuit breakers need adapters: set lora.rank to 1 or more")
@@ -91,7 +91,7 @@ class CircuitBreakers:
     presets: ClassVar[dict[str, CircuitBreakersConfig]] = {
         "paper": CircuitBreakersConfig(
             counts="published",
-            optimizer=Optimizer(steps=150, lr=1e-4, autocast=True, recompute=True)
+            optimizer=Optimizer(steps=150, lr=1e-4, autocast=True, recompute=True),
         ),
         "organism": CircuitBreakersConfig(
             layers=(1, 2),

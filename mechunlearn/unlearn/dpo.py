@@ -39,6 +39,20 @@ from mechunlearn.unlearn import Settings, train_
 from mechunlearn.unlearn.sequences import Retain, RetainLoss, recorded
 
 
+def check_mix(mix: Sequence[float]) -> None:
+    """Refuse what is not three shares.
+
+    Raises:
+        ValueError: If one is negative or not finite, or all are 0.
+    """
+    shares = all(isinstance(x, (int, float)) and math.isfinite(x) and x >= 0 for x in mix)
+    if len(mix) != 3 or not shares or not sum(mix) > 0:
+        raise ValueError(
+            "mix is three shares of a batch, each 0 or more and not all 0, such as "
+            f"(0.5, 0.25, 0.25), not {tuple(mix)}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DPOConfig(Settings):
     """Settings; the defaults are those of Łucki et al."""
@@ -142,20 +156,6 @@ def preferences(
                 else:
                     pairs.append((example, _another(example.answer, keep, rng)))
     return pairs
-
-
-def check_mix(mix: Sequence[float]) -> None:
-    """Refuse what is not three shares.
-
-    Raises:
-        ValueError: If one is negative or not finite, or all are 0.
-    """
-    shares = all(isinstance(x, (int, float)) and math.isfinite(x) and x >= 0 for x in mix)
-    if len(mix) != 3 or not shares or not sum(mix) > 0:
-        raise ValueError(
-            "mix is three shares of a batch, each 0 or more and not all 0, such as "
-            f"(0.5, 0.25, 0.25), not {tuple(mix)}"
-        )
 
 
 def kinds_of_steps(mix: Sequence[float], batch: int, steps: int) -> list[tuple[int, ...]]:
