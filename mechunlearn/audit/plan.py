@@ -233,7 +233,7 @@ class AuditPlan:
         words = ["mechunlearn", "audit"]
         for name, about in options().items():
             value = getattr(self, name)
-            if about.audit_only or value == DEFAULTS[name]:
+            if about.audit_only or value in (DEFAULTS[name], STANDARD.get(name)):
                 continue
             if about.commas:
                 words += [about.flag, ",".join(value)]
@@ -255,6 +255,8 @@ class AuditPlan:
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
+STANDARD = {"attacks": DEFAULT_ATTACKS}
+"""What an empty field stands for."""
 
 
 def options() -> dict[str, Option]:

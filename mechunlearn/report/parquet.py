@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mechunlearn.analysis.answers import answer_rows
-from mechunlearn.analysis.records import flat
-from mechunlearn.analysis.report import Report
+from mechunlearn.analysis.report import Report, flat
 from mechunlearn.errors import refuse_existing
 from mechunlearn.records import Plain, plain
 
