@@ -31,6 +31,7 @@ TaskSetOpt = Annotated[
     list[str] | None, typer.Option("--set", help="task.shots=5 and the like; repeatable.")
 ]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
 
 AUDIT_ONLY = tuple(name for name, about in options().items() if about.audit_only)
