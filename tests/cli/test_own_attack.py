@@ -19,7 +19,7 @@ NAME = "relearning_mine"
 def cells() -> list[str]:
     """Its cells of code."""
     parts = re.split(r"^# %%.*\n", NOTEBOOK.read_text(), flags=re.MULTILINE)
-    return [p.strip() for p in parts if not p.startswith("#")]
+    return [p.strip() for p in parts if p.strip() and not p.startswith("#")]
 
 
 def steering() -> Any:
