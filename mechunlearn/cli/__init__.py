@@ -37,7 +37,13 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
-    except (ValueError, TypeError, OSError, PrerequisiteError) as err:  # A full disk, too.
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        RuntimeError,
+        PrerequisiteError,
+    ) as err:  # A full disk, too.
         say(f"error: {err}")
         sys.exit(2)
     except KeyboardInterrupt:

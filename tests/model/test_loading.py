@@ -284,7 +284,7 @@ def test_nan_fails_the_self_test(folder: Path, tmp_path: Path) -> None:
         weights["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
         return weights
 
-    with pytest.raises(RuntimeError, match="logits of .* are not finite"):
+    with pytest.raises(RuntimeError, match=r"logits of .* are not finite"):
         load(rewritten(folder, tmp_path / "r", poison))
 
 
