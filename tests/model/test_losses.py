@@ -17,7 +17,7 @@ from mechunlearn.registry import METHODS, find
 from mechunlearn.train import Draws, Share, TrainLog
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn.circuit_breakers import rerouting
-from mechunlearn.unlearn.dpo import dpo_loss, kinds_of_steps, preferences
+from mechunlearn.unlearn.dpo import check_mix, dpo_loss, kinds_of_steps, preferences
 from mechunlearn.unlearn.npo import npo_loss
 from mechunlearn.unlearn.sequences import Retain, recorded
 from mechunlearn.unlearn.simnpo import simnpo_loss
@@ -140,8 +140,8 @@ def test_preferences_mix_their_kinds(task: Task) -> None:
         ((0.0, 0.0, 1.0), 1, (0, 0, 1)),
         ((0.5, 0.25, 0.25), 2, (1, 1, 0)),
         ((0.5, 0.25, 0.25), 1, (1, 0, 0)),
-        ((0.1, 0.2, 0.7), 8, (1, 1, 6)),
-        ((2, 1, 1), 8, (4, 2, 2)),
+        ((0.1, 0.2, 0.7), 8, (1, 2, 5)),
+        ((2.0, 1.0, 1.0), 8, (4, 2, 2)),
     ],
 )
 def test_shares_hold_over_the_run_where_they_do_not_divide_a_batch(
@@ -196,7 +196,7 @@ def test_confirm_questions_of_the_retain_set_are_not_trained_on(task: Task) -> N
     )
     assert len(bare.examples("forget")) == len(bare.forget)
     asked = {bare.example(q).prompt for q in bare.questions("retain", "confirm")}
-    pairs = preferences(bare, (0, 1, 1), 8, 99, 0)
+    pairs = preferences(bare, (0.0, 1.0, 1.0), 8, 99, 0)
     assert not asked & {example.prompt for example, _ in pairs}
 
 
@@ -275,7 +275,9 @@ def test_adapters_alone_are_trained_where_asked(name: str, task: Task) -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="unknown span 'prompt'"):
         quick("npo", "span=prompt")
-    for mix in ("(0.0, 0.0, 0.0)", "(0.5, 0.5)", "(1.0, -1.0, 1.0)", "(1e999, 1.0, 1.0)", "('a',)"):
+    with pytest.raises(ValueError, match="mix is three shares"):
+        check_mix([0.5, 0.5])
+    for mix in ("(0.0, 0.0, 0.0)", "(1.0, -1.0, 1.0)", "(1e999, 1.0, 1.0)"):
         with pytest.raises(ValueError, match="mix is three shares"):
             quick("dpo", f"mix={mix}")
     for name in ("npo", "simnpo", "dpo"):
