@@ -42,6 +42,7 @@ from mechunlearn.hooks import (
     check_layers,
     count_flops,
     linear_maps,
+    refuse_unnamed,
     run_blocks,
     unit_name,
 )
@@ -157,6 +158,7 @@ def unit_scores(
         ValueError: If there are no rows.
     """
     _refuse_nothing(rows)
+    _refuse_mixtures(model, unit)
     total: dict[int, Tensor] = {}
 
     def keep(activation: Tensor, hook: object, layer: int) -> Tensor:
@@ -170,6 +172,7 @@ def unit_scores(
         return activation  # Heads are handed over as a view, which counts only when returned.
 
     layers = range(model.cfg.n_layers)
+    _refuse_mixtures(model, unit)
     hooks = [(unit_name(layer, unit), partial(keep, layer=layer)) for layer in layers]
     with model.hooks(fwd_hooks=hooks):
         _backwards(model, rows)
@@ -192,6 +195,13 @@ def unit_means(
         _forwards(model, rows)
     count = sum(len(row.tokens) for row in rows)
     return {layer: (value / count).float() for layer, value in total.items()}
+
+
+def _refuse_mixtures(model: HookedModel, unit: Unit) -> None:
+    """In a mixture of experts what passes the MLP's hook are no neurons."""
+    if unit == "neuron":
+        for layer, block in enumerate(model.blocks):
+            refuse_unnamed(model, layer, block.mlp)
 
 
 def _refuse_nothing(rows: Sequence[Row]) -> None:

@@ -99,7 +99,7 @@ class Material:
         return cls(
             neutral_words(seen),
             seen.plain_text or ("Please answer the following.",),
-            tuple(seen.example(q) for q in seen.retain),
+            tuple(seen.shown(q) for q in seen.retain),
             seen.prompt.separator,
         )
 

@@ -49,6 +49,7 @@ from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import Shape, Sizes, backward_bytes, forward_bytes, tokens_per_batch
+from mechunlearn.registry import find
 from mechunlearn.types import Change, Example, HookedModel
 
 Grain = Literal["weight", "neuron", "head"]
@@ -288,9 +289,11 @@ def forget_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> di
         texts = _spread(seen.forget_text, examples)
         rows[CORPUS] = text_rows(model, texts, limit, LAST_TOKENS)
     prompts = [seen.text(q) for q in _spread(seen.asked, examples)]
-    length = LAST_TOKENS if seen.scoring == "letter" and limit > 4 * LAST_TOKENS else 8
+    one_token = find("measure", seen.scoring).one_token
+    length = LAST_TOKENS if one_token and limit > 4 * LAST_TOKENS else 8
     answers = generate(model, prompts, length)
-    own = [Example(p, a) for p, a in zip(prompts, map(_spaced, answers), strict=True) if a.strip()]
+    replies = [seen.prompt.turn.reply(_spaced(answer)) for answer in answers]
+    own = [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]
     if own:
         rows[OWN] = example_rows(model, own, "answer", limit)
     return rows

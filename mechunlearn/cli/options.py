@@ -20,6 +20,10 @@ ModelsOpt = Annotated[
     str, typer.Option("--models", help="A published set instead of --original, --unlearned: zephyr")
 ]
 TaskOpt = Annotated[str, typer.Option(options()["task"].flag, help=options()["task"].help)]
+TrustOpt = Annotated[
+    bool,
+    typer.Option(options()["trust_remote_code"].flag, help=options()["trust_remote_code"].help),
+]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help=options()["seed"].help)]
 PresetOpt = Annotated[str, typer.Option("--preset", help="Settings; default: by model size.")]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.")]
