@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.bench.rows import Row
 from mechunlearn.hooks import EMBED, LINEAR_MAPS, Unit, check_layers, linear_maps, unit_name

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mechunlearn.bench.engine import batches, output, read_sums, token_budget
+from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.engine import output, read_sums
 from mechunlearn.bench.rows import Row, branching_rows, separate
 from mechunlearn.types import Example, HookedModel, whole_prompts
 

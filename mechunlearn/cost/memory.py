@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from mechunlearn.bench.engine import tokens_of
+from mechunlearn.bench.batches import tokens_of
 from mechunlearn.models.weights import FUSED
 from mechunlearn.types import Task
 
