@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from mechunlearn.bench.batches import tokens_of
 from mechunlearn.bench.footprint import Widths, widths_of
+from mechunlearn.bench.rows import question_rows
 from mechunlearn.bench.vocabulary import row_parts
 from mechunlearn.hooks.product import PART_NUMBERS
 from mechunlearn.models.weights import FUSED
@@ -75,19 +76,21 @@ class Sizes:
     kind: str = "cpu"
     number: int = 4
     reads: int = 0
-    """Tokens of a question that are read over the whole vocabulary: those of its endings; none
-    where letters are compared."""
+    """Tokens Places of a question that are read over the whole vocabulary; none where letters are
+    compared."""
 
 
 def sizes_of(task: Task, tokenizer: Any, placed: Placed) -> Sizes:
     """The sizes of a task for a model with this tokenizer."""
     sets = [task.questions(r, f) for r in ("forget", "retain") for f in ("select", "confirm")]
-    texts = [task.prompt.text(q, task.scoring) for questions in sets for q in questions]
-    longest = max(len(row) for row in tokenizer(texts)["input_ids"])
-    reads = 0
+    counts = max(map(len, sets)), len(sets[0])
+    asked = [q for questions in sets for q in questions]
     if task.scoring == "cloze":  # All endings follow the statement in one row.
-        reads = max(sum(len(c.split()) + 1 for c in q.choices) for q in sets[0])
-    return Sizes(longest + reads, max(map(len, sets)), len(sets[0]), *placed, reads)
+        rows, _ = question_rows(tokenizer, asked, task.prompt, task.scoring)
+        reads = max(len({at for at, _, _ in row.reads}) for row in rows)
+        return Sizes(max(len(row.tokens) for row in rows), *counts, *placed, reads)
+    prompts = tokenizer([task.prompt.text(q, task.scoring) for q in asked])["input_ids"]
+    return Sizes(max(map(len, prompts)), *counts, *placed)
 
 
 @dataclass(frozen=True, slots=True)

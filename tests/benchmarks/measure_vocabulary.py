@@ -31,6 +31,7 @@ from mechunlearn.train import Optimizer, Share, fit
 from mechunlearn.types import HookedModel, Task
 
 EXAMPLES = 32
+QUESTIONS = 48
 
 
 def resident(key: str = "VmRSS") -> int:
@@ -48,7 +49,7 @@ def trim() -> None:
 
 def scoring(model: HookedModel, task: Task, folder: str) -> None:
     """Cloze, which reads every ending over the whole vocabulary."""
-    score(model, task.forget, task)
+    score(model, task.forget[:QUESTIONS], task)
 
 
 def texts(model: HookedModel, task: Task, folder: str) -> None:
@@ -103,9 +104,8 @@ JOBS: dict[str, Callable[[HookedModel, Task, str], None]] = {
 def measured(folder: str, job: str, dtype: str) -> dict[str, float | str]:
     """Load, run one job, and compare its peak with the estimate."""
     task = load_task("facts@0")
-    task = dataclasses.replace(
-        task, forget=task.forget[:64], retain=task.retain[:64], retain_text=task.retain_text[:64]
-    )
+    task = load_task(None, "organism:original")
+    task = dataclasses.replace(task, scoring="cloze", retain_text=task.retain_text[:64])
     warm = load("organism:original", dtype=dtype)  # Libraries set themselves up on first use.
     JOBS["training"](warm, task, folder)
     JOBS["saving"](warm, task, folder)
@@ -116,7 +116,8 @@ def measured(folder: str, job: str, dtype: str) -> dict[str, float | str]:
     trim()
     number = next(model.parameters()).element_size()
     shape = shape_of(configuration(folder))
-    sizes = sizes_of(task, model.tokenizer, ("cpu", number))
+    whole = sizes_of(task, model.tokenizer, ("cpu", number))
+    sizes = dataclasses.replace(whole, questions=QUESTIONS)
     trim()
     JOBS[job](model, task, folder)
     peak, expected = resident("VmHWM") - before, estimate(job, model, task, shape, sizes)
