@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,7 +25,7 @@ a CPU other processes want some too."""
 TYPICAL_LENGTH = 256
 """Tokens of a row, for the attention scores of a token."""
 
-_LIMITS: WeakKeyDictionary[torch.nn.Module, dict[bool, int]] = WeakKeyDictionary()
+_LIMITS: WeakKeyDictionary[HookedModel, dict[bool, int]] = WeakKeyDictionary()
 """Tokens per batch of each model that was asked, without and with a backward pass."""
 
 
@@ -85,7 +86,7 @@ def in_batches(
     waiting = list(batches(lengths, limit))
     while waiting:
         batch = waiting[0]
-        if enough_memory(lambda batch=batch: compute(batch), again=len(batch) > 1):
+        if enough_memory(partial(compute, batch), again=len(batch) > 1):
             del waiting[0]
             continue
         limit = max(1, min(limit, max(lengths[i] for i in batch) * len(batch)) // 2)

@@ -76,7 +76,7 @@ class Sizes:
     kind: str = "cpu"
     number: int = 4
     reads: int = 0
-    """Tokens Places of a question that are read over the whole vocabulary; none where letters are
+    """Places of a question that are read over the whole vocabulary; none where letters are
     compared."""
 
 

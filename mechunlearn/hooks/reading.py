@@ -77,14 +77,14 @@ def unembed(
     Args:
         norm: Apply the final norm first (the usual logit lens); otherwise read the raw stream.
     """
-    head = model.unembed.original_component
+    head: Any = model.unembed.original_component
     x = resid.to(head.weight.device)
     x = model.ln_final(x[None])[0] if norm else x
     return softcapped(model, _product(head, x, ids)).to(resid.device)
 
 
 def _product(
-    head: torch.nn.Module, x: Float[Tensor, "row d_model"], ids: Int[Tensor, " token"] | None
+    head: Any, x: Float[Tensor, "row d_model"], ids: Int[Tensor, " token"] | None
 ) -> Float[Tensor, "row token"]:
     weight, bias = head.weight, getattr(head, "bias", None)
     if ids is not None:
