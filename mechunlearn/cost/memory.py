@@ -18,6 +18,7 @@ from mechunlearn.bench.rows import question_rows
 from mechunlearn.bench.vocabulary import row_parts
 from mechunlearn.hooks.product import PART_NUMBERS
 from mechunlearn.models.weights import FUSED
+from mechunlearn.registry import find
 from mechunlearn.types import Task
 
 MODULES = 1e6
@@ -85,7 +86,7 @@ def sizes_of(task: Task, tokenizer: Any, placed: Placed) -> Sizes:
     sets = [task.questions(r, f) for r in ("forget", "retain") for f in ("select", "confirm")]
     counts = max(map(len, sets)), len(sets[0])
     asked = [q for questions in sets for q in questions]
-    if task.scoring == "cloze":  # All endings follow the statement in one row.
+    if not find("measure", task.scoring).one_token:  # All endings follow the statement in one row.
         rows, _ = question_rows(tokenizer, asked, task.prompt, task.scoring)
         reads = max(len({at for at, _, _ in row.reads}) for row in rows)
         return Sizes(max(len(row.tokens) for row in rows), *counts, *placed, reads)
