@@ -170,9 +170,10 @@ def training_bytes(
     # AdamW on a GPU steps on all weights at once and needs another copy of the gradients.
     gradients = 4.0 * trained * (1 if sizes.kind == "cpu" else 2)
     ends = float(sizes.number * shape.vocabulary * shape.d_model) if whole else 0.0
-    backward = backward_bytes(shape, sizes, tokens)
-    backward += logits_bytes(shape, sizes, reads, backward=True)
-    parts = {"moments": 8.0 * trained, "gradients": gradients + backward + ends}
+    # The logits are gone before the blocks' gradients are there.
+    logits = logits_bytes(shape, sizes, reads, backward=True) + ends
+    activations = backward_bytes(shape, sizes, tokens)
+    parts = {"moments": 8.0 * trained, "gradients": activations + max(logits, gradients)}
     if whole and sizes.number < 4:  # Float32 copies, and gradients before they are moved there.
         parts["masters"] = (4.0 + sizes.number) * trained
     return parts
