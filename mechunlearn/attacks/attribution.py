@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.bench.rows import Row, pad
 from mechunlearn.hooks import (
