@@ -14,6 +14,7 @@ from mechunlearn.cli.options import (
     SetOpt,
     TaskOpt,
     TaskSetOpt,
+    TrustOpt,
     print_json,
     say,
 )
@@ -30,6 +31,9 @@ def unlearn(
     every: Annotated[
         int, typer.Option("--every", min=0, help="Steps between measurements and checkpoints.")
     ] = 0,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16; steps in float32.")
+    ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Every method, each into OUT/METHOD; goes on by itself.")
@@ -46,7 +50,7 @@ def unlearn(
     if everything and (change or preset):
         raise ValueError("--set and --preset are for one method; leave them out with --all")
     names = tuple(METHODS) if everything else (method,)
-    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ())) for name in names]
+    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ()), dtype) for name in names]
     if everything:
         cards = unlearn_all(plans, out, every=every)
     else:
@@ -75,6 +79,7 @@ def bench(
     model: ModelOpt = "organism:original",
     task: TaskOpt = "",
     change: TaskSetOpt = None,
+    trust_remote_code: TrustOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Accuracy of a model on every question set of a task or benchmark."""
@@ -85,7 +90,7 @@ def bench(
     if others := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
     questions = load_benchmark(task or None, model, task_config(change or ()))
-    scores = score_task(load(model), questions)
+    scores = score_task(load(model, trust_remote_code=trust_remote_code), questions)
     if as_json:
         print_json(
             {

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from mechunlearn.hooks.flops import count_flops
+from mechunlearn.hooks.product import full_product
 from mechunlearn.types import HookedModel, Point
 
 
@@ -69,24 +70,51 @@ def unembed(
 ) -> Float[Tensor, "row token"]:
     """Logits of some tokens (default: all) read from a stream: ``W_U ln_final(x) + b_U``.
 
+    The norm is the model's own, in the model's type; the product is in float32 whatever that type
+    is, also under autocast. In bfloat16 neighbouring logits of size 16 to 32 lie 0.125 apart, so
+    that letters tie. For a model in float32 these are the plain forward's logits.
+
     Args:
         norm: Apply the final norm first (the usual logit lens); otherwise read the raw stream.
     """
-    weight = model.unembed.original_component.weight
-    bias = getattr(model.unembed.original_component, "bias", None)
-    x = resid.to(weight.device)
+    head: Any = model.unembed.original_component
+    x = resid.to(head.weight.device)
     x = model.ln_final(x[None])[0] if norm else x
+    return softcapped(model, _product(head, x, ids)).to(resid.device)
+
+
+def _product(
+    head: Any, x: Float[Tensor, "row d_model"], ids: Int[Tensor, " token"] | None
+) -> Float[Tensor, "row token"]:
+    weight, bias = head.weight, getattr(head, "bias", None)
     if ids is not None:
         chosen = ids.to(weight.device)
         weight, bias = weight[chosen], None if bias is None else bias[chosen]
-    logits = torch.nn.functional.linear(x.to(weight.dtype), weight, bias)
-    return softcapped(model, logits).to(resid.device)
+    return full_product(x, weight, bias)
 
 
 def softcapped(model: HookedModel, logits: Tensor) -> Tensor:
-    """What follows the unembedding: Gemma 2 bounds its logits."""
-    cap = getattr(model.original_model.config, "final_logit_softcapping", None)
+    """What follows the unembedding: Gemma 2 bounds its logits, Granite and Cohere scale them."""
+    cap = getattr(model.original_model.config.get_text_config(), "final_logit_softcapping", None)
+    logits = logits if model.logit_scale == 1 else logits * model.logit_scale
     return logits if not cap else cap * torch.tanh(logits / cap)
+
+
+@torch.no_grad()
+def measured_scale(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> float:
+    """The factor between the unembedding's output and the logits, as the model computes them.
+
+    Returns:
+        1 where there is none, or something else than a factor stands between them.
+    """
+    raw: list[Tensor] = []
+    keep = ("unembed.hook_out", lambda activation, hook: raw.append(activation))
+    with model.hooks(fwd_hooks=[keep]):
+        logits = model(tokens).double()
+    before = raw[-1].double().to(logits.device)
+    scale = float((before * logits).sum() / (before * before).sum())
+    same = abs(scale - 1) < 1e-3 or not (logits - scale * before).norm() < 0.01 * logits.norm()
+    return 1.0 if same else scale
 
 
 def frozen_unembedding(
@@ -98,6 +126,6 @@ def frozen_unembedding(
     bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
 
     def logits(normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
-        return softcapped(model, torch.nn.functional.linear(normed.to(weight.dtype), weight, bias))
+        return softcapped(model, full_product(normed, weight, bias))
 
     return logits

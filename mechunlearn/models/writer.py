@@ -6,10 +6,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from accelerate import dispatch_model, init_empty_weights
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.models.gate import difference, logits_of, probe
+from mechunlearn.models.tokenizer import save_tokenizer
 from mechunlearn.models.weights import fingerprint, plain_state
 from mechunlearn.types import HookedModel
 
@@ -25,13 +27,8 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} exists and is not empty; nothing was written")
     config = copy.deepcopy(model.original_model.config)
-    dtype = next(model.parameters()).dtype
-    with torch.random.fork_rng():
-        plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    plain.load_state_dict(plain_state(model))
-    plain.tie_weights()
-    plain.eval().to(model.cfg.device)
-    for row in probe(config.vocab_size, plain.device):
+    plain = _plain(model, config)
+    for row in probe(config.get_text_config().vocab_size, plain.device):
         apart = difference(logits_of(plain, row), logits_of(model, row))
         tolerance = model.provenance.self_test.tolerance
         if apart > tolerance:
@@ -43,7 +40,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         plain.save_pretrained(staging)
-        model.tokenizer.save_pretrained(staging)
+        save_tokenizer(model.tokenizer, staging)
         if folder.exists():
             folder.rmdir()
         staging.chmod(0o755)
@@ -56,10 +53,24 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     return folder
 
 
+@torch.no_grad()
+def _plain(model: HookedModel, config: PretrainedConfig) -> PreTrainedModel:
+    """The plain architecture around the hooked model's own tensors: no second copy of them."""
+    # Buffers are made anew from the configuration, as they are on loading.
+    with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
+        plain = AutoModelForCausalLM.from_config(config, dtype=next(model.parameters()).dtype)
+    plain.load_state_dict(plain_state(model), assign=True)
+    plain.tie_weights()
+    plain.eval()
+    if mapped := getattr(model.original_model, "hf_device_map", None):
+        return dispatch_model(plain, mapped)
+    return plain.to(model.cfg.device)
+
+
 def describe(model: HookedModel) -> ModelCard:
     """What the RunCard says about a model; not its location, which is a path of this machine."""
     origin = model.provenance
-    test = origin.self_test
+    test, parity = origin.self_test, origin.parity
     return ModelCard(
         name=origin.name,
         architecture=origin.architecture,
@@ -72,5 +83,13 @@ def describe(model: HookedModel) -> ModelCard:
             readout=test.readout,
             tolerance=test.tolerance,
             cached=test.cached,
+            letters=None if parity is None else parity.letters,
+            cloze=None if parity is None else parity.cloze,
+            left_padded=None if parity is None else parity.left_padded,
+            generated=None if parity is None else parity.generated,
+            switched_off=() if parity is None else parity.switched_off,
         ),
+        renamed=origin.renamed,
+        left_out=origin.left_out,
+        trust_remote_code=origin.trust_remote_code,
     )

@@ -157,16 +157,21 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
     """One task of two sources: the first's questions are to be forgotten, the second's kept."""
     asked, keep = forget.asked(config), retain.asked(config)
     headers = {**keep.prompt.headers, **asked.prompt.headers}
+    forget_questions = _only(asked, "forget")
     texts = {**retain.texts, **forget.texts}
+    forget_text = texts.get("forget_text", ())
+    topics = {q.topic for q in forget_questions}
+    topic = topics.pop() if len(topics) == 1 else ""  # Of several, a text could have any.
     return Task(
         name=forget.name,
-        forget=_only(asked, "forget"),
+        forget=forget_questions,
         retain=sample(_only(keep, "retain"), config.per_topic),
         prompt=dataclasses.replace(asked.prompt, headers=headers),
         scoring=asked.scoring,
-        forget_text=texts.get("forget_text", ()),
+        forget_text=forget_text,
         retain_text=texts.get("retain_text", ()),
         plain_text=texts.get("plain_text", ()),
+        forget_topics=dict.fromkeys(forget_text, topic) if topic else {},
     )
 
 

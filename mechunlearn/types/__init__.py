@@ -23,7 +23,7 @@ from mechunlearn.types.items import (
     Scoring,
     Turn,
 )
-from mechunlearn.types.model import HookedModel, Provenance, SelfTest
+from mechunlearn.types.model import HookedModel, Parity, Provenance, SelfTest, Shortcuts
 from mechunlearn.types.points import STREAMS, Point, Stream
 from mechunlearn.types.score import Score
 from mechunlearn.types.task import Task
@@ -39,6 +39,7 @@ __all__ = [
     "Hook",
     "HookFn",
     "HookedModel",
+    "Parity",
     "Point",
     "PromptFormat",
     "Provenance",
@@ -50,6 +51,7 @@ __all__ = [
     "Score",
     "Scoring",
     "SelfTest",
+    "Shortcuts",
     "Stream",
     "Task",
     "Turn",

@@ -69,7 +69,7 @@ def test_insertions_are_counted_and_placed(material: Material) -> None:
 
 def test_paper_grid_has_its_size() -> None:
     grid = naive_grid(NaivePerturbation.presets["paper"])
-    assert sum(v.kind in ("insert", "insert at random") for v in grid) == 12 * 9
+    assert sum(v.kind in ("insert", "insert at random") for v in grid) == 13 * 9
 
 
 def test_changes_are_equal_in_every_run(
