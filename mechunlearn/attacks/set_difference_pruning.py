@@ -14,10 +14,9 @@ Reference:
     arXiv:2402.05162.
     Differs: neurons and heads beside weights; scores in float32 of all blocks in one pass; shares
     are ranks kept as one byte per weight, so that every (p, q) is a comparison; weights without any
-    score belong to no share, equal ones at its edge all do; data and (p, q) are chosen on the select
-    fold. ``paper`` has the published shares, rounding, samples and tokens; but theirs takes forget
-    corpus and Wikitext for RMU, own answers and MMLU for NPO and DPO, where both forget data are
-    tried here against all utility data; texts give their first 1,024 tokens, not a random window.
+    score are in no share, equal ones at its edge all are; data and (p, q) are chosen on the select
+    fold. ``paper`` has their shares, rounding, samples and tokens; theirs sets forget corpus against
+    Wikitext (RMU) or own answers against MMLU, here both; texts give no window at random.
     Limits: scores are first-order and of each part by itself: parts that keep answers down only
     together are missed, and taking things out cannot restore what was overwritten.
 """
