@@ -15,8 +15,8 @@ Reference:
     Differs: neurons and heads beside weights; scores in float32 of all blocks in one pass; shares
     are ranks kept as one byte per weight, so that every (p, q) is a comparison; weights without any
     score are in no share, equal ones at its edge all are; data and (p, q) are chosen on the select
-    fold. ``paper`` has their shares, rounding, samples and tokens; theirs sets forget corpus against
-    Wikitext (RMU) or own answers against MMLU, here both; texts give no window at random.
+    fold. ``paper`` has their shares, rounding, samples and tokens; theirs sets the forget corpus
+    against Wikitext (RMU) or own answers against MMLU, here both; texts give no random window.
     Limits: scores are first-order and of each part by itself: parts that keep answers down only
     together are missed, and taking things out cannot restore what was overwritten.
 """
