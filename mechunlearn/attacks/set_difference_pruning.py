@@ -14,11 +14,9 @@ Reference:
     arXiv:2402.05162.
     Differs: neurons and heads beside weights; scores in float32 of all blocks in one pass; shares
     are ranks kept as one byte per weight, so that every (p, q) is a comparison; weights without any
-    score belong to no share, and equal ones at its edge all do; data and (p, q) are chosen on the
-    select fold. ``paper`` has the published shares, rounding, samples and tokens, but for RMU they
-    take the forget corpus and Wikitext, for NPO and DPO own answers and MMLU, where both kinds of
-    forget data are tried here against both kinds of utility data together; texts give their first
-    1,024 tokens, not a window at random; no BOS stands in front of an answer.
+    score are in no share, equal ones at its edge all are; data and (p, q) are chosen on the select
+    fold. ``paper`` has their shares, rounding, samples and tokens; theirs sets the forget corpus
+    against Wikitext (RMU) or own answers against MMLU, here both; texts give no random window.
     Limits: scores are first-order and of each part by itself: parts that keep answers down only
     together are missed, and taking things out cannot restore what was overwritten.
 """

@@ -2,6 +2,7 @@
 
 import struct
 import traceback
+from typing import Any
 
 import typer
 
@@ -9,9 +10,9 @@ from mechunlearn.errors import PrerequisiteError
 
 LONGEST = 600
 """Characters of a message; libraries print whole kernels."""
-ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Of the click that typer has inside, whichever that is."""
-UsageError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
 PLAIN = (ValueError, OSError, PrerequisiteError, ClickException)
 """Their text is a whole message."""
 LESS_MEMORY = "take fewer questions, a shorter context, another --dtype or --device"

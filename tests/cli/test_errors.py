@@ -159,8 +159,16 @@ def test_ctrl_c_says_what_is_kept(
 
 
 def test_pages_figures_and_tables_replace_nothing_unasked(
-    run: Callable[..., Done], tmp_path: Path, example_report: Report
+    run: Callable[..., Done],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    example_report: Report,
 ) -> None:
+    def page(report: Report, path: Path, known: object = None) -> Path:
+        path.write_text("a page")
+        return path
+
+    monkeypatch.setattr("mechunlearn.report.write_page", page)  # Drawing it takes seconds.
     source = tmp_path / "run" / "report.json"
     source.parent.mkdir()
     example_report.save(source)
@@ -178,19 +186,19 @@ def test_pages_figures_and_tables_replace_nothing_unasked(
     assert source.read_bytes() == text
     for _ in range(2):  # A run's own page is drawn again.
         assert run("report", "run").returncode == 0
-    for command, folder in (("figures", "f"), ("export", "t")):
-        assert run(command, "run", "--out", folder).returncode == 0
+    for command, folder, *kind in (("figures", "f", "--kind", "recovery"), ("export", "t")):
+        assert run(command, "run", "--out", folder, *kind).returncode == 0
         files = sorted(p for p in (tmp_path / folder).iterdir() if p.name != "plotly.min.js")
         assert files
         for other in files[1:]:
             other.unlink()
         files[0].write_text("kept")
-        done = run(command, "run", "--out", folder)
+        done = run(command, "run", "--out", folder, *kind)
         assert done.returncode == 2
         assert f"{files[0].name} exists; nothing was written" in done.stderr
         assert files[0].read_text() == "kept"
         assert not any(other.exists() for other in files[1:])
-        assert run(command, "run", "--out", folder, "--force").returncode == 0
+        assert run(command, "run", "--out", folder, *kind, "--force").returncode == 0
 
 
 def test_a_validation_is_not_written_over_something_else(
