@@ -36,7 +36,7 @@ def linear_maps(
             experts of a mixture, so that a change of all named ones would leave most as they are.
     """
     block = model.blocks[layer]
-    asked = [block.attn] * any(n in "qkvo" for n in names)
+    asked: list[torch.nn.Module] = [block.attn] * any(n in "qkvo" for n in names)
     asked += [block.mlp] * any(n not in "qkvo" for n in names)
     for part in asked:
         refuse_unnamed(model, layer, part)
