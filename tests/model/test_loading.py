@@ -288,7 +288,7 @@ def test_nan_fails_the_self_test(folder: Path, tmp_path: Path) -> None:
         load(rewritten(folder, tmp_path / "r", poison))
 
 
-@pytest.mark.filterwarnings("ignore:Model has `tie_word")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_adapter_on_a_tied_head_computes_what_peft_computes(
     tiny: Callable[[str], HookedModel], tmp_path: Path
 ) -> None:
