@@ -87,17 +87,7 @@ def load(
         plain = plain.to(place)
     if base is not None:
         plain = _with_adapter(plain, name)
-    config = plain.config
-    if "gguf_file" in extra and hasattr(config, "quantization_config"):
-        del config.quantization_config  # A GGUF file is already dequantised here.
-        plain.is_quantized = False
-        plain.hf_quantizer = None
-    elif dtype not in QUANTISED and getattr(plain, "is_quantized", False):
-        kind = getattr(config.quantization_config, "quant_method", "quantised")
-        raise ValueError(
-            f"{name} is stored quantised ({kind}), so that its weights can be neither read nor "
-            "changed; take the weights in float32 or bfloat16, or bitsandbytes' with --dtype 4bit"
-        )
+    _refuse_quantised(plain, name, dtype, "gguf_file" in extra)
     check_fit(tokenizer, plain.get_input_embeddings().num_embeddings, name)
     model = hook(plain, tokenizer, name=name, location=str(location))
     model.provenance = dataclasses.replace(
@@ -107,6 +97,25 @@ def load(
         trust_remote_code=trust_remote_code,
     )
     return model
+
+
+def _refuse_quantised(plain: PreTrainedModel, name: str, dtype: str, gguf: bool) -> None:
+    """Make sure that weights are numbers, where nothing else was asked for.
+
+    Raises:
+        ValueError: If they are stored in fewer bits.
+    """
+    config = plain.config
+    if gguf and hasattr(config, "quantization_config"):
+        del config.quantization_config  # A GGUF file is already dequantised here.
+        plain.is_quantized = False
+        plain.hf_quantizer = None
+    elif dtype not in QUANTISED and getattr(plain, "is_quantized", False):
+        kind = getattr(config.quantization_config, "quant_method", "quantised")
+        raise ValueError(
+            f"{name} is stored quantised ({kind}), so that its weights can be neither read nor "
+            "changed; take the weights in float32 or bfloat16, or bitsandbytes' with --dtype 4bit"
+        )
 
 
 def _tell(name: str, checkpoint: Checkpoint) -> None:

@@ -288,6 +288,7 @@ def test_nan_fails_the_self_test(folder: Path, tmp_path: Path) -> None:
         load(rewritten(folder, tmp_path / "r", poison))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_adapter_on_a_tied_head_computes_what_peft_computes(
     tiny: Callable[[str], HookedModel], tmp_path: Path
 ) -> None:
@@ -352,7 +353,7 @@ def test_a_folder_with_code_runs_none_of_it_and_asks_nothing(folder: Path, tmp_p
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "mystery", "auto_map": {"AutoConfig": "own.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w').write('x')\n")
+    (folder / "own.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
     (tmp_path / "task.jsonl").write_text('{"stem": "a?", "choices": ["b", "c"], "answer": 0}\n')
     task = str(tmp_path / "task.jsonl")
     command = [sys.executable, "-m", "mechunlearn.cli", "bench", "--model", str(folder)]
