@@ -1,6 +1,6 @@
 """Scoring an attack's variants, and choosing one on the select fold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ ENOUGH = 8
 
 
 def lost(
-    questions: Sequence[Question], original: Sequence[float], unlearned: Sequence[float]
+    questions: Sequence[Question], original: Iterable[float], unlearned: Iterable[float]
 ) -> tuple[Question, ...]:
     """Questions that the original answers and the unlearned model does not; all if these are few.
 
