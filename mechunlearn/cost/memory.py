@@ -169,11 +169,12 @@ def training_bytes(
     whole = trained >= shape.parameters
     # AdamW on a GPU steps on all weights at once and needs another copy of the gradients.
     gradients = 4.0 * trained * (1 if sizes.kind == "cpu" else 2)
+    # The unembedding's gradient is added up from parts.
     ends = float(sizes.number * shape.vocabulary * shape.d_model) if whole else 0.0
-    # The logits are gone before the blocks' gradients are there.
-    logits = logits_bytes(shape, sizes, reads, backward=True) + ends
+    # The logits are gone before all gradients are there.
+    logits = logits_bytes(shape, sizes, reads, backward=True)
     activations = backward_bytes(shape, sizes, tokens)
-    parts = {"moments": 8.0 * trained, "gradients": activations + max(logits, gradients)}
+    parts = {"moments": 8.0 * trained, "gradients": activations + max(logits, gradients + ends)}
     if whole and sizes.number < 4:  # Float32 copies, and gradients before they are moved there.
         parts["masters"] = (4.0 + sizes.number) * trained
     return parts

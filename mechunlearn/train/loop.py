@@ -22,6 +22,9 @@ from mechunlearn.types import HookedModel
 EXPLODED = 100.0
 """A total loss this many times its first value (or 1, if that is larger) ends the run."""
 
+MOST_PARTS = 1024
+"""Times as many backward passes a step as were asked for, when the memory is short, at most."""
+
 
 def fit(
     parameters: Sequence[torch.nn.Parameter],
@@ -150,7 +153,8 @@ class _Backward:
         def compute() -> None:
             named.update(self._shares(step, numerics))
 
-        while not enough_memory(compute, again=self.of == 1):
+        most = MOST_PARTS * self.parts if self.of == 1 else 0
+        while not enough_memory(compute, again=self.parts < most):
             self.parts, self.short = 2 * self.parts, True
             for p in (*self.masters.weights, *self.masters.stepped):
                 p.grad = None

@@ -244,7 +244,7 @@ def test_estimates_count_the_vocabulary_and_the_resident_original() -> None:
     assert logits_bytes(wide, cloze, 10_000) < 1.1 * 8 * 2**24  # Not [tokens, vocabulary].
     job = Job(shape, letters, 50, 50, 50, 50)
     plain = GCG().cost(configured(GCG, "organism", []), job).memory
-    matching = ["objective.dynamic.weight=1.0", "objective.layers=(1,)"]
+    matching = ["objective.layers=(1,)", "objective.dynamic.weight=1.0"]
     beside = GCG().cost(configured(GCG, "organism", matching), job).memory
     assert "original" not in plain
     assert beside["original"] >= 4 * shape.parameters
