@@ -1,6 +1,7 @@
 """Versions, machine and memory, as RunCards record them, and the file they go to."""
 
 import json
+import math
 import os
 import platform
 import re
@@ -56,6 +57,25 @@ def peak_memory(device: str) -> int:
             return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(device: str) -> float:
+    """Bytes that a process may still take on a device; infinite where nobody says.
+
+    On the host no more than its control group allows, which is what kills a container.
+    """
+    if device.startswith("cuda"):
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + unused)
+    free, meminfo, group = math.inf, Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.is_file() and (line := re.search(r"MemAvailable:\s*(\d+)", meminfo.read_text())):
+        free = int(line[1]) * 1024.0
+    limit, used, cached = (group / f"memory.{x}" for x in ("max", "current", "stat"))
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
+        files = re.search(r"^inactive_file (\d+)", cached.read_text(), re.MULTILINE)
+        taken = int(used.read_text()) - (int(files[1]) if files else 0)
+        free = min(free, float(int(most) - taken))
+    return max(free, 0.0)
 
 
 def write_json(path: Path, data: Any) -> None:

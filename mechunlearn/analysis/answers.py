@@ -117,7 +117,8 @@ def _set(asked: Sequence[Question]) -> QuestionSet:
 
 def _marks(said: str | Sequence[int | str]) -> str:
     """A character an answer: the index of the choice, or a tie."""
-    return said if isinstance(said, str) else "".join(marks(said))
+    short = said if isinstance(said, str) else marks(said)
+    return "".join(map(str, short))
 
 
 def _chosen(result: AttackResult, n: int) -> str | None:

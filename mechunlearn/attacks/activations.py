@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.cost.memory import Shape, Sizes, forward_bytes, tokens_per_batch
 from mechunlearn.hooks import capture, count_flops, run_blocks

@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.bench.rows import Row, pad
 from mechunlearn.hooks import (
@@ -172,7 +172,6 @@ def unit_scores(
         return activation  # Heads are handed over as a view, which counts only when returned.
 
     layers = range(model.cfg.n_layers)
-    _refuse_mixtures(model, unit)
     hooks = [(unit_name(layer, unit), partial(keep, layer=layer)) for layer in layers]
     with model.hooks(fwd_hooks=hooks):
         _backwards(model, rows)
@@ -190,6 +189,7 @@ def unit_means(
         total[layer] = total[layer] + found if layer in total else found
 
     layers = range(model.cfg.n_layers)
+    _refuse_mixtures(model, unit)
     hooks = [(unit_name(layer, unit), partial(keep, layer=layer)) for layer in layers]
     with model.hooks(fwd_hooks=hooks):
         _forwards(model, rows)

@@ -28,7 +28,7 @@ from mechunlearn.attacks.protocol import Attack, Confirm, Search, Trace, View
 from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.bench import score_read_outs
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rows import continuation, encode, pad, question_rows
 from mechunlearn.cost.job import Cost, Job

@@ -30,7 +30,7 @@ from mechunlearn.attacks.perturbation_naive import neutral_words, split_cue
 from mechunlearn.attacks.protocol import Attack, Search
 from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.hooks import forward_to

@@ -44,7 +44,7 @@ from mechunlearn.attacks.seen import Progress, Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.cost.job import BACKWARD, Cost, Job
-from mechunlearn.cost.memory import backward_bytes, forward_bytes, weight_copies
+from mechunlearn.cost.memory import backward_bytes, forward_bytes, training_bytes, weight_copies
 from mechunlearn.hooks import metered
 from mechunlearn.progress import console
 from mechunlearn.train import Draws, Share, Watch, fit, restored, trained
@@ -278,16 +278,15 @@ def _memory(config: RelearningConfig, job: Job) -> dict[str, float]:
     weights = float(shape.parameters)
     if config.lora.rank:
         weights = float(config.lora.rank * shape.ends)
-        parts["adapters"] = float(sizes.number * weights)
+        parts["adapters"] = 4.0 * weights
     tokens = (config.batch + config.keep) * sizes.longest
-    activations = backward_bytes(shape, sizes, tokens)
+    training = training_bytes(shape, sizes, tokens, tokens, weights)
     if sizes.kind != "cpu":  # Blocks are recomputed one by one; only their inputs are kept.
         inputs = sizes.number * tokens * shape.d_model * shape.layers
-        activations = activations / shape.layers + inputs
-    gradients = sizes.number * weights * (1 if sizes.kind == "cpu" else 2)
-    parts["moments"] = 2.0 * sizes.number * weights
-    parts["gradients"] = max(gradients + activations, forward_bytes(shape, sizes))
-    return parts
+        activations = backward_bytes(shape, sizes, tokens)
+        training["gradients"] += activations / shape.layers + inputs - activations
+    training["gradients"] = max(training["gradients"], forward_bytes(shape, sizes))
+    return parts | training
 
 
 DISJOINT = Relearning("disjoint")

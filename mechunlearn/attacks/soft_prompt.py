@@ -101,7 +101,7 @@ def train_soft_prompt(
     search = TextSearch(model, problem, Objective(), random_texts, seed=config.seed)
     forwards = search.forwards
     scale = float(forwards.table.float().pow(2).mean().sqrt())
-    leaf = forwards.embeddings(search.start()).requires_grad_()
+    leaf = forwards.embeddings(search.start()).float().requires_grad_()
     adam = torch.optim.Adam([leaf], lr=config.lr * scale)
     generator = torch.Generator().manual_seed(config.seed)
     batch = min(config.batch, len(problem.items))

@@ -79,4 +79,8 @@ def read_plan(file: Path) -> AuditPlan:
     """
     if not file.is_file():
         raise ValueError(f"there is no plan file {file}; write one with: mechunlearn plan > {file}")
-    return plan_from_toml(file.read_text(encoding="utf-8"), str(file))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as err:
+        raise ValueError(f"{file} is not UTF-8 text, which a plan is") from err
+    return plan_from_toml(text, str(file))

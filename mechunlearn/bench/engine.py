@@ -1,8 +1,9 @@
 """The engine of all scoring: batched forwards that compute no more than the answer needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,68 +12,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from mechunlearn.bench.batches import in_batches, token_budget
 from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rotation import reset_rotation, rotation_limit
 from mechunlearn.bench.rows import Row, pad, prefix_groups, separate
+from mechunlearn.bench.vocabulary import log_probabilities
 from mechunlearn.hooks import capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
 
-BATCH_NUMBERS = {"cpu": 300_000, "cuda": 60_000_000}
-"""Activation numbers (tokens x d_model) per batch: 2,300 tokens at d_model 128 were fastest on a
-CPU, as were 500 to 1,000 at 576; 4,000 there are half as fast, since they leave the cache."""
-KEPT_BLOCKS = 2
-"""With a backward pass, a GPU's batch holds this many blocks' worth of the usual numbers."""
-WORTH_SPLITTING = 1 / 10
-"""Padding, as a share of the tokens a batch may have, from which on another forward costs less."""
 WORTH_CACHING = 16
 """Shared prefixes shorter than this many tokens are cheaper to compute again."""
-
-
-def token_budget(model: HookedModel, *, backward: bool = False) -> int:
-    """Tokens per batch; on a GPU fewer where every block's activations are kept (``backward``)."""
-    kind = str(model.cfg.device).split(":")[0]
-    return tokens_of(kind, model.cfg.d_model, model.cfg.n_layers if backward else 1)
-
-
-def tokens_of(kind: str, d_model: int, layers: int = 1) -> int:
-    """Tokens per batch on a kind of device.
-
-    Args:
-        layers: Blocks whose activations are kept for a backward pass.
-    """
-    numbers = BATCH_NUMBERS.get(kind, BATCH_NUMBERS["cuda"])
-    blocks = 1 if kind == "cpu" else max(1, layers // KEPT_BLOCKS)
-    return max(128, numbers // blocks // d_model)
 
 
 def output(model: HookedModel) -> LensReadOut:
     """The read-out of the model's own answer."""
     return LensReadOut(Point(model.cfg.n_layers - 1))
-
-
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of rows of similar length, at most ``budget`` padded tokens a batch."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield from _split(batch, lengths, budget)
-            batch = []
-        batch.append(i)
-    if batch:
-        yield from _split(batch, lengths, budget)
-
-
-def _split(batch: list[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """The batch, longest rows first, in parts where that saves enough padding."""
-    longest, n = lengths[batch[0]], len(batch)
-    at = max(range(n), key=lambda i: (longest - lengths[batch[i]]) * (n - i))
-    if (longest - lengths[batch[at]]) * (n - at) > WORTH_SPLITTING * budget:
-        yield from _split(batch[:at], lengths, budget)
-        yield from _split(batch[at:], lengths, budget)
-    else:
-        yield batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +71,19 @@ def read(
         )
     n_choices = 1 + max(choice for r in rows for _, _, choice in r.reads)
     out = [np.full((n, n_choices), -np.inf) for _ in read_outs]
-    budget = budget or token_budget(model)
+    at_once = budget or token_budget(model)
     alone = whole_prompts() or not model.shortcuts.sharing
     groups: list[tuple[int, Sequence[int]]] = [(0, range(near))] if near else []
     if near and not alone:
-        groups = prefix_groups(rows[:near], WORTH_CACHING, budget)
+        groups = prefix_groups(rows[:near], WORTH_CACHING, at_once)
     groups += [(0, group) for group in of_equal_length(rows, near)]
     for shared, group in groups:
         reset_rotation(model)
         prefix = _prefix(model, rows[group[0]].tokens[:shared]) if shared else None
-        for batch in batches([len(rows[i].tokens) - shared for i in group], budget):
+
+        def compute(
+            batch: Sequence[int], prefix: Prefix | None = prefix, group: Sequence[int] = group
+        ) -> None:
             picked = [group[i] for i in batch]
             own, items = [rows[i] for i in picked], [owners[i] for i in picked]
             sums, counts = read_sums(model, own, read_outs, ids=ids, prefix=prefix, items=items)
@@ -132,6 +91,8 @@ def read(
             at, choice = read_here.nonzero()
             for values, total in zip(out, sums, strict=True):
                 values[np.array(items)[at], choice] = (total / counts).cpu().numpy()[read_here]
+
+        in_batches(model, [len(rows[i].tokens) - shared for i in group], compute, budget)
     return out
 
 
@@ -223,11 +184,13 @@ def read_sums(
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
     sums = []
     for read_out in read_outs:
-        logits = read_out.logits(model, activations[read_out.point], only)
+        states = activations[read_out.point]
         if ids is None:
-            logits = logits.log_softmax(-1)
-        read_here = logits[slot, column].double()
-        sums.append(zeros.index_put((which, choice), read_here, accumulate=True))
+            logits = partial(read_out.logits, model)
+            values = log_probabilities(logits, states, model.cfg.d_vocab, slot, column)
+        else:
+            values = read_out.logits(model, states, only)[slot, column]
+        sums.append(zeros.index_put((which, choice), values.double(), accumulate=True))
     return sums, counts
 
 

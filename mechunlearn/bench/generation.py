@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
-from mechunlearn.bench.engine import telling, token_budget
+from mechunlearn.bench.batches import in_batches
+from mechunlearn.bench.engine import telling
 from mechunlearn.hooks import count_flops
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.refusals import is_refusal
@@ -64,6 +66,9 @@ def continuations(
 ) -> list[list[int]]:
     """The tokens of the greedy continuation of each prompt, special ones in it included.
 
+    Of the checkpoint's generation settings only the tokens that end an answer count: a penalty on
+    repetition, a suppressed token or a least length would make the text another than the model's.
+
     Prompts of one length form a batch, so that nothing is padded. A change's rewrite changes the
     questions. Where a sequence hook is on, every step computes the whole text so far.
 
@@ -92,13 +97,15 @@ def continuations(
     answers: list[list[int]] = [[] for _ in rows]
     with change.applied(model):
         for length, members in groups.items():
-            size = max(1, token_budget(model) // (length + max_tokens))
-            for start in range(0, len(members), size):
-                batch = members[start : start + size]
-                with _steps_told(model, batch):
-                    new = _greedy(model, [rows[i] for i in batch], max_tokens)
-                for i, row in zip(batch, new, strict=True):
+
+            def compute(batch: Sequence[int], members: Sequence[int] = members) -> None:
+                picked = [members[j] for j in batch]
+                with _steps_told(model, picked):
+                    new = _greedy(model, [rows[i] for i in picked], max_tokens)
+                for i, row in zip(picked, new, strict=True):
                     answers[i] = row
+
+            in_batches(model, [length + max_tokens] * len(members), compute)
     return answers
 
 
@@ -122,17 +129,38 @@ def _steps_told(model: HookedModel, items: Sequence[int]) -> Iterator[None]:
 def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[list[int]]:
     tokens = torch.tensor(rows, device=model.cfg.device)
     count_flops(model, tokens.numel() + len(rows) * (max_tokens - 1))
-    new = model.original_model.generate(
-        tokens,
-        attention_mask=torch.ones_like(tokens),
+    stops = _stops(model)
+    plainly = GenerationConfig(
         max_new_tokens=max_tokens,
         do_sample=False,
+        num_beams=1,
         use_cache=not whole_prompts(),
         pad_token_id=model.tokenizer.pad_token_id,
-    )[:, tokens.shape[1] :]
-    stops = {model.tokenizer.eos_token_id, model.tokenizer.pad_token_id}
+        eos_token_id=sorted(stops) or None,
+    )
+    plain = model.original_model
+    shipped, plain.generation_config = plain.generation_config, plainly
+    try:  # What a configuration leaves open, transformers takes from the model's own.
+        new = plain.generate(
+            tokens, generation_config=plainly, attention_mask=torch.ones_like(tokens)
+        )[:, tokens.shape[1] :]
+    finally:
+        plain.generation_config = shipped
+    stops |= {model.tokenizer.pad_token_id}
     ends = (next((i for i, t in enumerate(r) if t in stops), len(r)) for r in new.tolist())
     return [row[:end] for row, end in zip(new.tolist(), ends, strict=True)]
+
+
+def _stops(model: HookedModel) -> set[int]:
+    """Tokens that end an answer: the tokenizer's, and those that the checkpoint names."""
+    config = model.original_model.config.get_text_config()
+    named = (
+        model.tokenizer.eos_token_id,
+        model.original_model.generation_config.eos_token_id,
+        config.eos_token_id,
+    )
+    lists = [ids if isinstance(ids, list) else [ids] for ids in named]
+    return {token for ids in lists for token in ids if token is not None}
 
 
 def refusal_rate(

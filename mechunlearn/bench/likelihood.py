@@ -9,14 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mechunlearn.bench.engine import (
-    arranged,
-    batches,
-    of_equal_length,
-    output,
-    read_sums,
-    token_budget,
-)
+from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.engine import arranged, of_equal_length, output, read_sums
 from mechunlearn.bench.rotation import reset_rotation
 from mechunlearn.bench.rows import Row, branching_rows
 from mechunlearn.types import Example, HookedModel

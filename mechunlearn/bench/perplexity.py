@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from mechunlearn.bench.engine import batches, telling, token_budget
+from mechunlearn.bench.batches import in_batches
+from mechunlearn.bench.engine import telling
 from mechunlearn.bench.rows import pad
+from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import capture, count_flops, run_blocks, unembed
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Point
 
@@ -41,21 +44,39 @@ def perplexity(model: HookedModel, texts: Sequence[str], change: Change = NO_CHA
                 items.append(item)
     if not pieces:
         raise ValueError("perplexity needs a text of at least two tokens")
-    final = Point(model.cfg.n_layers - 1)
     total, n_tokens = 0.0, 0
+
+    def compute(batch: Sequence[int]) -> None:
+        nonlocal total, n_tokens
+        loss, n = _loss(model, [pieces[i] for i in batch], [items[i] for i in batch])
+        total, n_tokens = total + loss, n_tokens + n
+
     with change.on(model):
-        for batch in batches([len(p) for p in pieces], token_budget(model)):
-            tokens, real = pad(model, [pieces[i] for i in batch])
-            continued = real & real.roll(-1, dims=1)
-            continued[:, -1] = False
-            pick = continued.flatten().nonzero()[:, 0]
-            count_flops(model, tokens.numel())
-            here = telling([items[i] for i in batch], real)
-            with capture(model, [final], pick) as activations, here:
-                run_blocks(model, tokens)
-            targets = tokens.roll(-1, dims=1).flatten()[pick]
-            logits = unembed(model, activations[final]).float()
-            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-            total += loss.item()
-            n_tokens += len(pick)
+        in_batches(model, [len(p) for p in pieces], compute)
     return Perplexity(total / n_tokens, n_tokens)
+
+
+def _loss(
+    model: HookedModel, pieces: Sequence[list[int]], items: Sequence[int]
+) -> tuple[float, int]:
+    """The summed loss of one batch, and of how many tokens.
+
+    Args:
+        items: Which text each piece is of.
+    """
+    final = Point(model.cfg.n_layers - 1)
+    tokens, real = pad(model, pieces)
+    continued = real & real.roll(-1, dims=1)
+    continued[:, -1] = False
+    pick = continued.flatten().nonzero()[:, 0]
+    count_flops(model, tokens.numel())
+    with capture(model, [final], pick) as activations, telling(items, real):
+        run_blocks(model, tokens)
+    states, targets = activations[final], tokens.roll(-1, dims=1).flatten()[pick]
+
+    def loss(part: slice) -> Tensor:
+        logits = unembed(model, states[part])
+        return torch.nn.functional.cross_entropy(logits, targets[part], reduction="sum")
+
+    parts = over_rows(loss, len(pick), model.cfg.d_vocab, states.device)
+    return sum(part.item() for part in parts), len(pick)

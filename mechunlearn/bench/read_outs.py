@@ -24,4 +24,4 @@ class LensReadOut:
         ids: Int[Tensor, " token"] | None = None,
     ) -> Float[Tensor, "row token"]:
         """Logits of some tokens (default: all), in float32."""
-        return unembed(model, resid, ids, self.norm).float()
+        return unembed(model, resid, ids, self.norm)

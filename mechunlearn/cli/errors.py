@@ -45,9 +45,9 @@ def explained(err: BaseException) -> str:
         >>> explained(KeyError("glow")).startswith("KeyError: 'glow'; this may be a bug")
         True
     """
-    text = _shortened(err.format_message() if isinstance(err, ClickException) else str(err))
-    if isinstance(err, UsageError) and err.ctx:
-        text = f"{text.rstrip('.')}; see: {err.ctx.command_path} --help"
+    text = _shortened(err.format_message() if isinstance(err, ClickException) else str(err))  # type: ignore[attr-defined]
+    if isinstance(err, UsageError) and err.ctx:  # type: ignore[attr-defined]
+        text = f"{text.rstrip('.')}; see: {err.ctx.command_path} --help"  # type: ignore[attr-defined]
     names = [c.__name__ for c in type(err).__mro__]
     if isinstance(err, struct.error):  # Its class is called "error", as many are.
         return f"a file is damaged or cut short: {text}"

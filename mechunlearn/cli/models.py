@@ -31,6 +31,9 @@ def unlearn(
     every: Annotated[
         int, typer.Option("--every", min=0, help="Steps between measurements and checkpoints.")
     ] = 0,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16; steps in float32.")
+    ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Every method, each into OUT/METHOD; goes on by itself.")
@@ -47,7 +50,7 @@ def unlearn(
     if everything and (change or preset):
         raise ValueError("--set and --preset are for one method; leave them out with --all")
     names = tuple(METHODS) if everything else (method,)
-    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ())) for name in names]
+    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ()), dtype) for name in names]
     if everything:
         cards = unlearn_all(plans, out, every=every)
     else:

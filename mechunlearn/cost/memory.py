@@ -4,6 +4,7 @@ Weights are counted on the meta device. A forward takes its largest intermediate
 those of every block. What an attack keeps beside that stands in its own file.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from mechunlearn.bench.engine import tokens_of
+from mechunlearn.bench.batches import tokens_of
+from mechunlearn.bench.footprint import Widths, widths_of
+from mechunlearn.bench.rows import question_rows
+from mechunlearn.bench.vocabulary import row_parts
+from mechunlearn.hooks.product import PART_NUMBERS
 from mechunlearn.models.weights import FUSED
 from mechunlearn.registry import find
 from mechunlearn.types import Task
@@ -24,8 +29,8 @@ Placed = tuple[str, int]
 """Kind of device, and bytes of a number there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape(Widths):
     """What a model's memory follows from."""
 
     parameters: int
@@ -39,14 +44,6 @@ class Shape:
     """Weights of the largest of them."""
     ends: int
     """Inputs and outputs of all of them together."""
-    layers: int
-    d_model: int
-    d_mlp: int
-    heads: int
-    d_kv: int
-    """Numbers that a token's keys, or values, take in one layer."""
-    vocabulary: int
-    gated: bool
 
 
 def shape_of(config: Any) -> Shape:
@@ -54,11 +51,8 @@ def shape_of(config: Any) -> Shape:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     blocks = [p for n, p in model.named_parameters() if ".0." in n and p.ndim == 2]
-    layers, d, heads = (
-        config.num_hidden_layers, config.hidden_size, config.num_attention_heads
-    )  # fmt: skip
-    d_head = getattr(config, "head_dim", None) or d // heads
-    mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d
+    widths = widths_of(model)
+    layers, d = widths.layers, widths.d_model
     return Shape(
         parameters=sum(p.numel() for p in model.parameters()),
         fused=3 * (d * d + d) * layers if config.model_type in FUSED else 0,
@@ -66,13 +60,7 @@ def shape_of(config: Any) -> Shape:
         matrices=layers * sum(p.numel() for p in blocks),
         largest=max(p.numel() for p in blocks),
         ends=layers * sum(sum(p.shape) for p in blocks),
-        layers=layers,
-        d_model=d,
-        d_mlp=mlp,
-        heads=heads,
-        d_kv=d_head * (getattr(config, "num_key_value_heads", None) or heads),
-        vocabulary=config.vocab_size,
-        gated=any("gate" in name for name, _ in model.named_parameters()),
+        **dataclasses.asdict(widths),
     )
 
 
@@ -88,16 +76,22 @@ class Sizes:
     """Forget questions of the select fold."""
     kind: str = "cpu"
     number: int = 4
+    reads: int = 0
+    """Places of a question that are read over the whole vocabulary; none where letters are
+    compared."""
 
 
 def sizes_of(task: Task, tokenizer: Any, placed: Placed) -> Sizes:
     """The sizes of a task for a model with this tokenizer."""
     sets = [task.questions(r, f) for r in ("forget", "retain") for f in ("select", "confirm")]
-    texts = [task.prompt.text(q, task.scoring) for questions in sets for q in questions]
-    longest = max(len(row) for row in tokenizer(texts)["input_ids"])
+    counts = max(map(len, sets)), len(sets[0])
+    asked = [q for questions in sets for q in questions]
     if not find("measure", task.scoring).one_token:  # All endings follow the statement in one row.
-        longest += max(sum(len(c.split()) + 1 for c in q.choices) for q in sets[0])
-    return Sizes(longest, max(map(len, sets)), len(sets[0]), *placed)
+        rows, _ = question_rows(tokenizer, asked, task.prompt, task.scoring)
+        reads = max(len({at for at, _, _ in row.reads}) for row in rows)
+        return Sizes(max(len(row.tokens) for row in rows), *counts, *placed, reads)
+    prompts = tokenizer([task.prompt.text(q, task.scoring) for q in asked])["input_ids"]
+    return Sizes(max(map(len, prompts)), *counts, *placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +132,59 @@ def forward_bytes(shape: Shape, sizes: Sizes, tokens: int = 0) -> float:
     Args:
         tokens: Of a batch; default: the largest one of scoring.
     """
-    scores = 3 * shape.heads * sizes.longest
-    attention = 6 * shape.d_model + 2 * shape.d_kv + scores
-    mlp = (4 if shape.gated else 3) * shape.d_mlp
-    stream = 4 * shape.d_model + 2 * shape.d_kv * shape.layers
-    each = stream + max(attention, mlp)
-    return float(sizes.number * (tokens or tokens_per_batch(shape, sizes)) * each)
+    tokens = tokens or tokens_per_batch(shape, sizes)
+    reads = sizes.reads * tokens // sizes.longest
+    return sizes.number * tokens * shape.forward(sizes.longest) + logits_bytes(shape, sizes, reads)
 
 
 def backward_bytes(shape: Shape, sizes: Sizes, tokens: int) -> float:
     """A forward that keeps what its backward pass needs, of every block."""
-    attention = 8 * shape.d_model + 4 * shape.d_kv + 3 * shape.heads * sizes.longest
-    mlp = (5 if shape.gated else 6) * shape.d_mlp
-    block = attention + mlp + 8 * shape.d_model
-    return float(sizes.number * tokens * (block * shape.layers + 4 * shape.d_mlp))
+    return float(sizes.number * tokens * shape.backward(sizes.longest))
+
+
+def logits_bytes(shape: Shape, sizes: Sizes, reads: int, *, backward: bool = False) -> float:
+    """Logits over the whole vocabulary, in float32: a part of the reads at a time.
+
+    Logits and log-probabilities, with a backward pass their gradient too; half-precision weights
+    are cast in parts.
+    """
+    if not reads:
+        return 0.0
+    part = len(range(reads)[row_parts(reads, shape.vocabulary, sizes.kind)[0]])
+    logits = 4.0 * (3 if backward else 2) * part * shape.vocabulary
+    cast = 4.0 * min(PART_NUMBERS, shape.vocabulary * shape.d_model) if sizes.number < 4 else 0.0
+    return logits + cast
+
+
+def training_bytes(
+    shape: Shape, sizes: Sizes, tokens: int, reads: int, trained: float
+) -> dict[str, float]:
+    """A training step beside the weights: moments, gradients and activations.
+
+    Args:
+        tokens: Of a backward pass.
+        reads: Tokens of them whose log-probability counts.
+        trained: Weights that are trained; fewer than all are adapters, which are in float32.
+    """
+    whole = trained >= shape.parameters
+    # AdamW on a GPU steps on all weights at once and needs another copy of the gradients.
+    gradients = 4.0 * trained * (1 if sizes.kind == "cpu" else 2)
+    ends = float(sizes.number * shape.vocabulary * shape.d_model) if whole else 0.0
+    # The logits are gone before the blocks' gradients are there.
+    logits = logits_bytes(shape, sizes, reads, backward=True) + ends
+    activations = backward_bytes(shape, sizes, tokens)
+    parts = {"moments": 8.0 * trained, "gradients": activations + max(logits, gradients)}
+    if whole and sizes.number < 4:  # Float32 copies, and gradients before they are moved there.
+        parts["masters"] = (4.0 + sizes.number) * trained
+    return parts
 
 
 def gradient_bytes(shape: Shape, sizes: Sizes, rows: int, length: int) -> float:
     """A backward pass over some rows of ``length`` tokens, as many at once as fit."""
     budget = tokens_of(sizes.kind, shape.d_model, shape.layers)
-    return backward_bytes(shape, sizes, max(1, min(rows, budget // length)) * length)
+    at_once = max(1, min(rows, budget // length))
+    logits = logits_bytes(shape, sizes, at_once, backward=True)
+    return backward_bytes(shape, sizes, at_once * length) + logits
 
 
 def weight_copies(shape: Shape, sizes: Sizes) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from mechunlearn.hooks.flops import count_flops
+from mechunlearn.hooks.product import full_product
 from mechunlearn.types import HookedModel, Point
 
 
@@ -69,18 +70,27 @@ def unembed(
 ) -> Float[Tensor, "row token"]:
     """Logits of some tokens (default: all) read from a stream: ``W_U ln_final(x) + b_U``.
 
+    The norm is the model's own, in the model's type; the product is in float32 whatever that type
+    is, also under autocast. In bfloat16 neighbouring logits of size 16 to 32 lie 0.125 apart, so
+    that letters tie. For a model in float32 these are the plain forward's logits.
+
     Args:
         norm: Apply the final norm first (the usual logit lens); otherwise read the raw stream.
     """
-    weight = model.unembed.original_component.weight
-    bias = getattr(model.unembed.original_component, "bias", None)
-    x = resid.to(weight.device)
+    head: Any = model.unembed.original_component
+    x = resid.to(head.weight.device)
     x = model.ln_final(x[None])[0] if norm else x
+    return softcapped(model, _product(head, x, ids)).to(resid.device)
+
+
+def _product(
+    head: Any, x: Float[Tensor, "row d_model"], ids: Int[Tensor, " token"] | None
+) -> Float[Tensor, "row token"]:
+    weight, bias = head.weight, getattr(head, "bias", None)
     if ids is not None:
         chosen = ids.to(weight.device)
         weight, bias = weight[chosen], None if bias is None else bias[chosen]
-    logits = torch.nn.functional.linear(x.to(weight.dtype), weight, bias)
-    return softcapped(model, logits).to(resid.device)
+    return full_product(x, weight, bias)
 
 
 def softcapped(model: HookedModel, logits: Tensor) -> Tensor:
@@ -116,6 +126,6 @@ def frozen_unembedding(
     bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
 
     def logits(normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
-        return softcapped(model, torch.nn.functional.linear(normed.to(weight.dtype), weight, bias))
+        return softcapped(model, full_product(normed, weight, bias))
 
     return logits

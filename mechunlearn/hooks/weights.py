@@ -36,10 +36,10 @@ def linear_maps(
             experts of a mixture, so that a change of all named ones would leave most as they are.
     """
     block = model.blocks[layer]
-    asked = [block.attn] * any(n in "qkvo" for n in names)
-    asked += [block.mlp] * any(n not in "qkvo" for n in names)
-    for part in asked:
-        refuse_unnamed(model, layer, part)
+    if any(n in "qkvo" for n in names):
+        refuse_unnamed(model, layer, block.attn)
+    if any(n not in "qkvo" for n in names):
+        refuse_unnamed(model, layer, block.mlp)
     parts = {name: block.attn if name in "qkvo" else block.mlp for name in names}
     return {n: getattr(part, n) for n, part in parts.items() if n in part._modules}
 

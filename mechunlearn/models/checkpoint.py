@@ -72,8 +72,8 @@ class Mismatch:
         if parts:
             raise ValueError(
                 f"{name} is not the model that its config.json describes; tensors: "
-                f"{'; '.join(parts)}; save it again with save_pretrained, unwrapped and with its own "
-                "config"
+                f"{'; '.join(parts)}; save it again with save_pretrained, unwrapped and "
+                "with its own config"
             )
 
 

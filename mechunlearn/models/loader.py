@@ -197,7 +197,11 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     model.cfg.tokenizer_prepends_bos = model.cfg.default_prepend_bos = adds_bos
     model.shortcuts = Shortcuts()
     model.logit_scale = measured_scale(model, rows[0])
-    result = self_test(model, expected)
+    try:
+        result = self_test(model, expected)
+    except (RuntimeError, IndexError, TypeError) as err:
+        reason = str(err).splitlines()[0]
+        raise RuntimeError(f"{name} ({type(plain).__name__}) is refused: {reason}") from err
     architecture = type(plain).__name__
     dtype = str(plain.dtype).removeprefix("torch.")
     model.provenance = Provenance(name, location, architecture, dtype, str(plain.device), result)

@@ -61,7 +61,7 @@ class Adapter:
     def __init__(
         self, model: HookedModel, settings: LoRA, blocks: Sequence[int] = (), seed: int = 0
     ) -> None:
-        """Inject fresh adapters, which change nothing until they are trained.
+        """Inject fresh adapters in float32, which change nothing until they are trained.
 
         Args:
             blocks: Default: all.
@@ -88,6 +88,8 @@ class Adapter:
         """PEFT's ``LoraLayer`` in place of each weight matrix, by the name of its bridge."""
         for layer in self.layers.values():
             layer.train()  # Dropout; the model itself stays in eval mode.
+        for parameter in self.parameters:  # PEFT gives them the weights' type.
+            parameter.data = parameter.data.float()
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:

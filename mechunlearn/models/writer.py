@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from accelerate import dispatch_model, init_empty_weights
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.models.gate import difference, logits_of, probe
@@ -26,12 +27,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} exists and is not empty; nothing was written")
     config = copy.deepcopy(model.original_model.config)
-    dtype = next(model.parameters()).dtype
-    with torch.random.fork_rng():
-        plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    plain.load_state_dict(plain_state(model))
-    plain.tie_weights()
-    plain.eval().to(model.cfg.device)
+    plain = _plain(model, config)
     for row in probe(config.get_text_config().vocab_size, plain.device):
         apart = difference(logits_of(plain, row), logits_of(model, row))
         tolerance = model.provenance.self_test.tolerance
@@ -55,6 +51,20 @@ def save(model: HookedModel, folder: str | Path) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return folder
+
+
+@torch.no_grad()
+def _plain(model: HookedModel, config: PretrainedConfig) -> PreTrainedModel:
+    """The plain architecture around the hooked model's own tensors: no second copy of them."""
+    # Buffers are made anew from the configuration, as they are on loading.
+    with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
+        plain = AutoModelForCausalLM.from_config(config, dtype=next(model.parameters()).dtype)
+    plain.load_state_dict(plain_state(model), assign=True)
+    plain.tie_weights()
+    plain.eval()
+    if mapped := getattr(model.original_model, "hf_device_map", None):
+        return dispatch_model(plain, mapped)
+    return plain.to(model.cfg.device)
 
 
 def describe(model: HookedModel) -> ModelCard:

@@ -142,6 +142,6 @@ def _in_chat(questions: T, original: str, config: TaskConfig) -> T:
 
     tokenizer = load_tokenizer(original)
     if isinstance(questions, Task):
-        return task_in_chat(questions, tokenizer, config)
+        return task_in_chat(questions, tokenizer, config)  # type: ignore[return-value]
     prompt = as_chat(questions.prompt, tokenizer, config)
     return dataclasses.replace(questions, prompt=prompt)

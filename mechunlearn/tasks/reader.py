@@ -74,7 +74,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as err:
+        except (json.JSONDecodeError, RecursionError) as err:  # Brackets nested without end.
             raise ValueError(f"{path}, line {number} is no JSON: {err}") from err
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number} is no JSON object, which a row must be")

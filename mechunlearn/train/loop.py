@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mechunlearn.progress import track
+from mechunlearn.bench.batches import enough_memory
+from mechunlearn.progress import console, track
 from mechunlearn.train.log import TrainLog, Watch, keep, report, resumed
-from mechunlearn.train.steps import Loss, Optimizer, Share
+from mechunlearn.train.masters import Masters
+from mechunlearn.train.steps import Loss, Optimizer, Share, UnsplittableError
 from mechunlearn.types import HookedModel
 
 EXPLODED = 100.0
@@ -31,6 +35,8 @@ def fit(
     stop: int | None = None,
 ) -> TrainLog:
     """Minimise ``loss`` over ``parameters`` in place.
+
+    Parameters in half precision are rounded from float32 copies, which is what AdamW steps on.
 
     Only these parameters require gradients while it runs; flags are restored afterwards. Started
     with ``torchrun`` (or ``accelerate launch``), every process computes its share of each step and
@@ -52,11 +58,11 @@ def fit(
         raise ValueError(f"{label}: there are no parameters to train")
     device = parameters[0].device
     processes = PartialState(cpu=device.type == "cpu")
-    n = processes.num_processes * optimizer.accumulate
-    first = processes.process_index * optimizer.accumulate
-    shares = [Share(i, n) for i in range(first, first + optimizer.accumulate)]
-    adamw = _adamw(parameters, optimizer)
-    log = resumed(watch.state, parameters, adamw)
+    masters = Masters(parameters)
+    backward = _Backward(label, loss, masters, optimizer.accumulate, processes)
+    adamw = _adamw(masters.stepped, optimizer)
+    log = resumed(watch.state, masters.stepped, adamw)
+    masters.write()
     if not log.measured:
         report(label, watch, optimizer.steps, log)
     recompute = model if optimizer.recompute else None
@@ -64,27 +70,22 @@ def fit(
         for step in track(range(log.steps, stop or optimizer.steps), label):
             for group in adamw.param_groups:
                 group["lr"] = optimizer.lr * optimizer.rate(step)
-            with (
-                _recomputing(recompute),
-                _drawing(device, seed + step),
-                _casting(device, optimizer.autocast),
-            ):
-                named = _backward(loss, step, shares)
-            if step == 0:
-                _refuse_untouched(label, parameters)
+            with _recomputing(recompute):
+                named = backward(step, _Numerics(device, seed + step, optimizer.autocast))
             if processes.num_processes > 1:
-                named = _summed(named, parameters)
+                named = _summed(named, masters.stepped)
             for name, value in named.items():
                 log.terms.setdefault(name, []).append(value)
             _refuse_divergence(label, log, optimizer.lr)
             if optimizer.clip:
-                torch.nn.utils.clip_grad_norm_(parameters, optimizer.clip)
+                torch.nn.utils.clip_grad_norm_(masters.stepped, optimizer.clip)
             adamw.step()
+            masters.write()
             adamw.zero_grad(set_to_none=True)
             if watch.due(step + 1, optimizer.steps):
                 report(label, watch, optimizer.steps, log)
                 if watch.state and processes.is_main_process:
-                    keep(watch.state, parameters, adamw, log)
+                    keep(watch.state, masters.stepped, adamw, log)
     return log
 
 
@@ -102,11 +103,6 @@ def _trainable(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
             p.grad = None
 
 
-def _refuse_untouched(label: str, parameters: Sequence[torch.nn.Parameter]) -> None:
-    if missing := sum(p.grad is None for p in parameters):
-        raise ValueError(f"{label}: {missing} parameter(s) got no gradient from the loss")
-
-
 def _adamw(parameters: Sequence[torch.nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
     """Weight decay acts on matrices only."""
     groups = [
@@ -116,15 +112,79 @@ def _adamw(parameters: Sequence[torch.nn.Parameter], optimizer: Optimizer) -> to
     return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
 
 
-def _backward(loss: Loss, step: int, shares: Sequence[Share]) -> dict[str, float]:
-    """Add the gradients of all shares; the terms they add up to."""
-    named: dict[str, float] = {}
-    for share in shares:
-        terms = loss(step, share)
-        torch.stack([t.float() for t in terms.values()]).sum().backward()
-        for name, term in terms.items():
-            named[name] = named.get(name, 0.0) + term.item()
-    return named
+@dataclass(frozen=True, slots=True)
+class _Numerics:
+    """How a step is computed: dropout from a seed, perhaps in bfloat16."""
+
+    device: torch.device
+    seed: int
+    autocast: bool
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Leaves the global generators as they were."""
+        cast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), cast:
+            torch.manual_seed(self.seed)
+            yield
+
+
+class _Backward:
+    """Gradients of a step, in as many parts as the memory asks for.
+
+    Out of memory, a step is computed again in twice as many parts, and so are all later ones; not
+    with several processes, which would have to agree.
+    """
+
+    def __init__(
+        self, label: str, loss: Loss, masters: Masters, parts: int, processes: PartialState
+    ) -> None:
+        self.label, self.loss, self.masters, self.parts = label, loss, masters, parts
+        self.index, self.of = processes.process_index, processes.num_processes
+        self.short = False
+
+    def __call__(self, step: int, numerics: _Numerics) -> dict[str, float]:
+        """Leave the gradients at the masters; the loss terms of this process."""
+        named: dict[str, float] = {}
+
+        def compute() -> None:
+            named.update(self._shares(step, numerics))
+
+        while not enough_memory(compute, again=self.of == 1):
+            self.parts, self.short = 2 * self.parts, True
+            for p in (*self.masters.weights, *self.masters.stepped):
+                p.grad = None
+            console.print(
+                f"[yellow]{self.label}: out of memory; going on with {self.parts} backward passes "
+                "a step[/yellow]"
+            )
+        if step == 0 and (missing := sum(p.grad is None for p in self.masters.stepped)):
+            raise ValueError(f"{self.label}: {missing} parameter(s) got no gradient from the loss")
+        return named
+
+    def _shares(self, step: int, numerics: _Numerics) -> dict[str, float]:
+        """Add the gradients of all shares; the terms they add up to."""
+        named: dict[str, float] = {}
+        first = self.index * self.parts
+        with numerics.on():
+            for i in range(first, first + self.parts):
+                terms = self._terms(step, Share(i, self.of * self.parts))
+                torch.stack([t.float() for t in terms.values()]).sum().backward()
+                self.masters.collect()
+                for name, term in terms.items():
+                    named[name] = named.get(name, 0.0) + term.item()
+        return named
+
+    def _terms(self, step: int, share: Share) -> Mapping[str, Tensor]:
+        try:
+            return self.loss(step, share)
+        except UnsplittableError as error:
+            if not self.short:
+                raise
+            raise ValueError(
+                f"{self.label}: out of memory with {share.of // 2} backward passes a step, each of "
+                "an example or two; set optimizer.recompute, a lower max_tokens or lora.rank"
+            ) from error
 
 
 def _summed(
@@ -144,18 +204,6 @@ def _refuse_divergence(label: str, log: TrainLog, lr: float) -> None:
             f"{label}: the loss is {last:.4g} at step {log.steps} ({first:.4g} at the first); "
             f"lower optimizer.lr (now {lr:g})"
         )
-
-
-@contextmanager
-def _drawing(device: torch.device, seed: int) -> Iterator[None]:
-    """Random numbers (dropout) from a seed, leaving the global generators as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _casting(device: torch.device, on: bool) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16) if on else nullcontext()
 
 
 @contextmanager

@@ -10,6 +10,10 @@ from torch import Tensor
 T = TypeVar("T")
 
 
+class UnsplittableError(ValueError):
+    """A step has fewer examples than parts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """The part of a step's examples that one process computes in one backward pass.
@@ -25,10 +29,10 @@ class Share:
         """This share of a step's items.
 
         Raises:
-            ValueError: If there are fewer items than shares.
+            UnsplittableError: If there are fewer items than shares.
         """
         if len(items) < self.of:
-            raise ValueError(
+            raise UnsplittableError(
                 f"a batch of {len(items)} cannot be split over {self.of} processes and "
                 "accumulated parts; raise batch or lower optimizer.accumulate"
             )

@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 
 from mechunlearn.environment import MachineCard
+from mechunlearn.errors import unknown
 from mechunlearn.models.cards import ModelCard
+from mechunlearn.models.placement import DTYPES, FLOATS, QUANTISED
 from mechunlearn.records import Interval, Plain, Record
 
 
 @dataclass(frozen=True, slots=True)
 class UnlearnPlan:
-    """One model, one method, one task; equal plans give equal weights on one machine."""
+    """One model, one method, one task; equal plans give equal weights on one machine.
+
+    Raises:
+        ValueError: For an unknown number format, or one of quantised weights.
+    """
 
     method: str
     model: str = "organism:original"
@@ -19,6 +25,17 @@ class UnlearnPlan:
     """Empty: the one that suits the model's size."""
     changes: tuple[str, ...] = ()
     """``key=value`` settings on top of the preset; ``task.key=value`` settings of the task."""
+    dtype: str = "auto"
+    """What the model is loaded, computed and saved in; AdamW steps in float32 in any case."""
+
+    def __post_init__(self) -> None:
+        if self.dtype in QUANTISED:
+            raise ValueError(
+                f"--dtype {self.dtype}: weights that are trained and saved cannot be quantised; "
+                f"use one of: auto, {', '.join(FLOATS)}"
+            )
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, ("auto", *FLOATS))
 
     @property
     def settings(self) -> list[str]:
@@ -28,7 +45,12 @@ class UnlearnPlan:
     def command(self, out: str) -> str:
         """The command line that carries it out."""
         words = ["mechunlearn unlearn", self.method, "--model", self.model, "--out", out]
-        for option, value in (("--task", self.task), ("--preset", self.preset)):
+        dtype = "" if self.dtype == "auto" else self.dtype
+        for option, value in (
+            ("--task", self.task),
+            ("--preset", self.preset),
+            ("--dtype", dtype),
+        ):
             words += [option, value] if value else []
         return " ".join([*words, *(x for change in self.changes for x in ("--set", change))])
 

@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
@@ -228,10 +228,13 @@ def activations(
 ) -> dict[int, Float[Tensor, "pos d_model"]]:
     """Output of block ``layer`` at every token of the wanted rows, kept on the CPU."""
     states, chosen = {}, sorted(set(wanted))
-    for group in batches([len(rows[i]) for i in chosen], token_budget(model)):
-        picked = [chosen[j] for j in group]
+
+    def compute(batch: Sequence[int]) -> None:
+        picked = [chosen[j] for j in batch]
         tokens, _ = pad(model, [rows[i] for i in picked])
         out = forward_to(model, tokens, layer).cpu()
         for i, activation in zip(picked, out, strict=True):
             states[i] = activation[: len(rows[i])].clone()
+
+    in_batches(model, [len(rows[i]) for i in chosen], compute)
     return states

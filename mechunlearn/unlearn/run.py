@@ -100,7 +100,7 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
     if (card := _finished(plan, out, unfinished, resume)) is not None:
         return plain(card)
     task = load_task(plan.task or None, plan.model, task_config(plan.changes))
-    model = load(plan.model)
+    model = load(plan.model, dtype=plan.dtype)
     configured(find("method", plan.method), plan.preset or preset_for(model), plan.settings)
     source, before = describe(model), score_task(model, task)
     main = PartialState(cpu=model.cfg.device == "cpu").is_main_process

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, in_batches, token_budget
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, pad
+from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
 from mechunlearn.train import Draws, Share
 from mechunlearn.types import HookedModel, Point, Task
@@ -65,9 +66,12 @@ def recorded(
     """Log-likelihoods under the model as it is now; NaN in rows that are not wanted."""
     chosen = sorted(set(wanted))
     out = torch.full((len(rows), len(rows[chosen[0]].endings)), torch.nan, dtype=torch.float64)
-    for batch in batches([len(rows[i].tokens) for i in chosen], token_budget(model)):
+
+    def compute(batch: Sequence[int]) -> None:
         picked = [chosen[j] for j in batch]
         out[picked] = log_likelihoods(model, [rows[i] for i in picked]).cpu()
+
+    in_batches(model, [len(rows[i].tokens) for i in chosen], compute)
     return out.to(model.cfg.device)
 
 
@@ -107,19 +111,28 @@ class Retain:
         return activations[final]
 
     def _divergence(self, picked: Sequence[int]) -> Float[Tensor, ""]:
-        now = unembed(self.model, self._last(picked)).float().log_softmax(-1)
-        states = torch.cat([self.states[i] for i in picked]).to(now.device)
-        before = self.unembed(states).float().log_softmax(-1)
-        return torch.nn.functional.kl_div(now, before, reduction="sum", log_target=True)
+        last = self._last(picked)
+        states = torch.cat([self.states[i] for i in picked]).to(last.device)
+
+        def divergence(part: slice) -> Tensor:
+            now = unembed(self.model, last[part]).log_softmax(-1)
+            before = self.unembed(states[part]).log_softmax(-1)
+            return torch.nn.functional.kl_div(now, before, reduction="sum", log_target=True)
+
+        parts = over_rows(divergence, len(last), self.model.cfg.d_vocab, last.device)
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
     @torch.no_grad()
     def _states(self, wanted: Sequence[int]) -> dict[int, Float[Tensor, "read d_model"]]:
         states: dict[int, Tensor] = {}
-        for batch in batches([len(self.rows[i].tokens) for i in wanted], token_budget(self.model)):
+
+        def compute(batch: Sequence[int]) -> None:
             picked = [wanted[j] for j in batch]
             normed = self.model.ln_final(self._last(picked)[None])[0].cpu()
             parts = normed.split([len(self.rows[i].reads) for i in picked])
             states.update(zip(picked, (part.clone() for part in parts), strict=True))
+
+        in_batches(self.model, [len(self.rows[i].tokens) for i in wanted], compute)
         return states
 
 

@@ -13,10 +13,13 @@ from typing import Any
 import torch
 
 from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.audit.select import score_candidates
-from mechunlearn.cost.memory import needed, shape_of, sizes_of
+from mechunlearn.attacks.seen import Seen
+from mechunlearn.audit.outlook import job_of
+from mechunlearn.bench import score
+from mechunlearn.cost.job import Cost, peak_memory
+from mechunlearn.cost.memory import shape_of, sizes_of
 from mechunlearn.models import configuration, load
-from mechunlearn.presets import configured, preset_of
+from mechunlearn.presets import configured, size_of
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Task
@@ -42,7 +45,7 @@ def measured(folder: str, task: Task, attacks: dict[str, list[str]]) -> Iterator
     torch.nn.Linear(8, 8)(torch.ones(4, 8)).sum().backward()
     del warm
     config = configuration(folder)
-    shape, preset = shape_of(config), preset_of(config.hidden_size)
+    shape, preset = shape_of(config), size_of(config.hidden_size)
     asked = task.questions("forget", "select")
     trim()
     before = resident()
@@ -58,14 +61,18 @@ def measured(folder: str, task: Task, attacks: dict[str, list[str]]) -> Iterator
         else:
             entry = find("attack", attack)
             settings = configured(entry, preset, changes) if entry.presets else None
-            known = entry.reference(model, task, asked, settings)
-            found = entry.find(model, task, asked, known, settings)
-            chosen = [found.build(found.grid()[0])]
+            seen = Seen.of(task, entry, config=settings, tokenizer=model.tokenizer)
+            reference = entry.learn(model, seen, settings)
+            search = entry.search(model, seen, reference, settings)
+            change = search.change(next(iter(next(search.variants()))))
             for role in ("forget", "retain"):
-                score_candidates(model, chosen, role, "confirm", task)
-            del known, found, chosen
+                score(model, task.questions(role, "confirm"), task, change=change)
+            del seen, reference, search, change
         seconds, peak = time.perf_counter() - start, resident("VmHWM") - begin + loaded
-        expected = needed(attack, settings, shape, sizes)
+        cost = Cost()
+        if attack != "baseline":
+            cost = find("attack", attack).cost(settings, job_of(task, shape, sizes))
+        expected = peak_memory(cost, shape, sizes)
         yield {
             "attack": attack, "seconds": round(seconds, 1), "peak": peak,
             "estimate": round(expected.total), "parts": expected.parts,

@@ -16,7 +16,7 @@ import torch
 
 from mechunlearn.attacks.logit_lens import lens_points
 from mechunlearn.bench import score, score_points
-from mechunlearn.bench.engine import batches, token_budget
+from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.rows import pad, question_rows
 from mechunlearn.hooks import run_blocks
 from mechunlearn.models import load

@@ -6,34 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from mechunlearn import cli
 from mechunlearn.models import ORGANISMS
 
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Done]:
-    """Run a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["mechunlearn", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return Done(int(stopped.value.code or 0), *capsys.readouterr())
-
-    return call
+Done = subprocess.CompletedProcess[str]
 
 
 def test_help_needs_no_torch() -> None:

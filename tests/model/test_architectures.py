@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mechunlearn.bench import score
 from mechunlearn.hooks import linear_maps
 from mechunlearn.models import load
+from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.tasks.world import World
 
 SIZES = {
@@ -91,7 +92,10 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
         SIZES
         | {"rope_scaling": LONG, "original_max_position_embeddings": 64, "sliding_window": None},
     ),
-    "llama_dynamic": ("LlamaConfig", SIZES | {"rope_scaling": {"rope_type": "dynamic"}}),
+    "llama_dynamic": (
+        "LlamaConfig",
+        SIZES | {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+    ),
     "stablelm": ("StableLmConfig", SIZES),
     "starcoder2": ("Starcoder2Config", SIZES | {"sliding_window": 24}),
     "cohere": ("CohereConfig", SIZES | {"logit_scale": 0.0625}),
@@ -144,7 +148,7 @@ def built(folder: Path, words: Path, architecture: str) -> Path:
 def plain_scores(folder: Path, prompt: Any, questions: Any, how: str) -> np.ndarray:
     """Letters' logits or mean log-probabilities, from forwards of one text each."""
     plain = AutoModelForCausalLM.from_pretrained(folder).eval()
-    words = AutoTokenizer.from_pretrained(folder)
+    words = load_tokenizer(str(folder))  # AutoTokenizer makes Qwen's of any vocabulary.
     rows = []
     for q in questions:
         if how == "cloze":

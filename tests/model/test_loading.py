@@ -224,3 +224,213 @@ def test_the_set_by_the_command_line(
     with pytest.raises(SystemExit):
         main()
     assert "--models zephyr" in capsys.readouterr().err
+
+
+def rewritten(
+    folder: Path, target: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+) -> str:
+    """A copy of a model's folder with other tensors."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, target)
+    weights = change(load_file(target / "model.safetensors"))
+    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    return str(target)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "base_model.model.", "module._orig_mod.", "model."]
+)
+def test_prefixes_of_wrapped_models_are_taken_off_and_that_is_said(
+    folder: Path, tmp_path: Path, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = rewritten(folder, tmp_path / "r", lambda s: {prefix + k: v for k, v in s.items()})
+    capsys.readouterr()
+    model = load(renamed)
+    assert (model(TOKENS) - load(str(folder))(TOKENS)).abs().max() == 0
+    if prefix != "model.":  # transformers knows that one by itself.
+        assert model.provenance.renamed
+        assert "off the names of its tensors" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {k: v for k, v in s.items() if "lm_head" not in k}, "1 missing from its files"),
+        (
+            lambda s: {k: v for k, v in s.items() if ".layers.2." not in k},
+            r"9 missing from its files \(model\.layers\.2\.",
+        ),
+        (lambda s: s | {"model.extra": torch.ones(2)}, r"unknown to the model \(model\.extra\)"),
+        (
+            lambda s: s | {"lm_head.weight": torch.ones(4, 4)},
+            r"1 of another shape \(lm_head\.weight: \(4, 4\), not",
+        ),
+        (
+            lambda s: {k.replace("layers", "levels"): v for k, v in s.items()},
+            r"27 missing .*27 of its files unknown",
+        ),
+    ],
+)
+def test_nothing_unread_and_nothing_random(
+    folder: Path, tmp_path: Path, change: Callable[..., dict[str, torch.Tensor]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(rewritten(folder, tmp_path / "r", change))
+
+
+def test_nan_fails_the_self_test(folder: Path, tmp_path: Path) -> None:
+    def poison(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weights["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
+        return weights
+
+    with pytest.raises(RuntimeError, match=r"logits of .* are not finite"):
+        load(rewritten(folder, tmp_path / "r", poison))
+
+
+def test_an_adapter_on_a_tied_head_computes_what_peft_computes(
+    tiny: Callable[[str], HookedModel], tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    base = save(tiny("llama"), tmp_path / "base")
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    settings = LoraConfig(r=4, target_modules=["lm_head", "q_proj"], task_type="CAUSAL_LM")
+    adapted = get_peft_model(plain, settings).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in adapted.parameters():
+            if p.requires_grad:
+                p.add_(0.05 * torch.randn(p.shape, generator=generator))
+        expected = adapted(TOKENS).logits
+    adapted.save_pretrained(tmp_path / "a")
+    got = load(str(tmp_path / "a"), original=str(base))(TOKENS)
+    assert (got - expected).abs().max() < 1e-4
+    file = tmp_path / "a" / "adapter_model.safetensors"
+    weights = {k.replace("q_proj", "query"): v for k, v in load_file(file).items()}
+    save_file(weights, file)
+    with pytest.raises(ValueError, match=r"6 of its 8 tensors were not read .* 6 were not there"):
+        load(str(tmp_path / "a"), original=str(base))
+
+
+def test_a_fault_of_the_engine_is_caught_or_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mechunlearn.bench import branches, engine
+
+    right = engine.branches
+
+    def blind(*args: object) -> dict[str, object]:
+        inputs = right(*args)  # As a window of no tokens: nothing is seen.
+        return inputs | {"attention_mask": torch.full_like(inputs["attention_mask"], -1e9)}
+
+    assert branches.branches is right
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "branches", blind)
+        model = load(str(folder))
+    assert not model.shortcuts.packing
+    assert model.shortcuts.sharing
+    assert "cloze" in model.provenance.parity.switched_off[0]
+    chosen = engine.chosen
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "chosen", lambda cache, rows: chosen(cache, rows, 3))
+        model = load(str(folder))
+    assert not model.shortcuts.sharing
+    with monkeypatch.context() as patch:
+        patch.setattr("mechunlearn.bench.parity._letters", lambda *_: 0.5)
+        with pytest.raises(RuntimeError, match=r"letters by 0\.5 .*\(allowed: 0\.001\)"):
+            load(str(folder))
+
+
+def test_a_folder_with_code_runs_none_of_it_and_asks_nothing(folder: Path, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    mark = tmp_path / "ran"
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mystery", "auto_map": {"AutoConfig": "own.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w').write('x')\n")
+    (tmp_path / "task.jsonl").write_text('{"stem": "a?", "choices": ["b", "c"], "answer": 0}\n')
+    task = str(tmp_path / "task.jsonl")
+    command = [sys.executable, "-m", "mechunlearn.cli", "bench", "--model", str(folder)]
+    done = subprocess.run(
+        [*command, "--task", task], input="y\n", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert not mark.exists()
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load(str(folder), trust_remote_code=True)  # It is no model, but it was asked.
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors"])
+def test_weights_that_are_stored_quantised_are_one_line(folder: Path, method: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": method, "bits": 4, "group_size": 128}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises((PrerequisiteError, ValueError)) as refused:
+        load(str(folder))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_model_and_an_adapter_in_one_folder_are_refused(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a model and an adapter"):
+        load(str(folder))
+
+
+def test_the_language_part_of_a_model_that_sees(words: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3Config
+
+    tokenizer = AutoTokenizer.from_pretrained(words)
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = Gemma3Config(text_config=text, vision_config=vision, image_token_index=5)
+    plain = AutoModelForCausalLM.from_config(config).eval()
+    plain.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    model = load(str(tmp_path / "m"))
+    tokens = torch.tensor([[2, 9, 10, 11, 12]])
+    with torch.no_grad():
+        assert (model(tokens) - plain(tokens).logits).abs().max() < 1e-5
+    assert model.provenance.left_out > 0
+
+
+def test_added_tokens_are_said_and_moved_ones_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    from mechunlearn.models.tokenizer import compare_vocabularies
+
+    known = {"a": 0, "b": 1}
+    compare_vocabularies("x", known | {"[PAD]": 2}, "y", known)
+    assert "1 added tokens, such as '[PAD]'" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(ValueError, match="'b' is token 2 of one and 1 of the other"):
+        compare_vocabularies("x", {"a": 0, "b": 2}, "y", known)
+    with pytest.raises(ValueError, match="65 tokens are in one of them only"):
+        compare_vocabularies("x", known | {f"t{i}": 2 + i for i in range(65)}, "y", known)
+
+
+def test_saved_tokenizers_load_in_transformers_4_too(folder: Path) -> None:
+    from mechunlearn.models import ORGANISMS
+
+    for file in (folder, *ORGANISMS.glob("*@*")):
+        settings = json.loads((file / "tokenizer_config.json").read_text())
+        assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+        assert not isinstance(settings.get("extra_special_tokens"), list)

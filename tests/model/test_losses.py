@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from mechunlearn.registry import METHODS, find
 from mechunlearn.train import Draws, Share, TrainLog
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn.circuit_breakers import rerouting
-from mechunlearn.unlearn.dpo import dpo_loss, preferences
+from mechunlearn.unlearn.dpo import check_mix, dpo_loss, kinds_of_steps, preferences
 from mechunlearn.unlearn.npo import npo_loss
 from mechunlearn.unlearn.sequences import Retain, recorded
 from mechunlearn.unlearn.simnpo import simnpo_loss
@@ -131,7 +132,75 @@ def test_preferences_mix_their_kinds(task: Task) -> None:
         assert all(e.answer != other for e, other in batch)
 
 
-def quick(name: str, *changes: str) -> object:
+@pytest.mark.parametrize(
+    ("mix", "batch", "first"),
+    [
+        ((0.5, 0.5, 0.0), 4, (2, 2, 0)),
+        ((1.0, 0.0, 0.0), 3, (3, 0, 0)),
+        ((0.0, 0.0, 1.0), 1, (0, 0, 1)),
+        ((0.5, 0.25, 0.25), 2, (1, 1, 0)),
+        ((0.5, 0.25, 0.25), 1, (1, 0, 0)),
+        ((0.1, 0.2, 0.7), 8, (1, 2, 5)),
+        ((2.0, 1.0, 1.0), 8, (4, 2, 2)),
+    ],
+)
+def test_shares_hold_over_the_run_where_they_do_not_divide_a_batch(
+    mix: tuple[float, float, float], batch: int, first: tuple[int, int, int], task: Task
+) -> None:
+    steps = 40
+    sizes = kinds_of_steps(mix, batch, steps)
+    assert sizes[0] == first
+    assert all(sum(counts) == batch for counts in sizes)
+    for share, count in zip(mix, map(sum, zip(*sizes, strict=True)), strict=True):
+        assert abs(count - share / sum(mix) * batch * steps) < 1
+    assert len(preferences(task, mix, batch, steps, seed=0)) == batch * steps
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [("mix=(0.5, 0.5, 0.0)",), ("mix=(1.0, 0.0, 0.0)",), ("batch=2",), ("batch=1",)],
+)
+def test_dpo_trains_with_legal_mixes_and_small_batches(
+    changes: tuple[str, ...], task: Task
+) -> None:
+    few = dataclasses.replace(
+        task,
+        forget_examples=task.forget_examples[:3],
+        retain_examples=(*task.retain_examples[:2], *task.retain_examples[-2:]),
+    )
+    model = load("organism:original")
+    log = find("method", "dpo").apply_(model, few, quick("dpo", *changes))
+    assert all(math.isfinite(x) for terms in log.terms.values() for x in terms)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_batches_of_one_and_batches_beyond_the_data_train(name: str, task: Task) -> None:
+    few = dataclasses.replace(
+        task,
+        forget_examples=task.forget_examples[:2],
+        retain_examples=(task.retain_examples[0], task.retain_examples[-1]),
+        forget_text=task.forget_text[:2],
+        retain_text=task.retain_text[:2],
+    )
+    for change in ("batch=1", "batch=7"):
+        model = load("organism:original")
+        log = find("method", name).apply_(model, few, quick(name, change))
+        assert all(math.isfinite(x) for terms in log.terms.values() for x in terms)
+
+
+def test_confirm_questions_of_the_retain_set_are_not_trained_on(task: Task) -> None:
+    """Where a task gives no examples of its own; what is to be forgotten is said whole."""
+    bare = dataclasses.replace(task, forget_examples=(), retain_examples=())
+    assert bare.examples("retain") == tuple(
+        bare.example(q) for q in bare.questions("retain", "select")
+    )
+    assert len(bare.examples("forget")) == len(bare.forget)
+    asked = {bare.example(q).prompt for q in bare.questions("retain", "confirm")}
+    pairs = preferences(bare, (0.0, 1.0, 1.0), 8, 99, 0)
+    assert not asked & {example.prompt for example, _ in pairs}
+
+
+def quick(name: str, *changes: str) -> Any:
     return configured(find("method", name), "organism", ["optimizer.steps=2", "batch=4", *changes])
 
 
@@ -207,7 +276,28 @@ def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="unknown span 'prompt'"):
         quick("npo", "span=prompt")
     with pytest.raises(ValueError, match="mix is three shares"):
-        quick("dpo", "mix=(0.0, 0.0, 0.0)")
+        check_mix([0.5, 0.5])
+    for mix in ("(0.0, 0.0, 0.0)", "(1.0, -1.0, 1.0)", "(1e999, 1.0, 1.0)"):
+        with pytest.raises(ValueError, match="mix is three shares"):
+            quick("dpo", f"mix={mix}")
+    for name in ("npo", "simnpo", "dpo"):
+        with pytest.raises(ValueError, match="beta must be more than 0, not 0"):
+            quick(name, "beta=0.0")
+    for name, setting in (
+        ("npo", "retain_weight"),
+        ("simnpo", "forget_weight"),
+        ("gradient_difference", "forget_weight"),
+        ("circuit_breakers", "weight"),
+        ("rmu", "alpha"),
+    ):
+        with pytest.raises(ValueError, match=f"{setting} must be 0 or more, not -1"):
+            quick(name, f"{setting}=-1.0")
+    with pytest.raises(ValueError, match="horizon must be more than 0"):
+        quick("circuit_breakers", "horizon=0")
+    with pytest.raises(ValueError, match="pull the states back"):
+        quick("circuit_breakers", "horizon=1").check(4)
+    with pytest.raises(ValueError, match=r"needs a block after layers \(3,\), but the last is 3"):
+        quick("circuit_breakers", "layers=(3,)", "counts=published").check(4)
     with pytest.raises(ValueError, match="at least 1"):
         quick("npo", "batch=0")
     with pytest.raises(ValueError, match="needs prompt and answer"):

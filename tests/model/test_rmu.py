@@ -105,12 +105,37 @@ def test_topics_alternate_and_have_vectors_of_their_own(
     assert logs[0] != logs[1]
 
 
+def test_topics_that_a_task_does_not_say_are_refused(
+    tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    """Rather than one vector for all texts, silently."""
+    config = dataclasses.replace(SHORT, per_topic=True)
+    n = len(task.forget_text)
+    for topics, count in (({}, n), ({task.forget_text[0]: "glow"}, n - 1)):
+        untold = dataclasses.replace(task, forget_topics=topics)
+        with pytest.raises(ValueError, match=f"has none for {count} of {n}; set per_topic=False"):
+            rmu_(tiny("gpt2"), untold, config)
+
+
+def test_plain_text_is_held_in_place_where_asked(
+    tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    config = dataclasses.replace(SHORT, retain_corpus="plain")
+    few = dataclasses.replace(task, forget_text=task.forget_text[:4], plain_text=("the glow",))
+    logs = [rmu_(tiny("gpt2"), few, c).terms["retain"][1] for c in (config, SHORT)]
+    assert logs[0] != logs[1]
+    with pytest.raises(ValueError, match="has no plain text"):
+        rmu_(tiny("gpt2"), dataclasses.replace(few, plain_text=()), config)
+
+
 def test_refusals(tiny: Callable[[str], HookedModel], task: Task) -> None:
     model = tiny("gpt2")
     with pytest.raises(ValueError, match=r"layers \[7, 5, 6, 7\] do not exist"):
         rmu_(model, task, RMU.presets["paper"])
     with pytest.raises(ValueError, match="reach past layer 0"):
         rmu_(model, task, RMUConfig(layer=0, blocks=(1,)))
+    with pytest.raises(ValueError, match="blocks is empty"):
+        rmu_(model, task, RMUConfig(layer=0, blocks=()))
     with pytest.raises(ValueError, match="no forget text"):
         rmu_(model, dataclasses.replace(task, forget_text=()), SHORT)
 

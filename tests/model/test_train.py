@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
+from mechunlearn.hooks import live_parameters
 from mechunlearn.models import fingerprint, load
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.presets import configured
@@ -192,3 +194,94 @@ def test_restored_is_bit_equal_also_after_an_error(tiny: Callable[[str], HookedM
     with pytest.raises(KeyError):
         break_it()
     assert fingerprint(model) == before
+
+
+def test_bfloat16_training_follows_float32(task: Task) -> None:
+    """At a published rate almost no weight moves in bfloat16; float32 copies move as in float32."""
+    # From the same weights, those that bfloat16 can hold.
+    changes = ["batch=8", "optimizer.steps=3", "optimizer.warmup=0", "optimizer.accumulate=2"]
+    config = configured(NPO, "paper", [*changes, "optimizer.autocast=False"])
+    half = load("organism:original", dtype="bfloat16")
+    full = load("organism:original")
+    starts = [p.detach().clone() for p in live_parameters(half)]
+    with torch.no_grad():
+        for p, start in zip(live_parameters(full), starts, strict=True):
+            p.copy_(start)
+    logs = [npo_(model, task, config) for model in (full, half)]
+    n = sum(start.numel() for start in starts)
+
+    def moved(model: HookedModel) -> float:
+        pairs = zip(live_parameters(model), starts, strict=True)
+        return sum(int((p.bfloat16() != start).sum()) for p, start in pairs) / n
+
+    assert all(p.dtype == torch.bfloat16 for p in live_parameters(half))
+    assert moved(half) == pytest.approx(moved(full), rel=0.05)
+    last = [log.terms["forget"][-1] for log in logs]
+    assert last[1] == pytest.approx(last[0], rel=0.02)
+
+
+def test_the_optimizer_steps_on_float32_copies() -> None:
+    """1,000 steps of 1e-4 on a weight of 1, each too small for bfloat16, are a step of 0.1."""
+    p = torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+    fit([p], lambda step, share: {"a": p.sum()}, Optimizer(1000, 1e-4), label="x")
+    assert p.dtype == torch.bfloat16
+    assert p.tolist() == pytest.approx([0.9, 0.9], abs=0.004)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_stopped_bfloat16_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_path: Path) -> None:
+    """The state file holds the float32 copies, which the rounded weights have lost."""
+    config = configured(NPO, "organism", ["batch=4", "optimizer.steps=4", f"lora.rank={rank}"])
+    whole = load("organism:original", dtype="bfloat16")
+    npo_(whole, task, config)
+    state = tmp_path / "state.safetensors"
+
+    def stop(step: int) -> dict[str, float]:
+        if step == 3:
+            raise StoppedError
+        return {}
+
+    with pytest.raises(StoppedError):
+        npo_(load("organism:original", dtype="bfloat16"), task, config, Watch(1, stop, state))
+    with safe_open(state, framework="pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float32}  # noqa: SIM118
+    again = load("organism:original", dtype="bfloat16")
+    npo_(again, task, config, Watch(1, None, state))
+    assert fingerprint(again) == fingerprint(whole)
+
+
+def test_adapters_are_in_float32_and_leave_the_weights_type() -> None:
+    model = load("organism:original", dtype="bfloat16")
+    adapter = Adapter(model, LoRA(rank=2))
+    assert {p.dtype for p in adapter.parameters} == {torch.float32}
+    model(torch.tensor([[2, 5, 9]])).float().sum().backward()
+    assert all(p.grad is not None for p in adapter.parameters)
+    adapter.remove(merge=True)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_out_of_memory_halves_the_passes_and_gives_the_same_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    goals, failures = torch.arange(8.0), []
+
+    def train(fails: int) -> torch.Tensor:
+        p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        failures.clear()
+
+        def loss(step: int, share: Share) -> Terms:
+            if len(failures) < fails:
+                failures.append(share.of)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            own = goals[torch.tensor(share(range(8)))]
+            return {"a": (p - own).pow(2).sum() / 8}
+
+        fit([p], loss, Optimizer(5, 0.1), label="x")
+        return p.detach()
+
+    plain, halved = train(0), train(2)
+    assert failures == [1, 2]
+    assert torch.allclose(plain, halved)
+    assert "going on with 4 backward passes a step" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(ValueError, match=r"out of memory with 8 backward passes a step"):
+        train(99)

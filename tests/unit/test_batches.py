@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mechunlearn.bench.engine import WORTH_SPLITTING, batches
+from mechunlearn.bench.batches import WORTH_SPLITTING, batches
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -45,7 +45,7 @@ from mechunlearn.attacks.seen import Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.bench.generation import continuations
 from mechunlearn.cost.job import Cost, Job
-from mechunlearn.cost.memory import gradient_bytes
+from mechunlearn.cost.memory import gradient_bytes, model_bytes
 from mechunlearn.hooks import check_blocks
 from mechunlearn.presets import Size
 from mechunlearn.types import Example, HookedModel
@@ -133,15 +133,21 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
         return GCGSearch(model, config, problem, states, [variant.text], State())
 
     def cost(self, config: GCGConfig, job: Job) -> Cost:
-        """Children and gradients of all steps; one backward pass over a gradient's questions."""
+        """Children and gradients of all steps; one backward pass over a gradient's questions.
+
+        A dynamic objective keeps the original in memory.
+        """
         questions = round(config.questions / (1 - config.retain_share))
         most = min(config.questions, job.sizes.selected) / (1 - config.retain_share)
         rows = round(min(config.search.gradient_questions or most, most))
         # A text before the questions is run once for all of them.
         suffix = config.search.length if config.place == "suffix" else 0
         gradient = gradient_bytes(job.shape, job.sizes, rows, job.sizes.longest + suffix)
+        memory = {"activations": gradient}
+        if config.objective.dynamic.weight:
+            memory["original"] = sum(model_bytes(job.shape, job.sizes).values())
         return Cost(
             search=config.search.forwards(questions),
             variants=float(config.search.restarts),
-            memory={"activations": gradient},
+            memory=memory,
         )

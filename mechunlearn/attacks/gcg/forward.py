@@ -20,8 +20,8 @@ from mechunlearn.attacks.gcg.objective import Objective, Reference
 from mechunlearn.attacks.gcg.packing import Batch, Piece, batch_of, packed
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.attacks.gcg.terms import Terms
+from mechunlearn.bench.batches import token_budget
 from mechunlearn.bench.cache import chosen, extend, leaves
-from mechunlearn.bench.engine import token_budget
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import embedding_table, first_embeddings
 from mechunlearn.types import HookedModel

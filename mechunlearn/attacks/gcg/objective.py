@@ -22,6 +22,7 @@ from torch import Tensor
 from mechunlearn.attacks.gcg.problem import Item, Problem
 from mechunlearn.bench.cache import extend, new_cache
 from mechunlearn.bench.rows import encode
+from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import check_layers, unembed
 from mechunlearn.types import HookedModel, Point
 
@@ -153,6 +154,11 @@ def likelihood_losses(
     if objective.over == "choices":
         ids = torch.tensor(choices, device=states.device)
         targets = (targets[:, None] == ids).int().argmax(dim=1)
-    logits = unembed(model, states, ids).float()
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    def losses_of(part: slice) -> Tensor:
+        logits = unembed(model, states[part], ids)
+        return torch.nn.functional.cross_entropy(logits, targets[part], reduction="none")
+
+    width = model.cfg.d_vocab if ids is None else len(ids)
+    losses = torch.cat(over_rows(losses_of, len(states), width, states.device))
     return losses.clamp_min(objective.clamp) if objective.clamp else losses

@@ -20,6 +20,7 @@ from mechunlearn.attacks.gcg.packing import Batch
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.bench.cache import extend, new_cache
 from mechunlearn.bench.rows import encode
+from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import first_embeddings, unembed
 from mechunlearn.types import HookedModel, Point
 
@@ -142,6 +143,12 @@ class Terms:
         final = Point(self.model.cfg.n_layers - 1)
         read = extend(self.model, new_cache(), tokens, [final])[final]
         states, targets = read[:, first - 1 : -1], tokens[:, first:]
-        logits = unembed(self.model, states.flatten(0, 1)).float()
-        losses = torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="none")
+        rows, wanted = states.flatten(0, 1), targets.flatten()
+
+        def losses_of(part: slice) -> Tensor:
+            logits = unembed(self.model, rows[part])
+            return torch.nn.functional.cross_entropy(logits, wanted[part], reduction="none")
+
+        parts = over_rows(losses_of, len(rows), self.model.cfg.d_vocab, rows.device)
+        losses = torch.cat(parts)
         return losses.view(targets.shape).mean(dim=1)

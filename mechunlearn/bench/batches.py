@@ -1,0 +1,148 @@
+"""How many rows are computed at once: as many as is fastest and as the memory holds."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import torch
+
+from mechunlearn.bench.footprint import widths_of
+from mechunlearn.environment import free_memory
+from mechunlearn.progress import console
+from mechunlearn.types import HookedModel
+
+BATCH_NUMBERS = {"cpu": 300_000, "cuda": 60_000_000}
+"""Activation numbers (tokens x d_model) per batch: 2,300 tokens at d_model 128 were fastest on a
+CPU, as were 500 to 1,000 at 576; 4,000 there are half as fast, since they leave the cache."""
+KEPT_BLOCKS = 2
+"""With a backward pass, a GPU's batch holds this many blocks' worth of the usual numbers."""
+WORTH_SPLITTING = 1 / 10
+"""Padding, as a share of the tokens a batch may have, from which on another forward costs less."""
+SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
+"""Of the memory that is free when a model is first asked, what a batch's activations may take; on
+a CPU other processes want some too."""
+TYPICAL_LENGTH = 256
+"""Tokens of a row, for the attention scores of a token."""
+
+_LIMITS: WeakKeyDictionary[HookedModel, dict[bool, int]] = WeakKeyDictionary()
+"""Tokens per batch of each model that was asked, without and with a backward pass."""
+
+
+def token_budget(model: HookedModel, *, backward: bool = False) -> int:
+    """Tokens per batch: as many as is fastest, or fewer where the free memory does not hold them.
+
+    The free memory is looked at once per model, so that equal batches are asked for throughout.
+
+    Args:
+        backward: Every block's activations are kept.
+    """
+    limits = _LIMITS.setdefault(model, {})
+    if backward not in limits:
+        kind = str(model.cfg.device).split(":")[0]
+        most = tokens_of(kind, model.cfg.d_model, model.cfg.n_layers if backward else 1)
+        limits[backward] = min(most, _room(model, kind, backward))
+    return limits[backward]
+
+
+def _room(model: HookedModel, kind: str, backward: bool) -> int:
+    """Tokens whose activations the free memory holds."""
+    widths = widths_of(model.original_model)
+    numbers = (widths.backward if backward else widths.forward)(TYPICAL_LENGTH)
+    free = SHARE.get(kind, SHARE["cuda"]) * free_memory(str(model.cfg.device))
+    return max(1, int(free / (numbers * next(model.parameters()).element_size())))
+
+
+def tokens_of(kind: str, d_model: int, layers: int = 1) -> int:
+    """Tokens per batch on a kind of device.
+
+    Args:
+        layers: Blocks whose activations are kept for a backward pass.
+    """
+    numbers = BATCH_NUMBERS.get(kind, BATCH_NUMBERS["cuda"])
+    blocks = 1 if kind == "cpu" else max(1, layers // KEPT_BLOCKS)
+    return max(128, numbers // blocks // d_model)
+
+
+def in_batches(
+    model: HookedModel,
+    lengths: Sequence[int],
+    compute: Callable[[list[int]], None],
+    budget: int | None = None,
+) -> None:
+    """Call ``compute`` with the indices of each batch; out of memory, go on with half the tokens.
+
+    Later batches of the model are smaller too.
+
+    Args:
+        lengths: Tokens of each row.
+        compute: Leaves nothing behind where it fails.
+        budget: Tokens per batch; default: ``token_budget``.
+
+    Raises:
+        torch.OutOfMemoryError: (or RuntimeError) If a single row is too much.
+    """
+    limit = budget or token_budget(model)
+    waiting = list(batches(lengths, limit))
+    while waiting:
+        batch = waiting[0]
+        if enough_memory(partial(compute, batch), again=len(batch) > 1):
+            del waiting[0]
+            continue
+        limit = max(1, min(limit, max(lengths[i] for i in batch) * len(batch)) // 2)
+        _LIMITS.setdefault(model, {})[False] = min(limit, token_budget(model))
+        console.print(f"[yellow]out of memory; going on with {limit} tokens a batch[/yellow]")
+        rest = [i for part in waiting for i in part]
+        waiting = [[rest[j] for j in part] for part in batches([lengths[i] for i in rest], limit)]
+
+
+def enough_memory(compute: Callable[[], None], *, again: bool) -> bool:
+    """Run something; whether the memory was enough for it.
+
+    Args:
+        again: Whether there is a smaller way to try; otherwise the error goes on.
+    """
+    try:
+        compute()
+        return True
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError.
+        if not (again and out_of_memory(error)):
+            raise
+    # Outside the handler: the error's traceback holds the tensors of the failed batch.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the host, has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or ("DefaultCPUAllocator" in text and "allocate" in text)
+    )
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of rows of similar length, at most ``budget`` padded tokens a batch."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            yield from _split(batch, lengths, budget)
+            batch = []
+        batch.append(i)
+    if batch:
+        yield from _split(batch, lengths, budget)
+
+
+def _split(batch: list[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """The batch, longest rows first, in parts where that saves enough padding."""
+    longest, n = lengths[batch[0]], len(batch)
+    at = max(range(n), key=lambda i: (longest - lengths[batch[i]]) * (n - i))
+    if (longest - lengths[batch[at]]) * (n - at) > WORTH_SPLITTING * budget:
+        yield from _split(batch[:at], lengths, budget)
+        yield from _split(batch[at:], lengths, budget)
+    else:
+        yield batch
