@@ -292,8 +292,7 @@ def forget_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> di
     short = limit <= 4 * LAST_TOKENS or not find("measure", seen.scoring).one_token
     answers = generate(model, prompts, 8 if short else LAST_TOKENS)
     replies = [seen.prompt.turn.reply(_spaced(answer)) for answer in answers]
-    own = [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]
-    if own:
+    if own := [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]:
         rows[OWN] = example_rows(model, own, "answer", limit)
     return rows
 
@@ -304,9 +303,8 @@ def _spaced(text: str) -> str:
 
 def utility_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> list[Row]:
     """What must survive: benign text, and the retain questions of the select fold, answered."""
-    rows = example_rows(
-        model, _spread([*map(seen.example, seen.retain)], examples), "answer", limit
-    )
+    facts = _spread([*map(seen.example, seen.retain)], examples)
+    rows = example_rows(model, facts, "answer", limit)
     if seen.plain_text:
         rows += text_rows(model, _spread(seen.plain_text, examples), limit, LAST_TOKENS)
     return rows
