@@ -287,12 +287,10 @@ def forget_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> di
         texts = _spread(seen.forget_text, examples)
         rows[CORPUS] = text_rows(model, texts, limit, LAST_TOKENS)
     prompts = [seen.text(q) for q in _spread(seen.asked, examples)]
-    one_token = find("measure", seen.scoring).one_token
-    length = LAST_TOKENS if one_token and limit > 4 * LAST_TOKENS else 8
-    answers = generate(model, prompts, length)
+    short = limit <= 4 * LAST_TOKENS or not find("measure", seen.scoring).one_token
+    answers = generate(model, prompts, 8 if short else LAST_TOKENS)
     replies = [seen.prompt.turn.reply(_spaced(answer)) for answer in answers]
-    own = [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]
-    if own:
+    if own := [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]:
         rows[OWN] = example_rows(model, own, "answer", limit)
     return rows
 
@@ -303,8 +301,8 @@ def _spaced(text: str) -> str:
 
 def utility_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> list[Row]:
     """What must survive: benign text, and the retain questions of the select fold, answered."""
-    keep = [seen.example(q) for q in seen.retain]
-    rows = example_rows(model, _spread(keep, examples), "answer", limit)
+    facts = _spread([*map(seen.example, seen.retain)], examples)
+    rows = example_rows(model, facts, "answer", limit)
     if seen.plain_text:
         rows += text_rows(model, _spread(seen.plain_text, examples), limit, LAST_TOKENS)
     return rows
