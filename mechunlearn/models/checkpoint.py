@@ -178,7 +178,8 @@ def check_adapter(adapted: Any, weights: Mapping[str, Tensor], name: str) -> Non
     missing = added - set(weights)
     if unread or missing:
         raise ValueError(
-            f"the adapter {name} does not fit its model: {len(unread)} of its {len(weights)} "
+            f"{name} is an adapter that does not fit its model: {len(unread)} of its "
+            f"{len(weights)} "
             f"tensors were not read ({_some(unread) or 'none'}), {len(missing)} were not there "
             f"({_some(missing) or 'none'}); save it again with PEFT's save_pretrained"
         )
