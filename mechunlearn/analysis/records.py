@@ -19,8 +19,11 @@ Tier = Literal["A", "B", "C"]
 hidden questions only."""
 Arm = Literal["unlearned", "never_knew", "original"]
 Category = Literal[
+    "not judged",
     "intact",
     "intact, disguised",
+    "openly answered",
+    "partly open",
     "hidden, shallow",
     "hidden at the output",
     "hidden, sparse",
@@ -28,6 +31,8 @@ Category = Literal[
     "no evidence",
     "inconclusive",
 ]
+Against = Literal["control", "unlearned", "sham", "guessing"]
+"""What an attack has to exceed; ``control`` is the difference in differences."""
 T = TypeVar("T", bound=Trace)
 
 
@@ -48,6 +53,8 @@ class Verdict(Record, frozen=True):
     text: str
     over_unlearned: bool = False
     """Significantly below guessing: inverted information is not erased."""
+    lost: Category | None = None
+    """Of a partly open model: what is said of the part that was lost."""
 
 
 class Model(Record, frozen=True):
@@ -65,6 +72,20 @@ class Model(Record, frozen=True):
     """Forget questions by right letter (row) and letter said (column, exact ties last)."""
 
 
+class Contrast(Record, frozen=True):
+    """One comparison that an attack has to win."""
+
+    against: Against
+    level: float
+    """What the attacked model's value has to exceed."""
+    difference: float
+    difference_ci: Interval
+    p: float
+    """One-sided, by flipping the signs of whole sources."""
+    p_adjusted: float
+    """Adjusted for all contrasts of all attacks on the model."""
+
+
 class Row(Record, frozen=True):
     """One attack on one unlearned model, at the variant that the select fold chose."""
 
@@ -79,15 +100,18 @@ class Row(Record, frozen=True):
     """Share of the gap that comes back, net of the control; ``None`` where there is no gap."""
     recovery_ci: Interval | None
     difference: float
-    """[attacked - unlearned] - [attacked control - control]."""
+    """[attacked - unlearned] - [attacked control - control]; without a never-knew model the
+    smallest of the contrasts."""
     difference_ci: Interval
     gap: float
     """Original minus unlearned."""
     gap_ci: Interval
     p: float
+    """The largest of the contrasts'."""
     p_adjusted: float
+    """The same, adjusted for all attacks on the model."""
     detectable: float
-    """Smallest difference that a test of this size finds with 80 % power."""
+    """Smallest mean gain that this audit finds with 80 % power; 1 where it finds none."""
     tier: Tier
     sham: float
     control: float | None
@@ -104,11 +128,15 @@ class Row(Record, frozen=True):
     n_variants: int | None = None
     p_best_of_k: float | None = None
     """Whether the chosen variant gained more than the best of as many would by luck."""
+    contrasts: tuple[Contrast, ...] = ()
+    """Everything that has to be exceeded; reports before them compared with one arm."""
 
     @property
     def compared(self) -> float:
-        """What the attacked model is compared with: the attacked control, else the sham."""
-        return self.sham if self.control is None else self.control
+        """The attacked control; without one the highest level that has to be exceeded."""
+        if self.control is not None:
+            return self.control
+        return max((c.level for c in self.contrasts), default=self.sham)
 
 
 class TriedVariant(Record, frozen=True):
@@ -206,6 +234,19 @@ class Renamed(Record, frozen=True):
     p: float
 
 
+class Openness(Record, frozen=True):
+    """How much of what the original knows is still answered without any attack."""
+
+    guessing: float
+    """The highest of chance, the hidden question and the never-knew model."""
+    knows_ci: Interval
+    """Original minus guessing."""
+    open_ci: Interval
+    """Unlearned minus guessing."""
+    share: float | None
+    """[unlearned - guessing] / [original - guessing]; ``None`` where the original does not know."""
+
+
 class Findings(Record, frozen=True):
     """What all attacks on one unlearned model say together, and what figures draw of them."""
 
@@ -214,6 +255,10 @@ class Findings(Record, frozen=True):
     below_chance: bool
     p_chance: float
     """Two-sided, of the unlearned model's value against guessing."""
+    openness: Openness | None = None
+    """``None`` in reports before it."""
+    nonfinite: tuple[str, ...] = ()
+    """Models, or attacks on this model, of which an answer is no finite number."""
     renamed: Renamed | None = None
     union: Union | None = None
     spent: tuple[Spent, ...] = ()

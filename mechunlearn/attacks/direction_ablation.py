@@ -37,6 +37,7 @@ from mechunlearn.attacks.activations import (
     outlier_tokens,
     statistics_bytes,
 )
+from mechunlearn.attacks.equal_size import of_equal_size
 from mechunlearn.attacks.protocol import Attack, Confirm, Search, Trace, View
 from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
@@ -205,6 +206,8 @@ class DirectionSearch(Search[Ablation]):
     """By what the forget activations were compared with."""
     edited: tuple[int, ...]
     """Blocks that unlearning edited."""
+    texts: tuple[str, ...]
+    """Prompts that the sham's size is measured on."""
 
     def variants(self) -> Generator[list[Ablation], Sequence[Scored], None]:
         """Every direction to every target at all layers, at the edited ones and at single ones."""
@@ -231,15 +234,15 @@ class DirectionSearch(Search[Ablation]):
         return self._ablate(self.directions[variant.against], variant)
 
     def sham(self, variant: Ablation, seed: int) -> Change:
-        """The same along random directions."""
+        """Moved as far as the attack moves them, measured, but along random directions."""
         direction = self.directions[variant.against]
         generator = torch.Generator().manual_seed(seed)
         vectors = direction.vectors
         random = torch.randn(vectors.shape, generator=generator, dtype=vectors.dtype)
-        length = vectors.norm(dim=-1, keepdim=True)
-        random *= length / random.norm(dim=-1, keepdim=True)
-        sham = Direction("random direction", direction.layers, random, direction.reference)
-        return self._ablate(sham, variant)
+        placebo = Direction("random direction", direction.layers, random, direction.reference)
+        return of_equal_size(
+            self.model, self._ablate(placebo, variant), self.change(variant), self.texts
+        )
 
     def _ablate(self, direction: Direction, variant: Ablation) -> Change:
         if variant.form == "every write":
@@ -302,7 +305,7 @@ class DirectionAblation(Attack[NoSettings, Original, Ablation]):
         }
         blocks = block_fingerprints(model)
         changed = [i for i in layers if blocks[i] != reference.blocks[i]]
-        return DirectionSearch(model, directions, tuple(changed) or layers)
+        return DirectionSearch(model, directions, tuple(changed) or layers, tuple(texts))
 
     def cost(self, config: NoSettings, job: Job) -> Cost:
         """Statistics of four sets of texts; four directions to three targets, two at all writes."""
