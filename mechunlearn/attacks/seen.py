@@ -84,6 +84,7 @@ def halves(
     )
 
 
+@runtime_checkable
 class Declares(Protocol):
     """What decides what an attack gets to see."""
 

@@ -55,7 +55,7 @@ class Measurement:
 
 @dataclass(slots=True)
 class Measured:
-    """What was measured of a model on the way; an attack's ``watch``."""
+    """What was measured of a model on the way; what an attack's ``watch`` fills."""
 
     deciding: Deciding
     stages: list[Measurement] = field(default_factory=list)

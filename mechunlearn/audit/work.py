@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mechunlearn.attacks import Attack, Confirm, Search, Seen, View
+from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
+from mechunlearn.attacks.seen import unwatched
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
@@ -209,7 +210,6 @@ class _Work:
     def _seen(self, model: HookedModel, measured: Measured | None, kind: Kind | None) -> Seen:
         group = self.group
         keeps = kind is not None and kind in group.missing
-        watch = {} if measured is None else {"watch": measured}
         return Seen.of(
             self.task,
             self.entry,
@@ -218,7 +218,7 @@ class _Work:
             asked=group.asked,
             state=self.setup.search_file(group.missing[kind]) if keeps and kind else None,
             tokenizer=model.tokenizer,
-            **watch,
+            watch=unwatched if measured is None else _watch(measured),
         )
 
     def _search(self, model: HookedModel, kind: Kind) -> tuple[Search[Any], Measured]:
@@ -256,6 +256,15 @@ class _Work:
         view = search.view(variant)
         views = [] if view is None else [view(model, self._confirm)]
         return _kinds([*search.traces(variant), *views])
+
+
+def _watch(measured: Measured) -> Watch:
+    """Measures for an attack, which gets nothing from it but the select fold's values."""
+
+    def watch(model: HookedModel, variant: Any, progress: Progress) -> Scored:
+        return measured(model, variant, progress)
+
+    return watch
 
 
 def _kinds(traces: Sequence[Any]) -> dict[str, Plain]:

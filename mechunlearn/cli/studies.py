@@ -32,10 +32,9 @@ def paper(
 
     Variants are chosen on the reported questions, as in the paper; an audit does better.
     """
-    import dataclasses
-
     from mechunlearn.audit.plan import default_folder
     from mechunlearn.errors import unknown
+    from mechunlearn.records import plain
     from mechunlearn.report.table import show_paper
     from mechunlearn.studies.paper import ATTACKS
     from mechunlearn.studies.paper import paper as run
@@ -53,7 +52,7 @@ def paper(
     folder = out or default.with_name(f"paper-{default.name}")
     cells = run(made, folder, rows)
     if as_json:
-        print_json([dataclasses.asdict(c) | {"difference": c.difference} for c in cells])
+        print_json([plain(c) | {"difference": c.difference} for c in cells])
     else:
         show_paper(cells)
         say(f"table: {folder / 'paper.json'}")

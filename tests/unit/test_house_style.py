@@ -14,7 +14,7 @@ from mechunlearn.registry import ATTACKS, METHODS, find
 PACKAGE = Path(__file__).parents[2] / "mechunlearn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    "errors", "records", "environment", "progress", "stats", "registry",
+    "version", "errors", "records", "environment", "progress", "stats", "registry",
     "types", "hooks", "presets", "models", "tasks", "bench", "train", "cost",
     "organisms", "unlearn", "attacks", "audit", "analysis", "studies", "plots", "report", "cli",
 )  # fmt: skip
