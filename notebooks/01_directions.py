@@ -8,6 +8,7 @@
 # %%
 import plotly.express as px
 import torch
+from mechunlearn.attacks.projection import projections
 
 from mechunlearn import load, load_task, score
 from mechunlearn.attacks.direction_ablation import (
@@ -16,7 +17,6 @@ from mechunlearn.attacks.direction_ablation import (
     ablate_everywhere,
     orthogonalize_,
 )
-from mechunlearn.attacks.projection import projections
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.train import restored

@@ -59,7 +59,7 @@ def nets(arms: Arms, before: Before) -> Nets:
     return {"control": gained - (arms.control - before.control), **others}
 
 
-def tested(
+def contrasts_of(
     arms: Mapping[str, Arms], before: Before, seed: int
 ) -> tuple[dict[str, tuple[Contrast, ...]], MaxT]:
     """Every contrast of every attack on one model, and the test of all of them together.

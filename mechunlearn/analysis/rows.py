@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mechunlearn.analysis.answers import Arms, questions_of, sources_of, values
-from mechunlearn.analysis.contrasts import Before, estimated, nets, tested
+from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
 from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
 from mechunlearn.analysis.recovery import recovery
@@ -38,7 +38,7 @@ def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[R
         return ()
     before = before_of(evidence, model)
     seed = evidence.setup.plan.seed
-    contrasts, test = tested(arms, before, seed)
+    contrasts, test = contrasts_of(arms, before, seed)
     return tuple(
         _row(evidence, model, attack, arm, before, contrasts[attack], test.critical)
         for attack, arm in arms.items()
