@@ -7,16 +7,17 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from mechunlearn.attacks import Family, Trace
+from mechunlearn.analysis.row import Against as Against
+from mechunlearn.analysis.row import Contrast as Contrast
+from mechunlearn.analysis.row import Row as Row
+from mechunlearn.analysis.row import Tier as Tier
+from mechunlearn.attacks import Trace
 from mechunlearn.audit.records import Guessing, ModelRole
 from mechunlearn.environment import MachineCard
 from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record, typed
 
 SCHEMA = 2
-Tier = Literal["A", "B", "C"]
-"""What recovery is net of. A: a model that never knew; B: fictitious twin questions; C: shams and
-hidden questions only."""
 Arm = Literal["unlearned", "never_knew", "original"]
 Category = Literal[
     "not judged",
@@ -31,8 +32,6 @@ Category = Literal[
     "no evidence",
     "inconclusive",
 ]
-Against = Literal["control", "unlearned", "sham", "guessing"]
-"""What an attack has to exceed; ``control`` is the difference in differences."""
 T = TypeVar("T", bound=Trace)
 
 
@@ -70,73 +69,6 @@ class Model(Record, frozen=True):
     """Label of the model that an unlearned one is compared with; ``None``: there is none."""
     letters: tuple[tuple[int, ...], ...] | None = None
     """Forget questions by right letter (row) and letter said (column, exact ties last)."""
-
-
-class Contrast(Record, frozen=True):
-    """One comparison that an attack has to win."""
-
-    against: Against
-    level: float
-    """What the attacked model's value has to exceed."""
-    difference: float
-    difference_ci: Interval
-    p: float
-    """One-sided, by flipping the signs of whole sources."""
-    p_adjusted: float
-    """Adjusted for all contrasts of all attacks on the model."""
-
-
-class Row(Record, frozen=True):
-    """One attack on one unlearned model, at the variant that the select fold chose."""
-
-    model: str
-    attack: str
-    family: Family
-    variant: Plain
-    n: int
-    value: float
-    value_ci: Interval
-    recovery: float | None
-    """Share of the gap that comes back, net of the control; ``None`` where there is no gap."""
-    recovery_ci: Interval | None
-    difference: float
-    """[attacked - unlearned] - [attacked control - control]; without a never-knew model the
-    smallest of the contrasts."""
-    difference_ci: Interval
-    gap: float
-    """Original minus unlearned."""
-    gap_ci: Interval
-    p: float
-    """The largest of the contrasts'."""
-    p_adjusted: float
-    """The same, adjusted for all attacks on the model."""
-    detectable: float
-    """Smallest mean gain that this audit finds with 80 % power; 1 where it finds none."""
-    tier: Tier
-    sham: float
-    control: float | None
-    """The never-knew model under the same attack; ``None`` where there is none."""
-    original: float
-    """The original under the same attack."""
-    retain: float
-    within_limit: bool
-    flops: int
-    seconds: float
-    """The arithmetic at a fixed speed, so that it is the same in every run."""
-    evidence: str = ""
-    """What the attacker had to know."""
-    n_variants: int | None = None
-    p_best_of_k: float | None = None
-    """Whether the chosen variant gained more than the best of as many would by luck."""
-    contrasts: tuple[Contrast, ...] = ()
-    """Everything that has to be exceeded; reports before them compared with one arm."""
-
-    @property
-    def compared(self) -> float:
-        """The attacked control; without one the highest level that has to be exceeded."""
-        if self.control is not None:
-            return self.control
-        return max((c.level for c in self.contrasts), default=self.sham)
 
 
 class TriedVariant(Record, frozen=True):

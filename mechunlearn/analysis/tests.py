@@ -60,7 +60,13 @@ class MaxT:
     are too few for that."""
 
 
-def max_t(sums: Float[np.ndarray, "column source"], seed: int, level: float = 0.05) -> MaxT:
+def max_t(
+    sums: Float[np.ndarray, "column source"],
+    seed: int,
+    *,
+    level: float = 0.05,
+    draws: int = SIGNS,
+) -> MaxT:
     """Whether columns of net values are above 0, by flipping the signs of whole sources.
 
         T_k = sum_s x_sk / sqrt(sum_s x_sk^2),   null: x_sk -> e_s x_sk,  e_s = -1 or 1
@@ -70,7 +76,7 @@ def max_t(sums: Float[np.ndarray, "column source"], seed: int, level: float = 0.
     1993, single-step max-T). ``T`` is a monotone function of the t statistic with the flips' own
     variance, so it is studentised: that makes the test of a mean hold, in large samples, also where
     the net values are not symmetric (Janssen 1997). Up to ``EXACT`` sources all signs are counted,
-    else ``SIGNS`` are drawn and the observed ones count among them, so that no p is 0. A column of
+    else ``draws`` are drawn and the observed ones count among them, so that no p is 0. A column of
     zeros has p = 1.
 
     Args:
@@ -85,7 +91,7 @@ def max_t(sums: Float[np.ndarray, "column source"], seed: int, level: float = 0.
     unit = np.divide(sums, scale, out=np.zeros_like(sums, dtype=float), where=scale > 0)
     unit = unit.astype(np.float32)
     observed = unit.sum(axis=1) - SLACK
-    signs, exact = _all_signs(sums.shape[1], seed)
+    signs, exact = _all_signs(sums.shape[1], seed, draws)
     null = signs @ unit.T
     extra = 0 if exact else 1
     top = np.sort(null.max(axis=1))
@@ -99,12 +105,12 @@ def max_t(sums: Float[np.ndarray, "column source"], seed: int, level: float = 0.
 
 
 @lru_cache(maxsize=2)
-def _all_signs(n: int, seed: int) -> tuple[Float[np.ndarray, "draw source"], bool]:
+def _all_signs(n: int, seed: int, draws: int) -> tuple[Float[np.ndarray, "draw source"], bool]:
     """Every vector of signs, or drawn ones; and whether it is every one."""
     if n <= EXACT:
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
         return (1 - 2 * bits).astype(np.float32), True
-    drawn = np.random.default_rng(seed).integers(0, 2, size=(SIGNS, n), dtype=np.int8)
+    drawn = np.random.default_rng(seed).integers(0, 2, size=(draws, n), dtype=np.int8)
     return (1 - 2 * drawn).astype(np.float32), False
 
 

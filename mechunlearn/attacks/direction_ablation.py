@@ -234,15 +234,12 @@ class DirectionSearch(Search[Ablation]):
         return self._ablate(self.directions[variant.against], variant)
 
     def sham(self, variant: Ablation, seed: int) -> Change:
-        """Moved as far as the attack moves them, measured, but along random directions."""
-        direction = self.directions[variant.against]
-        generator = torch.Generator().manual_seed(seed)
-        vectors = direction.vectors
-        random = torch.randn(vectors.shape, generator=generator, dtype=vectors.dtype)
-        placebo = Direction("random direction", direction.layers, random, direction.reference)
-        return of_equal_size(
-            self.model, self._ablate(placebo, variant), self.change(variant), self.texts
-        )
+        """As far as the attack moves activations, measured, but along random directions."""
+        real, generator = self.directions[variant.against], torch.Generator().manual_seed(seed)
+        random = torch.randn(real.vectors.shape, generator=generator)
+        placebo = Direction("random direction", real.layers, random, real.reference)
+        moved = self._ablate(placebo, variant)
+        return of_equal_size(self.model, moved, self.change(variant), self.texts)
 
     def _ablate(self, direction: Direction, variant: Ablation) -> Change:
         if variant.form == "every write":
