@@ -9,7 +9,7 @@ from mechunlearn.analysis.answers import Arms, questions_of, sources_of, values
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
 from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
-from mechunlearn.analysis.recovery import recovery
+from mechunlearn.analysis.recovery import Recovery, recovery
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.tests import best_of_k
 from mechunlearn.attacks.grades import grade
@@ -67,14 +67,8 @@ def _row(
     critical: float,
 ) -> Row:
     setup, result = evidence.setup, evidence.attack(model, attack)
-    entered, against = find("attack", attack), estimated(contrasts).against
-    values_of, seed = nets(arms, before), setup.plan.seed
-    net = recovery(
-        net=values_of[against],
-        gap=before.original - before.unlearned,
-        sources=before.sources,
-        seed=seed,
-    )
+    entered, seed = find("attack", attack), setup.plan.seed
+    net = _recovery(arms, before, contrasts, seed)
     return Row(
         model=model,
         attack=attack,
@@ -104,6 +98,15 @@ def _row(
         n_variants=len(result.tried),
         p_best_of_k=short(_best_of_k(evidence, model, result)),
         contrasts=contrasts,
+    )
+
+
+def _recovery(arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int) -> Recovery:
+    return recovery(
+        net=nets(arms, before)[estimated(contrasts).against],
+        gap=before.original - before.unlearned,
+        sources=before.sources,
+        seed=seed,
     )
 
 

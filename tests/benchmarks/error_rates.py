@@ -94,9 +94,10 @@ def situations() -> Iterator[Null]:
 
 
 if __name__ == "__main__":
-    print("n, a source, correlation, unlearned, control: all at null, only the first at null")
+    say = sys.stdout.write
+    say("n, a source, correlation, unlearned, control: all at null, only the first at null\n")
     for null in situations():
         runs = int(sys.argv[1]) if len(sys.argv) > 1 else 400
         rates = [alarms(null, runs, easy=easy) for easy in (False, True)]
         about = (null.n, null.per_source, null.correlation, null.unlearned, null.control)
-        print(*about, "  ".join(f"{r:.3f}" for r in rates), flush=True)
+        say(f"{about}  {rates[0]:.3f}  {rates[1]:.3f}\n")
