@@ -7,6 +7,7 @@ from mechunlearn.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mechunlearn.analysis.report import Report as Report
+    from mechunlearn.audit.attack import attack as attack
     from mechunlearn.audit.plan import AuditPlan as AuditPlan
     from mechunlearn.bench import score as score
     from mechunlearn.bench import score_task as score_task
@@ -29,6 +30,7 @@ _WHERE = {
     "Report": "analysis.report",
     "Score": "types",
     "Task": "types",
+    "attack": "audit.attack",
     "load": "models",
     "load_task": "tasks",
     "save": "models",

@@ -1,11 +1,24 @@
-"""The package's own errors, and the sentence for a name nobody knows."""
+"""The package's own errors, and the sentences of two that are often needed."""
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PrerequisiteError(RuntimeError):
     """A package, download or browser is missing; the text says how to get it."""
+
+
+def refuse_existing(paths: Iterable[Path]) -> None:
+    """Refuse to write where something is already.
+
+    Raises:
+        FileExistsError: With the first path that exists.
+    """
+    if there := next((path for path in paths if path.exists() or path.is_symlink()), None):
+        raise FileExistsError(
+            f"{there} exists; nothing was written: --force replaces it, or choose another --out"
+        )
 
 
 def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> ValueError:

@@ -44,6 +44,8 @@ MEASURES = {
     "cloze": "mechunlearn.bench.measures.cloze:CLOZE",
 }
 """How answers are measured."""
+CHECKS = {"parity": "mechunlearn.bench.parity:PARITY"}
+"""What every model has to pass when it is loaded."""
 FIGURES = {
     "comparison": "mechunlearn.plots.comparison:FIGURE",
     "forest": "mechunlearn.plots.forest:FIGURE",
@@ -69,12 +71,19 @@ DEFAULT_ATTACKS = (
 )
 """One of each family; what an audit runs when nothing else is asked for."""
 
-TABLES = {"method": METHODS, "attack": ATTACKS, "measure": MEASURES, "figure": FIGURES}
+TABLES = {
+    "method": METHODS,
+    "attack": ATTACKS,
+    "measure": MEASURES,
+    "check": CHECKS,
+    "figure": FIGURES,
+}
 """The package's own entries: ``module:attribute``; of an attack's class there is one instance."""
 NEEDED = {
     "method": ("presets", "stronger", "gentler", "apply_"),
     "attack": ("family", "access", "needs", "variant", "presets", "search", "check_declared"),
     "measure": ("prompt", "answers", "rows", "run", "score"),
+    "check": ("reference", "compare"),
     "figure": ("kind", "explains", "draw", "allowed", "of"),
 }
 """What an entry has to have."""
@@ -82,6 +91,7 @@ PROTOCOLS = {
     "method": "mechunlearn.unlearn.Method",
     "attack": "mechunlearn.attacks.Attack",
     "measure": "mechunlearn.bench.measures.Measure",
+    "check": "mechunlearn.bench.parity.Check",
     "figure": "mechunlearn.plots.figure.Figure",
 }
 """Where that is described."""

@@ -10,10 +10,8 @@
 from pathlib import Path
 from tempfile import mkdtemp
 
-from mechunlearn import load, load_task, save, score
-from mechunlearn.attacks.direction_ablation import DirectionAblation
-from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
+from mechunlearn import AuditPlan, attack, load, load_task, save, score
+from mechunlearn.analysis.analyse import audit
 from mechunlearn.plots import recovery
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
@@ -67,26 +65,24 @@ for name, questions in (("forget", confirm), ("retain", retain)):
 #
 # ## Attack
 # Where did unlearning push the activations? Take the difference of the mean activations of forget
-# and retain questions, and project it out with hooks after the blocks that unlearning edited. There
-# are other variants (comparisons, layers, targets); an audit tries them all on the select fold.
+# and retain questions, and move the activations back along it with hooks after some blocks. There
+# are several comparisons, places and targets: `attack` tries them on the select fold, and takes the
+# one that brings back most at a small loss on the retain set.
 
 # %%
-known = DirectionAblation.reference(original, task, asked)
-found = DirectionAblation.find(unlearned, task, asked, known)
-variant = {"against": "benign", "layers": found.edited, "form": "each layer", "to": "zero"}
-ablation = found.build(variant).change
+ablation = attack("direction_ablation", unlearned, original, task)
 ablation
 
 # %%
-score(unlearned, confirm, task, change=ablation)
+score(unlearned, confirm, task, change=ablation.change)
 
 # %% [markdown]
-# An `Change` is a value: `with change.on(model):` applies it, `a + b` applies both, and
+# A `Change` is a value: `with change.on(model):` applies it, `a + b` applies both, and
 # afterwards the model is bit for bit what it was. Would any change of that size do it? A *sham*
 # moves the activations along random directions instead.
 
 # %%
-score(unlearned, confirm, task, change=found.sham(variant, seed=0).change)
+score(unlearned, confirm, task, change=ablation.sham(seed=0))
 
 # %% [markdown]
 # ## Report
@@ -95,13 +91,13 @@ score(unlearned, confirm, task, change=found.sham(variant, seed=0).change)
 # folder: stopped and started again, it goes on. We hand it our model as somebody's checkpoint.
 
 # %%
-folder = save(unlearned, Path(mkdtemp()) / "mine")
+folder = save(unlearned, Path(mkdtemp()) / "short-rmu")
 plan = AuditPlan(unlearned=(str(folder),), attacks=("direction_ablation", "logit_lens"))
 report = audit(plan, folder.parent / "audit")
-print(report.details["mine"]["verdict"])
+print(report.model("short-rmu").verdict.text)
 
 # %%
-recovery(report, "mine")
+recovery(report, "short-rmu")
 
 # %% [markdown]
 # `mechunlearn.report.write_page(report, path)` writes the whole report as one HTML file, and

@@ -8,14 +8,16 @@
 # %%
 import plotly.express as px
 import torch
-from mechunlearn.attacks.projection import projections
 
 from mechunlearn import load, load_task, score
+from mechunlearn.attacks import NoSettings, Seen
 from mechunlearn.attacks.direction_ablation import (
+    Ablation,
     DirectionAblation,
     ablate_direction,
     ablate_everywhere,
     orthogonalize_,
+    project,
 )
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
@@ -39,16 +41,17 @@ rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=100"]))
 # first principal component (*pca*).
 
 # %%
-known = DirectionAblation.reference(original, task, asked)
-found = DirectionAblation.find(unlearned, task, asked, known)
-found.directions["original"]
+entry, settings = DirectionAblation(), NoSettings()
+seen = Seen.of(task, entry)  # All that an attack may look at: there is no confirm question in it.
+search = entry.search(unlearned, seen, entry.learn(original, seen, settings), settings)
+search.directions["original"]
 
 # %% [markdown]
 # The lengths say how far the mean moved after each block. Do the four agree on where it points?
 
 # %%
-names = list(found.directions)
-units = torch.stack([found.directions[name].unit()[1] for name in names])
+names = list(search.directions)
+units = torch.stack([search.directions[name].unit()[1] for name in names])
 cosines = (units @ units.T).round(decimals=3)
 figure = px.imshow(cosines, x=names, y=names, text_auto=True, zmin=-1, zmax=1,
                    color_continuous_scale="RdBu")
@@ -64,9 +67,8 @@ figure.update_layout(title="Cosine of the directions after block 1", height=420)
 spots = [
     {"model": name, "set": role, "coordinate": x}
     for name, model in (("original", original), ("unlearned", unlearned))
-    for role, x_s in projections(model, found.directions["original"], 1, task).items()
-    if role in ("forget", "retain")
-    for x in x_s
+    for role, questions in (("forget", confirm), ("retain", retain))
+    for x in project(model, search.directions["original"], 1, list(map(seen.text, questions)))
 ]
 columns = {key: [spot[key] for spot in spots] for key in ("model", "set", "coordinate")}
 px.histogram(columns, x="coordinate", color="set", facet_row="model", nbins=60,
@@ -85,14 +87,14 @@ spans = ((0,), (1,), (0, 1), (1, 2, 3), (0, 1, 2, 3))
 tried = {
     (name, to, layers): score(unlearned, asked, task, change=ablate_direction(
         unlearned, direction, layers=layers, to=to))
-    for name, direction in found.directions.items()
+    for name, direction in search.directions.items()
     for to in ("zero", "reference")
     for layers in spans
 }
 
 # %%
 lines = list(dict.fromkeys(f"{name}, to {to}" for name, to, _ in tried))
-grid = torch.tensor([found.accuracy for found in tried.values()]).view(len(lines), len(spans))
+grid = torch.tensor([answers.accuracy for answers in tried.values()]).view(len(lines), len(spans))
 px.imshow(grid.numpy().round(2), x=[", ".join(map(str, span)) for span in spans], y=lines,
           text_auto=True, zmin=0, zmax=1, aspect="auto", color_continuous_scale="Cividis",
           height=420, labels={"x": "after blocks", "color": "accuracy"},
@@ -105,13 +107,12 @@ px.imshow(grid.numpy().round(2), x=[", ".join(map(str, span)) for span in spans]
 
 # %%
 name, to, layers = max(tried, key=lambda key: tried[key].accuracy)
-best = ablate_direction(unlearned, found.directions[name], layers=layers, to=to)
+best = ablate_direction(unlearned, search.directions[name], layers=layers, to=to)
 for role, questions in (("forget", confirm), ("retain", retain)):
     print(f"{role:7}", score(unlearned, questions, task, change=best))
 
 # %%
-settings = {"against": name, "layers": list(layers), "form": "each layer", "to": to}
-sham = found.sham(settings, seed=0).change
+sham = search.sham(Ablation(name, layers, "each layer", to), seed=0)
 score(unlearned, confirm, task, change=sham)
 
 # %% [markdown]
@@ -120,7 +121,7 @@ score(unlearned, confirm, task, change=sham)
 # a model that leaks without any hook. Both forms answer alike.
 
 # %%
-direction = found.directions[name]
+direction = search.directions[name]
 hooked = ablate_everywhere(unlearned, direction, layer=1)
 before = score(unlearned, confirm, task, change=hooked)
 with restored(unlearned):

@@ -10,16 +10,15 @@
 import plotly.express as px
 import torch
 
-from mechunlearn import load, load_task, score
+from mechunlearn import attack, load, load_task, score
+from mechunlearn.attacks import Seen
 from mechunlearn.attacks.attribution import unit_means, unit_scores, weight_scores
 from mechunlearn.attacks.set_difference_pruning import (
     HEADS,
-    NEURONS,
     forget_rows,
     prune_units,
     utility_rows,
 )
-from mechunlearn.audit.select import choose
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.unlearn.rmu import RMU, rmu_
@@ -32,7 +31,7 @@ asked, confirm = (task.questions("forget", fold) for fold in ("select", "confirm
 # The second shipped world and model (seed 1), where these attacks find more than in the first.
 
 # %%
-unlearned = load("organism:original@1")
+original, unlearned = load("organism:original@1"), load("organism:original@1")
 rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=150"]))
 score(unlearned, confirm, task)
 
@@ -42,8 +41,9 @@ score(unlearned, confirm, task)
 # to survive (retain questions and plain text).
 
 # %%
-forget = forget_rows(unlearned, task, asked, examples=128, limit=64)["forget corpus"]
-utility = utility_rows(unlearned, task, examples=128, limit=64)
+seen = Seen.of(task, HEADS)  # The select fold and texts: all that this attack may look at.
+forget = forget_rows(unlearned, seen, examples=128, limit=64)["forget corpus"]
+utility = utility_rows(unlearned, seen, examples=128, limit=64)
 heads = [unit_scores(unlearned, rows, "head") for rows in (forget, utility)]
 shares = torch.stack([scores / scores.sum() for scores in heads]).numpy()
 figure = px.imshow(shares, facet_col=0, text_auto=".2f", color_continuous_scale="Cividis",
@@ -79,31 +79,28 @@ px.imshow(sums.numpy().round(1), x=list(MATRICES), text_auto=True, height=340, a
 
 # %%
 means = unit_means(unlearned, utility, "head")
-found = torch.zeros(4, 4)
+accuracy = torch.zeros(4, 4)
 for layer, head in torch.cartesian_prod(torch.arange(4), torch.arange(4)).tolist():
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[layer, head] = True
     change = prune_units(mask, "head", means)
-    found[layer, head] = score(unlearned, asked, task, change=change).accuracy
-px.imshow(found.numpy().round(2), text_auto=True, zmin=0, zmax=1, height=340,
+    accuracy[layer, head] = score(unlearned, asked, task, change=change).accuracy
+px.imshow(accuracy.numpy().round(2), text_auto=True, zmin=0, zmax=1, height=340,
           color_continuous_scale="Cividis", labels={"x": "head", "y": "layer", "color": "accuracy"},
           title="Forget accuracy (select fold) with one head held at its mean")
 
 # %% [markdown]
 # ## As an attack
-# The registered attack tries shares p and q of both rankings, to zero and to the mean, keeps what
-# costs little retain accuracy, and is judged on the confirm fold. Its sham takes out as many random
-# units of each layer.
+# The registered attacks try shares p and q of both rankings, to zero and to the mean, keep what
+# costs little retain accuracy, and are judged on the confirm fold. The sham takes out as many
+# random units of each layer.
 
 # %%
-for attack in (HEADS, NEURONS):
-    pruning = attack.find(unlearned, task, asked, None, attack.presets["organism"])
-    choice = choose(unlearned, pruning, task, retain_before=1.0, limit=0.05)
-    variants = {"attack": choice.candidate, "sham": pruning.sham(choice.candidate.settings, seed=0)}
-    print(attack.grain, choice.candidate.settings, f"retain (select) {choice.retain:.3f}")
-    for name, variant in variants.items():
-        change = variant.change
-        print("  ", name, score(unlearned, confirm, task, change=change))
+for name in ("pruning_heads", "pruning_neurons"):
+    pruning = attack(name, unlearned, original, task)
+    print(name, pruning.variant, "within the retain limit:", pruning.within_limit)
+    for arm, change in (("attack", pruning.change), ("sham", pruning.sham(seed=0))):
+        print("  ", arm, score(unlearned, confirm, task, change=change))
 
 # %% [markdown]
 # ## What this does not show

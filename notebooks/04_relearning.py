@@ -14,7 +14,9 @@ import plotly.graph_objects as go
 
 from mechunlearn import load, load_task, score
 from mechunlearn.analysis.recovery import recovery
-from mechunlearn.attacks.relearning import DISJOINT, relearning
+from mechunlearn.attacks import Seen
+from mechunlearn.attacks.relearning import DISJOINT, Run, relearning
+from mechunlearn.audit.select import Deciding, Measured
 from mechunlearn.plots.static import static
 from mechunlearn.plots.template import LOOKS, lay_out
 from mechunlearn.presets import configured
@@ -22,7 +24,7 @@ from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()
 task = load_task("organism")
-asked, confirm = (task.questions("forget", fold) for fold in ("select", "confirm"))
+confirm = task.questions("forget", "confirm")
 retain = task.questions("retain", "confirm")
 
 # %% [markdown]
@@ -39,18 +41,29 @@ for name, model in models.items():
 
 # %% [markdown]
 # ## One run, one curve
-# The registered attack measures along each run: after 1, 2, 4, ... steps. Here it trains on facts
+# The registered attack lets a run be watched: after 1, 2, 4, ... steps. It sees the select fold
+# only; the watch, which an audit owns, also asks the confirm fold. Here the attack trains on facts
 # of the forget domain alone, two a step; an audit adds retain facts to every step (`keep`), so that
 # what comes back costs less of the rest. Afterwards the models are what they were.
 
 # %%
-settings = configured(DISJOINT, "organism", ["batch=2", "keep=0"])
-found = {name: DISJOINT.find(model, task, asked, None, settings) for name, model in models.items()}
-for name, run in found.items():
-    for point in run.curves[0].points:
-        low, high = point.interval
-        print(f"{name:10} {point.samples:4} samples: forget {point.accuracy:.3f} ", end="")
-        print(f"[{low:.3f}, {high:.3f}]  retain {point.retain:.3f}")
+settings = configured(DISJOINT, "organism", ["batch=2", "keep=0", "rates=(1e-3,)"])
+
+
+def relearned(model):
+    watch = Measured(Deciding.of(task, "relearning", DISJOINT.splits(settings)))
+    seen = Seen.of(task, DISJOINT, config=settings, watch=watch)
+    return DISJOINT.search(model, seen, None, settings), watch.stages
+
+
+searches, curves = {}, {}
+for name, model in models.items():
+    searches[name], curves[name] = relearned(model)
+    for point in curves[name]:
+        low, high = point.confirm.interval
+        print(f"{name:10} {point.progress.samples:4} samples: ", end="")
+        print(f"forget {point.confirm.accuracy:.3f} [{low:.3f}, {high:.3f}]  ", end="")
+        print(f"retain {point.retain.accuracy:.3f}")
 
 # %%
 title = "Relearning from other facts of the domain"
@@ -58,16 +71,16 @@ caption = f"Forget questions of the confirm fold, n = {len(confirm)}; bars are 9
 figure = lay_out(go.Figure(), title, caption, height=300)
 LABELS = {"unlearned": "unlearned model", "never_knew": "never-knew twin"}
 for name, role in (("unlearned", "attacked"), ("never_knew", "never_knew")):
-    points = found[name].curves[0].points[1:]
-    x, y = [p.samples for p in points], [p.accuracy for p in points]
-    ends = [[abs(p.interval[i] - p.accuracy) for p in points] for i in (1, 0)]
+    points = curves[name][1:]
+    x, y = [p.progress.samples for p in points], [p.confirm.accuracy for p in points]
+    ends = [[abs(p.confirm.interval[i] - p.confirm.accuracy) for p in points] for i in (1, 0)]
     bars = {"array": ends[0], "arrayminus": ends[1], "width": 2}
     look = LOOKS[role]
     figure.add_scatter(x=x, y=y, error_y=bars, name=LABELS[name], marker_color=look.colour,
                        marker_symbol=look.marker, line_dash=look.dash)
 figure.add_hline(y=task.chance, line_dash="dot", line_color="#777777")
 figure.update_yaxes(range=[0, 1.03], title="accuracy")
-figure.update_xaxes(type="log", title="samples trained on", tickvals=[p.samples for p in points])
+figure.update_xaxes(type="log", title="samples trained on", tickvals=x)
 
 # %% [markdown]
 # ## Net of its control
@@ -75,9 +88,9 @@ figure.update_xaxes(type="log", title="samples trained on", tickvals=[p.samples 
 # and what share of the gap that is. The number of steps was not chosen here: it is the run's end.
 
 # %%
-end = {"rate": 1e-3, "seed": 0, "steps": 64}
+end = Run(rate=1e-3, seed=0, steps=64)
 after = {
-    name: score(model, confirm, task, change=found[name].build(end).change)
+    name: score(model, confirm, task, change=searches[name].change(end))
     for name, model in models.items()
 }
 net = recovery(
@@ -96,15 +109,15 @@ dataclasses.asdict(net)
 
 # %%
 for seed in (0, 1):
-    sham = found["unlearned"].sham(end, seed)
-    print(score(models["unlearned"], confirm, task, change=sham.change))
+    sham = searches["unlearned"].sham(end, seed)
+    print(score(models["unlearned"], confirm, task, change=sham))
 
 # %% [markdown]
-# `relearning(rows, config, ...)` is an `Change` like any other: it trains on entry, restores
+# `relearning(lessons, config, run)` is a `Change` like any other: it trains on entry, restores
 # the weights bit for bit on exit, and composes with `+`.
 
 # %%
-relearning(found["unlearned"].rows, settings, rate=1e-3, seed=0, steps=8)
+relearning(searches["unlearned"].lessons, settings, dataclasses.replace(end, steps=8))
 
 # %% [markdown]
 # ## What this does not show

@@ -9,11 +9,10 @@
 # not even harmless ones about invented minerals.
 
 # %%
-import dataclasses
-
 import plotly.express as px
 
 from mechunlearn import load, load_task, score
+from mechunlearn.attacks import Seen
 from mechunlearn.attacks.gcg.attack import GCG
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
@@ -21,7 +20,7 @@ from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()
 task = load_task("organism")
-asked, confirm = (task.questions("forget", fold) for fold in ("select", "confirm"))
+confirm = task.questions("forget", "confirm")
 retain = task.questions("retain", "confirm")
 
 # %%
@@ -36,40 +35,36 @@ score(unlearned, confirm, task)
 # are not tried on the rest.
 
 # %%
-config = configured(GCG, "organism", ["search.restarts=1", "search.steps=20"])
-known = GCG.reference(original, task, asked, config)
-found = GCG.find(unlearned, task, asked, known, config)
-settings = found.grid()[0]
-details = found.details(settings)
-print(f"{len(details['tokens'])} tokens, {details['candidates']} texts scored,",
-      f"loss {details['curve'][0]:.3f} -> {details['curve'][-1]:.3f}")
+gcg, config = GCG(), configured(GCG, "organism", ["search.restarts=1", "search.steps=20"])
+seen = Seen.of(task, gcg, config=config)  # All that the attack may look at.
+targets = gcg.learn(original, seen, config)
+search = gcg.search(unlearned, seen, targets, config)
+(best,) = next(search.variants())  # One text, as there was one start.
+(trace,) = search.traces(best)
+print(f"{len(trace.tokens)} tokens, {trace.candidates} texts scored,",
+      f"loss {trace.curve[0]:.3f} -> {trace.curve[-1]:.3f}")
 
 # %%
-px.line(y=details["curve"], labels={"x": "step", "y": "loss of the best text (nats)"}, height=320,
+px.line(y=trace.curve, labels={"x": "step", "y": "loss of the best text (nats)"}, height=320,
         title="The search")
-
 
 # %% [markdown]
 # ## Does it open other questions?
 # The change is a rewrite of the prompt. The sham is a random text of the same length.
 
 # %%
-def behind(model, candidate, questions):
-    prompt = dataclasses.replace(task.prompt, rewrite=candidate.rewrite)
-    return score(model, questions, prompt)
-
-
-texts = {"optimised": found.build(settings)}
-texts |= {f"random {seed}": found.sham(settings, seed) for seed in range(3)}
-for name, text in texts.items():
-    print(f"{name:10} forget", behind(unlearned, text, confirm))
-print("optimised  retain", behind(unlearned, texts["optimised"], retain))
+optimised = search.change(best)
+changes = {"optimised": optimised}
+changes |= {f"random {seed}": search.sham(best, seed) for seed in range(3)}
+for name, change in changes.items():
+    print(f"{name:10} forget", score(unlearned, confirm, task, change=change))
+print("optimised  retain", score(unlearned, retain, task, change=optimised))
 
 # %% [markdown]
 # On the original, the text should at least do no harm: this is the ceiling of the attack.
 
 # %%
-behind(original, texts["optimised"], confirm)
+score(original, confirm, task, change=optimised)
 
 # %% [markdown]
 # ## The never-knew twin
@@ -79,16 +74,16 @@ behind(original, texts["optimised"], confirm)
 # %%
 twin = load("organism:never_knew")
 rmu_(twin, task, configured(RMU, "organism", ["optimizer.steps=100"]))
-for_twin = GCG.find(twin, task, asked, known, config)
-behind(twin, for_twin.build(for_twin.grid()[0]), confirm)
+for_twin = gcg.search(twin, seen, targets, config)
+score(twin, confirm, task, change=for_twin.change(best))
 
 # %% [markdown]
 # ## What do the tokens do inside?
 # How far the state at the end of the prompt moves, at every block, when one token is left out.
 
 # %%
-figure = px.imshow(details["effects"], color_continuous_scale="Blues", text_auto=".2f", height=360,
-                   y=[f"token {i}" for i in range(len(details["effects"]))], aspect="auto",
+figure = px.imshow(trace.effects, color_continuous_scale="Blues", text_auto=".2f", height=360,
+                   y=[f"token {i}" for i in range(len(trace.effects))], aspect="auto",
                    labels={"x": "layer", "color": "effect"}, title="Effect of each token")
 figure.update_xaxes(dtick=1)
 

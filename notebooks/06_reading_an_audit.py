@@ -7,7 +7,6 @@
 # many settings. Nothing is trained here.
 
 # %%
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,7 @@ from mechunlearn.stats import wilson
 
 static()
 folder = Path("..") / "figures" / "audit-attacks"
-reports = {
-    name: Report.from_dict(json.loads((folder / f"{name}-seed0.json").read_text()))
-    for name in ("rmu", "npo")
-}
+reports = {name: Report.load(folder / f"{name}-seed0.json") for name in ("rmu", "npo")}
 rmu = reports["rmu"]
 
 # %% [markdown]
@@ -33,7 +29,7 @@ rmu = reports["rmu"]
 
 # %%
 for name, report in reports.items():
-    print(report.details[name]["verdict"], "\n")
+    print(report.model(name).verdict.text, "\n")
 
 # %% [markdown]
 # ## The whole audit in one picture
@@ -48,10 +44,10 @@ recovery(rmu, "rmu").update_layout(height=880)
 # *n* questions give an accuracy, and n alone decides how sharp it is (Wilson's interval).
 
 # %%
-row = next(r for r in rmu.rows if r["attack"] == "relearning_retain")
-n, hits = row["n"], round(row["accuracy"] * row["n"])
-print(f"{row['attack']}: {hits} of {n} right, {row['accuracy']:.3f}")
-print("interval again", np.round(wilson(hits, n), 3), "in the report", row["accuracy_ci"])
+row = next(r for r in rmu.rows if r.attack == "relearning_retain")
+n, hits = row.n, round(row.value * row.n)
+print(f"{row.attack}: {hits} of {n} right, {row.value:.3f}")
+print("interval again", np.round(wilson(hits, n), 3), "in the report", row.value_ci)
 
 # %% [markdown]
 # The *difference* is a difference of differences: what the attack gains on the unlearned model,
@@ -59,13 +55,13 @@ print("interval again", np.round(wilson(hits, n), 3), "in the report", row["accu
 # unlearning opened.
 
 # %%
-accuracy = {model: sets["forget"]["accuracy"] for model, sets in rmu.baselines.items()}
-gain = row["accuracy"] - accuracy["rmu"]
-taught = row["control_accuracy"] - accuracy["rmu control"]
-gap = accuracy["original"] - accuracy["rmu"]
+unlearned, control = rmu.model("rmu"), rmu.control_of("rmu")
+before, never_knew = unlearned.sets["forget"].value, control.sets["forget"].value
+gain, taught = row.value - before, row.control - never_knew
+gap = rmu.original.sets["forget"].value - before
 print(f"gain {gain:.3f} - gain of the control {taught:.3f} = {gain - taught:.3f}")
-print(f"of the gap {gap:.3f}: {(gain - taught) / gap:.3f}; in the report: {row['recovery']:.3f}",
-      row["recovery_ci"])
+print(f"of the gap {gap:.3f}: {(gain - taught) / gap:.3f}; in the report: {row.recovery:.3f}",
+      row.recovery_ci)
 
 # %% [markdown]
 # ## Many tests, some luck
@@ -74,10 +70,10 @@ print(f"of the gap {gap:.3f}: {(gain - taught) / gap:.3f}; in the report: {row['
 # below 5 %.
 
 # %%
-raw = [r["p_value"] for r in reports["npo"].rows]
-for found, p, adjusted in zip(reports["npo"].rows, raw, holm(raw), strict=True):
-    print(f"{found['attack']:22} p {p:8.2g}   after Holm {adjusted:8.2g}   "
-          f"difference {found['difference']:+.3f} {found['difference_ci']}")
+raw = [r.p for r in reports["npo"].rows]
+for r, p, adjusted in zip(reports["npo"].rows, raw, holm(raw), strict=True):
+    print(f"{r.attack:22} p {p:8.2g}   after Holm {adjusted:8.2g}   "
+          f"difference {r.difference:+.3f} {r.difference_ci}")
 
 # %% [markdown]
 # ## The best of many settings
@@ -104,10 +100,10 @@ print(f"best of {len(coins)} coins {coins.mean(axis=1).max():.3f}, before {befor
       f"p = {best_of_k(list(coins), before, seed=0):.3f}")
 
 # %%
-tried = rmu.details["rmu"]["tried"]
+tried = rmu.findings_of("rmu").tried
 for attack in ("direction_ablation", "pruning_weights", "pruning_heads"):
-    selected = max(t["forget_select"] for t in tried[attack])
-    confirmed = next(r["accuracy"] for r in rmu.rows if r["attack"] == attack)
+    selected = max(t.forget for t in tried[attack])
+    confirmed = next(r.value for r in rmu.rows if r.attack == attack)
     print(f"{attack:20} {len(tried[attack]):3} settings: best on select {selected:.3f}, "
           f"the chosen one on confirm {confirmed:.3f}")
 
@@ -121,7 +117,7 @@ sizes = np.array([25, 50, 100, 240, 500, 1000, 2000])
 limits = [detectable_difference(int(size), 2 * 0.25 * 0.75) for size in sizes]
 axes = {"x": "questions", "y": "smallest gain"}
 figure = px.line(x=sizes, y=limits, log_x=True, markers=True, height=340, labels=axes,
-                 title=f"Smallest gain that four of five audits find; here {row['detectable']:.2f}")
+                 title=f"Smallest gain that four of five audits find; here {row.detectable:.2f}")
 figure.update_xaxes(dtick=1)
 figure.add_vline(x=n, line_dash="dot")
 
@@ -132,10 +128,10 @@ figure.add_vline(x=n, line_dash="dot")
 
 # %%
 for name, report in reports.items():
-    kept = report.baselines[name]["retain"]["accuracy"]
-    for found in report.rows:
-        if not found["within_limit"]:
-            print(f"{name}, {found['attack']}: retain {kept:.3f} -> {found['retain_accuracy']:.3f}")
+    retain = report.model(name).sets["retain"].value
+    for r in report.rows:
+        if not r.within_limit:
+            print(f"{name}, {r.attack}: retain {retain:.3f} -> {r.retain:.3f}")
 
 # %% [markdown]
 # ## What this does not show

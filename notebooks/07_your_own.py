@@ -12,18 +12,15 @@ from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 
-import torch
-
-from mechunlearn import load, load_task, save
-from mechunlearn.attacks import Attack, Candidate, Variants
-from mechunlearn.attacks.direction_ablation import activation_statistics, question_texts
-from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.audit.run import audit
+from mechunlearn import AuditPlan, Change, Hook, load, load_task, save
+from mechunlearn.analysis.analyse import audit
+from mechunlearn.attacks import Attack, Grid, NoSettings
+from mechunlearn.attacks.activations import activation_statistics
 from mechunlearn.plots import recovery
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.registry import register
-from mechunlearn.types import Change, Point
+from mechunlearn.types import Point
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()
@@ -38,8 +35,8 @@ folder = Path(mkdtemp())
 world = load_task("organism")
 model = load("organism:original")
 rmu_(model, world, configured(RMU, "organism", ["optimizer.steps=100"]))
-mine = save(model, folder / "mine")
-sorted(file.name for file in mine.iterdir())
+checkpoint = save(model, folder / "somebodys-rmu")
+sorted(file.name for file in checkpoint.iterdir())
 
 # %% [markdown]
 # ## A task
@@ -67,42 +64,35 @@ for fold in ("select", "confirm"):
 
 # %% [markdown]
 # ## An attack
-# *Steering*: at one block, add to every token the vector that leads from the mean activation of
-# forget questions to that of retain questions, times a strength. Unlike an ablation it moves
-# everything by the same amount. (Steering against unlearning: Seyitoğlu et al. 2024,
-# arXiv:2411.02631, with other vectors.)
+# *Conditional steering*: where an activation lies on the side of the forget questions, add the
+# vector that leads from their mean to that of retain questions; leave the others alone. (Steering
+# on a condition: Lee et al. 2024, arXiv:2409.05907; steering against unlearning: Seyitoğlu et al.
+# 2024, arXiv:2411.02631, with other vectors.)
 #
-# `find` gets the model and the select fold, and returns what it found: settings to try, how to
-# build the variant of a setting, and a sham of the same size. The audit does everything else.
+# An attack is a class that says what it is: its family (what kind of evidence it gives, which is
+# what the verdict reads), what the attacker has access to, and what else it needs. `search` gets
+# the model and `seen`, in which there is what it declared and no question of the confirm fold. It
+# returns variants to try, here one for each block, how each changes the model, and a sham: the same
+# vector with its coordinates moved on. The audit does everything else.
 
 # %%
-def shift(activation, hook, by):
-    return activation + by.to(activation)
+def steer(push, middle, point):
+    by, at = push[point.layer], middle[point.layer]
+    hook = Hook(point.name, lambda x, hook: x + by * ((x - at) @ by < 0)[..., None])
+    return Change(f"steering after block {point.layer}", (hook,))
 
 
-def steer(vectors, settings):
-    layer, by = settings["layer"], settings["strength"] * vectors[settings["layer"]]
-    name = f"steering by {settings['strength']} at layer {layer}"
-    return Candidate(settings, Change(name, ((Point(layer).name, partial(shift, by=by)),)))
+class Steering(Attack[NoSettings, None, Point]):
+    family, access = "direction", frozenset({"activations"})
+    needs = frozenset({"forget questions", "retain facts"})
+    variant, presets = Point, {"organism": NoSettings()}
 
-
-def noise(vectors, settings, seed):
-    drawn = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(seed))
-    lengths = vectors.norm(dim=1, keepdim=True)
-    return steer(drawn * lengths / drawn.norm(dim=1, keepdim=True), settings)
-
-
-class Steering(Attack):
-    access = ("activations",)
-    needs = ("forget questions", "benign text")
-
-    @staticmethod
-    def find(model, task, asked, reference, config):
-        sets = asked, task.questions("retain", "select")
-        forget, benign = (activation_statistics(model, question_texts(task, s)).mean for s in sets)
-        vectors = (benign - forget).float()
-        grid = [{"layer": i, "strength": s} for i in range(len(vectors)) for s in (0.5, 1.0, 1.5)]
-        return Variants(grid, partial(steer, vectors), partial(noise, vectors))
+    def search(self, model, seen, reference, config):
+        texts = ([seen.text(q) for q in asked] for asked in (seen.asked, seen.retain))
+        forget, retain = (activation_statistics(model, t).mean.to(model.W_E) for t in texts)
+        push, middle = retain - forget, (retain + forget) / 2
+        return Grid([Point(i) for i in range(len(push))], partial(steer, push, middle),
+                    lambda point, seed: steer(push.roll(1 + seed, 1), middle, point))
 
 
 register("attack", "steering", Steering)
@@ -112,34 +102,36 @@ register("attack", "steering", Steering)
 # The registered name is used like any other. The twin that never knew is the control.
 
 # %%
-plan = AuditPlan(unlearned=(str(mine),), task=str(file), attacks=("steering", "direction_ablation"))
+plan = AuditPlan(
+    unlearned=(str(checkpoint),), task=str(file), attacks=("steering", "direction_ablation")
+)
 report = audit(plan, folder / "audit")
-print(report.details["mine"]["verdict"])
+print(report.unlearned[0].verdict.text)
 
 # %%
-recovery(report, "mine")
+recovery(report, "somebodys-rmu")
 
 # %%
 for row in report.rows:
-    print(f"{row['attack']}, {row['settings']}; evidence: {row['evidence']}")
-    arms = ("accuracy", "sham_accuracy", "control_accuracy", "original_accuracy", "retain_accuracy")
-    print("  ", {arm: round(row[arm], 3) for arm in arms}, f"p after Holm {row['p_holm']:.2g}")
+    print(f"{row.attack} ({row.family}), {row.variant}; evidence: {row.evidence}")
+    arms = ("value", "sham", "control", "original", "retain")
+    print("  ", {arm: round(getattr(row, arm), 3) for arm in arms}, f"p {row.p_adjusted:.2g}")
 
 # %% [markdown]
-# What every strength did on the select fold, before one was chosen:
+# What each block's steering did on the select fold, before one was chosen:
 
 # %%
-for tried in report.details["mine"]["tried"]["steering"]:
-    print(tried)
+for tried in report.findings_of("somebodys-rmu").tried["steering"]:
+    print(tried.variant, "forget", tried.forget, "retain", tried.retain)
 
 # %% [markdown]
 # To keep it, put it into a file of its own with a docstring that names the paper, and add a line
 # to `registry.py` and a test with its sham. `mechunlearn.attacks.Attack` says what else an attack
-# may have: presets of settings, a `reference` computed on the original, a search that can be
-# stopped. An unlearning method is registered in the same way, with `register("method", ...)`.
+# may declare: presets of settings, what is learned from the original, its cost, figures. An
+# unlearning method is registered in the same way, with `register("method", ...)`.
 #
 # ## What this does not show
-# - Whether steering is a good attack. It was written to be short; its grid is coarse.
+# - Whether steering is a good attack. It was written to be short: one strength, one block.
 # - The checkpoint's never-knew control did not go through RMU. Where the audit does the unlearning
 #   itself, both are treated alike, which is the better control.
 # - A registered attack lives as long as this process. `mechunlearn rerun` elsewhere does not know

@@ -16,17 +16,17 @@ import plotly.express as px
 
 from mechunlearn import load, load_task, score
 from mechunlearn.analysis.tests import mcnemar
-from mechunlearn.attacks import Variants
+from mechunlearn.attacks import Grid, NoSettings, Seen
 from mechunlearn.attacks.direction_ablation import DirectionAblation
 from mechunlearn.attacks.logit_lens import logit_lens
-from mechunlearn.audit.select import choose
+from mechunlearn.audit.select import Deciding, Measured, choose
 from mechunlearn.bench.generation import generate
 from mechunlearn.plots.static import static
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 static()
 task = load_task("capitals")
-asked, confirm = (task.questions("forget", fold) for fold in ("select", "confirm"))
+confirm = task.questions("forget", "confirm")
 sets = {"forget": confirm, "retain": task.questions("retain", "confirm")}
 print(task.scoring, {role: len(questions) for role, questions in sets.items()})
 print(task.prompt.cloze_prompt(confirm[0]))
@@ -40,8 +40,8 @@ print(task.prompt.cloze_prompt(confirm[0]))
 model = load("smollm2-135m")
 before = {role: score(model, q, task) for role, q in sets.items()}
 statements = [task.prompt.cloze_prompt(q)[0] for q in (*confirm[:3], *sets["retain"][:2])]
-for role, found in before.items():
-    print(f"{role:7}", found)
+for role, answers in before.items():
+    print(f"{role:7}", answers)
 for statement, words in zip(statements, generate(model, statements, 6), strict=True):
     print(statement, "...", words)
 
@@ -50,7 +50,9 @@ for statement, words in zip(statements, generate(model, statements, 6), strict=T
 # that only one is in memory.
 
 # %%
-known = DirectionAblation.reference(model, task, asked)
+entry, settings = DirectionAblation(), NoSettings()
+seen = Seen.of(task, entry)  # All that the attack may look at.
+reference = entry.learn(model, seen, settings)
 lens_before = logit_lens(model, confirm, task)
 
 # %% [markdown]
@@ -61,8 +63,8 @@ rmu_(model, task, RMU.presets["small"])
 
 # %%
 after = {role: score(model, q, task) for role, q in sets.items()}
-for role, found in after.items():
-    print(f"{role:7}", found)
+for role, answers in after.items():
+    print(f"{role:7}", answers)
 for statement, words in zip(statements, generate(model, statements, 6), strict=True):
     print(statement, "...", words)
 
@@ -72,9 +74,9 @@ for statement, words in zip(statements, generate(model, statements, 6), strict=T
 # %%
 curves = {"original": lens_before, "unlearned": logit_lens(model, confirm, task)}
 rows = [
-    {"model": name, "layer": point.layer, "stream": point.stream, "accuracy": found.accuracy}
+    {"model": name, "layer": point.layer, "stream": point.stream, "accuracy": read.accuracy}
     for name, by_point in curves.items()
-    for point, found in by_point.items()
+    for point, read in by_point.items()
     if point.stream in ("resid_post", "mlp_out")
 ]
 columns = {key: [row[key] for row in rows] for key in rows[0]}
@@ -90,32 +92,31 @@ figure.add_hline(y=task.chance, line_dash="dot")
 # keeps retain accuracy within five points of the unlearned model's is taken.
 
 # %%
-found = DirectionAblation.find(model, task, asked, known)
-grid = [s for s in found.grid() if tuple(s["layers"]) == found.edited
-        and s["form"] == "each layer" and s["against"] in ("original", "benign")]
-few = Variants(grid, found.build, found.sham)
-kept = score(model, task.questions("retain", "select"), task).accuracy
-choice = choose(model, few, task, retain_before=kept, limit=0.05)
+search = entry.search(model, seen, reference, settings)
+grid = [v for v in next(search.variants()) if v.layers == search.edited
+        and v.form == "each layer" and v.against in ("original", "benign")]
+few, deciding = Grid(grid, search.change, search.sham), Deciding.of(task, "few", frozenset())
+retain = score(model, deciding.retain, task).accuracy
+choice = choose(model, few, Measured(deciding), retain_before=retain, limit=0.05)
 for tried in choice.tried:
-    print(tried)
+    print(tried.variant, f"{tried.forget.accuracy:.3f}", tried.retain and tried.retain.accuracy)
 
 # %% [markdown]
 # It is judged on the confirm fold, beside its sham.
 
 # %%
-settings = choice.candidate.settings
-variants = {"attack": found.build(settings), "sham": found.sham(settings, seed=0)}
+changes = {"attack": few.change(choice.variant), "sham": few.sham(choice.variant, seed=0)}
 judged = {}
-for name, variant in variants.items():
+for name, change in changes.items():
     for role, questions in sets.items():
-        judged[name, role] = score(model, questions, task, change=variant.change)
+        judged[name, role] = score(model, questions, task, change=change)
         print(f"{name:6} {role:7}", judged[name, role])
 
 # %%
 p = mcnemar(judged["attack", "forget"].correct, judged["sham", "forget"].correct)
 print(f"attack against sham, question by question: p = {p:.2g}")
-change = variants["attack"].change
-for statement, words in zip(statements, generate(model, statements, 6, change), strict=True):
+spoken = generate(model, statements, 6, changes["attack"])
+for statement, words in zip(statements, spoken, strict=True):
     print(statement, "...", words)
 
 # %% [markdown]

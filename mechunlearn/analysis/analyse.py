@@ -17,6 +17,7 @@ from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run
 from mechunlearn.records import decoded, encoded, read_record
+from mechunlearn.registry import find
 from mechunlearn.stats import mean_interval
 from mechunlearn.types import Fold, Role
 
@@ -102,7 +103,7 @@ def _models(
             else None,
             control=entry.control if tested else None,
             letters=choices(evidence, entry.label, "forget").table()
-            if setup.task.scoring == "letter"
+            if find("measure", setup.task.scoring).one_token
             else None,
         )
 

@@ -11,7 +11,7 @@ from mechunlearn.analysis.letters import Choices
 from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile
 from mechunlearn.analysis.tests import Sources
 from mechunlearn.audit.evidence import Evidence
-from mechunlearn.audit.records import TIE, Answers, AttackResult
+from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
 from mechunlearn.records import Plain
 from mechunlearn.stats import Values
 from mechunlearn.types import Fold, Question, Role, Task
@@ -32,8 +32,10 @@ def questions_of(task: Task, name: str) -> tuple[Question, ...]:
     return task.questions(*SETS[name]) if name in SETS else task.extra[name]
 
 
-def values(answers: Answers) -> Float[np.ndarray, " question"]:
+def values(answers: Answers | BriefAnswers) -> Float[np.ndarray, " question"]:
     """What the answers are worth."""
+    if isinstance(answers.values, str):
+        return (np.frombuffer(answers.values.encode(), dtype=np.uint8) - ord("0")).astype(float)
     return np.array(answers.values, dtype=float)
 
 
@@ -114,16 +116,16 @@ def questions(evidence: Evidence) -> Questions:
     control: dict[str, dict[str, dict[str, str]]] = {}
     for model, attack in pairs:
         result = evidence.attack(model, attack)
-        marks = {"forget": _marks(result.forget), "retain": _marks(result.retain)}
+        under = {"forget": _marks(result.forget.said), "retain": _marks(result.retain.said)}
         if (chosen := _chosen(result, len(sets["forget_select"]))) is not None:
-            marks["forget_select"] = chosen
-        attacked.setdefault(model, {})[attack] = marks
+            under["forget_select"] = chosen
+        attacked.setdefault(model, {})[attack] = under
         if (twin := evidence.control(model, attack)) is not None:
-            control.setdefault(model, {})[attack] = {"forget": _marks(twin.forget)}
+            control.setdefault(model, {})[attack] = {"forget": _marks(twin.forget.said)}
     return Questions(
         sets={name: _set(asked) for name, asked in sets.items()},
         models={
-            entry.label: {name: _marks(evidence.answers(entry.label, name)) for name in SETS}
+            entry.label: {name: _marks(evidence.answers(entry.label, name).said) for name in SETS}
             for entry in evidence.setup.entries
         },
         attacked=attacked,
@@ -140,9 +142,9 @@ def _set(asked: Sequence[Question]) -> QuestionSet:
     )
 
 
-def _marks(answers: Answers) -> str:
+def _marks(said: str | Sequence[int | str]) -> str:
     """A character an answer: the index of the choice, or a tie."""
-    return "".join(TIED if said == TIE else str(said) for said in answers.said)
+    return said if isinstance(said, str) else "".join(marks(said))
 
 
 def _chosen(result: AttackResult, n: int) -> str | None:
@@ -151,8 +153,8 @@ def _chosen(result: AttackResult, n: int) -> str | None:
     if tried is None:
         return None
     if result.decided_by is None:
-        return _marks(tried.answers)
-    places = dict(zip(result.decided_by, _marks(tried.answers), strict=True))
+        return _marks(tried.answers.said)
+    places = dict(zip(result.decided_by, _marks(tried.answers.said), strict=True))
     return "".join(places.get(i, UNASKED) for i in range(n))
 
 
@@ -168,20 +170,20 @@ def answer_rows(report: ReportFile) -> Iterator[dict[str, Plain]]:
     if kept is None:
         return
     for model, sets in kept.models.items():
-        for name, marks in sets.items():
-            yield from _rows(kept, (model, "", "baseline"), name, marks)
+        for name, letters in sets.items():
+            yield from _rows(kept, (model, "", "baseline"), name, letters)
     for arm, models in (("attacked", kept.attacked), ("control", kept.control)):
         for model, attacks in models.items():
             for attack, sets in attacks.items():
-                for name, marks in sets.items():
-                    yield from _rows(kept, (model, attack, arm), name, marks)
+                for name, letters in sets.items():
+                    yield from _rows(kept, (model, attack, arm), name, letters)
 
 
 def _rows(
-    kept: Questions, about: tuple[str, str, str], name: str, marks: str
+    kept: Questions, about: tuple[str, str, str], name: str, letters: str
 ) -> Iterator[dict[str, Plain]]:
     asked, (model, attack, arm) = kept.sets[name], about
-    for i, (mark, right) in enumerate(zip(marks, asked.right, strict=True)):
+    for i, (mark, right) in enumerate(zip(letters, asked.right, strict=True)):
         if mark != UNASKED:
             yield {
                 "model": model,

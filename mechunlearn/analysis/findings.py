@@ -13,6 +13,7 @@ from mechunlearn.analysis.rows import before_of
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Stage, Tried
 from mechunlearn.records import Plain
+from mechunlearn.registry import find
 from mechunlearn.stats import GRADED, binomial_p
 
 
@@ -31,6 +32,7 @@ def findings_of(
     prices = spent(rows, results, short(evidence.answers(model, "retain").mean))
     courses = {attack: dict(_courses(evidence, model, attack)) for attack in arms}
     traces = {attack: dict(_traces(evidence, model, attack)) for attack in arms}
+    letters = find("measure", setup.task.scoring).one_token
     return Findings(
         model=model,
         tried={attack: tuple(map(_tried, result.tried)) for attack, result in results.items()},
@@ -38,7 +40,7 @@ def findings_of(
         p_chance=binomial_p(right, len(answers.values), chance),
         openness=openness_of(evidence, model),
         nonfinite=nonfinite_of(evidence, model),
-        renamed=_renamed(evidence, model) if setup.task.scoring == "letter" else None,
+        renamed=_renamed(evidence, model) if letters else None,
         union=_union(evidence, model, rows, arms) if rows else None,
         spent=prices,
         cheapest_half=cheapest_half(prices),

@@ -43,7 +43,12 @@ class Statistics:
 
 @torch.no_grad()
 def activation_statistics(
-    model: HookedModel, texts: Sequence[str], *, drop: frozenset[int] = frozenset(), keep: int = 0
+    model: HookedModel,
+    texts: Sequence[str],
+    *,
+    drop: frozenset[int] = frozenset(),
+    keep: int = 0,
+    whole: bool = False,
 ) -> Statistics:
     """Mean block outputs over the tokens of some texts.
 
@@ -51,13 +56,18 @@ def activation_statistics(
         texts: The leading tokens they all share are skipped.
         drop: Token ids that do not count (outliers).
         keep: Tokens to keep for a principal component, evenly spaced over all tokens.
+        whole: Skip no leading tokens.
 
     Raises:
         ValueError: If no token is left.
     """
     rows = [row for row in model.tokenizer(list(texts))["input_ids"] if row]
     skip = 0
-    while len(rows) > 1 and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows):
+    while (
+        not whole
+        and len(rows) > 1
+        and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows)
+    ):
         skip += 1
     total = sum(token not in drop for row in rows for token in row[skip:])
     if not total:

@@ -1,7 +1,7 @@
 """Critical-neuron attribution: which weights, MLP neurons and attention heads an answer needs.
 
     weights, SNIP     S_ij = |W_ij| mean_x |dL(x)/dW_ij|
-    weights, Wanda    S_ij = |W_ij| |X_j|                   X_j: all inputs of column j
+    weights, Wanda    S_ij = |W_ij| |X_j|                   X_j: the inputs of column j
     neurons, heads    S_u  = mean_x |sum_t a_u(t) . dL(x)/da_u(t)|
 
 ``L(x)`` is the mean negative log-likelihood of the tokens that a row reads. ``sum a . dL/da`` is,
@@ -16,32 +16,49 @@ Reference:
     by Wei et al. 2024, arXiv:2402.05162, and Łucki et al. 2024, arXiv:2409.18025. Gradient times
     activation: Michel et al. 2019, arXiv:1905.10650 (heads); Syed et al. 2023, arXiv:2310.10348
     (attribution patching).
-    Differs: float32 throughout; all blocks in one pass.
+    Differs: float32 throughout; all blocks in one pass. Sun et al. take the inputs at all tokens,
+    Wei et al. those at the tokens of the answer alone, the answers' own places and not the ones
+    before, at which they are predicted: ``tokens`` says which. Wei et al. divide by the number of
+    tokens, which ranks weights alike.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechunlearn.bench.engine import batches, token_budget
 from mechunlearn.bench.likelihood import log_likelihoods
-from mechunlearn.bench.rows import Row
-from mechunlearn.hooks import EMBED, LINEAR_MAPS, Unit, check_layers, linear_maps, unit_name
+from mechunlearn.bench.rows import Row, pad
+from mechunlearn.hooks import (
+    EMBED,
+    LINEAR_MAPS,
+    Unit,
+    check_layers,
+    count_flops,
+    linear_maps,
+    refuse_unnamed,
+    run_blocks,
+    unit_name,
+)
 from mechunlearn.types import HookedModel
 
 Kind = Literal["snip", "wanda"]
+Tokens = Literal["all", "answer"]
+"""Of a row: all, or those whose likelihood it reads."""
 
 
 def weight_scores(
     model: HookedModel,
     rows: Sequence[Row],
-    *,
     kind: Kind = "snip",
+    tokens: Tokens = "all",
+    *,
     layers: Sequence[int] | None = None,
     matrices: Sequence[str] = LINEAR_MAPS,
 ) -> dict[tuple[int, str], Float[Tensor, "_ _"]]:
@@ -49,6 +66,7 @@ def weight_scores(
 
     Args:
         rows: From ``example_rows`` or ``text_rows``.
+        tokens: Whose inputs Wanda counts. SNIP's loss is that of the tokens a row reads.
         layers: Default: all. Fewer need less memory, with one pass over the rows each time.
         matrices: By TransformerLens' names: q k v o gate in out.
 
@@ -69,14 +87,18 @@ def weight_scores(
         raise ValueError(f"matrices {list(matrices)} match nothing in blocks {layers}")
     _refuse_nothing(rows)
     scores = {k: torch.zeros_like(m.weight, dtype=torch.float32) for k, m in modules.items()}
-    rule = _add_snip if kind == "snip" else _add_wanda
+    counted = Counted()
+    rule = _add_snip if kind == "snip" else partial(_add_wanda, counted=counted)
     with ExitStack() as stack:
         for key, module in modules.items():
             inner = isinstance(module, torch.nn.Linear)  # [out, in]; GPT-2's Conv1D is [in, out].
             hook = partial(rule, score=scores[key], linear=inner)
             handle = module.register_forward_hook(hook)
             stack.callback(handle.remove)
-        (_backwards if kind == "snip" else _forwards)(model, rows)
+        if kind == "snip":
+            _backwards(model, rows)
+        else:
+            _forwards(model, rows, counted if tokens == "answer" else None)
     with torch.no_grad():
         for key, module in modules.items():
             weight = module.weight.float().abs()
@@ -101,10 +123,25 @@ def _add_snip(
     out.register_hook(add)
 
 
+@dataclass(slots=True)
+class Counted:
+    """The tokens of the batch at hand that count."""
+
+    places: Bool[Tensor, "row pos"] | None = None
+    """``None``: all."""
+
+
 def _add_wanda(
-    module: torch.nn.Module, args: tuple[Tensor], out: Tensor, score: Tensor, linear: bool
+    module: torch.nn.Module,
+    args: tuple[Tensor],
+    out: Tensor,
+    score: Tensor,
+    linear: bool,
+    counted: Counted,
 ) -> None:
-    squares = args[0].detach().float().flatten(0, -2).square().sum(dim=0)
+    x = args[0].detach().float()
+    x = x.flatten(0, -2) if counted.places is None else x[counted.places.to(x.device)]
+    squares = x.square().sum(dim=0)
     score.add_(squares if linear else squares[:, None])
 
 
@@ -121,6 +158,7 @@ def unit_scores(
         ValueError: If there are no rows.
     """
     _refuse_nothing(rows)
+    _refuse_mixtures(model, unit)
     total: dict[int, Tensor] = {}
 
     def keep(activation: Tensor, hook: object, layer: int) -> Tensor:
@@ -134,6 +172,7 @@ def unit_scores(
         return activation  # Heads are handed over as a view, which counts only when returned.
 
     layers = range(model.cfg.n_layers)
+    _refuse_mixtures(model, unit)
     hooks = [(unit_name(layer, unit), partial(keep, layer=layer)) for layer in layers]
     with model.hooks(fwd_hooks=hooks):
         _backwards(model, rows)
@@ -158,21 +197,39 @@ def unit_means(
     return {layer: (value / count).float() for layer, value in total.items()}
 
 
+def _refuse_mixtures(model: HookedModel, unit: Unit) -> None:
+    """In a mixture of experts what passes the MLP's hook are no neurons."""
+    if unit == "neuron":
+        for layer, block in enumerate(model.blocks):
+            refuse_unnamed(model, layer, block.mlp)
+
+
 def _refuse_nothing(rows: Sequence[Row]) -> None:
     if not rows:
         raise ValueError("attribution needs at least one row of text or question")
 
 
 @torch.no_grad()
-def _forwards(model: HookedModel, rows: Sequence[Row]) -> None:
-    """Forward over rows of equal length, so that no padding counts."""
+def _forwards(model: HookedModel, rows: Sequence[Row], counted: Counted | None = None) -> None:
+    """Forward over rows of equal length, so that no padding counts.
+
+    Args:
+        counted: Told before each batch where the tokens are whose likelihood the rows read.
+    """
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(len(row.tokens), []).append(row)
     for length, group in groups.items():
         size = max(1, token_budget(model) // length)
         for start in range(0, len(group), size):
-            log_likelihoods(model, group[start : start + size])
+            batch = group[start : start + size]
+            tokens, real = pad(model, [row.tokens for row in batch])
+            if counted is not None:
+                counted.places = torch.zeros_like(real)
+                for i, row in enumerate(batch):
+                    counted.places[i, [at + 1 for at, _, _ in row.reads]] = True
+            count_flops(model, tokens.numel())
+            run_blocks(model, tokens)
 
 
 def _backwards(model: HookedModel, rows: Sequence[Row]) -> None:

@@ -15,9 +15,15 @@ Reference:
     Łucki et al. 2024, arXiv:2409.18025 (orthogonalization). Moving to a mean instead of
     zero is affine concept editing, Marshall et al. 2024, arXiv:2411.09003. The form that ablates
     one direction from every write to the residual stream is Arditi et al. 2024, arXiv:2406.11717.
-    Differs: means are streamed in float64, no token is stored; the first tokens skipped are those
-    all prompts share instead of a fixed 40; the principal component is rescaled from standardised
-    to activation units; the variant and the layers are chosen on the select fold.
+    Differs: means are streamed in float64, no token is stored; of benign texts too the first tokens
+    are skipped that all share, where theirs count whole; outliers are those of the forget
+    questions, where theirs are of the benign ones too; the principal component is rescaled from
+    standardised to activation units; the variant and the layers are chosen on the select fold.
+    ``paper`` has their tokens, outliers, layers and targets, but skips the first tokens that all
+    forget prompts share instead of a fixed 40, drops outliers by token instead of by string, finds
+    those of both sets in the original, rescales the component, which is of 1,000 tokens a model
+    and not 2,500, and asks all benign questions as the task does, without the forget domain's
+    header.
     Limits: one direction for each layer, from means: what unlearning moved in many directions, or
     only on some questions, is not moved back. The original is needed for some variants, benign text
     for the others.
@@ -38,21 +44,21 @@ from mechunlearn.attacks.activations import (
     statistics_bytes,
 )
 from mechunlearn.attacks.equal_size import of_equal_size
-from mechunlearn.attacks.protocol import Attack, Confirm, Search, Trace, View
+from mechunlearn.attacks.projection import projections
+from mechunlearn.attacks.protocol import Attack, Search, View
 from mechunlearn.attacks.seen import Scored, Seen
-from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
-from mechunlearn.bench.rows import pad
+from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.errors import unknown
 from mechunlearn.hooks import (
     check_layers,
-    forward_to,
     move_along,
     stream_weights,
     stream_writes,
     untie_,
 )
 from mechunlearn.models import block_fingerprints
+from mechunlearn.presets import Size
 from mechunlearn.types import Change, Direction, Hook, HookedModel, Point
 
 Target = Literal["zero", "reference", "at most reference"]
@@ -136,6 +142,14 @@ def orthogonalize_(model: HookedModel, direction: Direction, *, layer: int) -> N
         rows -= (rows @ unit.to(rows))[..., None] * unit.to(rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectionConfig:
+    """Settings."""
+
+    published: bool = False
+    """Whether the tokens that count, the outliers, the layers and the target are the paper's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ablation:
     """One way to ablate."""
@@ -157,46 +171,6 @@ class Original:
     outliers: frozenset[int]
 
 
-class ProjectionTrace(Trace, frozen=True):
-    """Coordinates along the unit direction at the last token of each confirm question."""
-
-    kind: ClassVar[str] = "projection"
-    layer: int
-    direction: str
-    forget: tuple[float, ...]
-    retain: tuple[float, ...]
-
-
-@torch.no_grad()
-def project(
-    model: HookedModel, direction: Direction, layer: int, texts: Sequence[str]
-) -> list[float]:
-    """Coordinate along the unit direction at the last token of each text."""
-    (unit,) = direction.restricted([layer]).unit()
-    values: list[float] = []
-    for start in range(0, len(texts), 64):
-        tokens, real = pad(model, model.tokenizer(list(texts[start : start + 64]))["input_ids"])
-        resid = forward_to(model, tokens, layer)
-        last = resid[torch.arange(len(tokens), device=real.device), real.sum(dim=1) - 1]
-        values += (last.float() @ unit.to(last.device)).tolist()
-    return values
-
-
-def _projections(
-    model: HookedModel, confirm: Confirm, direction: Direction, layer: int
-) -> ProjectionTrace:
-    forget, retain = (
-        project(model, direction, layer, [confirm.prompt.text(q, confirm.scoring) for q in asked])
-        for asked in (confirm.forget, confirm.retain)
-    )
-    return ProjectionTrace(
-        layer=layer,
-        direction=direction.name,
-        forget=tuple(round(v, 3) for v in forget),
-        retain=tuple(round(v, 3) for v in retain),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class DirectionSearch(Search[Ablation]):
     """The directions found in one model."""
@@ -208,6 +182,7 @@ class DirectionSearch(Search[Ablation]):
     """Blocks that unlearning edited."""
     texts: tuple[str, ...]
     """Prompts that the sham's size is measured on."""
+    published: bool = False
 
     def variants(self) -> Generator[list[Ablation], Sequence[Scored], None]:
         """Every direction to every target at all layers, at the edited ones and at single ones."""
@@ -215,6 +190,10 @@ class DirectionSearch(Search[Ablation]):
         everything = tuple(range(n))
         singles = everything if n <= SINGLE_LAYERS else tuple(n * k // 4 for k in range(4))
         singles = tuple(sorted({*singles, *self.edited[:3], *self.edited[-1:], n - 1}))
+        targets = TARGETS
+        if self.published:  # Of 32 layers: 0, 7, 15, 23 and 31.
+            singles = tuple(sorted({0, *(max(0, n * k // 4 - 1) for k in range(1, 5))}))
+            targets = ("zero",)
         spans = [everything, self.edited, *((i,) for i in singles)]
         grid: list[Ablation] = []
         for source, direction in self.directions.items():
@@ -223,8 +202,8 @@ class DirectionSearch(Search[Ablation]):
             alive = {i for i in everything if norms[i] > NO_DIRECTION * norms.max()}
             shorter = [tuple(i for i in span if i in alive) for span in spans]
             places = [span for span in dict.fromkeys(shorter) if span]
-            grid += [Ablation(source, p, "each layer", to) for to in TARGETS for p in places]
-            if source in ("original", "benign"):
+            grid += [Ablation(source, p, "each layer", to) for to in targets for p in places]
+            if source in ("original", "benign") and not self.published:
                 single = [p for p in places if len(p) == 1]
                 grid += [Ablation(source, p, "every write", "zero") for p in single]
         yield grid
@@ -255,10 +234,10 @@ class DirectionSearch(Search[Ablation]):
         edited = [i for i in self.edited if i in variant.layers]
         layer = (edited or variant.layers)[-1]
         direction = self.directions[variant.against].restricted([layer])
-        return partial(_projections, direction=direction, layer=layer)
+        return partial(projections, direction=direction, layer=layer)
 
 
-class DirectionAblation(Attack[NoSettings, Original, Ablation]):
+class DirectionAblation(Attack[DirectionConfig, Original, Ablation]):
     """Direction ablation as a registered attack."""
 
     family: ClassVar[Family] = "direction"
@@ -267,29 +246,36 @@ class DirectionAblation(Attack[NoSettings, Original, Ablation]):
         {"original model", "forget questions", "retain facts", "benign text"}
     )
     variant = Ablation
-    presets: Mapping[str, NoSettings] = {"organism": NoSettings()}
+    sizes: ClassVar[Mapping[Size, str]] = dict.fromkeys(get_args(Size), "organism")
+    presets: Mapping[str, DirectionConfig] = {
+        "organism": DirectionConfig(),
+        "paper": DirectionConfig(published=True),
+    }
 
-    def learn(self, original: HookedModel, seen: Seen, config: NoSettings) -> Original:
+    def learn(self, original: HookedModel, seen: Seen, config: DirectionConfig) -> Original:
         """Mean activations of the original, and a digest of each block to see what was edited."""
         texts = [seen.text(q) for q in seen.asked]
         outliers = outlier_tokens(original, texts)
+        if config.published:
+            outliers |= outlier_tokens(original, [seen.text(q) for q in seen.retain])
         statistics = activation_statistics(original, texts, drop=outliers, keep=RESERVOIR)
         return Original(statistics, block_fingerprints(original), outliers)
 
     def search(
-        self, model: HookedModel, seen: Seen, reference: Original, config: NoSettings
+        self, model: HookedModel, seen: Seen, reference: Original, config: DirectionConfig
     ) -> DirectionSearch:
         """Directions from four comparisons, at every layer."""
-        drop = reference.outliers
+        drop, whole = reference.outliers, config.published
         texts = [seen.text(q) for q in seen.asked]
         forget = activation_statistics(model, texts, drop=drop, keep=RESERVOIR)
         benign = [seen.text(q) for q in seen.retain]
         means = {
             "original": reference.statistics.mean,
-            "benign": activation_statistics(model, benign, drop=drop).mean,
+            "benign": activation_statistics(model, benign, drop=drop, whole=whole).mean,
         }
         if seen.plain_text:
-            means["text"] = activation_statistics(model, seen.plain_text, drop=drop).mean
+            plain = seen.plain_text[: len(texts)] if whole else seen.plain_text
+            means["text"] = activation_statistics(model, plain, drop=drop, whole=whole).mean
         vectors = {name: forget.mean - mean for name, mean in means.items()}
         component = first_component(reference.statistics.reservoir, forget.reservoir)
         means["pca"] = means["original"]
@@ -302,9 +288,10 @@ class DirectionAblation(Attack[NoSettings, Original, Ablation]):
         }
         blocks = block_fingerprints(model)
         changed = [i for i in layers if blocks[i] != reference.blocks[i]]
-        return DirectionSearch(model, directions, tuple(changed) or layers, tuple(texts))
+        places = tuple(changed) or layers
+        return DirectionSearch(model, directions, places, tuple(texts), config.published)
 
-    def cost(self, config: NoSettings, job: Job) -> Cost:
+    def cost(self, config: DirectionConfig, job: Job) -> Cost:
         """Statistics of four sets of texts; four directions to three targets, two at all writes."""
         return Cost(
             search=4.0 * job.forget_select,

@@ -35,7 +35,7 @@ from mechunlearn.bench.rows import pad
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.hooks import forward_to
 from mechunlearn.models import block_fingerprints
-from mechunlearn.types import Change, HookedModel, Rewrite
+from mechunlearn.types import Change, HookedModel, Rewrite, Turn
 
 Edit = Literal["split", "filler word"]
 
@@ -78,25 +78,22 @@ class Informed(Rewrite):
         return self.texts[text]
 
     @torch.no_grad()
-    def prepare(self, model: HookedModel, texts: Sequence[str]) -> None:
-        """Change the prompts round by round until no token exceeds the threshold."""
+    def prepare(self, model: HookedModel, texts: Sequence[str], turn: Turn) -> None:
+        """Change the questions round by round until no token of them exceeds the threshold."""
         new = [t for t in dict.fromkeys(texts) if t not in self.texts]
         now = {t: t for t in new}
         self.changes |= dict.fromkeys(new, 0)
         active = new
         for _ in range(self.rounds if new else 0):
-            cosines = self.cosines(model, [now[t] for t in active])
+            cosines = self.cosines(model, [turn.around(now[t]) for t in active])
             still = []
             for text, along in zip(active, cosines, strict=True):
-                body = len(split_cue(now[text])[0])
-                offsets = _offsets(model, now[text])
-                over = [i for i, c in enumerate(along) if c > self.threshold and offsets[i][1]]
-                over = [i for i in over if offsets[i][1] <= body]
+                free = _words(model, now[text], turn)
+                over = [i for i in free if along[i] > self.threshold]
                 if not over:
                     continue
                 rng = random.Random(f"{self.seed}-{self.changes[text]}-{text}")
-                free = [i for i, (_, end) in enumerate(offsets) if 0 < end <= body]
-                start, end = offsets[rng.choice(free) if self.at_random else over[0]]
+                start, end = free[rng.choice(list(free)) if self.at_random else over[0]]
                 now[text] = self.change_at(now[text], start, end, rng)
                 self.changes[text] += 1
                 still.append(text)
@@ -125,9 +122,15 @@ class Informed(Rewrite):
         return cosines
 
 
-def _offsets(model: HookedModel, text: str) -> list[tuple[int, int]]:
-    """First and last character of every token; (0, 0) for special ones."""
-    return model.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+def _words(model: HookedModel, text: str, turn: Turn) -> dict[int, tuple[int, int]]:
+    """Tokens of a question that may be changed, and where in it each begins and ends.
+
+    Left out are those of the chat template, the cue for the answer, and special ones.
+    """
+    offsets = model.tokenizer(turn.around(text), return_offsets_mapping=True)["offset_mapping"]
+    begin, body = len(turn.before), len(split_cue(text)[0])
+    inside = ((i, start - begin, end - begin) for i, (start, end) in enumerate(offsets))
+    return {i: (start, end) for i, start, end in inside if start >= 0 and 0 < end <= body}
 
 
 def split_token(marked: str, rng: random.Random) -> str:

@@ -8,12 +8,14 @@ random places; for what is added in front, the added words in random order.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (perturbations; their grid is the ``paper`` preset).
-    Differs: the kind of change and its rate are chosen on the select fold.
+    Differs: the kind of change and its rate are chosen on the select fold. ``paper`` has the
+    published 117 insertions, into the whole prompt as it is asked.
     Limits: a list of changes at some rates; it says nothing about changes that are not on it.
 """
 
 import random
 import re
+import string
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +41,9 @@ Kind = Literal[
 ]
 CUE_WORDS = 2
 """Words at the end of a prompt that stay: the cue for the answer."""
-PAPER_CHARACTERS = ("!", "_", " ", ")", ";", "?", "5", "~", "^", ".", "-", "Q")
+SHUFFLE = "shuffle"
+"""In place of a character: at every place another one, a punctuation mark or a digit."""
+PAPER_CHARACTERS = ("!", "_", " ", ")", ";", "?", "5", "~", "^", ".", "-", "Q", SHUFFLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,9 @@ class NaiveConfig:
     """A character after every n-th character."""
     rates: tuple[float, ...] = (0.1, 0.3)
     """Chances of a character after each, and of a filler word before each word."""
+    published: bool = False
+    """Insert characters only, and as the paper's code does: into the whole prompt, cue included,
+    and with every n-th character counted from the first one on."""
 
     def __post_init__(self) -> None:
         if any(n < 1 for n in self.every) or not all(0 < r <= 1 for r in self.rates):
@@ -73,6 +80,8 @@ class Naive(Record, frozen=True, omit_defaults=True):
     """Chance of an insertion."""
     shots: int = 0
     """Examples in front."""
+    whole: bool = False
+    """Whether characters go into the cue too, the first one after the first character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,7 @@ class Material:
         return cls(
             neutral_words(seen),
             seen.plain_text or ("Please answer the following.",),
-            tuple(seen.example(q) for q in seen.retain),
+            tuple(seen.shown(q) for q in seen.retain),
             seen.prompt.separator,
         )
 
@@ -101,10 +110,11 @@ def neutral_words(seen: Seen) -> tuple[str, ...]:
     return tuple(sorted({w for text in texts[:200] for w in text.split()}))
 
 
-def insert(text: str, places: Sequence[int], character: str) -> str:
-    """A character after each of some places."""
-    at = set(places)
-    return "".join(c + (character if i in at else "") for i, c in enumerate(text))
+def insert(text: str, places: Sequence[int], character: str, rng: random.Random) -> str:
+    """A character after each of some places; of ``SHUFFLE`` a random one each time."""
+    draw = partial(rng.choice, string.punctuation + string.digits)
+    at = {i: draw() if character == SHUFFLE else character for i in sorted(set(places))}
+    return "".join(c + at.get(i, "") for i, c in enumerate(text))
 
 
 def split_cue(text: str) -> tuple[str, str]:
@@ -146,14 +156,15 @@ def _in_front(text: str, rng: random.Random, variant: Naive, material: Material,
 
 
 def _inside(text: str, rng: random.Random, variant: Naive, material: Material, sham: bool) -> str:
-    body, cue = split_cue(text)
+    body, cue = (text, "") if variant.whole else split_cue(text)
     if variant.kind == "insert":
-        places: Sequence[int] = range(variant.every - 1, len(body), variant.every)
+        start = 0 if variant.whole else variant.every - 1
+        places: Sequence[int] = range(start, len(body), variant.every)
     else:
         places = [i for i in range(len(body)) if rng.random() < variant.rate]
     if sham:
         places = rng.sample(range(len(body)), len(places))
-    return insert(body, places, variant.what) + cue
+    return insert(body, places, variant.what, rng) + cue
 
 
 def _fillers(text: str, rng: random.Random, variant: Naive, material: Material, sham: bool) -> str:
@@ -180,12 +191,19 @@ def _whole(text: str, rng: random.Random, variant: Naive, material: Material, sh
 
 def naive_grid(config: NaiveConfig) -> list[Naive]:
     """All naive changes to try."""
-    grid = [Naive(kind="insert", what=c, every=n) for c in config.characters for n in config.every]
+    whole = config.published
+    grid = [
+        Naive(kind="insert", what=c, every=n, whole=whole)
+        for c in config.characters
+        for n in config.every
+    ]
     grid += [
-        Naive(kind="insert at random", what=c, rate=r)
+        Naive(kind="insert at random", what=c, rate=r, whole=whole)
         for c in config.characters
         for r in config.rates
     ]
+    if whole:
+        return grid
     grid += [Naive(kind="fillers", rate=r) for r in config.rates]
     grid += [Naive(kind="few-shot", shots=n) for n in (1, 3)]
     single: tuple[Kind, ...] = ("repeat", "lead-in", "upper case", "lower case", "spaces")
@@ -222,7 +240,10 @@ class NaivePerturbation(Attack[NaiveConfig, None, Naive]):
     variant = Naive
     presets: Mapping[str, NaiveConfig] = {
         "paper": NaiveConfig(
-            characters=PAPER_CHARACTERS, every=(1, 3, 5, 7, 11, 15), rates=(0.1, 0.2, 0.3)
+            characters=PAPER_CHARACTERS,
+            every=(1, 3, 5, 7, 11, 15),
+            rates=(0.1, 0.2, 0.3),
+            published=True,
         ),
         "small": NaiveConfig(),
         "organism": NaiveConfig(),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -18,10 +19,19 @@ Matrix = tuple[int, str]
 Masks = Callable[[], Iterable[tuple[Matrix, Bool[Tensor, "..."]]]]
 
 
+Rounding = Literal["up", "down"]
+"""Of a share times a number of entries."""
+
+
 def ranks(
-    scores: Sequence[Float[Tensor, "..."]], levels: Sequence[float]
+    scores: Sequence[Float[Tensor, "..."]], levels: Sequence[float], rounding: Rounding = "up"
 ) -> list[UInt8[Tensor, "..."]]:
     """The smallest of the top shares that each entry belongs to, over all tensors together.
+
+    Entries that are equal at the edge of a share all belong to it.
+
+    Args:
+        rounding: Of the number of entries in a share; ``down`` can leave none.
 
     Returns:
         Index into ``levels``; ``len(levels)`` where an entry belongs to none, or its score is 0.
@@ -32,10 +42,12 @@ def ranks(
     if not all(0 < x <= 1 for x in levels):
         raise ValueError(f"levels are shares p and q in (0, 1], not {tuple(levels)}")
     flat = torch.cat([s.flatten() for s in scores]) if len(scores) > 1 else scores[0].flatten()
-    counts = [math.ceil(level * flat.numel()) for level in levels]
-    top = flat.topk(counts[-1]).values
+    whole = math.ceil if rounding == "up" else math.floor
+    counts = torch.tensor([whole(level * flat.numel()) for level in levels], device=flat.device)
+    top = flat.topk(max(1, int(counts[-1]))).values
     tiny = torch.finfo(top.dtype).tiny
-    thresholds = top[torch.tensor(counts, device=top.device) - 1].clamp_min(tiny).flip(0)
+    edges = top[(counts - 1).clamp_min(0)].clamp_min(tiny)
+    thresholds = edges.masked_fill(counts == 0, torch.inf).flip(0)
     return [
         (len(levels) - torch.bucketize(s.contiguous(), thresholds, right=True)).to(torch.uint8)
         for s in scores

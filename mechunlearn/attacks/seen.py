@@ -238,9 +238,22 @@ class Seen:
         """A question as it is asked, with its right answer."""
         return Example(*self.prompt.with_answer(question, self.scoring))
 
+    def shown(self, question: Question) -> Example:
+        """A question with its right answer as plain text, to be put inside a user's turn."""
+        return Example(*self.prompt.shown(question, self.scoring))
+
 
 def _tokens(task: Task, tokenizer: Any) -> set[int]:
-    """Tokens of every prompt and choice of a task: a set of numbers, no question."""
+    """Tokens of every prompt and choice of a task: a set of numbers, no question.
+
+    A question's first word may be another token behind a text that is put in front of it.
+    """
+    prompt, turn = task.prompt, task.prompt.turn
     questions = [q for asked in task.sets.values() for q in asked]
-    texts = [task.prompt.text(q, task.scoring) + " ".join(q.choices) for q in questions]
+    texts = [prompt.text(q, task.scoring) + " ".join(q.choices) for q in questions]
+    texts += [
+        turn.around(f"{prompt.separator}{turn.inside(prompt.text(q, task.scoring))}")
+        + prompt.answers(q, task.scoring)[q.answer]
+        for q in questions
+    ]
     return {t for row in tokenizer(texts)["input_ids"] for t in row}

@@ -14,7 +14,11 @@ Reference:
     arXiv:2402.05162.
     Differs: neurons and heads beside weights; scores in float32 of all blocks in one pass; shares
     are ranks kept as one byte per weight, so that every (p, q) is a comparison; weights without any
-    score belong to no share; data and (p, q) are chosen on the select fold.
+    score belong to no share, and equal ones at its edge all do; data and (p, q) are chosen on the
+    select fold. ``paper`` has the published shares, rounding, samples and tokens, but for RMU they
+    take the forget corpus and Wikitext, for NPO and DPO own answers and MMLU, where both kinds of
+    forget data are tried here against both kinds of utility data together; texts give their first
+    1,024 tokens, not a window at random; no BOS stands in front of an answer.
     Limits: scores are first-order and of each part by itself: parts that keep answers down only
     together are missed, and taking things out cannot restore what was overwritten.
 """
@@ -27,11 +31,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mechunlearn.attacks.attribution import Kind, unit_means, unit_scores, weight_scores
+from mechunlearn.attacks.attribution import Kind, Tokens, unit_means, unit_scores, weight_scores
 from mechunlearn.attacks.protocol import Attack, Search, Trace
 from mechunlearn.attacks.pruning import (
     Masks,
     Matrix,
+    Rounding,
     prune_units,
     ranks,
     set_difference,
@@ -44,6 +49,7 @@ from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import Shape, Sizes, backward_bytes, forward_bytes, tokens_per_batch
+from mechunlearn.registry import find
 from mechunlearn.types import Change, Example, HookedModel
 
 Grain = Literal["weight", "neuron", "head"]
@@ -70,6 +76,10 @@ class PruningConfig:
     max_tokens: int = 1024
     kind: Kind = "snip"
     """Score of weights."""
+    tokens: Tokens = "all"
+    """Whose inputs Wanda counts."""
+    rounding: Rounding = "up"
+    """Of the number of weights or units in a share."""
     blocks_at_once: int = 0
     """0: all; fewer need less memory and as many more passes (weights only)."""
 
@@ -195,7 +205,10 @@ class SetDifferencePruning(Attack[PruningConfig, None, Shares]):
         self.grain: Grain = grain
         self.presets: Mapping[str, PruningConfig] = {
             "paper": PruningConfig(
-                levels=PAPER_LEVELS if grain == "weight" else levels, examples=512
+                levels=PAPER_LEVELS if grain == "weight" else levels,
+                examples=512,
+                tokens="answer",
+                rounding="down",
             ),
             "small": PruningConfig(levels=levels, max_tokens=128),
             "organism": PruningConfig(levels=levels),
@@ -230,15 +243,16 @@ class SetDifferencePruning(Attack[PruningConfig, None, Shares]):
         self, model: HookedModel, rows: Sequence[Row], config: PruningConfig
     ) -> dict[Matrix, Tensor]:
         if self.grain != "weight":
-            scores = unit_scores(model, rows, self.grain)
-            return {(-1, self.grain): ranks([scores], config.levels)[0].cpu()}
+            units = unit_scores(model, rows, self.grain)
+            return {(-1, self.grain): ranks([units], config.levels, config.rounding)[0].cpu()}
         n = model.cfg.n_layers
         size = config.blocks_at_once or n
         by_matrix = {}
         for start in range(0, n, size):
             layers = range(start, min(start + size, n))
-            for key, score in weight_scores(model, rows, kind=config.kind, layers=layers).items():
-                by_matrix[key] = ranks([score], config.levels)[0].cpu()
+            scores = weight_scores(model, rows, config.kind, config.tokens, layers=layers)
+            for key, score in scores.items():
+                by_matrix[key] = ranks([score], config.levels, config.rounding)[0].cpu()
         return by_matrix
 
     def cost(self, config: PruningConfig, job: Job) -> Cost:
@@ -275,9 +289,11 @@ def forget_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> di
         texts = _spread(seen.forget_text, examples)
         rows[CORPUS] = text_rows(model, texts, limit, LAST_TOKENS)
     prompts = [seen.text(q) for q in _spread(seen.asked, examples)]
-    length = LAST_TOKENS if seen.scoring == "letter" and limit > 4 * LAST_TOKENS else 8
+    one_token = find("measure", seen.scoring).one_token
+    length = LAST_TOKENS if one_token and limit > 4 * LAST_TOKENS else 8
     answers = generate(model, prompts, length)
-    own = [Example(p, a) for p, a in zip(prompts, map(_spaced, answers), strict=True) if a.strip()]
+    replies = [seen.prompt.turn.reply(_spaced(answer)) for answer in answers]
+    own = [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]
     if own:
         rows[OWN] = example_rows(model, own, "answer", limit)
     return rows

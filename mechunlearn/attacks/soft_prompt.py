@@ -28,7 +28,7 @@ from torch import Tensor
 from mechunlearn.attacks.gcg.examples import problem_of, shuffled
 from mechunlearn.attacks.gcg.objective import Objective, Reference
 from mechunlearn.attacks.gcg.prefixes import fill_slot
-from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
+from mechunlearn.attacks.gcg.problem import Problem, survives, survives_everywhere, text_of
 from mechunlearn.attacks.gcg.proposals import allowed_tokens
 from mechunlearn.attacks.gcg.search import TextSearch
 from mechunlearn.attacks.gcg.settings import GCGConfig, SearchConfig
@@ -42,6 +42,8 @@ from mechunlearn.progress import track
 from mechunlearn.train import Draws
 from mechunlearn.types import Change, Hook, HookedModel, Rewrite
 
+AT_ONCE = 64
+"""Tokens that are tried at once as a placeholder."""
 Vectors = Float[Tensor, "place d_model"]
 
 
@@ -121,10 +123,17 @@ def placeholders(model: HookedModel, problem: Problem, used: Collection[int], n:
         ValueError: If there are fewer than ``n``.
     """
     free = allowed_tokens(model.tokenizer, model.cfg.d_vocab, printable=True)
+    unused = [token for token in free.nonzero()[:, 0].tolist() if token not in used]
     ids: list[int] = []
-    for token in free.nonzero()[:, 0].tolist():
-        if token not in used and survives(model.tokenizer, problem, [(*ids, token)])[0]:
-            ids.append(token)
+    while unused:
+        some = unused[:AT_ONCE]
+        fine = survives(model.tokenizer, problem, [(*ids, token) for token in some])
+        next_one = fine.index(True) if any(fine) else len(some)
+        unused = unused[next_one + 1 :]
+        if next_one < len(some) and survives_everywhere(
+            model.tokenizer, problem, (*ids, some[next_one])
+        ):
+            ids.append(some[next_one])
             if len(ids) == n:
                 return ids
     raise ValueError(f"a soft prompt of {n} needs as many unused tokens; there are {len(ids)}")

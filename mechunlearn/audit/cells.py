@@ -11,6 +11,7 @@ from mechunlearn.audit.labels import free_label, tail
 from mechunlearn.audit.plan import AuditPlan, Resolved
 from mechunlearn.audit.records import Kind, ModelRole
 from mechunlearn.models import check, configuration
+from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
 from mechunlearn.registry import added_version
@@ -168,15 +169,14 @@ def set_up(plan: AuditPlan, out: Path, threads: int) -> Setup:
         ValueError: If a model or task is unusable, or the models' vocabularies differ.
         PrerequisiteError: If a download is needed that is not there.
     """
-    words = check(plan.original)
+    trust = plan.trust_remote_code
+    words = check(plan.original, trust_remote_code=trust)
     given = [v for k, v in plan.labels.items() if k not in plan.methods]
     for other in (plan.control_model, *given):
-        if other and check(other, plan.original) != words:
-            raise ValueError(
-                f"{other} and {plan.original} have different vocabularies; only models of one "
-                "family can be compared"
-            )
-    shape = configuration(plan.original)
+        if other:
+            own = check(other, plan.original, trust_remote_code=trust)
+            compare_vocabularies(other, own, plan.original, words)
+    shape = configuration(plan.original, trust_remote_code=trust)
     resolved = plan.resolved(size_of(shape.hidden_size))
     task = load_task(plan.task or None, plan.original, resolved.task)
     entries = tuple(_entries(resolved, task, out, threads))

@@ -17,7 +17,7 @@ def refuse(setup: Setup) -> None:
         ValueError: As the first of them says, with its name.
     """
     resolved, task = setup.resolved, setup.task
-    tokenizer = load_tokenizer(setup.plan.original)
+    tokenizer = load_tokenizer(setup.plan.original, trust_remote_code=setup.plan.trust_remote_code)
     for name, config in resolved.methods.items():
         if isinstance(config, Settings):
             with _told(name):

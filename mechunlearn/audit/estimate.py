@@ -48,7 +48,7 @@ class Estimate:
 def calibrate(setup: Setup) -> Speed:
     """Time real forwards of the original over select-fold questions."""
     plan = setup.plan
-    model = load(plan.original, dtype=plan.dtype, device=plan.device)
+    model = load(plan.original, **plan.loading)
     questions = setup.task.questions("forget", "select")[:CALIBRATION]
     return speed_of(model, lambda: score(model, questions, setup.task), len(questions))
 

@@ -14,7 +14,7 @@ from mechunlearn.types import Task
 
 ARITHMETIC = ("mechunlearn", "torch", "transformers", "transformer-lens")
 """Packages whose versions a stored number depends on; statistics are computed anew each time."""
-WEIGHTS = (".safetensors", ".gguf", ".json")
+WEIGHTS = (".safetensors", ".gguf", ".json", ".py")
 
 
 def digest(data: Any) -> str:

@@ -49,6 +49,7 @@ class Loading(TypedDict):
     original: str
     dtype: str
     device: str
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,13 @@ class AuditPlan:
         "auto", "--device", "auto, cpu, cuda, cuda:1; map: over all GPUs.", identity=False
     )
     """Where they are put, as for ``load``."""
+    trust_remote_code: bool = option(
+        False,
+        "--trust-remote-code",
+        "Run code that comes with a model; off: such models are refused.",
+        identity=False,
+    )
+    """As for ``load``."""
     threads: int = option(
         0,
         "--threads",
@@ -208,7 +216,12 @@ class AuditPlan:
     @property
     def loading(self) -> Loading:
         """Arguments of ``load`` for every model of this audit."""
-        return {"original": self.original, "dtype": self.dtype, "device": self.device}
+        return {
+            "original": self.original,
+            "dtype": self.dtype,
+            "device": self.device,
+            "trust_remote_code": self.trust_remote_code,
+        }
 
     @property
     def control_model(self) -> str | None:
@@ -233,9 +246,11 @@ class AuditPlan:
         words = ["mechunlearn", "audit"]
         for name, about in options().items():
             value = getattr(self, name)
-            if about.audit_only or value == DEFAULTS[name]:
+            if about.audit_only or value in (DEFAULTS[name], STANDARD.get(name)):
                 continue
-            if about.commas:
+            if isinstance(value, bool):
+                words.append(about.flag)
+            elif about.commas:
                 words += [about.flag, ",".join(value)]
             else:
                 values = value if isinstance(value, tuple) else [value]
@@ -255,6 +270,8 @@ class AuditPlan:
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
+STANDARD = {"attacks": DEFAULT_ATTACKS}
+"""What an empty field stands for."""
 
 
 def options() -> dict[str, Option]:

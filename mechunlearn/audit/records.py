@@ -4,6 +4,7 @@
 kept as they were given: what each is worth, what was said, and how far the best choice was ahead.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -82,6 +83,30 @@ class BaselineResult(Record, frozen=True, tag="baseline"):
     """Forget questions of the confirm fold, each with another question's stem."""
 
 
+class BriefAnswers(Record, frozen=True):
+    """The answers under a variant that was tried: a character each, so that a grid stays small."""
+
+    values: str | tuple[float, ...]
+    """``0`` or ``1`` each; numbers where an answer can be worth something between."""
+    said: str | tuple[int | str, ...]
+    """Index of the choice each, ``-`` for a tie; or texts."""
+
+    @classmethod
+    def of(cls, answers: Answers) -> "BriefAnswers":
+        """What is kept of answers, without their margins."""
+        values: str | tuple[float, ...] = answers.values
+        if all(value in (0.0, 1.0) for value in answers.values):
+            values = "".join("1" if value else "0" for value in answers.values)
+        return cls(values=values, said=marks(answers.said))
+
+
+def marks(said: Sequence[int | str]) -> str | tuple[int | str, ...]:
+    """Choices as a character each; texts as they are."""
+    if all(isinstance(x, int) and x < 10 for x in said):
+        return "".join("-" if x == TIE else str(x) for x in said)
+    return tuple(said)
+
+
 class Tried(Record, frozen=True):
     """A variant that was tried on the select fold."""
 
@@ -90,7 +115,7 @@ class Tried(Record, frozen=True):
     """Mean value on the forget questions that decide."""
     retain: float | None
     """On the retain questions that decide, where it was measured."""
-    answers: Answers
+    answers: BriefAnswers
     """To the forget questions that decide."""
 
 

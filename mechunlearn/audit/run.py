@@ -15,8 +15,9 @@ from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan, seconds
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import Result, StoreFile
+from mechunlearn.audit.select import lost
 from mechunlearn.audit.store import Store
-from mechunlearn.audit.work import ENOUGH, Group
+from mechunlearn.audit.work import Group
 from mechunlearn.progress import console
 from mechunlearn.types import Question
 
@@ -135,12 +136,7 @@ def _asked(evidence: Evidence, label: str) -> tuple[Question, ...]:
     questions = evidence.setup.task.questions("forget", "select")
     original = evidence.answers(evidence.setup.original.label, "forget_select").values
     unlearned = evidence.answers(label, "forget_select").values
-    lost = tuple(
-        q
-        for q, before, after in zip(questions, original, unlearned, strict=True)
-        if before > 0.5 >= after
-    )
-    return lost if len(lost) >= ENOUGH else questions
+    return lost(questions, original, unlearned)
 
 
 def _refuse_knowing(evidence: Evidence) -> None:

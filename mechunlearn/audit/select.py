@@ -8,6 +8,25 @@ from mechunlearn.attacks import Progress, Scored, Search, halves
 from mechunlearn.bench import score, score_read_outs
 from mechunlearn.types import Change, HookedModel, Question, Role, Score, Task
 
+ENOUGH = 8
+"""With fewer lost questions than these, attacks look at the whole select fold."""
+
+
+def lost(
+    questions: Sequence[Question], original: Sequence[float], unlearned: Sequence[float]
+) -> tuple[Question, ...]:
+    """Questions that the original answers and the unlearned model does not; all if these are few.
+
+    Args:
+        original, unlearned: What the models' answers are worth, question by question.
+    """
+    gone = tuple(
+        q
+        for q, before, after in zip(questions, original, unlearned, strict=True)
+        if before > 0.5 >= after
+    )
+    return gone if len(gone) >= ENOUGH else tuple(questions)
+
 
 @dataclass(frozen=True, slots=True)
 class Deciding:

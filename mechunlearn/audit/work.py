@@ -13,6 +13,7 @@ from mechunlearn.audit.records import (
     Answers,
     AttackResult,
     BaselineResult,
+    BriefAnswers,
     CeilingResult,
     ControlResult,
     Guessing,
@@ -33,8 +34,6 @@ from mechunlearn.types import Change, HookedModel, Question, Task
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""
-ENOUGH = 8
-"""With fewer lost questions than these, attacks look at the whole select fold."""
 Done = Callable[[Cell, Result, float], None]
 """Called with a cell, its result and the seconds it took."""
 
@@ -277,7 +276,7 @@ def _tried(attempt: Any) -> Tried:
         variant=plain(attempt.variant),
         forget=round(attempt.forget.accuracy, 4),
         retain=None if retain is None else round(retain.accuracy, 4),
-        answers=Answers.of(attempt.forget),
+        answers=BriefAnswers.of(Answers.of(attempt.forget)),
     )
 
 

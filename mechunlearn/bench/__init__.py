@@ -53,8 +53,8 @@ def score_read_outs(
         scoring: Name of the measure. ``letter`` compares the logits of the answer letters after the
             prompt; ``cloze`` the mean log-probability per token of each choice's text after the
             statement.
-        change: Its hooks and edits are applied and its rewrite changes the prompts; a rewrite that
-            looks at the model sees it without hooks and edits.
+        change: Its hooks and edits are applied and its rewrite changes the questions inside their
+            chat template; a rewrite that looks at the model sees it without hooks and edits.
         budget: Tokens per batch; the default suits the device.
 
     Raises:
@@ -69,11 +69,10 @@ def score_read_outs(
             f"{change.name!r} has a read-out of its own, so score_read_outs cannot read elsewhere; "
             "use score(..., change=...), or leave the read-out out of the change"
         )
-    texts = [measure.prompt(prompt, q) for q in questions]
+    texts = [prompt.text(q, scoring) for q in questions]
     if change.rewrite is not None:
-        change.rewrite.prepare(model, texts)
-        texts = [change.rewrite(text) for text in texts]
-    answers = [measure.answers(prompt, q) for q in questions]
+        texts = change.rewrite.prompts(model, texts, prompt.turn)
+    answers = [prompt.answers(q, scoring) for q in questions]
     with change.applied(model):
         values = measure.run(model, texts, answers, read_outs, budget)
     return [measure.score(change.name, v, questions) for v in values]

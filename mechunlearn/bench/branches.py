@@ -35,7 +35,15 @@ def branches(
     Returns:
         Arguments of the forward. Models that mix full and sliding attention get a mask for each
         kind of layer.
+
+    Raises:
+        ValueError: If the model's gate found that it computes such rows wrong.
     """
+    if not model.shortcuts.packing:
+        raise ValueError(
+            f"{model.provenance.name} cannot compute several continuations in one row: "
+            f"{model.provenance.architecture} masks tokens in a way of its own; leave this out"
+        )
     total = cached + width
     allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(len(rows), 1, 1)
     positions = torch.arange(total).repeat(len(rows), 1)
@@ -52,8 +60,9 @@ def branches(
         return mask[:, None, cached:].to(device)
 
     inputs = {"attention_mask": additive(allowed), "position_ids": positions[:, cached:].to(device)}
-    config = model.original_model.config
-    window = getattr(config, "sliding_window", None)
+    config = model.original_model.config.get_text_config()
+    # Configurations write 0, too, for a window that is off.
+    window = getattr(config, "sliding_window", None) or None
     mixed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
     if window is None or (total <= window and not mixed):
         return inputs

@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from mechunlearn.bench.rotation import rotation_limit
 from mechunlearn.hooks import capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel, Point
 
@@ -34,7 +35,17 @@ def extend(
 
     Returns:
         What passed each point: ``[row, pos, d_model]``, or ``[read, d_model]`` with ``pick``.
+
+    Raises:
+        ValueError: If the cached keys are not those of a plain forward over so many tokens.
     """
+    before, limit = cache.get_seq_length(), rotation_limit(model)
+    if before and (before + tokens.shape[1] > limit or not model.shortcuts.sharing):
+        raise ValueError(
+            f"{model.provenance.name} cannot go on after {before} cached tokens: "
+            f"{model.provenance.architecture} computes them otherwise in longer texts (limit: "
+            f"{limit} tokens); ask shorter prompts, or leave this out"
+        )
     count_flops(model, tokens.numel(), layers=blocks)
     with capture(model, points, pick) as activations:
         run_blocks(model, tokens, blocks, past_key_values=cache, **kwargs)

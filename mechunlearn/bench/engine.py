@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.read_outs import LensReadOut
+from mechunlearn.bench.rotation import reset_rotation, rotation_limit
 from mechunlearn.bench.rows import Row, pad, prefix_groups, separate
 from mechunlearn.hooks import capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
@@ -104,8 +105,8 @@ def read(
     Returns:
         For each read-out ``[row, choice]``; ``-inf`` where a row has fewer choices.
     """
-    whole, n = whole_prompts(), len(rows)
-    rows, owners = separate(rows) if whole else (rows, range(n))
+    n = len(rows)
+    rows, owners, near = arranged(model, rows)
     longest = max(len(r.tokens) for r in rows)
     if model.cfg.n_ctx and longest > model.cfg.n_ctx:
         raise ValueError(
@@ -115,8 +116,13 @@ def read(
     n_choices = 1 + max(choice for r in rows for _, _, choice in r.reads)
     out = [np.full((n, n_choices), -np.inf) for _ in read_outs]
     budget = budget or token_budget(model)
-    groups = [(0, range(len(rows)))] if whole else prefix_groups(rows, WORTH_CACHING, budget)
+    alone = whole_prompts() or not model.shortcuts.sharing
+    groups: list[tuple[int, Sequence[int]]] = [(0, range(near))] if near else []
+    if near and not alone:
+        groups = prefix_groups(rows[:near], WORTH_CACHING, budget)
+    groups += [(0, group) for group in of_equal_length(rows, near)]
     for shared, group in groups:
+        reset_rotation(model)
         prefix = _prefix(model, rows[group[0]].tokens[:shared]) if shared else None
         for batch in batches([len(rows[i].tokens) - shared for i in group], budget):
             picked = [group[i] for i in batch]
@@ -127,6 +133,39 @@ def read(
             for values, total in zip(out, sums, strict=True):
                 values[np.array(items)[at], choice] = (total / counts).cpu().numpy()[read_here]
     return out
+
+
+def arranged(model: HookedModel, rows: Sequence[Row]) -> tuple[list[Row], list[int], int]:
+    """Rows as this model can compute them: its endings packed or apart.
+
+    Returns:
+        The rows; which of the given ones each belongs to; and how many of them, from the first on,
+        may be computed together and share prefixes. Each of the others is longer than the model
+        rotates alike (``rotation_limit``), and goes with rows of its own length.
+    """
+    limit = rotation_limit(model)
+    far = [i for i, row in enumerate(rows) if row.stem + max(row.endings, default=0) > limit]
+    beyond = set(far)
+    near = [i for i in range(len(rows)) if i not in beyond]
+    together = not whole_prompts() and model.shortcuts.packing
+    own, owners = [rows[i] for i in near], near
+    if not together:
+        own, owners = _separated(rows, near)
+    apart, others = _separated(rows, far)
+    return own + apart, owners + others, len(own)
+
+
+def _separated(rows: Sequence[Row], which: Sequence[int]) -> tuple[list[Row], list[int]]:
+    own, owners = separate([rows[i] for i in which])
+    return own, [which[i] for i in owners]
+
+
+def of_equal_length(rows: Sequence[Row], start: int) -> list[list[int]]:
+    """Indices of the rows from ``start`` on, by their number of tokens."""
+    groups: dict[int, list[int]] = {}
+    for i in range(start, len(rows)):
+        groups.setdefault(len(rows[i].tokens), []).append(i)
+    return list(groups.values())
 
 
 def _prefix(model: HookedModel, tokens: list[int]) -> Prefix:

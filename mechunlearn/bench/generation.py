@@ -11,7 +11,17 @@ from mechunlearn.bench.engine import telling, token_budget
 from mechunlearn.hooks import count_flops
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.refusals import is_refusal
-from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Task, whole_prompts
+from mechunlearn.types import (
+    NO_CHANGE,
+    Change,
+    HookedModel,
+    Question,
+    Task,
+    Turn,
+    whole_prompts,
+)
+
+NO_TURN = Turn()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +42,34 @@ class Rate:
         return wilson(self.count, self.n)
 
 
-@torch.no_grad()
 def generate(
     model: HookedModel,
     prompts: Sequence[str],
     max_tokens: int = 16,
     change: Change = NO_CHANGE,
+    turn: Turn = NO_TURN,
 ) -> list[str]:
-    """The greedy continuation of each prompt, special tokens included.
+    """The greedy continuation of each prompt, as text; see ``continuations``."""
+    rows = continuations(model, prompts, max_tokens, change, turn)
+    return [model.tokenizer.decode(row) for row in rows]
+
+
+@torch.no_grad()
+def continuations(
+    model: HookedModel,
+    prompts: Sequence[str],
+    max_tokens: int = 16,
+    change: Change = NO_CHANGE,
+    turn: Turn = NO_TURN,
+) -> list[list[int]]:
+    """The tokens of the greedy continuation of each prompt, special ones in it included.
 
     Prompts of one length form a batch, so that nothing is padded. A change's rewrite changes the
-    prompts. Where a sequence hook is on, every step computes the whole text so far.
+    questions. Where a sequence hook is on, every step computes the whole text so far.
+
+    Args:
+        prompts: Whole prompts, in their chat template where they have one.
+        turn: That template, for a change that rewrites questions: ``task.prompt.turn``.
 
     Raises:
         ValueError: If a prompt is empty or too long for the model's context, or the change has a
@@ -51,8 +78,7 @@ def generate(
     if change.read_out is not None:
         raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
     if change.rewrite is not None:
-        change.rewrite.prepare(model, prompts)
-        prompts = [change.rewrite(prompt) for prompt in prompts]
+        prompts = change.rewrite.prompts(model, prompts, turn)
     rows = model.tokenizer(list(prompts))["input_ids"]
     room = (model.cfg.n_ctx or 1 << 30) - max_tokens
     if not all(0 < len(row) <= room for row in rows):
@@ -63,16 +89,16 @@ def generate(
     groups: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(len(row), []).append(i)
-    answers = [""] * len(rows)
+    answers: list[list[int]] = [[] for _ in rows]
     with change.applied(model):
         for length, members in groups.items():
             size = max(1, token_budget(model) // (length + max_tokens))
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
                 with _steps_told(model, batch):
-                    texts = _greedy(model, [rows[i] for i in batch], max_tokens)
-                for i, text in zip(batch, texts, strict=True):
-                    answers[i] = text
+                    new = _greedy(model, [rows[i] for i in batch], max_tokens)
+                for i, row in zip(batch, new, strict=True):
+                    answers[i] = row
     return answers
 
 
@@ -93,7 +119,7 @@ def _steps_told(model: HookedModel, items: Sequence[int]) -> Iterator[None]:
         yield
 
 
-def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[str]:
+def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[list[int]]:
     tokens = torch.tensor(rows, device=model.cfg.device)
     count_flops(model, tokens.numel() + len(rows) * (max_tokens - 1))
     new = model.original_model.generate(
@@ -105,11 +131,8 @@ def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[
         pad_token_id=model.tokenizer.pad_token_id,
     )[:, tokens.shape[1] :]
     stops = {model.tokenizer.eos_token_id, model.tokenizer.pad_token_id}
-    texts = []
-    for row in new.tolist():
-        end = next((i for i, t in enumerate(row) if t in stops), len(row))
-        texts.append(model.tokenizer.decode(row[:end]))
-    return texts
+    ends = (next((i for i, t in enumerate(r) if t in stops), len(r)) for r in new.tolist())
+    return [row[:end] for row, end in zip(new.tolist(), ends, strict=True)]
 
 
 def refusal_rate(
@@ -124,5 +147,5 @@ def refusal_rate(
     Questions are asked as ``task.prompt`` asks them: with letters, or as a statement to complete.
     """
     prompts = [task.prompt.text(q, task.scoring) for q in questions]
-    answers = generate(model, prompts, max_tokens, change)
+    answers = generate(model, prompts, max_tokens, change, task.prompt.turn)
     return Rate(sum(is_refusal(a, task.refusals) for a in answers), len(answers))

@@ -9,9 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mechunlearn.bench.engine import batches, output, read_sums, token_budget
-from mechunlearn.bench.rows import Row, branching_rows, separate
-from mechunlearn.types import Example, HookedModel, whole_prompts
+from mechunlearn.bench.engine import (
+    arranged,
+    batches,
+    of_equal_length,
+    output,
+    read_sums,
+    token_budget,
+)
+from mechunlearn.bench.rotation import reset_rotation
+from mechunlearn.bench.rows import Row, branching_rows
+from mechunlearn.types import Example, HookedModel
 
 Span = Literal["answer", "prompt_and_answer"]
 """The tokens whose log-probabilities are summed."""
@@ -56,14 +64,18 @@ def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "r
 
     Rows of different lengths are computed apart, since padding costs as much as words.
     """
-    own, owners = separate(rows) if whole_prompts() else (rows, range(len(rows)))
+    own, owners, near = arranged(model, rows)
     n_choices = 1 + max(choice for row in rows for _, _, choice in row.reads)
     order, parts = [], []
-    for batch in batches([len(row.tokens) for row in own], token_budget(model)):
-        items = [owners[i] for i in batch]
-        (sums,), _ = read_sums(model, [own[i] for i in batch], [output(model)], items=items)
-        parts.append(pad(sums, (0, n_choices - sums.shape[1])))
-        order += items
+    groups = ([list(range(near))] if near else []) + of_equal_length(own, near)
+    for group in groups:
+        reset_rotation(model)
+        for at in batches([len(own[i].tokens) for i in group], token_budget(model)):
+            batch = [group[i] for i in at]
+            items = [owners[i] for i in batch]
+            (sums,), _ = read_sums(model, [own[i] for i in batch], [output(model)], items=items)
+            parts.append(pad(sums, (0, n_choices - sums.shape[1])))
+            order += items
     values = torch.cat(parts)
     if len(own) == len(rows):
         return values[np.argsort(order)]

@@ -50,14 +50,18 @@ def letter_ids(tokenizer: Any, prompt: str, n: int, answer: str = " {letter}") -
 
 
 def single_tokens(tokenizer: Any, prompt: str, answers: Sequence[str]) -> list[int]:
-    """The token that each answer is after ``prompt``.
+    """The token that each answer is after ``prompt``, in the tokens of both together.
 
     Raises:
-        ValueError: If an answer is not one token, or two of them are the same.
+        ValueError: If an answer is not one token, changes the prompt's own tokens, or is the same
+            token as another.
     """
-    ids = [continuation(tokenizer, prompt, answer) for answer in answers]
+    before = encode(tokenizer, prompt)
+    wholes = [encode(tokenizer, prompt + answer) for answer in answers]
+    ids = [whole[len(before) :] for whole in wholes]
     single = [i[-1] for i in ids if i]
-    if any(len(i) != 1 for i in ids) or len(set(single)) < len(answers):
+    clean = all(whole[: len(before)] == before for whole in wholes)
+    if not clean or any(len(i) != 1 for i in ids) or len(set(single)) < len(answers):
         raise ValueError(
             f"letter scoring needs one token per letter, but the tokenizer gives {ids}; "
             "use cloze scoring"
@@ -110,9 +114,9 @@ def question_rows(
     tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat, scoring: Scoring
 ) -> tuple[list[Row], list[int] | None]:
     """Rows of a measure, by its name, and the only tokens to unembed (``None``: all)."""
-    measure = find("measure", scoring)
-    prompts = [measure.prompt(prompt, q) for q in questions]
-    return measure.rows(tokenizer, prompts, [measure.answers(prompt, q) for q in questions])
+    prompts = [prompt.text(q, scoring) for q in questions]
+    answers = [prompt.answers(q, scoring) for q in questions]
+    return find("measure", scoring).rows(tokenizer, prompts, answers)
 
 
 def separate(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:

@@ -2,13 +2,14 @@
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from mechunlearn.cli import audit, models, report, studies, tasks
+from mechunlearn.cli.errors import explained
 from mechunlearn.cli.options import say
-from mechunlearn.errors import PrerequisiteError
 from mechunlearn.version import __version__
 
 app = typer.Typer(
@@ -30,19 +31,51 @@ organism_app.command("train")(models.organism_train)
 app.add_typer(organism_app, name="organism")
 
 
+WHERE = "--out, or its default"
+STOPPED = {
+    "audit": f"every finished piece is kept in its folder ({WHERE}); the same command goes on",
+    "attack": f"every finished piece is kept in its folder ({WHERE}); the same command goes on",
+    "validate": f"every finished audit is kept in its folder ({WHERE}); the same command goes on",
+    "paper": f"every finished cell is kept in its folder ({WHERE}); the same command goes on",
+    "rerun": f"every finished piece is kept in its folder ({WHERE}); the same command goes on",
+    "unlearn": "training up to its last checkpoint is kept in OUT.training; the same command with "
+    "--resume goes on",
+}
+"""What a command keeps when it is stopped, and how to go on."""
+DEBUG = "--debug"
+INTERRUPTED = 130
+
+
 def main() -> None:
-    """Entry point: errors a user can mend are one line and exit code 2."""
+    """Entry point: whatever goes wrong is one line and exit code 2; Ctrl-C is 130."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    given = sys.argv[1:]
+    arguments = [a for a in given if a != DEBUG]
     try:
-        app()
-    except (ValueError, TypeError, OSError, PrerequisiteError) as err:  # A full disk, too.
-        say(f"error: {err}")
-        sys.exit(2)
+        # Outside its standalone mode typer hands over errors and returns exit codes.
+        code = app(arguments, prog_name="mechunlearn", standalone_mode=False)
+        code = code if isinstance(code, int) else 0
     except KeyboardInterrupt:
-        say("stopped; the same command (unlearn: with --resume) goes on where it can")
-        sys.exit(130)
+        code = INTERRUPTED
+    except Exception as err:
+        code = _failed(err, debug=DEBUG in given)
+    if code == INTERRUPTED:
+        command = next((a for a in arguments if a in STOPPED), "")
+        say(f"stopped; {STOPPED.get(command, 'nothing is kept; run it again')}")
+    sys.exit(code)
+
+
+def _failed(err: Exception, debug: bool) -> int:
+    """Say what happened; the exit code."""
+    if type(err).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{err}\n")
+        return 2
+    if debug:
+        traceback.print_exception(err)
+    say(f"error: {explained(err)}")
+    return 2
 
 
 def _version(value: bool) -> None:
@@ -55,6 +88,9 @@ def _version(value: bool) -> None:
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback of an error; with any command.")
     ] = False,
 ) -> None:
     pass

@@ -14,6 +14,7 @@ from mechunlearn.cli.options import (
     SetOpt,
     TaskOpt,
     TaskSetOpt,
+    TrustOpt,
     print_json,
     say,
 )
@@ -75,6 +76,7 @@ def bench(
     model: ModelOpt = "organism:original",
     task: TaskOpt = "",
     change: TaskSetOpt = None,
+    trust_remote_code: TrustOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Accuracy of a model on every question set of a task or benchmark."""
@@ -85,7 +87,7 @@ def bench(
     if others := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
     questions = load_benchmark(task or None, model, task_config(change or ()))
-    scores = score_task(load(model), questions)
+    scores = score_task(load(model, trust_remote_code=trust_remote_code), questions)
     if as_json:
         print_json(
             {

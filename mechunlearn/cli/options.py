@@ -20,6 +20,10 @@ ModelsOpt = Annotated[
     str, typer.Option("--models", help="A published set instead of --original, --unlearned: zephyr")
 ]
 TaskOpt = Annotated[str, typer.Option(options()["task"].flag, help=options()["task"].help)]
+TrustOpt = Annotated[
+    bool,
+    typer.Option(options()["trust_remote_code"].flag, help=options()["trust_remote_code"].help),
+]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help=options()["seed"].help)]
 PresetOpt = Annotated[str, typer.Option("--preset", help="Settings; default: by model size.")]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.")]
@@ -27,6 +31,7 @@ TaskSetOpt = Annotated[
     list[str] | None, typer.Option("--set", help="task.shots=5 and the like; repeatable.")
 ]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
 
 AUDIT_ONLY = tuple(name for name, about in options().items() if about.audit_only)

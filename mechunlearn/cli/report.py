@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli.options import JsonOpt, print_json, say
+from mechunlearn.cli.options import ForceOpt, JsonOpt, print_json, say
+from mechunlearn.errors import refuse_existing
 
 RunArg = Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")]
 
@@ -25,6 +26,7 @@ def report(
         Path | None,
         typer.Option("--validation", help="Another validation.json than the package's."),
     ] = None,
+    force: ForceOpt = False,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -35,6 +37,7 @@ def report(
     from mechunlearn.studies.records import ValidationResult
 
     reports = [Report.load(run) for run in runs]
+    _refuse_page(runs, out, force)
     if len(runs) > 1:
         if validation:
             raise ValueError("--validation is for the page of one run; leave it out, or the others")
@@ -52,6 +55,16 @@ def report(
         say(f"report: {page}")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open the page by hand")
+
+
+def _refuse_page(runs: list[Path], out: Path | None, force: bool) -> None:
+    """Refuse a page in the place of something else; the one in a run's folder is the run's."""
+    sources = [run / "report.json" if run.is_dir() else run for run in runs]
+    if out is not None and any(out.resolve() == source.resolve() for source in sources):
+        raise ValueError(f"{out} is what the page is drawn from; choose another --out")
+    page = out or (Path("comparison.html") if len(runs) > 1 else None)
+    if page and not force:
+        refuse_existing([page])
 
 
 def run_names(runs: list[Path]) -> list[str]:
@@ -95,25 +108,29 @@ def figures(
         list[str] | None, typer.Option("--kind", help="Only this kind; repeatable.")
     ] = None,
     dark: Annotated[bool, typer.Option("--dark", help="For dark pages, as NAME-dark.")] = False,
+    force: ForceOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Draw the figures of a finished audit."""
     from mechunlearn.analysis.report import Report
     from mechunlearn.plots import write
 
-    _written(write(Report.load(run), out, images, kinds=kind or (), dark=dark), as_json)
+    report = Report.load(run)
+    files = write(report, out, images, kinds=kind or (), dark=dark, replace=force)
+    _written(files, as_json)
 
 
 def export(
     run: RunArg,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("tables"),
+    force: ForceOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Write a finished audit as Parquet tables: rows, baselines, every answer."""
     from mechunlearn.analysis.report import Report
     from mechunlearn.report.parquet import write_parquet
 
-    _written(write_parquet(Report.load(run), out), as_json)
+    _written(write_parquet(Report.load(run), out, replace=force), as_json)
 
 
 def _written(files: list[Path], as_json: bool) -> None:

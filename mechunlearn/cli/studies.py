@@ -93,6 +93,8 @@ def validate(
         **chosen,
     )
     folder = out or Path("runs") / "validation"
+    if (earlier := folder / "validation.json").exists():
+        ValidationResult.load(earlier)  # Refuses to go on over something else.
     result = run(made, folder, [ValidationResult.load(file) for file in add or ()])
     write_validation(result, folder / "figures")
     if as_json:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from mechunlearn.bench.engine import tokens_of
 from mechunlearn.models.weights import FUSED
+from mechunlearn.registry import find
 from mechunlearn.types import Task
 
 MODULES = 1e6
@@ -94,7 +95,7 @@ def sizes_of(task: Task, tokenizer: Any, placed: Placed) -> Sizes:
     sets = [task.questions(r, f) for r in ("forget", "retain") for f in ("select", "confirm")]
     texts = [task.prompt.text(q, task.scoring) for questions in sets for q in questions]
     longest = max(len(row) for row in tokenizer(texts)["input_ids"])
-    if task.scoring == "cloze":  # All endings follow the statement in one row.
+    if not find("measure", task.scoring).one_token:  # All endings follow the statement in one row.
         longest += max(sum(len(c.split()) + 1 for c in q.choices) for q in sets[0])
     return Sizes(longest, max(map(len, sets)), len(sets[0]), *placed)
 

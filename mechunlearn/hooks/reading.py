@@ -84,9 +84,27 @@ def unembed(
 
 
 def softcapped(model: HookedModel, logits: Tensor) -> Tensor:
-    """What follows the unembedding: Gemma 2 bounds its logits."""
-    cap = getattr(model.original_model.config, "final_logit_softcapping", None)
+    """What follows the unembedding: Gemma 2 bounds its logits, Granite and Cohere scale them."""
+    cap = getattr(model.original_model.config.get_text_config(), "final_logit_softcapping", None)
+    logits = logits if model.logit_scale == 1 else logits * model.logit_scale
     return logits if not cap else cap * torch.tanh(logits / cap)
+
+
+@torch.no_grad()
+def measured_scale(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> float:
+    """The factor between the unembedding's output and the logits, as the model computes them.
+
+    Returns:
+        1 where there is none, or something else than a factor stands between them.
+    """
+    raw: list[Tensor] = []
+    keep = ("unembed.hook_out", lambda activation, hook: raw.append(activation))
+    with model.hooks(fwd_hooks=[keep]):
+        logits = model(tokens).double()
+    before = raw[-1].double().to(logits.device)
+    scale = float((before * logits).sum() / (before * before).sum())
+    same = abs(scale - 1) < 1e-3 or not (logits - scale * before).norm() < 0.01 * logits.norm()
+    return 1.0 if same else scale
 
 
 def frozen_unembedding(

@@ -1,5 +1,6 @@
 """Is a model there, readable, and computed as the plain model computes it?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from mechunlearn.models.tokenizer import check_fit, load_tokenizer
 from mechunlearn.types import HookedModel, SelfTest
 
 
-def check(name: str, original: str = "") -> dict[str, int]:
+def check(name: str, original: str = "", *, trust_remote_code: bool = False) -> dict[str, int]:
     """Make sure that a model is there and readable, without loading its weights.
 
     Args:
         original: As for ``load``.
+        trust_remote_code: As for ``load``.
 
     Returns:
         The tokenizer's vocabulary.
@@ -37,13 +39,14 @@ def check(name: str, original: str = "") -> dict[str, int]:
                 pass
     carrier = name if base is None else original or base
     if carrier != name:
-        check(carrier)
-    tokenizer = load_tokenizer(name, original or base or "")
-    check_fit(tokenizer, configuration(carrier).vocab_size, name)
+        check(carrier, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(name, original or base or "", trust_remote_code=trust_remote_code)
+    shape = configuration(carrier, trust_remote_code=trust_remote_code)
+    check_fit(tokenizer, shape.vocab_size, name)
     return tokenizer.get_vocab()
 
 
-def configuration(name: str) -> Any:
+def configuration(name: str, *, trust_remote_code: bool = False) -> Any:
     """The Hugging Face configuration of a model's language part, without its weights.
 
     Raises:
@@ -53,7 +56,8 @@ def configuration(name: str) -> Any:
     location, extra = locate(name)
     extra.pop("use_safetensors", None)
     with clear_errors(name, location):
-        return AutoConfig.from_pretrained(location, **extra).get_text_config()
+        config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code, **extra)
+        return config.get_text_config()
 
 
 def probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 _"]]:
@@ -72,9 +76,34 @@ def logits_of(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "ba
     return (out if isinstance(out, Tensor) else out.logits).float()
 
 
+def tolerance_of(dtype: torch.dtype) -> float:
+    """Relative difference of logits that the number format explains."""
+    return 1e-3 if dtype == torch.float32 else 0.1
+
+
+def refuse_infinite(logits: Sequence[Tensor], name: str, dtype: torch.dtype) -> None:
+    """Make sure that a model computes numbers.
+
+    Raises:
+        RuntimeError: If a logit is NaN or infinite, saying how many are.
+    """
+    bad = sum(int((~x.isfinite()).sum()) for x in logits)
+    if bad:
+        total = sum(x.numel() for x in logits)
+        hint = "try --dtype bfloat16 or float32" if dtype == torch.float16 else "mend its weights"
+        raise RuntimeError(
+            f"{bad:,} of {total:,} logits of {name} are not finite in {dtype}; {hint}"
+        )
+
+
 def difference(ours: Tensor, expected: Tensor) -> float:
     """Length of the difference, as a share of the expected length."""
     return float((ours - expected).norm() / expected.norm())
+
+
+def larger(one: float, other: float) -> float:
+    """The larger of two differences; NaN is larger than anything."""
+    return one if one != one or one >= other else other
 
 
 def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) -> SelfTest:
@@ -93,18 +122,19 @@ def self_test(model: HookedModel, expected: list[Float[Tensor, "1 _ vocab"]]) ->
     together = logits_of(model, batch)
     alone, padded, readout, cached = 0.0, 0.0, 0.0, 0.0
     for i, (row, right) in enumerate(zip(rows, expected, strict=True)):
-        alone = max(alone, difference(logits_of(model, row), right))
-        padded = max(padded, difference(together[i, : row.shape[1]], right[0]))
+        alone = larger(alone, difference(logits_of(model, row), right))
+        padded = larger(padded, difference(together[i, : row.shape[1]], right[0]))
         with torch.no_grad():
             read = unembed(model, forward_to(model, row, model.cfg.n_layers - 1)[0]).float()
             cache, half = DynamicCache(), row.shape[1] // 2
             model(row[:, :half], past_key_values=cache, return_type=None)
             rest = model(row[:, half:], past_key_values=cache).float()
-        readout = max(readout, difference(read, right[0]))
-        cached = max(cached, difference(rest, right[:, half:]))
-    full = next(model.parameters()).dtype == torch.float32
-    result = SelfTest(alone, padded, readout, cached, tolerance=1e-3 if full else 0.1)
-    if not max(alone, padded, readout, cached) <= result.tolerance:
+        readout = larger(readout, difference(read, right[0]))
+        cached = larger(cached, difference(rest, right[:, half:]))
+    tolerance = tolerance_of(next(model.parameters()).dtype)
+    result = SelfTest(alone, padded, readout, cached, tolerance)
+    # Each by itself: a maximum passes over NaN.
+    if not all(x <= tolerance for x in (alone, padded, readout, cached)):
         raise RuntimeError(
             f"the hooked model does not compute what the plain model computes ({result}); "
             "no number from it would be valid"

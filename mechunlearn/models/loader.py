@@ -1,18 +1,30 @@
 """Load any causal language model as a hooked model."""
 
+import dataclasses
 import gc
 import os
 import warnings
 from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from mechunlearn.models.gate import logits_of, probe, self_test
+from mechunlearn.hooks import measured_scale
+from mechunlearn.models.checkpoint import Checkpoint, check_adapter, read_checkpoint, untie_for
+from mechunlearn.models.gate import (
+    difference,
+    logits_of,
+    probe,
+    refuse_infinite,
+    self_test,
+    tolerance_of,
+)
 from mechunlearn.models.placement import QUANTISED, placement
 from mechunlearn.models.sources import adapter_base, clear_errors, locate
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer
-from mechunlearn.types import HookedModel, Provenance
+from mechunlearn.progress import console
+from mechunlearn.registry import find, names
+from mechunlearn.types import HookedModel, Provenance, Shortcuts
 
 
 def load(
@@ -37,20 +49,19 @@ def load(
         dtype: ``float32``, ``bfloat16``, ``float16``; ``auto`` is float32 on the CPU and
             bfloat16 elsewhere; ``8bit`` and ``4bit`` quantise with bitsandbytes, on CUDA only.
         revision: Branch, tag or commit on the Hub.
-        trust_remote_code: Allow code from the model's repository to run.
+        trust_remote_code: Allow code that comes with the model to run.
 
     Returns:
         The hooked model with tokenizer and pad token; ``.provenance`` says where it came from.
 
     Raises:
         ValueError: For an unknown name, a missing or unreadable folder, a pickle checkpoint, a
-            tokenizer that does not fit.
+            tokenizer that does not fit, files that lack a tensor of the model or have another one.
         PrerequisiteError: When a download, package or device is needed that is not there.
         RuntimeError: When the hooked forward differs from the plain one.
     """
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
     location, extra = locate(name)
-    hub = {"revision": revision, "trust_remote_code": trust_remote_code}
     base = adapter_base(name)
     if base is not None:
         base = original or base
@@ -61,11 +72,17 @@ def load(
             )
         location, extra = locate(base)
     placing, place = placement(device, dtype)
-    if not os.path.exists(location):
-        extra |= hub if base is None else {}
-    tokenizer = load_tokenizer(name, base or original, **hub)
-    with clear_errors(base or name, location):
-        plain = AutoModelForCausalLM.from_pretrained(location, **placing, **extra)
+    hub = {} if os.path.exists(location) or base is not None else {"revision": revision}
+    tokenizer = load_tokenizer(
+        name, base or original, revision=revision, trust_remote_code=trust_remote_code
+    )
+    carrier = base or name
+    with clear_errors(carrier, location):
+        checkpoint = read_checkpoint(
+            location, carrier, trust_remote_code=trust_remote_code, **placing, **extra, **hub
+        )
+    _tell(carrier, checkpoint)
+    plain = checkpoint.model
     if place is not None:
         plain = plain.to(place)
     if base is not None:
@@ -75,21 +92,71 @@ def load(
         del config.quantization_config  # A GGUF file is already dequantised here.
         plain.is_quantized = False
         plain.hf_quantizer = None
+    elif dtype not in QUANTISED and getattr(plain, "is_quantized", False):
+        kind = getattr(config.quantization_config, "quant_method", "quantised")
+        raise ValueError(
+            f"{name} is stored quantised ({kind}), so that its weights can be neither read nor "
+            "changed; take the weights in float32 or bfloat16, or bitsandbytes' with --dtype 4bit"
+        )
     check_fit(tokenizer, plain.get_input_embeddings().num_embeddings, name)
-    return hook(plain, tokenizer, name=name, location=str(location))
+    model = hook(plain, tokenizer, name=name, location=str(location))
+    model.provenance = dataclasses.replace(
+        model.provenance,
+        renamed=checkpoint.renamed,
+        left_out=checkpoint.left_out,
+        trust_remote_code=trust_remote_code,
+    )
+    return model
+
+
+def _tell(name: str, checkpoint: Checkpoint) -> None:
+    if checkpoint.renamed:
+        prefixes = ", ".join(checkpoint.renamed)
+        console.print(f"[dim]{name}: took {prefixes} off the names of its tensors[/dim]")
+    if checkpoint.left_out:
+        console.print(
+            f"[dim]{name}: the language model alone, without {checkpoint.left_out} tensors of its "
+            "vision or audio part[/dim]"
+        )
 
 
 def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
-    """The model with a PEFT adapter merged into its weights."""
-    from peft import PeftModel
+    """The model with a PEFT adapter merged into its weights.
+
+    Raises:
+        ValueError: If a tensor of the adapter is not read, or merging changes what it computes.
+    """
+    from peft import PeftConfig, PeftModel
+    from peft.utils.save_and_load import load_peft_weights
 
     location, _ = locate(name)
+    local = os.path.exists(location)
     with clear_errors(name, location), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Conv1D is recognised by itself.
-        adapted = PeftModel.from_pretrained(
-            plain, location, use_safetensors=True, local_files_only=os.path.exists(location)
+        settings = PeftConfig.from_pretrained(location, local_files_only=local)
+        weights = load_peft_weights(
+            location, device="cpu", use_safetensors=True, local_files_only=local
         )
-        return adapted.merge_and_unload()
+        modules = [module.partition(".lora_")[0] for module in weights]
+        if untie_for(modules, plain):
+            console.print(f"[dim]{name}: its head and embedding share weights no longer[/dim]")
+        adapted = PeftModel.from_pretrained(
+            plain, location, config=settings, use_safetensors=True, local_files_only=local
+        )
+        check_adapter(adapted, weights, name)
+        adapted.eval()
+        rows = probe(plain.get_input_embeddings().num_embeddings, plain.device)
+        expected = [logits_of(adapted, row) for row in rows]
+        merged = adapted.merge_and_unload()
+    tolerance = tolerance_of(next(merged.parameters()).dtype)
+    for row, right in zip(rows, expected, strict=True):
+        apart = difference(logits_of(merged, row), right)
+        if not apart <= tolerance:
+            raise ValueError(
+                f"{name} cannot be merged into its model: the logits then differ by {apart:.2%} "
+                "from those of the adapter; merge it with PEFT and load the result"
+            )
+    return merged
 
 
 def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "") -> HookedModel:
@@ -106,8 +173,11 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     tokenizer.padding_side = "right"
     plain.eval()
     plain.config.architectures = [type(plain).__name__]  # Models made in memory do not say.
-    rows = probe(plain.config.vocab_size, plain.device)
+    rows = probe(plain.get_input_embeddings().num_embeddings, plain.device)
     expected = [logits_of(plain, row) for row in rows]
+    refuse_infinite(expected, name, plain.dtype)
+    checks = [find("check", check) for check in names("check")]
+    references = [check.reference(plain, tokenizer) for check in checks]
     mapped = getattr(plain, "hf_device_map", None)  # Then accelerate has placed the parts.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -125,8 +195,12 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     model._tokenizer = tokenizer
     adds_bos = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
     model.cfg.tokenizer_prepends_bos = model.cfg.default_prepend_bos = adds_bos
+    model.shortcuts = Shortcuts()
+    model.logit_scale = measured_scale(model, rows[0])
     result = self_test(model, expected)
     architecture = type(plain).__name__
     dtype = str(plain.dtype).removeprefix("torch.")
     model.provenance = Provenance(name, location, architecture, dtype, str(plain.device), result)
+    for check, reference in zip(checks, references, strict=True):
+        check.compare(model, reference)
     return model

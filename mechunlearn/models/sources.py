@@ -108,6 +108,7 @@ def locate(name: str) -> tuple[str, dict[str, Any]]:
                 "loading one can run code: convert it with save_pretrained(safe_serialization=True)"
             )
         _refuse_missing_shards(name, path)
+        _refuse_two_models(name, path)
         return str(path), {"use_safetensors": True, "local_files_only": True}
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         if name.startswith((".", "~", "/")) or name.count("/") > 1:
@@ -132,6 +133,16 @@ def _refuse_missing_shards(name: str, folder: Path) -> None:
         )
 
 
+def _refuse_two_models(name: str, folder: Path) -> None:
+    """Transformers would load the adapter's base, and pass over the weights beside it."""
+    whole = (folder / "config.json").is_file() and (folder / ADAPTER).is_file()
+    if whole and any(not f.name.startswith("adapter_") for f in folder.glob("*.safetensors")):
+        raise ValueError(
+            f"{name} holds a model and an adapter ({ADAPTER}): which of them is meant? Move one "
+            "into a folder of its own"
+        )
+
+
 def adapter_base(name: str) -> str | None:
     """The model that a PEFT adapter was trained on, as the adapter says; ``None`` for a model.
 
@@ -141,7 +152,8 @@ def adapter_base(name: str) -> str | None:
     from transformers.utils.peft_utils import find_adapter_config_file
 
     location, extra = locate(name)
-    if "gguf_file" in extra or os.path.isfile(Path(location) / "config.json"):
+    whole = os.path.isfile(Path(location) / "config.json")
+    if "gguf_file" in extra or (whole and not os.path.isfile(Path(location) / ADAPTER)):
         return None
     local = os.path.exists(location)
     file = find_adapter_config_file(location, local_files_only=local)
@@ -183,6 +195,13 @@ def clear_errors(name: str, location: str) -> Iterator[None]:
         yield
     except SafetensorError as err:
         raise ValueError(f"the weights of {name} are damaged ({err}); fetch them again") from err
+    except PrerequisiteError:
+        raise
+    except ImportError as err:
+        raise PrerequisiteError(
+            f"{name} is stored in a format that needs a package which is not here "
+            f"({_first_line(err)}); install it, or take the weights in float32 or bfloat16"
+        ) from err
     except OSError as err:
         if os.path.exists(location):
             raise ValueError(f"{name} cannot be read: {str(err).splitlines()[0]}") from err
@@ -191,8 +210,14 @@ def clear_errors(name: str, location: str) -> Iterator[None]:
             f"{name} could not be fetched from the Hugging Face Hub; connect to the network, check "
             f"the name, and for gated models run: hf auth login{more}"
         ) from err
-    except (RuntimeError, KeyError, ValueError) as err:
-        first = (str(err) or type(err).__name__).splitlines()[0]
-        raise ValueError(f"{name} cannot be loaded: {first}") from err
+    except Exception as err:  # Damaged files make readers fail in any way there is.
+        if str(err).startswith(name):
+            raise
+        raise ValueError(f"{name} cannot be loaded: {_first_line(err)}") from err
     finally:
         logging.set_verbosity(before)
+
+
+def _first_line(err: Exception) -> str:
+    lines = [line for line in str(err).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(err).__name__

@@ -1,6 +1,8 @@
 """A tokenizer: the model's own, or of what it was made from; checked against the model."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +15,34 @@ from mechunlearn.progress import console
 
 FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 """What a tokenizer can be read from; without any of them transformers makes an empty one."""
+PLAIN = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""Classes without rules of their own: ``tokenizer.json`` says everything. The first is what
+transformers 5 writes, and transformers 4 does not know it."""
 
 
-def load_tokenizer(name: str, original: str = "", **hub: Any) -> Any:
+def load_tokenizer(
+    name: str,
+    original: str = "",
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
     """The tokenizer of a model, with a pad token, padding on the right.
 
     Args:
         original: The model whose tokenizer is taken, with a line that says so, where ``name`` has
             none of its own (published unlearned models often lack the files).
-        hub: ``revision`` and ``trust_remote_code`` of ``name``.
+        revision: Branch, tag or commit of ``name`` on the Hub.
+        trust_remote_code: Allow code that comes with the tokenizer to run.
 
     Raises:
         ValueError: If there is no tokenizer, or it reads no text.
         PrerequisiteError: When a download is needed that is not there.
     """
-    tokenizer = _own(name, **hub)
+    tokenizer = _own(name, revision, trust_remote_code)
     if tokenizer is None and original and original != name:
         console.print(f"[dim]{name} has no tokenizer of its own: taking {original}'s[/dim]")
-        tokenizer = _own(original)
+        tokenizer = _own(original, None, trust_remote_code)
     if tokenizer is None:
         raise ValueError(
             f"{name} has no tokenizer files ({', '.join(FILES[:3])}, ...): copy them from the "
@@ -42,7 +54,7 @@ def load_tokenizer(name: str, original: str = "", **hub: Any) -> Any:
     return tokenizer
 
 
-def _own(name: str, **hub: Any) -> Any:
+def _own(name: str, revision: str | None, trust_remote_code: bool) -> Any:
     """The model's own tokenizer; ``None`` where it has none."""
     location, extra = locate(name)
     extra.pop("use_safetensors", None)
@@ -52,14 +64,15 @@ def _own(name: str, **hub: Any) -> Any:
     try:
         with clear_errors(name, location):
             if not local:
-                extra |= hub
+                extra["revision"] = revision
             given = get_tokenizer_config(location, **extra).get("tokenizer_class")
             # Other than AutoTokenizer, believe a folder that says its file is all there is to know.
-            plain = local and given == "TokenizersBackend"
+            plain = local and given in PLAIN
             reader = PreTrainedTokenizerFast if plain else AutoTokenizer
-            return reader.from_pretrained(location, **extra)
+            # Never left open: transformers would ask at the terminal.
+            return reader.from_pretrained(location, trust_remote_code=trust_remote_code, **extra)
     except PrerequisiteError:
-        if _known_on_hub(location):
+        if _known_on_hub(location, revision):
             return None  # The model is there, without a tokenizer.
         raise
 
@@ -68,15 +81,65 @@ def _has_files(folder: Path) -> bool:
     return any((folder / file).is_file() for file in FILES)
 
 
-def _known_on_hub(location: str) -> bool:
+def _known_on_hub(location: str, revision: str | None) -> bool:
     """Whether the configuration of a Hub model can be had although its tokenizer cannot."""
     from transformers import AutoConfig
 
     try:
-        AutoConfig.from_pretrained(location)
+        AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
     except (OSError, ValueError):
         return False
     return True
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer that transformers 4 and 5 read alike.
+
+    Version 5 names a class that version 4 does not have, and lists special tokens that version 4
+    wants as a dictionary.
+    """
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == PLAIN[0]:
+        settings["tokenizer_class"] = PLAIN[1]
+    if isinstance(extra := settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = extra
+        del settings["extra_special_tokens"]
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    file.write_text(f"{text}\n", encoding="utf-8")
+
+
+ADDED = 64
+"""Tokens at most that a model may have beside those of the model it was made from."""
+
+
+def compare_vocabularies(
+    name: str, words: Mapping[str, int], original: str, known: Mapping[str, int]
+) -> None:
+    """Make sure that two models mean the same by their tokens; a few added ones are said.
+
+    Raises:
+        ValueError: If a token is another number in one of them, or many are in one of them only.
+    """
+    moved = [word for word, number in words.items() if known.get(word, number) != number]
+    apart = sorted(words.keys() ^ known.keys())
+    if moved or len(apart) > ADDED:
+        about = (
+            f"{moved[0]!r} is token {words[moved[0]]} of one and {known[moved[0]]} of the other"
+            if moved
+            else f"{len(apart)} tokens are in one of them only, such as {apart[0]!r}"
+        )
+        raise ValueError(
+            f"{name} and {original} have different vocabularies ({about}); only models of one "
+            "family can be compared"
+        )
+    if apart:
+        console.print(
+            f"[dim]{name} and {original} differ by {len(apart)} added tokens, such as "
+            f"{apart[0]!r}; the others are the same[/dim]",
+            markup=True,
+        )
 
 
 def check_fit(tokenizer: Any, vocabulary: int, name: str) -> None:

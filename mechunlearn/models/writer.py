@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.models.gate import difference, logits_of, probe
+from mechunlearn.models.tokenizer import save_tokenizer
 from mechunlearn.models.weights import fingerprint, plain_state
 from mechunlearn.types import HookedModel
 
@@ -31,7 +32,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     plain.load_state_dict(plain_state(model))
     plain.tie_weights()
     plain.eval().to(model.cfg.device)
-    for row in probe(config.vocab_size, plain.device):
+    for row in probe(config.get_text_config().vocab_size, plain.device):
         apart = difference(logits_of(plain, row), logits_of(model, row))
         tolerance = model.provenance.self_test.tolerance
         if apart > tolerance:
@@ -43,7 +44,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         plain.save_pretrained(staging)
-        model.tokenizer.save_pretrained(staging)
+        save_tokenizer(model.tokenizer, staging)
         if folder.exists():
             folder.rmdir()
         staging.chmod(0o755)
@@ -59,7 +60,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
 def describe(model: HookedModel) -> ModelCard:
     """What the RunCard says about a model; not its location, which is a path of this machine."""
     origin = model.provenance
-    test = origin.self_test
+    test, parity = origin.self_test, origin.parity
     return ModelCard(
         name=origin.name,
         architecture=origin.architecture,
@@ -72,5 +73,13 @@ def describe(model: HookedModel) -> ModelCard:
             readout=test.readout,
             tolerance=test.tolerance,
             cached=test.cached,
+            letters=None if parity is None else parity.letters,
+            cloze=None if parity is None else parity.cloze,
+            left_padded=None if parity is None else parity.left_padded,
+            generated=None if parity is None else parity.generated,
+            switched_off=() if parity is None else parity.switched_off,
         ),
+        renamed=origin.renamed,
+        left_out=origin.left_out,
+        trust_remote_code=origin.trust_remote_code,
     )

@@ -3,8 +3,8 @@
 A new one is a file with a ``Figure`` in it and a line in the registry.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from mechunlearn.analysis.report import Report
@@ -23,7 +23,7 @@ def figures(report: Report, *, dark: bool = False) -> list[Drawn]:
     Within these they stand in the registry's order.
     """
     drawn = [kind.of(report, model) for kind, model in _allowed(report)]
-    return [replace(d, figure=darkened(d.figure)) for d in drawn] if dark else drawn
+    return [dataclasses.replace(d, figure=darkened(d.figure)) for d in drawn] if dark else drawn
 
 
 def _allowed(report: Report) -> Iterator[tuple[Figure, str]]:
@@ -46,14 +46,17 @@ def write(
     *,
     kinds: Sequence[str] = (),
     dark: bool = False,
+    replace: bool = True,
 ) -> list[Path]:
     """Write a report's figures as ``.json`` and ``.html``, and as ``.svg`` and ``.png`` if asked.
 
     Args:
         kinds: Which figures; default: all.
         dark: For dark pages, into files that end in ``-dark``.
+        replace: Whether files that exist are written over.
 
     Raises:
+        FileExistsError: If one exists and is not to be replaced; nothing is written then.
         ValueError: If the report has no figure of a kind.
         PrerequisiteError: If images are asked for and kaleido or Chrome is missing.
     """
@@ -65,4 +68,4 @@ def write(
     chosen = {
         d.key + ("-dark" if dark else ""): darkened(d.figure) if dark else d.figure for d in drawn
     }
-    return write_figures(chosen, folder, images)
+    return write_figures(chosen, folder, images, replace=replace)

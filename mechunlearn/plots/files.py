@@ -6,21 +6,28 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from mechunlearn.errors import PrerequisiteError
+from mechunlearn.errors import PrerequisiteError, refuse_existing
 
 WIDTH = 760
 """Pixels of an image."""
 
 
-def write_figures(drawn: Mapping[str, go.Figure], folder: Path, images: bool = False) -> list[Path]:
+def write_figures(
+    drawn: Mapping[str, go.Figure], folder: Path, images: bool = False, *, replace: bool = True
+) -> list[Path]:
     """Write each figure as ``.json`` and ``.html``, and as ``.svg`` and ``.png`` if asked.
 
     Args:
         drawn: By file name.
+        replace: Whether files that exist are written over.
 
     Raises:
+        FileExistsError: If one exists and is not to be replaced; nothing is written then.
         PrerequisiteError: If images are asked for and kaleido or Chrome is missing.
     """
+    suffixes = (".json", ".html", *((".svg", ".png") if images else ()))
+    if not replace:
+        refuse_existing(folder / f"{name}{suffix}" for name in drawn for suffix in suffixes)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, fig in drawn.items():
@@ -28,7 +35,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, images: bool = F
         path.write_text(fig.to_json() + "\n", encoding="utf-8")
         fig.write_html(path.with_suffix(".html"), include_plotlyjs="directory", full_html=True)
         written += [path, path.with_suffix(".html")]
-    for suffix in (".svg", ".png") if images else ():
+    for suffix in suffixes[2:]:
         files = [folder / f"{name}{suffix}" for name in drawn]
         heights = [fig.layout.height for fig in drawn.values()]
         try:

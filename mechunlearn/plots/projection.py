@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.report import Report
-from mechunlearn.attacks.direction_ablation import ProjectionTrace
+from mechunlearn.attacks.projection import ProjectionTrace
 from mechunlearn.plots.figure import Figure, traced
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings
 

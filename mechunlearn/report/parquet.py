@@ -5,20 +5,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mechunlearn.analysis.answers import answer_rows
-from mechunlearn.analysis.records import flat
-from mechunlearn.analysis.report import Report
+from mechunlearn.analysis.report import Report, flat
+from mechunlearn.errors import refuse_existing
 from mechunlearn.records import Plain, plain
 
 
-def write_parquet(report: Report, out: Path) -> list[Path]:
+def write_parquet(report: Report, out: Path, *, replace: bool = True) -> list[Path]:
     """Write ``rows.parquet``, ``baselines.parquet`` and, if it has any, ``answers.parquet``.
 
     Rows have the fields of ``Row``, baselines ``model``, ``role``, ``set`` and the fields of
     ``Measured``; answers are those of ``answer_rows``. Intervals are two columns, ``NAME_low`` and
     ``NAME_high``; what is no number or text is JSON.
 
+    Args:
+        replace: Whether files that exist are written over.
+
     Raises:
         ValueError: If the report has no rows.
+        FileExistsError: If a file exists and is not to be replaced; nothing is written then.
     """
     import pyarrow
     from pyarrow import parquet
@@ -31,6 +35,8 @@ def write_parquet(report: Report, out: Path) -> list[Path]:
         for name, measured in model.sets.items()
     ]
     tables = {"rows": plain(report.rows), "baselines": baselines, "answers": answer_rows(report)}
+    if not replace:
+        refuse_existing(out / f"{name}.parquet" for name in tables)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, rows in tables.items():

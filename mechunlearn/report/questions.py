@@ -7,6 +7,7 @@ from mechunlearn.analysis.records import Questions, QuestionSet
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import name
 from mechunlearn.records import Plain
+from mechunlearn.registry import find, names
 from mechunlearn.types import LETTERS
 
 TITLES = {
@@ -111,7 +112,8 @@ def letters(report: Report) -> dict[str, tuple[float, ...]]:
 
     By label; exact ties are left out. Empty where answers are no letters.
     """
-    if report.runcard.task.scoring != "letter":
+    scoring = report.runcard.task.scoring  # Perhaps a measure that only another process knew.
+    if scoring not in names("measure") or not find("measure", scoring).one_token:
         return {}
     counts = {m.label: [sum(n) for n in zip(*m.letters, strict=True)] for m in report.models
               if m.letters}  # fmt: skip

@@ -8,7 +8,15 @@ from typing import TypeVar
 
 from mechunlearn.errors import unknown
 from mechunlearn.presets import changed
-from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig, as_chat, as_task, sample
+from mechunlearn.tasks.benchmark import (
+    DEFAULT,
+    Benchmark,
+    TaskConfig,
+    as_chat,
+    as_task,
+    sample,
+    task_in_chat,
+)
 from mechunlearn.tasks.names import BENCHMARKS, TASKS
 from mechunlearn.types import Task
 
@@ -132,5 +140,8 @@ def _in_chat(questions: T, original: str, config: TaskConfig) -> T:
         return questions
     from mechunlearn.models.tokenizer import load_tokenizer
 
-    prompt = as_chat(questions.prompt, load_tokenizer(original), config)
+    tokenizer = load_tokenizer(original)
+    if isinstance(questions, Task):
+        return task_in_chat(questions, tokenizer, config)
+    prompt = as_chat(questions.prompt, tokenizer, config)
     return dataclasses.replace(questions, prompt=prompt)

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from mechunlearn.errors import unknown
 from mechunlearn.registry import find, names
-from mechunlearn.types import Fold, PromptFormat, Question, Scoring, Task
-
-PLACEHOLDER = "\x00"
-"""Stands for the prompt where a chat template is taken apart."""
+from mechunlearn.tasks.chat import user_turn
+from mechunlearn.tasks.refusals import REFUSALS
+from mechunlearn.types import Example, Fold, PromptFormat, Question, Scoring, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +99,7 @@ def header(topic: str, shots: Sequence[Question], prompt: PromptFormat, scoring:
     if topic:
         about = topic.replace("_", " ")
         text = f"The following are multiple choice questions (with answers) about {about}.\n\n"
-    return text + "".join(
-        "".join(prompt.with_answer(shot, scoring)) + prompt.separator for shot in shots
-    )
+    return text + "".join("".join(prompt.shown(shot, scoring)) + prompt.separator for shot in shots)
 
 
 def sample(questions: Sequence[Question], per_topic: int) -> tuple[Question, ...]:
@@ -128,30 +125,31 @@ def as_chat(prompt: PromptFormat, tokenizer: Any, config: TaskConfig) -> PromptF
     """The prompt as a user's turn in the tokenizer's chat template, before the answer.
 
     Raises:
-        ValueError: If the tokenizer has no chat template, or it takes no system message.
+        ValueError: If the tokenizer has no chat template, or it refuses or changes the prompt.
     """
-    if tokenizer.chat_template is None:
-        raise ValueError("this model's tokenizer has no chat template; leave out task.chat")
-    turns = [{"role": "user", "content": PLACEHOLDER}]
-    if config.chat == "system":
-        turns.insert(0, {"role": "system", "content": config.system})
-    try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    except Exception as err:  # Templates raise what they like.
-        raise ValueError(f"the chat template refuses these turns: {err}; try chat=user") from err
-    before, placeholder, after = text.partition(PLACEHOLDER)
-    if not placeholder:
-        raise ValueError("the chat template changes the prompt; leave out task.chat")
-    ids = tokenizer("")["input_ids"]
-    if tokenizer.bos_token and ids[:1] == [tokenizer.bos_token_id]:
-        before = before.removeprefix(tokenizer.bos_token)  # The tokenizer adds it by itself.
-    before, after = (part.replace("{", "{{").replace("}", "}}") for part in (before, after))
+    turn = user_turn(tokenizer, config.system if config.chat == "system" else None)
+    return dataclasses.replace(prompt, turn=turn)
+
+
+def task_in_chat(task: Task, tokenizer: Any, config: TaskConfig) -> Task:
+    """A task whose questions, examples and refusals are all asked and answered in chat.
+
+    Raises:
+        ValueError: As ``as_chat``.
+    """
+    prompt = as_chat(task.prompt, tokenizer, config)
+
+    def asked(examples: Sequence[Example]) -> tuple[Example, ...]:
+        turn = prompt.turn
+        return tuple(Example(turn.around(e.prompt), turn.reply(e.answer)) for e in examples)
+
     return dataclasses.replace(
-        prompt,
-        letter=before + prompt.letter + after,
-        cloze=before + prompt.cloze + after,
-        answer=prompt.answer.lstrip(),
-        ending=prompt.ending.lstrip(),
+        task,
+        prompt=prompt,
+        forget_examples=asked(task.forget_examples),
+        retain_examples=asked(task.retain_examples),
+        plain_examples=asked(task.plain_examples),
+        refusals=tuple(prompt.turn.reply(text) for text in task.refusals or REFUSALS),
     )
 
 
@@ -159,16 +157,21 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
     """One task of two sources: the first's questions are to be forgotten, the second's kept."""
     asked, keep = forget.asked(config), retain.asked(config)
     headers = {**keep.prompt.headers, **asked.prompt.headers}
+    forget_questions = _only(asked, "forget")
     texts = {**retain.texts, **forget.texts}
+    forget_text = texts.get("forget_text", ())
+    topics = {q.topic for q in forget_questions}
+    topic = topics.pop() if len(topics) == 1 else ""  # Of several, a text could have any.
     return Task(
         name=forget.name,
-        forget=_only(asked, "forget"),
+        forget=forget_questions,
         retain=sample(_only(keep, "retain"), config.per_topic),
         prompt=dataclasses.replace(asked.prompt, headers=headers),
         scoring=asked.scoring,
-        forget_text=texts.get("forget_text", ()),
+        forget_text=forget_text,
         retain_text=texts.get("retain_text", ()),
         plain_text=texts.get("plain_text", ()),
+        forget_topics=dict.fromkeys(forget_text, topic) if topic else {},
     )
 
 

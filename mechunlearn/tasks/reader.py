@@ -153,11 +153,18 @@ def to_question(row: Row, source: str) -> Question:
     return Question(
         stem=str(stem).strip(),
         choices=tuple(choices),
-        answer=_index(answer, choices, labels),
+        answer=_index(answer, choices, labels, _names_labels(row)),
         topic=str(row.get("topic") or row.get("subject") or ""),
         source=str(row.get("source") or row.get("id") or source),
         statement=str(row.get("statement") or ""),
     )
+
+
+def _names_labels(row: Row) -> bool:
+    """ARC and OpenBookQA: an ``answerKey`` is always a label, whatever the choices say."""
+    choices = _first(row, CHOICES)
+    own = isinstance(choices, Mapping) and "label" in choices
+    return own and row.get("answer") is None and row.get("answerKey") is not None
 
 
 def _first(row: Row, names: Sequence[str]) -> Any:
@@ -190,13 +197,19 @@ def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
     return [str(x) for x in choices], list(LETTERS[: len(choices)])
 
 
-def _index(answer: Any, choices: Sequence[str], labels: Sequence[str]) -> int:
-    """Which choice is meant: by number from 0, by label, by text, or by both."""
+def _index(answer: Any, choices: Sequence[str], labels: Sequence[str], named: bool) -> int:
+    """Which choice is meant: by number from 0, by label, by text, or by both.
+
+    Args:
+        named: Whether the row gives labels of its own and says that the answer is one of them.
+    """
     if isinstance(answer, float) and answer.is_integer():
         answer = int(answer)
     if isinstance(answer, int) and not isinstance(answer, bool):
         return answer
     text = str(answer).strip()
+    if named and text in labels:
+        return labels.index(text)
     label, _, rest = text.partition(". ")
     meant = {i for i, choice in enumerate(choices) if choice.strip() == text}
     if text in labels:

@@ -2,7 +2,7 @@
 
 from mechunlearn.train.log import TrainLog, Watch
 from mechunlearn.train.loop import fit
-from mechunlearn.train.steps import Draws, Loss, Optimizer, Share
+from mechunlearn.train.steps import Draws, Loss, Optimizer, Share, shuffled_passes
 from mechunlearn.train.weights import restored, trained
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "Watch",
     "fit",
     "restored",
+    "shuffled_passes",
     "trained",
 ]

@@ -39,13 +39,26 @@ Loss = Callable[[int, Share], Mapping[str, Tensor]]
 """Maps a step number and a share to named loss terms, already weighted; the sum is minimised."""
 
 
+def shuffled_passes(n: int, count: int, generator: torch.Generator) -> list[int]:
+    """``count`` of ``n`` items in shuffled passes, so that each is drawn equally often.
+
+    Raises:
+        ValueError: If something is to be drawn from nothing.
+    """
+    if count and n < 1:
+        raise ValueError(f"{count} items cannot be drawn from an empty set")
+    items: list[int] = []
+    while len(items) < count:
+        items += torch.randperm(n, generator=generator).tolist()
+    return items[:count]
+
+
 class Draws:
     """Which items each step takes: shuffled passes, so that each is drawn equally often."""
 
     def __init__(self, n: int, batch: int, steps: int, generator: torch.Generator) -> None:
-        count, self.batch = steps * batch, batch
-        passes = [torch.randperm(n, generator=generator) for _ in range(-(-count // n))]
-        self.all: list[int] = torch.cat(passes)[:count].tolist()
+        self.batch = batch
+        self.all = shuffled_passes(n, steps * batch, generator)
 
     def __getitem__(self, step: int) -> list[int]:
         return self.all[step * self.batch : (step + 1) * self.batch]

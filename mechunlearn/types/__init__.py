@@ -21,8 +21,9 @@ from mechunlearn.types.items import (
     Question,
     Role,
     Scoring,
+    Turn,
 )
-from mechunlearn.types.model import HookedModel, Provenance, SelfTest
+from mechunlearn.types.model import HookedModel, Parity, Provenance, SelfTest, Shortcuts
 from mechunlearn.types.points import STREAMS, Point, Stream
 from mechunlearn.types.score import Score
 from mechunlearn.types.task import Task
@@ -38,6 +39,7 @@ __all__ = [
     "Hook",
     "HookFn",
     "HookedModel",
+    "Parity",
     "Point",
     "PromptFormat",
     "Provenance",
@@ -49,8 +51,10 @@ __all__ = [
     "Score",
     "Scoring",
     "SelfTest",
+    "Shortcuts",
     "Stream",
     "Task",
+    "Turn",
     "WeightEdit",
     "running",
     "whole_prompts",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mechunlearn.errors import unknown
 from mechunlearn.types.display import table
+from mechunlearn.types.items import Turn
 from mechunlearn.types.model import HookedModel
 from mechunlearn.types.points import Point
 
@@ -118,17 +119,34 @@ class _Checked:
 
 @dataclass(slots=True)
 class Rewrite:
-    """A change of prompts: the same text always becomes the same text."""
+    """A change of questions: the same text always becomes the same text.
+
+    It is given what stands inside the user's turn, never a chat template.
+    """
 
     change: Callable[[str, random.Random], str]
     seed: int = 0
 
-    def prepare(self, model: HookedModel, texts: Sequence[str]) -> None:
-        """Look at prompts before they are asked; only informed changes need to."""
+    def prepare(self, model: HookedModel, texts: Sequence[str], turn: Turn) -> None:
+        """Look at questions before they are asked; only informed changes need to.
+
+        Args:
+            turn: What will stand around every question.
+        """
 
     def __call__(self, text: str) -> str:
-        """The prompt to ask instead."""
+        """The question to ask instead."""
         return self.change(text, random.Random(f"{self.seed}-{text}"))
+
+    def prompts(self, model: HookedModel, prompts: Sequence[str], turn: Turn) -> list[str]:
+        """Whole prompts with the question inside their turn changed.
+
+        Raises:
+            ValueError: If a prompt is not in the turn's template.
+        """
+        texts = [turn.inside(prompt) for prompt in prompts]
+        self.prepare(model, texts, turn)
+        return [turn.around(self(text)) for text in texts]
 
 
 @runtime_checkable

@@ -76,8 +76,52 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What a chat template puts around a user's turn; nothing where text is plain.
+
+    Rewrites, examples in front and suffixes act inside the turn, so that no change of a prompt
+    can touch the template.
+    """
+
+    before: str = ""
+    after: str = ""
+    """Up to where the assistant begins to answer."""
+    lead: str = ""
+    """How an answer begins after that, in the place of its own leading space."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is no template."""
+        return not (self.before or self.after)
+
+    def around(self, question: str) -> str:
+        """The whole prompt."""
+        return f"{self.before}{question}{self.after}"
+
+    def inside(self, prompt: str) -> str:
+        """The question of a whole prompt.
+
+        Raises:
+            ValueError: If the prompt is not in this template.
+        """
+        end = len(prompt) - len(self.after)
+        if not (prompt.startswith(self.before) and prompt.endswith(self.after)) or end < len(
+            self.before
+        ):
+            raise ValueError(
+                f"the prompt {prompt[:60]!r} is not in the chat template it should be in "
+                f"({self.before[:40]!r} ... {self.after[-40:]!r}); build it with task.prompt.text"
+            )
+        return prompt[len(self.before) : end]
+
+    def reply(self, answer: str) -> str:
+        """An answer as it follows the whole prompt."""
+        return answer if self.plain else self.lead + answer.lstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """How a question becomes text; every field is a ``str.format`` template.
+    """How a question becomes text; every ``str`` field is a ``str.format`` template.
 
     Example:
         >>> f = PromptFormat(letter="{stem}{choices} answer:", choice=" {letter}. {text}")
@@ -99,6 +143,8 @@ class PromptFormat:
     """How the letter follows the prompt."""
     separator: str = "\n\n"
     """Between texts that are put together."""
+    turn: Turn = Turn()
+    """The chat template in which all of that is a user's turn."""
 
     def letter_prompt(self, question: Question) -> str:
         """The prompt whose next token should be the letter of the right choice."""
@@ -107,13 +153,15 @@ class PromptFormat:
             for letter, text in zip(LETTERS, question.choices, strict=False)
         )
         header = self.headers.get(question.topic, self.header)
-        return self.letter.format(header=header, stem=question.stem, choices=choices)
+        asked = self.letter.format(header=header, stem=question.stem, choices=choices)
+        return self.turn.around(asked)
 
     def cloze_prompt(self, question: Question) -> tuple[str, list[str]]:
         """The sentence to complete, and each choice as its continuation."""
         header = self.headers.get(question.topic, self.header)
         statement = self.cloze.format(header=header, statement=question.statement or question.stem)
-        return statement, [self.ending.format(text=text) for text in question.choices]
+        endings = [self.ending.format(text=text) for text in question.choices]
+        return self.turn.around(statement), [self.turn.reply(ending) for ending in endings]
 
     def with_answer(self, question: Question, scoring: Scoring) -> tuple[str, str]:
         """What is asked, and the right answer as it continues that.
@@ -121,11 +169,19 @@ class PromptFormat:
         Raises:
             ValueError: For an unknown measure; so does ``text``.
         """
+        return self.text(question, scoring), self.answers(question, scoring)[question.answer]
+
+    def answers(self, question: Question, scoring: Scoring) -> tuple[str, ...]:
+        """Each choice as it follows what is asked."""
         answers = find("measure", scoring).answers(self, question)
-        return self.text(question, scoring), answers[question.answer]
+        return tuple(self.turn.reply(answer) for answer in answers)
+
+    def shown(self, question: Question, scoring: Scoring) -> tuple[str, str]:
+        """A question and its right answer as plain text, to be shown inside a turn."""
+        return dataclasses.replace(self, turn=Turn()).with_answer(question, scoring)
 
     def text(self, question: Question, scoring: Scoring) -> str:
-        """What is asked, without any answer."""
+        """What is asked, in its chat template, without any answer."""
         return find("measure", scoring).prompt(self, question)
 
     def without_stem(self) -> "PromptFormat":

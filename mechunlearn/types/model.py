@@ -29,6 +29,40 @@ class SelfTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Parity:
+    """How far this package's numbers lie from those of plain forwards of the plain model.
+
+    Root mean square of the differences, as a share of the spread of the plain logits over the
+    vocabulary. Of what was switched off, what it was before.
+    """
+
+    letters: float
+    """Logits of single tokens after prompts that share a prefix."""
+    cloze: float
+    """Mean log-probabilities of several endings of each prompt."""
+    left_padded: float
+    """Logits after prompts that are padded on the left."""
+    generated: float
+    """How much less likely the greedy answer is than the plain model's, at the first token where
+    they differ; 0 where they are equal."""
+    tolerance: float
+    switched_off: tuple[str, ...] = ()
+    """Ways to save arithmetic that this model does not allow, each with its difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcuts:
+    """Ways to save arithmetic, all of which leave most models' numbers as they are."""
+
+    packing: bool = True
+    """Several endings in one row, each behind the prompt alone."""
+    sharing: bool = True
+    """What prompts begin with is computed once."""
+    left_padding: bool = True
+    """Prompts of several lengths are continued together."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a loaded model came from and how its self-test went."""
 
@@ -38,6 +72,13 @@ class Provenance:
     dtype: str
     device: str
     self_test: SelfTest
+    parity: Parity | None = None
+    renamed: tuple[str, ...] = ()
+    """Prefixes that were taken off the names of its tensors."""
+    left_out: int = 0
+    """Tensors of a vision or audio part, which were not loaded."""
+    trust_remote_code: bool = False
+    """Whether code that came with it was allowed to run."""
 
 
 if TYPE_CHECKING:
@@ -86,6 +127,10 @@ if TYPE_CHECKING:
         tokenizer: Any
         original_model: Any
         provenance: Provenance
+        shortcuts: Shortcuts
+        """What its gate allows."""
+        logit_scale: float
+        """What the unembedding's output is multiplied by."""
         blocks: Sequence[Block]
         embed: Component
         pos_embed: Component

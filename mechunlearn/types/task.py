@@ -35,9 +35,13 @@ class Task:
     forget_topics: Mapping[str, str] = field(default_factory=dict)
     """Domain of each forget text, by the text, where there are several domains."""
     forget_examples: tuple[Example, ...] = ()
-    """Prompts with the answers to forget; default: the forget questions."""
+    """Prompts with the answers to forget; default: the forget questions of both folds, since what
+    is to be forgotten has to be said."""
     retain_examples: tuple[Example, ...] = ()
-    """Prompts with the answers to keep; default: the retain questions."""
+    """Prompts with the answers to keep; default: the retain questions of the select fold, so that
+    the confirm fold says what was kept without having been trained on. Tasks that give examples of
+    their own (the organisms', the capitals') state every retain fact in them: their retain accuracy
+    is that of facts that were trained on in other words."""
     plain_examples: tuple[Example, ...] = ()
     """Questions about neither, asked as the others are, with right answers."""
     refusals: tuple[str, ...] = ()
@@ -84,10 +88,14 @@ class Task:
         return tuple(q for q in self._pool(role) if q.fold == fold)
 
     def examples(self, role: Role) -> tuple[Example, ...]:
-        """Prompts with right answers: the given ones, else the questions in the task's format."""
-        pool = self._pool(role)
-        given = self.forget_examples if role == "forget" else self.retain_examples
-        return given or tuple(self.example(q) for q in pool)
+        """Prompts with right answers to train on: the given ones, else the questions as asked.
+
+        Of the retain questions only the select fold: the confirm fold's accuracy is reported.
+        """
+        if role == "retain":
+            asked = self.questions("retain", "select")
+            return self.retain_examples or tuple(self.example(q) for q in asked)
+        return self.forget_examples or tuple(self.example(q) for q in self._pool(role))
 
     def _pool(self, role: Role) -> tuple[Question, ...]:
         if role not in get_args(Role):

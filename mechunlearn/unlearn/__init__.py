@@ -1,5 +1,6 @@
 """Unlearning and safety-training methods: what the attacks are tried on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -29,6 +30,21 @@ class Settings:
     def __post_init__(self) -> None:
         if self.batch < 1 or self.max_tokens < 2:
             raise ValueError(f"batch and max_tokens must be at least 1 and 2, not {self}")
+
+    def refuse_below_zero(self, *names: str, zero: bool = True) -> None:
+        """Refuse settings that are negative, not finite, or 0 where that would mean nothing.
+
+        Args:
+            zero: Whether 0 is allowed.
+
+        Raises:
+            ValueError: With the setting and what is allowed.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+                least = "0 or more" if zero else "more than 0"
+                raise ValueError(f"{name} must be {least}, not {value:g}")
 
     def check(self, layers: int) -> None:
         """Refuse what a model of so many blocks does not allow; called before one is loaded.

@@ -6,14 +6,19 @@
 with ``theta`` the model with LoRA adapters, ``theta_0`` the same model with them switched off, the
 first mean over the tokens of some layers and the second over those of all layers.
 
+The authors' code (``counts="published"``) ends the model one block after the last rerouted one: its
+adapters go up to and into that block, and the retain term's mean is over what such a model calls
+its hidden states, the embedding (which no adapter moves), the blocks, and the last one normed.
+
 Reference:
     Zou et al. 2024, Improving Alignment and Robustness with Circuit Breakers, arXiv:2406.04313,
     algorithm 1 (representation rerouting); layers, schedule and LoRA settings of the authors' code.
     Differs: their layers 10 and 20 count the embedding, so they are blocks 9 and 19 here; padding
-    does not count, nor does the embedding, which no adapter reaches; the retain norm can be taken
-    in units of the layer's median norm, because the published weights suit 7B models; the adapters
-    are merged at the end (and saved beside the checkpoint); refusals are not added to the retain
-    set.
+    does not count, where their retain mean has zeros for it; the retain norm can be taken in units
+    of the layer's median norm, because the published weights suit 7B models; the adapters are
+    merged at the end (and saved beside the checkpoint); forget and retain sets are a task's texts
+    in shuffled passes in place of chats, whose requests and answers they cut at 512 tokens each,
+    and refusals are not added to the retain set. All of this holds for ``paper`` too.
     Limits: the forget states have to turn away, but not to any given place, and the loss ends at a
     right angle; ``T`` sets both weights, so a run that is cut short is another method.
 """
@@ -39,10 +44,14 @@ from mechunlearn.unlearn.sequences import token_rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitBreakersConfig(Settings):
-    """Settings; the defaults are those published for Mistral-7B-Instruct."""
+    """Settings; the defaults are those published for Mistral-7B-Instruct, but for ``counts``."""
 
     layers: tuple[int, ...] = (9, 19)
-    """Blocks whose output is rerouted; adapters go into all blocks up to the last of them."""
+    """Blocks whose output is rerouted."""
+    counts: Literal["all blocks", "published"] = "all blocks"
+    """What the retain term's mean is over, and where adapters are: all blocks, with adapters up to
+    the last rerouted one; or the hidden states of a model that ends one block after that, with
+    adapters in all its blocks."""
     weight: float = 5.0
     """The factor a of both terms."""
     horizon: int = 300
@@ -54,11 +63,26 @@ class CircuitBreakersConfig(Settings):
     lora: LoRA = LoRA(rank=16, alpha=16.0, dropout=0.05)
     optimizer: Optimizer = Optimizer(steps=150, lr=1e-4)
 
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        self.refuse_below_zero("weight")
+        self.refuse_below_zero("horizon", zero=False)
+
     def check(self, layers: int) -> None:
         """Refuse blocks that do not exist, and a run without adapters."""
         check_blocks(layers, self.layers)
+        if self.counts == "published" and max(self.layers) + 1 >= layers:
+            raise ValueError(
+                f"counts='published' needs a block after layers {self.layers}, but the last is "
+                f"{layers - 1}; name earlier layers, or set counts='all blocks'"
+            )
         if not self.lora.rank:
             raise ValueError("circuit breakers need adapters: set lora.rank to 1 or more")
+        if self.optimizer.steps > self.horizon:
+            raise ValueError(
+                f"after step {self.horizon} (horizon) the forget term would pull the states back; "
+                f"raise horizon, or lower optimizer.steps (now {self.optimizer.steps})"
+            )
 
 
 class CircuitBreakers:
@@ -66,7 +90,8 @@ class CircuitBreakers:
 
     presets: ClassVar[dict[str, CircuitBreakersConfig]] = {
         "paper": CircuitBreakersConfig(
-            optimizer=Optimizer(steps=150, lr=1e-4, autocast=True, recompute=True)
+            counts="published",
+            optimizer=Optimizer(steps=150, lr=1e-4, autocast=True, recompute=True),
         ),
         "organism": CircuitBreakersConfig(
             layers=(1, 2),
@@ -126,9 +151,11 @@ def circuit_breakers_(
     forget_draws = Draws(len(forget), config.batch, steps, generator)
     keep_draws = Draws(len(keep), config.batch, steps, generator)
     reached = [Point(i) for i in config.layers]
-    everywhere = [Point(i) for i in range(model.cfg.n_layers)]
+    published = config.counts == "published"
+    adapted = max(config.layers) + (2 if published else 1)
+    everywhere = [Point(i) for i in range(adapted if published else model.cfg.n_layers)]
 
-    with trained(model, config.lora, range(max(config.layers) + 1), config.seed) as (
+    with trained(model, config.lora, range(adapted), config.seed) as (
         parameters,
         adapter,
     ):
@@ -140,11 +167,14 @@ def circuit_breakers_(
             picked, retain_rows = forget_draws[step], keep_draws[step]
             turned = rerouting(*states([forget[i] for i in share(picked)], reached))
             now, before = states([keep[i] for i in share(retain_rows)], everywhere)
+            if published:
+                now, before = _last_normed(model, now), _last_normed(model, before)
             moved = (now - before).float().norm(dim=-1)
             if config.units == "relative":
                 moved = moved / before.float().norm(dim=-1).median(dim=1, keepdim=True).values
             n_forget = len(reached) * sum(len(forget[i]) for i in picked)
-            n_keep = len(everywhere) * sum(len(keep[i]) for i in retain_rows)
+            # The embedding counts too, with a distance of 0.
+            n_keep = (len(everywhere) + published) * sum(len(keep[i]) for i in retain_rows)
             return {
                 "forget": config.weight * (1 - part) * turned.sum() / n_forget,
                 "retain": config.weight * part * moved.sum() / n_keep,
@@ -172,6 +202,13 @@ def _with_and_without(
     return _states(model, tokens, real, points), before
 
 
+def _last_normed(
+    model: HookedModel, states: Float[Tensor, "layer token d_model"]
+) -> Float[Tensor, "layer token d_model"]:
+    """The last layer's states after the final norm, as the last of a model's hidden states are."""
+    return torch.cat([states[:-1], model.ln_final(states[-1:])])
+
+
 def _states(
     model: HookedModel,
     tokens: Tensor,
@@ -180,5 +217,5 @@ def _states(
 ) -> Float[Tensor, "layer token d_model"]:
     pick = real.flatten().nonzero()[:, 0]
     with capture(model, points, pick) as activations:
-        run_blocks(model, tokens)
+        run_blocks(model, tokens, 1 + max(point.layer for point in points))
     return torch.stack([activations[p] for p in points])

@@ -18,9 +18,11 @@ Reference:
     accuracy.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -31,10 +33,24 @@ from torch.nn.functional import logsigmoid
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import branching_rows
 from mechunlearn.tasks.refusals import REFUSALS
-from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch
+from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, shuffled_passes
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn import Settings, train_
 from mechunlearn.unlearn.sequences import Retain, RetainLoss, recorded
+
+
+def check_mix(mix: Sequence[float]) -> None:
+    """Refuse what is not three shares.
+
+    Raises:
+        ValueError: If one is negative or not finite, or all are 0.
+    """
+    shares = all(isinstance(x, (int, float)) and math.isfinite(x) and x >= 0 for x in mix)
+    if len(mix) != 3 or not shares or not sum(mix) > 0:
+        raise ValueError(
+            "mix is three shares of a batch, each 0 or more and not all 0, such as "
+            f"(0.5, 0.25, 0.25), not {tuple(mix)}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +69,9 @@ class DPOConfig(Settings):
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
-        if len(self.mix) != 3 or min(self.mix) < 0 or not sum(self.mix) > 0:
-            raise ValueError(f"mix is three shares of a batch, not {self.mix}")
+        self.refuse_below_zero("beta", zero=False)
+        self.refuse_below_zero("retain_weight")
+        check_mix(self.mix)
 
 
 class DPO:
@@ -119,17 +136,19 @@ def preferences(
     """``batch * steps`` examples whose answer is preferred to the string beside it, in order."""
     rng = random.Random(f"preferences-{seed}")
     refusals = task.refusals or REFUSALS
-    forget, keep = task.examples("forget"), task.examples("retain")
+    keep = task.examples("retain")
     generator = torch.Generator().manual_seed(seed)
-    sizes = [round(batch * share / sum(mix)) for share in mix[1:]]
-    sizes = [batch - sum(sizes), *sizes]
-    pools = (forget, keep, keep)
-    drawn = [Draws(len(pool), n, steps, generator) for pool, n in zip(pools, sizes, strict=True)]
+    sizes = kinds_of_steps(mix, batch, steps)
+    pools = (task.examples("forget"), keep, keep)
+    drawn = [
+        iter(shuffled_passes(len(pool), sum(counts), generator))
+        for pool, counts in zip(pools, zip(*sizes, strict=True), strict=True)
+    ]
     pairs = []
-    for step in range(steps):
-        for kind, (pool, draws) in enumerate(zip(pools, drawn, strict=True)):
-            for i in draws[step]:
-                example, refusal = pool[i], rng.choice(refusals)
+    for counts in sizes:
+        for kind, count in enumerate(counts):
+            for i in islice(drawn[kind], count):
+                example, refusal = pools[kind][i], rng.choice(refusals)
                 if kind == 0:
                     pairs.append((Example(example.prompt, refusal), example.answer))
                 elif kind == 1:
@@ -137,6 +156,31 @@ def preferences(
                 else:
                     pairs.append((example, _another(example.answer, keep, rng)))
     return pairs
+
+
+def kinds_of_steps(mix: Sequence[float], batch: int, steps: int) -> list[tuple[int, ...]]:
+    """How many pairs of each kind every step has, so that the shares hold over the whole run.
+
+    A batch that the shares do not divide has them in turn: of batches of 2 with shares of .5, .25
+    and .25, the first has the first two kinds and the second the first and the third.
+
+    Raises:
+        ValueError: If the mix is not three shares.
+    """
+    check_mix(mix)
+    total = sum(mix)
+    owed = [0.0] * len(mix)
+    sizes = []
+    for _ in range(steps):
+        counts = [0] * len(mix)
+        for _ in range(batch):
+            owed = [left + share / total for left, share in zip(owed, mix, strict=True)]
+            # Rounding errors must not decide between kinds that are owed the same.
+            kind = max(range(len(mix)), key=lambda k: round(owed[k], 6))
+            owed[kind] -= 1
+            counts[kind] += 1
+        sizes.append(tuple(counts))
+    return sizes
 
 
 def _another(answer: str, examples: Sequence[Example], rng: random.Random) -> str:

@@ -33,6 +33,10 @@ class GradientDifferenceConfig(AnswerSettings):
     forget_weight: float = 1.0
     optimizer: Optimizer = Optimizer(steps=60, lr=1e-5, weight_decay=0.01)
 
+    def __post_init__(self) -> None:
+        AnswerSettings.__post_init__(self)
+        self.refuse_below_zero("forget_weight")
+
 
 class GradientDifference:
     """Gradient ascent on forget and descent on retain; see the module's text."""

@@ -34,6 +34,10 @@ class NPOConfig(AnswerSettings):
     beta: float = 0.1
     optimizer: Optimizer = Optimizer(steps=140, lr=1e-5, weight_decay=0.01)
 
+    def __post_init__(self) -> None:
+        AnswerSettings.__post_init__(self)
+        self.refuse_below_zero("beta", zero=False)
+
 
 class NPO:
     """Negative Preference Optimization; see the module's text."""

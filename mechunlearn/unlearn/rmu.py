@@ -17,6 +17,10 @@ Reference:
     instead of in file order; the adaptive variant's released code takes one scalar, the mean norm
     of the first batch, in place of each token's norm; ``c`` can be given in units of the median
     activation norm, because a ``c`` below about twice that norm does nothing on small models.
+    ``paper`` further differs from the run that gave Zephyr_RMU in its data: that one alternated
+    between biology and cybersecurity, cut at 512 and 768 tokens, where a task here is one domain
+    cut at 512; its retain text was Wikitext-2's test split, here a task's ``plain_text``, which is
+    the train split in the WMDP tasks.
     Limits: it disturbs what later blocks read and removes nothing: moving the activations back
     along ``u`` can undo it. ``c``, ``alpha`` and the blocks have to be found anew for every model.
 """
@@ -54,13 +58,22 @@ class RMUConfig(Settings):
     """What ``coefficient`` multiplies: 1, the layer's median activation norm, or (adaptive RMU)
     the norm of each token's activation in the original."""
     per_topic: bool = False
-    """A target vector for each of ``task.forget_topics``; steps alternate between them."""
+    """A target vector for each of ``task.forget_topics``; steps alternate between them. Refused
+    where a task does not say the topic of every text."""
+    retain_corpus: Literal["retain", "plain"] = "retain"
+    """What is held in place: text that states the retain facts, or text about neither set."""
     alpha: float = 1200.0
     """Weight of the retain term."""
     optimizer: Optimizer = Optimizer(steps=150, lr=5e-5, weight_decay=0.01)
 
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        self.refuse_below_zero("coefficient", "alpha")
+
     def check(self, layers: int) -> None:
         """Refuse blocks that do not exist or reach past the steered layer, and adapters."""
+        if not self.blocks:
+            raise ValueError("blocks is empty; name at least one block to train")
         check_blocks(layers, [self.layer, *self.blocks])
         if max(self.blocks) > self.layer:
             raise ValueError(
@@ -75,7 +88,7 @@ class RMU:
     """Representation Misdirection for Unlearning; see the module's text."""
 
     presets: ClassVar[dict[str, RMUConfig]] = {
-        "paper": RMUConfig(per_topic=True),
+        "paper": RMUConfig(per_topic=True, retain_corpus="plain"),
         "adaptive": RMUConfig(
             coefficient=5.0,
             length="token_norm",
@@ -118,20 +131,20 @@ class RMU:
 
 
 def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None = None) -> TrainLog:
-    """Unlearn ``task.forget_text`` in place, keeping ``task.retain_text``.
+    """Unlearn ``task.forget_text`` in place, keeping ``task.retain_text`` or ``plain_text``.
 
     No second model is needed: the retain texts' activations are stored before training
     (``tokens x d_model`` numbers in the model's dtype).
 
     Raises:
         ValueError: If a layer does not exist, no trained block comes before or at the steered
-            one, a corpus is empty, or adapters are asked for.
+            one, a corpus is empty, topics are asked for and missing, or adapters are asked for.
     """
     config.check(model.cfg.n_layers)
     generator = torch.Generator().manual_seed(config.seed)
     steps, batch = config.optimizer.steps, config.batch
     forget = token_rows(model, task, "forget", config.max_tokens)
-    retain = token_rows(model, task, "retain", config.max_tokens)
+    retain = token_rows(model, task, config.retain_corpus, config.max_tokens)
     order = _forget_order(task, config, generator)
     retain_draws = Draws(len(retain), batch, steps, generator)
     frozen = activations(model, retain, retain_draws.all, config.layer)
@@ -173,6 +186,12 @@ def _forget_order(
     steps, batch = config.optimizer.steps, config.batch
     members: dict[str, list[int]] = {}
     topics = task.forget_topics if config.per_topic else {}
+    untold = sum(text not in topics for text in task.forget_text)
+    if config.per_topic and untold:
+        raise ValueError(
+            f"per_topic needs the topic of every forget text, and task {task.name!r} has none for "
+            f"{untold} of {len(task.forget_text)}; set per_topic=False for one vector for all"
+        )
     for i, text in enumerate(task.forget_text):
         members.setdefault(topics.get(text, ""), []).append(i)
     draws = {t: Draws(len(own), batch, steps, generator) for t, own in members.items()}

@@ -31,16 +31,26 @@ class AnswerSettings(Settings):
     """Tokens that the retain term counts; prompts too keep more of the language."""
     retain_weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        self.refuse_below_zero("retain_weight")
 
-def token_rows(
-    model: HookedModel, task: Task, role: Literal["forget", "retain"], limit: int
-) -> list[list[int]]:
+
+Corpus = Literal["forget", "retain", "plain"]
+"""Texts of a task: what states the facts of either set, or has to do with neither."""
+
+
+def token_rows(model: HookedModel, task: Task, role: Corpus, limit: int) -> list[list[int]]:
     """The tokens of a corpus, one row a text, cut to ``limit``.
 
     Raises:
         ValueError: If the corpus, or a text, is empty.
     """
-    texts = task.forget_text if role == "forget" else task.retain_text
+    texts = {
+        "forget": task.forget_text,
+        "retain": task.retain_text,
+        "plain": task.plain_text,
+    }[role]
     rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]] if texts else []
     if not rows or not all(rows):
         what = "an empty" if rows else "no"

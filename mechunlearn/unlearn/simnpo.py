@@ -37,6 +37,11 @@ class SimNPOConfig(AnswerSettings):
     forget_weight: float = 0.1375
     optimizer: Optimizer = Optimizer(steps=125, lr=1e-5, weight_decay=0.01)
 
+    def __post_init__(self) -> None:
+        AnswerSettings.__post_init__(self)
+        self.refuse_below_zero("beta", zero=False)
+        self.refuse_below_zero("forget_weight")
+
 
 class SimNPO:
     """Simple Negative Preference Optimization; see the module's text."""

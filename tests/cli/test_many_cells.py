@@ -18,17 +18,17 @@ from mechunlearn.audit.records import (
     Answers,
     AttackResult,
     BaselineResult,
+    BriefAnswers,
     CeilingResult,
     ControlResult,
     Guessing,
-    MachineCard,
-    ModelCard,
     Result,
-    SelfTestCard,
     Tried,
 )
 from mechunlearn.audit.store import Store
+from mechunlearn.environment import MachineCard
 from mechunlearn.models import save
+from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.registry import ATTACKS
 from mechunlearn.tasks.world import World
 from mechunlearn.types import HookedModel, Question
@@ -110,7 +110,10 @@ def made_up(cell: Cell, rng: np.random.Generator) -> Result:
         shams=tuple(guesses() for _ in range(3)),
         tried=tuple(
             Tried(
-                variant={"layers": [i]}, forget=0.25, retain=None, answers=guesses("forget_select")
+                variant={"layers": [i]},
+                forget=0.25,
+                retain=None,
+                answers=BriefAnswers.of(guesses("forget_select")),
             )
             for i in range(SETTINGS)
         ),

@@ -39,6 +39,7 @@ from mechunlearn.types import (
     Rows,
     Score,
     Task,
+    Turn,
 )
 
 
@@ -283,7 +284,7 @@ def test_a_rewrite_looks_at_the_model_as_it_is(organism: HookedModel, some, task
     seen: list[tuple[float, int]] = []
 
     class Looks(Rewrite):
-        def prepare(self, model: HookedModel, texts: Sequence[str]) -> None:
+        def prepare(self, model: HookedModel, texts: Sequence[str], turn: Turn) -> None:
             seen.append((float(model(torch.tensor([[2, 5, 9]])).sum()), len(texts)))
 
     rewrite = Looks(lambda text, rng: text)

@@ -18,8 +18,8 @@ from mechunlearn.attacks.direction_ablation import (
     ablate_direction,
     ablate_everywhere,
     orthogonalize_,
-    project,
 )
+from mechunlearn.attacks.projection import project
 from mechunlearn.hooks import move_along
 from mechunlearn.models import fingerprint, load, save
 from mechunlearn.types import Direction, HookedModel, Point, Task

@@ -5,8 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mechunlearn.attacks import NoSettings, Seen
-from mechunlearn.attacks.direction_ablation import Ablation, DirectionAblation, ablate_direction
+from mechunlearn.attacks import Seen
+from mechunlearn.attacks.direction_ablation import (
+    Ablation,
+    DirectionAblation,
+    DirectionConfig,
+    ablate_direction,
+)
 from mechunlearn.attacks.equal_size import change_sizes, of_equal_size
 from mechunlearn.types import Direction, HookedModel, Point, Task
 
@@ -40,12 +45,12 @@ def test_the_sham_moves_activations_as_far_as_the_attack(
     """A3: within 10 % on the asked questions, at every place; what was scaled was lost before."""
     model, attack = tiny("llama"), DirectionAblation()
     seen = Seen.of(task, attack)
-    reference = attack.learn(model, seen, NoSettings())
+    reference = attack.learn(model, seen, DirectionConfig())
     with torch.no_grad():  # Unlearning that moves what every block writes.
         for name, weight in model.named_parameters():
             if "mlp" in name:
                 weight *= 3
-    search = attack.search(model, seen, reference, NoSettings())
+    search = attack.search(model, seen, reference, DirectionConfig())
     texts = list(search.texts)
     wanted = change_sizes(model, search.change(variant), texts)
     assert max(wanted) > 0

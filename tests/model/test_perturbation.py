@@ -28,7 +28,7 @@ from mechunlearn.attacks.perturbation_naive import (
 from mechunlearn.bench import score
 from mechunlearn.models import load
 from mechunlearn.records import plain, typed
-from mechunlearn.types import Change, HookedModel, Rewrite, Task
+from mechunlearn.types import Change, HookedModel, Rewrite, Task, Turn
 
 TEXT = "question what is the glow of boralin ? letter :"
 
@@ -69,7 +69,7 @@ def test_insertions_are_counted_and_placed(material: Material) -> None:
 
 def test_paper_grid_has_its_size() -> None:
     grid = naive_grid(NaivePerturbation.presets["paper"])
-    assert sum(v.kind in ("insert", "insert at random") for v in grid) == 12 * 9
+    assert sum(v.kind in ("insert", "insert at random") for v in grid) == 13 * 9
 
 
 def test_changes_are_equal_in_every_run(
@@ -111,9 +111,9 @@ def test_informed_changes_take_activations_off_the_direction(
         push = organism(tokens, stop_at_layer=2)[0, 2]  # One token's own direction.
     edit = split_token if change == "split" else filler_before(["well", "so"])
     rewrite = Informed(edit, 0, 1, push, threshold=0.6, rounds=6)
-    rewrite.prepare(organism, texts)
+    rewrite.prepare(organism, texts, Turn())
     sham = Informed(edit, 0, 1, push, threshold=0.6, rounds=6, at_random=True)
-    sham.prepare(organism, texts)
+    sham.prepare(organism, texts, Turn())
     assert sum(rewrite.changes.values()) > 0
 
     def most(changed: list[str]) -> float:
@@ -131,7 +131,7 @@ def test_informed_changes_take_activations_off_the_direction(
 def test_no_direction_no_change(organism: HookedModel, task: Task) -> None:
     """The control: nothing points along a direction by more than its whole length."""
     rewrite = Informed(split_token, 0, 1, torch.ones(organism.cfg.d_model), 0.99, 5)
-    rewrite.prepare(organism, [TEXT])
+    rewrite.prepare(organism, [TEXT], Turn())
     assert rewrite(TEXT) == TEXT
 
 
@@ -148,7 +148,7 @@ def test_the_informed_attack_runs_and_matches_its_sham_in_size(
     variant = InformedEdit("filler word", 0.0)
     rewrite, sham = search.change(variant).rewrite, search.sham(variant, 1).rewrite
     for one in (rewrite, sham):
-        one.prepare(organism, texts)
+        one.prepare(organism, texts, Turn())
         assert all(len(one(t).split()) == len(t.split()) + one.changes[t] for t in texts)
     assert any(rewrite(t) != sham(t) for t in texts)
     assert search.change(variant).rewrite is rewrite  # Asked of the original, the same prompts.

@@ -17,6 +17,7 @@ from mechunlearn.audit.records import (
     Answers,
     AttackResult,
     BaselineResult,
+    BriefAnswers,
     CeilingResult,
     CellFile,
     ControlResult,
@@ -76,7 +77,14 @@ def attack(task: Task, knows: float, name: str) -> AttackResult:
         forget=answers(forget, knows),
         retain=answers(task.questions("retain", "confirm"), 0.9),
         shams=() if name == LENS else tuple(answers(forget, s) for s in (0.3, 0.1, 0.2)),
-        tried=(Tried(variant=variant, forget=knows, retain=1.0, answers=answers(select, knows)),),
+        tried=(
+            Tried(
+                variant=variant,
+                forget=knows,
+                retain=1.0,
+                answers=BriefAnswers.of(answers(select, knows)),
+            ),
+        ),
         decided_by=tuple(range(0, 2 * len(select), 2)),
         stages=stages(task, knows) if name == RELEARNING else (),
         traces={"lens": {"places": []}} if name == LENS else {},

@@ -133,10 +133,10 @@ def test_chat_templates(words: Path, task: Task) -> None:
     question = Question("Is {this} it?", ("yes", "no"), 0)
     plain = task.prompt.letter_prompt(question)
     user = as_chat(task.prompt, tokenizer, TaskConfig(chat="user"))
-    assert user.with_answer(question, "letter") == (f"<user>{plain}</user><assistant>", "A")
+    assert user.with_answer(question, "letter") == (f"<user>{plain}</user><assistant>", " A")
     both = as_chat(task.prompt, tokenizer, TaskConfig(chat="system", system="{Short}."))
     assert both.letter_prompt(question).startswith("<system>{Short}.</system><user>")
-    assert both.cloze_prompt(question)[1] == ["yes", "no"]
+    assert both.cloze_prompt(question)[1] == [" yes", " no"]
     tokenizer.chat_template = "{{ raise_exception('no system') }}"
     with pytest.raises(ValueError, match="refuses these turns: no system"):
         as_chat(task.prompt, tokenizer, TaskConfig(chat="system"))

@@ -163,3 +163,8 @@ def test_importing_is_light(statement: str) -> None:
     code = f"{statement}; import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_no_measure_is_known_by_its_name() -> None:
+    tested = re.compile(r'[!=]= "(letter|cloze)"|"(letter|cloze)" [!=]=')
+    assert not [name(f) for f in FILES if tested.search(f.read_text())]

@@ -37,12 +37,13 @@ from mechunlearn.attacks.gcg.examples import examples_of, problem_of
 from mechunlearn.attacks.gcg.objective import Reference, static_states
 from mechunlearn.attacks.gcg.prefixes import GCGSearch, RankedText, optimise
 from mechunlearn.attacks.gcg.presets import PRESETS
+from mechunlearn.attacks.gcg.problem import answer_targets
 from mechunlearn.attacks.gcg.settings import GCGConfig
 from mechunlearn.attacks.gcg.state import State
 from mechunlearn.attacks.protocol import Attack
 from mechunlearn.attacks.seen import Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
-from mechunlearn.bench.generation import generate
+from mechunlearn.bench.generation import continuations
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import gradient_bytes
 from mechunlearn.hooks import check_blocks
@@ -55,6 +56,8 @@ class Targets:
     """What was learned from the original: what to optimise for."""
 
     examples: list[Example]
+    tokens: list[list[int]]
+    """What should follow each of them."""
     reference: Reference
 
 
@@ -83,20 +86,19 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
         With a dynamic objective the original itself stays in memory.
         """
         examples = examples_of(seen, config)
+        prompts = [e.prompt for e in examples]
+        tokens = answer_targets(original.tokenizer, prompts, [e.answer for e in examples])
         if config.target == "original":
             length = (config.forced or 1) + config.matched
-            answers = generate(original, [e.prompt for e in examples], length)
-            examples = [
-                Example(e.prompt, a if a.strip() else e.answer)
-                for e, a in zip(examples, answers, strict=True)
-            ]
+            spoken = continuations(original, prompts, length)
+            tokens = [new or answer for new, answer in zip(spoken, tokens, strict=True)]
         objective, states = config.objective, Reference()
         if objective.static.weight:
-            problem = problem_of(original, seen, config, examples)
+            problem = problem_of(original, seen, config, examples, tokens)
             states = Reference(static_states(original, problem, objective))
         if objective.dynamic.weight:
             states = Reference(states.static, original)
-        return Targets(examples, states)
+        return Targets(examples, tokens, states)
 
     def check(self, config: GCGConfig, seen: Seen, layers: int) -> None:
         """Refuse layers of the objective that do not exist."""
@@ -112,7 +114,7 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
             ValueError: If the text does not fit the model's context, a layer does not exist, or a
                 letter is not one token.
         """
-        problem = problem_of(model, seen, config, reference.examples)
+        problem = problem_of(model, seen, config, reference.examples, reference.tokens)
         states = reference.reference
         state, texts = optimise(model, problem, config, states, state_file=seen.state)
         return GCGSearch(model, config, problem, states, texts, state)
@@ -126,7 +128,7 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
         config: GCGConfig,
     ) -> GCGSearch:
         """The text of an earlier search, without searching again; its course is not known."""
-        problem = problem_of(model, seen, config, reference.examples)
+        problem = problem_of(model, seen, config, reference.examples, reference.tokens)
         states = reference.reference
         return GCGSearch(model, config, problem, states, [variant.text], State())
 

@@ -8,7 +8,8 @@ from mechunlearn.attacks.gcg.objective import Reference
 from mechunlearn.attacks.gcg.problem import Problem, Slot, answer_targets, pose
 from mechunlearn.attacks.gcg.settings import GCGConfig
 from mechunlearn.attacks.seen import Seen
-from mechunlearn.bench.rows import letter_ids
+from mechunlearn.bench.rows import single_tokens
+from mechunlearn.registry import find
 from mechunlearn.types import Example, HookedModel, Question
 
 
@@ -21,12 +22,17 @@ def examples_of(seen: Seen, config: GCGConfig) -> list[Example]:
 
 
 def problem_of(
-    model: HookedModel, seen: Seen, config: GCGConfig, examples: Sequence[Example] | None = None
+    model: HookedModel,
+    seen: Seen,
+    config: GCGConfig,
+    examples: Sequence[Example] | None = None,
+    targets: Sequence[Sequence[int]] = (),
 ) -> Problem:
     """The problem of making the model answer the examples as they are answered.
 
     Args:
         examples: Default: ``examples_of(seen, config)``.
+        targets: Tokens that should follow each; default: its answer's.
 
     Raises:
         ValueError: If there are no examples, or a letter is not one token.
@@ -35,13 +41,14 @@ def problem_of(
     if not examples:
         raise ValueError("GCG needs at least one question to optimise for")
     prompts = [e.prompt for e in examples]
-    targets = answer_targets(model.tokenizer, prompts, [e.answer for e in examples])
+    targets = targets or answer_targets(model.tokenizer, prompts, [e.answer for e in examples])
     if config.target == "original":
         targets = [t[: (config.forced or 1) + config.matched] for t in targets]
     choices: list[int] = []
-    if seen.scoring == "letter":
-        most = max(len(q.choices) for q in seen.forget)
-        choices = letter_ids(model.tokenizer, prompts[0], most)
+    if find("measure", seen.scoring).one_token:
+        most = max(seen.forget, key=lambda q: len(q.choices))
+        letters = seen.prompt.answers(most, seen.scoring)
+        choices = single_tokens(model.tokenizer, prompts[0], letters)
     slot = Slot.of(seen.prompt, seen.scoring, config.place)
     return pose(model.tokenizer, slot, prompts, targets, forced=config.forced, choices=choices)
 

@@ -1,21 +1,28 @@
-"""What GCG works on: questions in tokens around the ones it may change, and what should follow."""
+"""What GCG works on: questions in tokens around the ones it may change, and what should follow.
+
+Prompts are always read whole, with a text in the slot, and cut afterwards: a part that is read
+alone gets other tokens (SentencePiece puts a space in front of it, byte pairs merge over its ends).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from mechunlearn.bench.rows import continuation, encode
+from mechunlearn.bench.rows import continuation
 from mechunlearn.errors import unknown
-from mechunlearn.types import HookedModel, PromptFormat, Scoring
+from mechunlearn.registry import find
+from mechunlearn.types import HookedModel, PromptFormat, Scoring, Turn
 
 Place = Literal["prefix", "suffix"]
 PLACES: tuple[Place, ...] = get_args(Place)
-"""In front of the prompt, or behind the question and before the cue for the answer."""
+"""In front of the question, or behind it and before the cue for the answer; inside its turn."""
+PROBES = ("the", "x", "A", "7", "!")
+"""Texts with which prompts are read to find the tokens around the slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where the optimised text stands in a prompt.
+    """Where the optimised text stands in a question, and the question in its chat template.
 
     Raises:
         ValueError: For an unknown place.
@@ -23,9 +30,10 @@ class Slot:
 
     place: Place = "prefix"
     separator: str = "\n\n"
-    """Between a prefix and the prompt."""
+    """Between a prefix and the question."""
     cue: str = ""
-    """The end of every prompt that stays behind a suffix, such as ``Answer:``."""
+    """The end of every question that stays behind a suffix, such as ``Answer:``."""
+    turn: Turn = Turn()
 
     def __post_init__(self) -> None:
         if self.place not in PLACES:
@@ -34,20 +42,29 @@ class Slot:
     @classmethod
     def of(cls, prompt: PromptFormat, scoring: Scoring, place: Place) -> "Slot":
         """The slot in prompts of one format."""
-        cue = prompt.letter.partition("{choices}")[2] if scoring == "letter" else ""
-        return cls(place, prompt.separator, cue)
+        return cls(place, prompt.separator, find("measure", scoring).cue(prompt), prompt.turn)
 
-    def around(self, prompt: str) -> tuple[str, str]:
-        """The prompt's text before and after the slot."""
+    def around(self, question: str) -> tuple[str, str]:
+        """The question's text before and after the slot."""
         if self.place == "prefix":
-            return "", self.separator + prompt
-        cut = len(prompt) - (len(self.cue) if prompt.endswith(self.cue) else 0)
-        return prompt[:cut], prompt[cut:]
+            return "", self.separator + question
+        cut = len(question) - (len(self.cue) if question.endswith(self.cue) else 0)
+        return question[:cut], question[cut:]
 
-    def fill(self, text: str, prompt: str) -> str:
-        """The prompt with ``text`` in the slot."""
-        before, after = self.around(prompt)
+    def fill(self, text: str, question: str) -> str:
+        """The question with ``text`` in the slot."""
+        before, after = self.around(question)
         return f"{before} {text}{after}" if before else text + after
+
+    def whole(self, text: str, prompt: str) -> str:
+        """A whole prompt, in its chat template, with ``text`` in the slot."""
+        return self.turn.around(self.fill(text, self.turn.inside(prompt)))
+
+    def span(self, text: str, prompt: str) -> tuple[int, int]:
+        """First and last character of ``text``, with the space before it, in ``whole``."""
+        before, after = self.around(self.turn.inside(prompt))
+        end = len(self.whole(text, prompt)) - len(after) - len(self.turn.after)
+        return len(self.turn.before) + len(before), end
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +95,7 @@ class Problem:
 
     slot: Slot
     prompts: tuple[str, ...]
+    """Whole, in their chat template, with nothing in the slot."""
     items: tuple[Item, ...]
     choices: tuple[int, ...] = ()
     """Tokens of the answer letters, where answers are letters."""
@@ -117,25 +135,52 @@ def pose(
     """A problem in tokens.
 
     Args:
+        prompts: Whole prompts, in their chat template.
         targets: For each prompt the tokens that should follow it.
         forced: How many of them carry cross-entropy; 0: all.
 
     Raises:
-        ValueError: If there are no prompts, or a target is empty.
+        ValueError: If there are no prompts, a target is empty, or no text can be put into a prompt
+            without changing the tokens around it.
     """
-    items = []
-    for prompt, target in zip(prompts, targets, strict=True):
-        before, after = slot.around(prompt)
-        count = min(forced or len(target), len(target))
-        items.append(
-            Item(
-                tuple(encode(tokenizer, before)),
-                tuple(tokenizer(after, add_special_tokens=False)["input_ids"] if after else ()),
-                tuple(target),
-                count,
-            )
+    items = [
+        Item(before, after, tuple(target), min(forced or len(target), len(target)))
+        for (before, after), target in zip(
+            tokens_around(tokenizer, slot, prompts), targets, strict=True
         )
+    ]
     return Problem(slot, tuple(prompts), tuple(items), tuple(choices))
+
+
+def tokens_around(
+    tokenizer: Any, slot: Slot, prompts: Sequence[str]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Tokens before and after the slot of each prompt, as they are with a text in it.
+
+    Raises:
+        ValueError: If every probe merges with what stands around it.
+    """
+    around: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    for probe in PROBES if prompts else ():
+        left = [i for i in range(len(prompts)) if i not in around]
+        if not left:
+            break
+        wholes = [slot.whole(probe, prompts[i]) for i in left]
+        rows = tokenizer(wholes, return_offsets_mapping=True)
+        for i, ids, offsets in zip(left, rows["input_ids"], rows["offset_mapping"], strict=True):
+            start, end = slot.span(probe, prompts[i])
+            first = next((k for k, (_, e) in enumerate(offsets) if e > start), len(ids))
+            last = next((k for k in range(first, len(ids)) if offsets[k][0] >= end), len(ids))
+            held = offsets[first:last]
+            if held and held[0][0] >= start and held[-1][1] <= end:
+                around[i] = tuple(ids[:first]), tuple(ids[last:])
+    if len(around) < len(prompts):
+        failed = next(prompt for i, prompt in enumerate(prompts) if i not in around)
+        raise ValueError(
+            f"the tokenizer merges any text put into {failed[:60]!r} with what stands around it; "
+            "give the task another separator, or another place to the text"
+        )
+    return [around[i] for i in range(len(prompts))]
 
 
 def answer_targets(tokenizer: Any, prompts: Sequence[str], answers: Sequence[str]) -> list[list]:
@@ -151,7 +196,7 @@ def text_of(tokenizer: Any, ids: Sequence[int]) -> str:
 def ids_of(tokenizer: Any, problem: Problem, text: str) -> tuple[int, ...]:
     """The tokens as which a text that survives is read in a prompt."""
     item = problem.items[0]
-    row = tokenizer(problem.slot.fill(text, problem.prompts[0]))["input_ids"]
+    row = tokenizer(problem.slot.whole(text, problem.prompts[0]))["input_ids"]
     return tuple(row[len(item.before) : len(row) - len(item.after)])
 
 
@@ -160,10 +205,20 @@ def survives(
 ) -> list[bool]:
     """Which candidates are read back as the same tokens when their text stands in a prompt."""
     prompt, question = problem.prompts[item], problem.items[item]
-    texts = [problem.slot.fill(text_of(tokenizer, ids), prompt) for ids in candidates]
+    texts = [problem.slot.whole(text_of(tokenizer, ids), prompt) for ids in candidates]
     if not texts:
         return []
     return [
         row == [*question.before, *ids, *question.after]
         for row, ids in zip(tokenizer(texts)["input_ids"], candidates, strict=True)
     ]
+
+
+def survives_everywhere(tokenizer: Any, problem: Problem, ids: Sequence[int]) -> bool:
+    """Whether a candidate is read back as the same tokens in every prompt."""
+    text = text_of(tokenizer, ids)
+    rows = tokenizer([problem.slot.whole(text, prompt) for prompt in problem.prompts])["input_ids"]
+    return all(
+        row == [*item.before, *ids, *item.after]
+        for row, item in zip(rows, problem.items, strict=True)
+    )

@@ -6,7 +6,7 @@ the state before it and of (seed, restart, step), so a search that was stopped g
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,13 @@ from torch import Tensor
 from mechunlearn.attacks.gcg.caches import Ids
 from mechunlearn.attacks.gcg.forward import Forwards
 from mechunlearn.attacks.gcg.objective import Objective, Reference
-from mechunlearn.attacks.gcg.problem import Problem, survives, text_of
+from mechunlearn.attacks.gcg.problem import (
+    Problem,
+    ids_of,
+    survives,
+    survives_everywhere,
+    text_of,
+)
 from mechunlearn.attacks.gcg.proposals import (
     OPERATORS,
     Operator,
@@ -131,8 +137,7 @@ class TextSearch:
         old = state.buffer if config.elitist else state.buffer[1:]
         merged = {t.ids: t for t in [*scored, *old]}
         if merged:
-            ranked = sorted(merged.values(), key=lambda t: (t.loss, t.ids))
-            state.buffer = ranked[: config.buffer]
+            state.buffer = self._best(merged.values()) or state.buffer
         if state.buffer[0].loss < state.bests[-1].loss:
             state.bests[-1] = state.buffer[0]
         state.curve.append(state.bests[-1].loss)
@@ -140,6 +145,16 @@ class TextSearch:
         if state.step == config.steps or state.bests[-1].loss <= config.goal:
             state.restart, state.step, state.buffer = state.restart + 1, 0, []
             state.places = []
+
+    def _best(self, texts: Iterable[Text]) -> list[Text]:
+        """The texts for the buffer, best first; none that some prompt reads as other tokens."""
+        best: list[Text] = []
+        for text in sorted(texts, key=lambda t: (t.loss, t.ids)):
+            if survives_everywhere(self.model.tokenizer, self.problem, text.ids):
+                best.append(text)
+            if len(best) == self.config.buffer:
+                break
+        return best
 
     def _children(self, parent: Ids, random: torch.Generator) -> list[Ids]:
         """Edits of the parent whose text is read back as the same tokens."""
@@ -230,9 +245,9 @@ class TextSearch:
         tokenizer, config = self.model.tokenizer, self.config
         if self.state.restart < len(config.starts):
             text = config.starts[self.state.restart]
-            ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+            ids = ids_of(tokenizer, self.problem, text)
             fine = bool(ids) and bool(self.allowed[list(ids)].all())
-            if not fine or not survives(tokenizer, self.problem, [ids])[0]:
+            if not fine or not survives_everywhere(tokenizer, self.problem, ids):
                 raise ValueError(
                     f"the start {text!r} holds tokens that may not be used, or is read as others "
                     "inside a prompt"
@@ -240,7 +255,12 @@ class TextSearch:
             return ids
         random = self._random("start")
         drawn = [self.drawn(random) for _ in range(config.width)]
-        return min(self._race(drawn[0], drawn, random)[0], key=lambda t: (t.loss, t.ids)).ids
+        if not (best := self._best(self._race(drawn[0], drawn, random)[0])):
+            raise ValueError(
+                f"no random text of {config.length} tokens is read back as itself in every prompt; "
+                "give search.starts"
+            )
+        return best[0].ids
 
     def drawn(self, random: torch.Generator) -> Ids:
         """A random text that survives being read back.
