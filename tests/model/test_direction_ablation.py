@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mechunlearn.attacks import Confirm, NoSettings, Seen
+from mechunlearn.attacks import Confirm, Seen
 from mechunlearn.attacks.activations import (
     activation_statistics,
     first_component,
@@ -15,6 +15,7 @@ from mechunlearn.attacks.activations import (
 from mechunlearn.attacks.direction_ablation import (
     Ablation,
     DirectionAblation,
+    DirectionConfig,
     ablate_direction,
     ablate_everywhere,
     orthogonalize_,
@@ -150,7 +151,8 @@ def test_variants_are_drawn_at_their_last_edited_layer(
         model.blocks[1].mlp.out.original_component.weight.mul_(1.5)
     attack = DirectionAblation()
     seen = Seen.of(task, attack, asked=task.questions("forget", "select")[:12])
-    search = attack.search(model, seen, attack.learn(original, seen, NoSettings()), NoSettings())
+    config = DirectionConfig()
+    search = attack.search(model, seen, attack.learn(original, seen, config), config)
     assert search.edited == (1,)
     (variants,) = search.variants()
     assert all(0 not in v.layers for v in variants if v.against == "original")
