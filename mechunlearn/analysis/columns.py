@@ -90,7 +90,7 @@ COLUMNS = (
     Column(
         "difference",
         "difference",
-        lambda row: "brought back, net of the control; without one, of what is hardest to exceed",
+        lambda row: "brought back, net of the control",
         lambda row: row.difference,
         lambda row: row.difference_ci,
         unit="points",
@@ -108,7 +108,7 @@ COLUMNS = (
     Column(
         "p",
         "p",
-        lambda row: "sign flips over sources, one-sided, against everything it is compared with",
+        lambda row: "signs of whole sources flipped",
         lambda row: row.p,
         format=_p,
         unit="",
@@ -117,7 +117,7 @@ COLUMNS = (
     Column(
         "p_adjusted",
         "p (adjusted)",
-        lambda row: "the same, adjusted for all attacks on this model (max-T)",
+        lambda row: "the same, for all attacks on this model",
         lambda row: row.p_adjusted,
         format=_p,
         unit="",
