@@ -7,35 +7,39 @@ import msgspec
 import numpy as np
 
 from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.contrasts import Before
 from mechunlearn.analysis.records import Overlap, Row, Spent, Union
 from mechunlearn.analysis.recovery import recovery
+from mechunlearn.analysis.tests import max_t, sums_by_source
 from mechunlearn.audit.records import AttackResult
-from mechunlearn.stats import GRADED, Values
+from mechunlearn.stats import GRADED
 
 
-def union(
-    arms: Mapping[str, Arms], *, original: Values, unlearned: Values, control: Values, seed: int
-) -> Union:
+def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Union:
     """What any attack answers, beside what any attack answers on the controls.
 
     Several attacks that guess answer more together than one, so the union over the controls (the
-    never-knew model under each attack, else each sham) is the union's chance line.
+    never-knew model under each attack, else the highest of each attack's other arms) is the union's
+    chance line. What one attack brings back any of them brings back, so the union is never below
+    the best attack.
 
     Args:
         arms: By attack.
-        control: The control's answers without any attack.
+        best: The attack that brings back most.
     """
     anyone = np.max([arm.attacked for arm in arms.values()], axis=0)
-    chance = np.max([arm.compared for arm in arms.values()], axis=0)
+    chance = np.max([arm.compared(before.unlearned) for arm in arms.values()], axis=0)
+    gained = anyone - chance
+    if before.control is not None:
+        gained = gained - (before.unlearned - before.control)
     net = recovery(
-        original=original,
-        unlearned=unlearned,
-        attacked=anyone,
-        control=control,
-        attacked_control=chance,
+        net=gained,
+        gap=before.original - before.unlearned,
+        sources=before.sources,
         seed=seed,
     )
-    lost = np.flatnonzero((original > GRADED) & ~(unlearned > GRADED))
+    above = net.difference >= best.difference
+    lost = np.flatnonzero((before.original > GRADED) & ~(before.unlearned > GRADED))
     counts = Counter(
         tuple(name for name, arm in arms.items() if arm.attacked[i] > GRADED) for i in lost
     )
@@ -44,11 +48,13 @@ def union(
         n_attacks=len(arms),
         value=float(anyone.mean()),
         control=float(chance.mean()),
-        difference=net.difference,
-        difference_ci=net.difference_ci,
-        recovery=net.ratio,
-        recovery_ci=net.ratio_ci,
-        p=net.p_value,
+        difference=net.difference if above else best.difference,
+        difference_ci=net.difference_ci if above else best.difference_ci,
+        recovery=net.ratio if above else best.recovery,
+        recovery_ci=net.ratio_ci if above else best.recovery_ci,
+        p=float(max_t(sums_by_source(gained[None], before.sources), seed).p[0])
+        if above
+        else best.p,
         n_lost=len(lost),
         overlap=tuple(Overlap(attacks=names, n=n) for names, n in ordered),
         never=tuple(int(i) for i in lost if anyone[i] <= GRADED),

@@ -4,16 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-import msgspec
-
 from mechunlearn.analysis.answers import arms_of, choices, questions, values
 from mechunlearn.analysis.findings import findings_of
 from mechunlearn.analysis.records import Findings, Measured, Model, Row, RunCard, TaskCard
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.rounding import short, short_interval
-from mechunlearn.analysis.rows import row_of, tier_of
-from mechunlearn.analysis.tests import holm
-from mechunlearn.analysis.verdict import judge
+from mechunlearn.analysis.rows import rows_of, tier_of
+from mechunlearn.analysis.verdict import Subject, judge
 from mechunlearn.audit.cells import Entry
 from mechunlearn.audit.engines import Engine
 from mechunlearn.audit.evidence import Evidence
@@ -59,20 +56,14 @@ def analyse(evidence: Evidence) -> Report:
     guessing = evidence.baseline(setup.original.label).guessing
     assert guessing is not None
     arms = {pair: arms_of(evidence, *pair) for pair in evidence.complete}
-    estimates = [row_of(evidence, *pair, arms[pair]) for pair in arms]
-    adjusted = holm([row.p for row in estimates])
-    rows = tuple(
-        msgspec.structs.replace(row, p_adjusted=short(p))
-        for row, p in zip(estimates, adjusted, strict=True)
-    )
-    findings = tuple(
-        findings_of(
-            evidence,
-            entry.label,
-            [row for row in rows if row.model == entry.label],
-            {attack: arms[model, attack] for model, attack in arms if model == entry.label},
-        )
+    arms_on = {
+        entry.label: {a: arms[model, a] for model, a in arms if model == entry.label}
         for entry in setup.unlearned
+    }
+    rows_on = {label: rows_of(evidence, label, of) for label, of in arms_on.items()}
+    rows = tuple(row for of in rows_on.values() for row in of)
+    findings = tuple(
+        findings_of(evidence, label, rows_on[label], of) for label, of in arms_on.items()
     )
     return Report(
         runcard=_runcard(evidence),
@@ -96,7 +87,6 @@ def _models(
     """All models without any attack; of those under test with their verdicts."""
     setup = evidence.setup
     measured = {entry.label: _measured(evidence, entry) for entry in setup.entries}
-    before = measured[setup.original.label]["forget"]
     of = {found.model: found for found in findings}
     for entry in setup.entries:
         tested = entry.role == "unlearned"
@@ -107,10 +97,7 @@ def _models(
             verdict=judge(
                 of[entry.label],
                 [row for row in rows if row.model == entry.label],
-                before,
-                measured[entry.label]["forget"],
-                setup.task.chance,
-                tier_of(entry),
+                _subject(evidence, entry, measured),
             )
             if tested
             else None,
@@ -119,6 +106,20 @@ def _models(
             if find("measure", setup.task.scoring).one_token
             else None,
         )
+
+
+def _subject(evidence: Evidence, entry: Entry, measured: dict[str, dict[str, Measured]]) -> Subject:
+    before, after = measured[evidence.setup.original.label], measured[entry.label]
+    control = evidence.setup.control(entry.label)
+    return Subject(
+        before=before["forget"],
+        after=after["forget"],
+        retain_before=before["retain"],
+        retain_after=after["retain"],
+        chance=evidence.setup.task.chance,
+        tier=tier_of(entry),
+        control=None if control is None else control.role,
+    )
 
 
 def _measured(evidence: Evidence, entry: Entry) -> dict[str, Measured]:

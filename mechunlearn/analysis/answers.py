@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from msgspec import UnsetType
 
 from mechunlearn.analysis.letters import Choices
 from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile
+from mechunlearn.analysis.tests import Sources
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
 from mechunlearn.records import Plain
@@ -37,6 +39,13 @@ def values(answers: Answers | BriefAnswers) -> Float[np.ndarray, " question"]:
     return np.array(answers.values, dtype=float)
 
 
+def sources_of(questions: Sequence[Question]) -> Sources:
+    """Numbers of the questions' sources, by first appearance; without one it is its own."""
+    names = [q.source or i for i, q in enumerate(questions)]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
+
+
 def choices(evidence: Evidence, model: str, name: str) -> Choices:
     """The choices that a model makes in a question set without any attack."""
     return Choices.of(evidence.answers(model, name), questions_of(evidence.setup.task, name))
@@ -54,11 +63,14 @@ class Arms:
     original: Values
     control: Values | None
     """``None`` where there is no model that never knew."""
+    guessing: Values
+    """What is right without knowing; see ``guessing_level``."""
 
-    @property
-    def compared(self) -> Values:
-        """What the attacked model is compared with: the attacked control, else the sham."""
-        return self.sham if self.control is None else self.control
+    def compared(self, unlearned: Values) -> Values:
+        """The attacked control, else the best of sham, guessing and the unlearned model itself."""
+        if self.control is not None:
+            return self.control
+        return max((self.sham, self.guessing, unlearned), key=lambda arm: float(arm.mean()))
 
 
 def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
@@ -70,7 +82,22 @@ def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
         sham=_sham(evidence, result),
         original=values(evidence.ceiling(model, attack).forget),
         control=None if control is None else values(control.forget),
+        guessing=guessing_level(evidence, model, result.hidden),
     )
+
+
+def guessing_level(evidence: Evidence, model: str, *hidden: Answers | UnsetType) -> Values:
+    """The highest of chance and the answers to hidden questions, on the confirm fold.
+
+    Args:
+        hidden: Further answers to hidden questions beside the model's own, where there are any.
+    """
+    asked = questions_of(evidence.setup.task, "forget")
+    levels: list[Values] = [np.array([1 / len(q.choices) for q in asked])]
+    for answers in (evidence.baseline(model).hidden, *hidden):
+        if not isinstance(answers, UnsetType):
+            levels.append(values(answers))
+    return max(levels, key=lambda level: float(level.mean()))
 
 
 def _sham(evidence: Evidence, result: AttackResult) -> Values:

@@ -61,7 +61,7 @@ def columns(table: Table) -> tuple[Column, ...]:
 
 def _control(row: Row) -> str:
     if row.control is None:
-        return f"tier {row.tier}: the sham, since there is no never-knew model"
+        return f"tier {row.tier}: the highest of sham, unlearned model and guessing"
     return f"tier {row.tier}: the never-knew model under the attack"
 
 
@@ -108,7 +108,7 @@ COLUMNS = (
     Column(
         "p",
         "p",
-        lambda row: "McNemar's exact test against the control",
+        lambda row: "signs of whole sources flipped",
         lambda row: row.p,
         format=_p,
         unit="",
@@ -116,8 +116,8 @@ COLUMNS = (
     ),
     Column(
         "p_adjusted",
-        "p (Holm)",
-        lambda row: "the same, adjusted for all tests of this audit",
+        "p (adjusted)",
+        lambda row: "the same, for all attacks on this model",
         lambda row: row.p_adjusted,
         format=_p,
         unit="",

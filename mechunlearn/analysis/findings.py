@@ -6,8 +6,10 @@ from mechunlearn.analysis.across import cheapest_half, spent, union
 from mechunlearn.analysis.answers import Arms, choices, values
 from mechunlearn.analysis.courses import course
 from mechunlearn.analysis.letters import renamed
+from mechunlearn.analysis.openness import nonfinite_of, openness_of
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
 from mechunlearn.analysis.rounding import short
+from mechunlearn.analysis.rows import before_of
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Stage, Tried
 from mechunlearn.records import Plain
@@ -36,8 +38,10 @@ def findings_of(
         tried={attack: tuple(map(_tried, result.tried)) for attack, result in results.items()},
         below_chance=answers.mean < chance,
         p_chance=binomial_p(right, len(answers.values), chance),
+        openness=openness_of(evidence, model),
+        nonfinite=nonfinite_of(evidence, model),
         renamed=_renamed(evidence, model) if letters else None,
-        union=_union(evidence, model, arms) if rows else None,
+        union=_union(evidence, model, rows, arms) if rows else None,
         spent=prices,
         cheapest_half=cheapest_half(prices),
         courses={attack: found for attack, found in courses.items() if found},
@@ -50,16 +54,9 @@ def _tried(tried: Tried) -> TriedVariant:
     return TriedVariant(variant=tried.variant, forget=round(tried.forget, 4), retain=retain)
 
 
-def _union(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> Union:
-    setup = evidence.setup
-    compared = setup.entry(model).control or model
-    original, unlearned, control = (
-        values(evidence.answers(label, "forget"))
-        for label in (setup.original.label, model, compared)
-    )
-    return union(
-        arms, original=original, unlearned=unlearned, control=control, seed=setup.plan.seed
-    )
+def _union(evidence: Evidence, model: str, rows: Sequence[Row], arms: Mapping[str, Arms]) -> Union:
+    best = max(rows, key=lambda row: row.difference)
+    return union(arms, before_of(evidence, model), best, evidence.setup.plan.seed)
 
 
 def _renamed(evidence: Evidence, model: str) -> Renamed:

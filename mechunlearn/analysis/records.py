@@ -7,20 +7,24 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from mechunlearn.attacks import Family, Trace
+from mechunlearn.analysis.row import Against as Against
+from mechunlearn.analysis.row import Contrast as Contrast
+from mechunlearn.analysis.row import Row as Row
+from mechunlearn.analysis.row import Tier as Tier
+from mechunlearn.attacks import Trace
 from mechunlearn.audit.records import Guessing, ModelRole
 from mechunlearn.environment import MachineCard
 from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record, typed
 
 SCHEMA = 2
-Tier = Literal["A", "B", "C"]
-"""What recovery is net of. A: a model that never knew; B: fictitious twin questions; C: shams and
-hidden questions only."""
 Arm = Literal["unlearned", "never_knew", "original"]
 Category = Literal[
+    "not judged",
     "intact",
     "intact, disguised",
+    "openly answered",
+    "partly open",
     "hidden, shallow",
     "hidden at the output",
     "hidden, sparse",
@@ -48,6 +52,8 @@ class Verdict(Record, frozen=True):
     text: str
     over_unlearned: bool = False
     """Significantly below guessing: inverted information is not erased."""
+    lost: Category | None = None
+    """Of a partly open model: what is said of the part that was lost."""
 
 
 class Model(Record, frozen=True):
@@ -63,52 +69,6 @@ class Model(Record, frozen=True):
     """Label of the model that an unlearned one is compared with; ``None``: there is none."""
     letters: tuple[tuple[int, ...], ...] | None = None
     """Forget questions by right letter (row) and letter said (column, exact ties last)."""
-
-
-class Row(Record, frozen=True):
-    """One attack on one unlearned model, at the variant that the select fold chose."""
-
-    model: str
-    attack: str
-    family: Family
-    variant: Plain
-    n: int
-    value: float
-    value_ci: Interval
-    recovery: float | None
-    """Share of the gap that comes back, net of the control; ``None`` where there is no gap."""
-    recovery_ci: Interval | None
-    difference: float
-    """[attacked - unlearned] - [attacked control - control]."""
-    difference_ci: Interval
-    gap: float
-    """Original minus unlearned."""
-    gap_ci: Interval
-    p: float
-    p_adjusted: float
-    detectable: float
-    """Smallest difference that a test of this size finds with 80 % power."""
-    tier: Tier
-    sham: float
-    control: float | None
-    """The never-knew model under the same attack; ``None`` where there is none."""
-    original: float
-    """The original under the same attack."""
-    retain: float
-    within_limit: bool
-    flops: int
-    seconds: float
-    """The arithmetic at a fixed speed, so that it is the same in every run."""
-    evidence: str = ""
-    """What the attacker had to know."""
-    n_variants: int | None = None
-    p_best_of_k: float | None = None
-    """Whether the chosen variant gained more than the best of as many would by luck."""
-
-    @property
-    def compared(self) -> float:
-        """What the attacked model is compared with: the attacked control, else the sham."""
-        return self.sham if self.control is None else self.control
 
 
 class TriedVariant(Record, frozen=True):
@@ -206,6 +166,19 @@ class Renamed(Record, frozen=True):
     p: float
 
 
+class Openness(Record, frozen=True):
+    """How much of what the original knows is still answered without any attack."""
+
+    guessing: float
+    """The highest of chance, the hidden question and the never-knew model."""
+    knows_ci: Interval
+    """Original minus guessing."""
+    open_ci: Interval
+    """Unlearned minus guessing."""
+    share: float | None
+    """[unlearned - guessing] / [original - guessing]; ``None`` where the original does not know."""
+
+
 class Findings(Record, frozen=True):
     """What all attacks on one unlearned model say together, and what figures draw of them."""
 
@@ -214,6 +187,10 @@ class Findings(Record, frozen=True):
     below_chance: bool
     p_chance: float
     """Two-sided, of the unlearned model's value against guessing."""
+    openness: Openness | None = None
+    """``None`` in reports before it."""
+    nonfinite: tuple[str, ...] = ()
+    """Models, or attacks on this model, of which an answer is no finite number."""
     renamed: Renamed | None = None
     union: Union | None = None
     spent: tuple[Spent, ...] = ()

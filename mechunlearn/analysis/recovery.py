@@ -1,4 +1,4 @@
-"""How much of what was lost an attack brings back, net of its control."""
+"""How much of what was lost an attack brings back, net of what it is compared with."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from mechunlearn.analysis.tests import detectable_difference, mcnemar
-from mechunlearn.stats import GRADED, Values
+from mechunlearn.analysis.tests import Sources, sums_by_source
+from mechunlearn.records import Interval
+from mechunlearn.stats import Values
 
 DRAWS = 10_000
 """Bootstrap draws."""
@@ -15,57 +16,45 @@ DRAWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How much of the forgotten knowledge an attack brought back, net of its control."""
+    """How much of the forgotten knowledge an attack brought back."""
 
     difference: float
-    """[attacked - unlearned] - [attacked control - control], of mean values."""
-    difference_ci: tuple[float, float]
+    """Mean net value."""
+    difference_ci: Interval
     ratio: float | None
     """``difference`` as a share of the gap; ``None`` where the gap's interval covers 0."""
-    ratio_ci: tuple[float, float] | None
+    ratio_ci: Interval | None
     gap: float
     """Original minus unlearned."""
-    gap_ci: tuple[float, float]
-    p_value: float
-    """McNemar's exact p of the attacked model against the attacked control."""
-    detectable: float
-    """Smallest difference that a test of this size finds with 80 % power."""
+    gap_ci: Interval
 
 
-def recovery(
-    *,
-    original: Values,
-    unlearned: Values,
-    attacked: Values,
-    control: Values,
-    attacked_control: Values,
-    seed: int,
-) -> Recovery:
-    """Difference in differences per question, and its share of the gap, by paired bootstrap.
+def recovery(*, net: Values, gap: Values, sources: Sources, seed: int) -> Recovery:
+    """A mean net value and its share of the gap, by paired bootstrap of whole sources.
 
-        difference = mean[(attacked - unlearned) - (attacked control - control)]
-        ratio      = difference / mean[original - unlearned]
+        difference = mean[net],     ratio = difference / mean[original - unlearned]
+
+    Questions of one source share facts, so that the sources are drawn and not the questions (the
+    cluster bootstrap, Davison and Hinkley 1997, section 3.8).
 
     Args:
-        original, unlearned, attacked, control, attacked_control: What each answer is worth, on the
-            same questions in the same order. For a sham control, ``control`` is ``unlearned``.
+        net: What each answer gained, net of a control.
+        gap: What each answer lost by unlearning.
 
     Raises:
         ValueError: If the arrays differ in length.
     """
-    arms = (original, unlearned, attacked, control, attacked_control)
-    if len({len(a) for a in arms}) != 1:
-        raise ValueError(f"paired arms differ in length: {[len(a) for a in arms]}")
-    o, u, a, c, ac = (x.astype(float) for x in arms)
-    net, gap = (a - u) - (ac - c), o - u
-    n = len(net)
-    nets, gaps = _means(net.tobytes(), seed), _means(gap.tobytes(), seed)
+    if len({len(net), len(gap), len(sources)}) != 1:
+        raise ValueError(
+            f"paired arms differ in length: {[len(net), len(gap), len(sources)]}; give values of "
+            "the same questions in the same order"
+        )
+    nets, gaps = bootstrap(net, sources, seed), bootstrap(gap, sources, seed)
     gap_ci = _percentiles(gaps)
     ratio, ratio_ci = None, None
     if gap_ci[0] > 0:
         ratio = float(net.mean() / gap.mean())
-        ratio_ci = _percentiles(nets / np.maximum(gaps, 1 / n))
-    rate = max(float(((c > GRADED) != (u > GRADED)).mean()), 2 * 0.25 * 0.75)
+        ratio_ci = _percentiles(nets / np.maximum(gaps, 1 / len(net)))
     return Recovery(
         difference=float(net.mean()),
         difference_ci=_percentiles(nets),
@@ -73,24 +62,34 @@ def recovery(
         ratio_ci=ratio_ci,
         gap=float(gap.mean()),
         gap_ci=gap_ci,
-        p_value=mcnemar(a > GRADED, ac > GRADED),
-        detectable=detectable_difference(n, rate),
     )
 
 
+def interval(values: Values, sources: Sources, seed: int) -> Interval:
+    """95 % interval of a mean, by bootstrap of whole sources."""
+    return _percentiles(bootstrap(values, sources, seed))
+
+
+def bootstrap(values: Values, sources: Sources, seed: int) -> Float[np.ndarray, " draw"]:
+    """Means of the values over resampled sources; all estimates of an audit use the same draws."""
+    return _means(values.astype(float).tobytes(), sources.tobytes(), seed)
+
+
 @lru_cache(maxsize=2)
-def _weights(n: int, seed: int) -> Float[np.ndarray, "draw n"]:
-    """Share of each question in each bootstrap draw; all estimates of an audit use the same."""
+def _weights(n: int, seed: int) -> Float[np.ndarray, "draw source"]:
+    """Share of each source in each bootstrap draw."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS) / n
 
 
 @lru_cache(maxsize=8)
-def _means(values: bytes, seed: int) -> Float[np.ndarray, " draw"]:
+def _means(values: bytes, sources: bytes, seed: int) -> Float[np.ndarray, " draw"]:
     """Bootstrap means of an array; all attacks on one model share the gap's."""
-    x = np.frombuffer(values)
-    return _weights(len(x), seed) @ x
+    x, of = np.frombuffer(values), np.frombuffer(sources, dtype=int)
+    sums, sizes = sums_by_source(x, of), np.bincount(of)
+    weights = _weights(len(sizes), seed)
+    return weights @ sums if len(sizes) == len(x) else (weights @ sums) / (weights @ sizes)
 
 
-def _percentiles(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
+def _percentiles(draws: Float[np.ndarray, " draw"]) -> Interval:
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)

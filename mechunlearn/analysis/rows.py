@@ -1,8 +1,15 @@
 """One attack on one unlearned model as a row of numbers."""
 
-from mechunlearn.analysis.answers import Arms, values
-from mechunlearn.analysis.records import Row, Tier
-from mechunlearn.analysis.recovery import recovery
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mechunlearn.analysis.answers import Arms, questions_of, sources_of, values
+from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
+from mechunlearn.analysis.power import Planted, detectable
+from mechunlearn.analysis.records import Contrast, Row, Tier
+from mechunlearn.analysis.recovery import Recovery, recovery
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.tests import best_of_k
 from mechunlearn.attacks.grades import grade
@@ -21,26 +28,53 @@ def tier_of(entry: Entry) -> Tier:
     return "C" if entry.control is None else "A"
 
 
-def row_of(evidence: Evidence, model: str, attack: str, arms: Arms) -> Row:
-    """One attack on one unlearned model, but for the adjusted p, which depends on all rows."""
-    setup, result = evidence.setup, evidence.attack(model, attack)
-    entry, entered = setup.entry(model), find("attack", attack)
-    before = values(evidence.answers(model, "forget"))
-    control = before if entry.control is None else values(evidence.answers(entry.control, "forget"))
-    net = recovery(
-        original=values(evidence.answers(setup.original.label, "forget")),
-        unlearned=before,
-        attacked=arms.attacked,
-        control=control,
-        attacked_control=arms.compared,
-        seed=setup.plan.seed,
+def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[Row, ...]:
+    """Every attack on one unlearned model; the family of the test is these attacks.
+
+    Args:
+        arms: By attack, of the attacks that are complete.
+    """
+    if not arms:
+        return ()
+    before = before_of(evidence, model)
+    seed = evidence.setup.plan.seed
+    contrasts, test = contrasts_of(arms, before, seed)
+    return tuple(
+        _row(evidence, model, attack, arm, before, contrasts[attack], test.critical)
+        for attack, arm in arms.items()
     )
+
+
+def before_of(evidence: Evidence, model: str) -> Before:
+    """The answers that the attacks on a model started from."""
+    setup = evidence.setup
+    control = setup.entry(model).control
+    return Before(
+        original=values(evidence.answers(setup.original.label, "forget")),
+        unlearned=values(evidence.answers(model, "forget")),
+        control=None if control is None else values(evidence.answers(control, "forget")),
+        sources=sources_of(questions_of(setup.task, "forget")),
+    )
+
+
+def _row(
+    evidence: Evidence,
+    model: str,
+    attack: str,
+    arms: Arms,
+    before: Before,
+    contrasts: tuple[Contrast, ...],
+    critical: float,
+) -> Row:
+    setup, result = evidence.setup, evidence.attack(model, attack)
+    entered, seed = find("attack", attack), setup.plan.seed
+    net = _recovery(arms, before, contrasts, seed)
     return Row(
         model=model,
         attack=attack,
         family=entered.family,
         variant=result.variant,
-        n=len(before),
+        n=len(before.unlearned),
         value=short(arms.attacked.mean()),
         value_ci=short_interval(mean_interval(arms.attacked)),
         recovery=None if net.ratio is None else short(net.ratio),
@@ -49,10 +83,10 @@ def row_of(evidence: Evidence, model: str, attack: str, arms: Arms) -> Row:
         difference_ci=short_interval(net.difference_ci),
         gap=short(net.gap),
         gap_ci=short_interval(net.gap_ci),
-        p=net.p_value,
-        p_adjusted=1.0,
-        detectable=short(net.detectable),
-        tier=tier_of(entry),
+        p=max(c.p for c in contrasts),
+        p_adjusted=max(c.p_adjusted for c in contrasts),
+        detectable=short(detectable(_planted(arms, before, contrasts), critical, seed)),
+        tier=tier_of(setup.entry(model)),
         sham=short(arms.sham.mean()),
         control=None if arms.control is None else short(arms.control.mean()),
         original=short(arms.original.mean()),
@@ -63,7 +97,25 @@ def row_of(evidence: Evidence, model: str, attack: str, arms: Arms) -> Row:
         evidence=grade(entered),
         n_variants=len(result.tried),
         p_best_of_k=short(_best_of_k(evidence, model, result)),
+        contrasts=contrasts,
     )
+
+
+def _recovery(arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int) -> Recovery:
+    return recovery(
+        net=nets(arms, before)[estimated(contrasts).against],
+        gap=before.original - before.unlearned,
+        sources=before.sources,
+        seed=seed,
+    )
+
+
+def _planted(arms: Arms, before: Before, contrasts: Sequence[Contrast]) -> Planted:
+    """The attack's answers without an effect; where it has one, its sham's in their place."""
+    if all(c.difference_ci[0] > 0 for c in contrasts):
+        arms = replace(arms, attacked=arms.sham)
+    gains = np.maximum(before.original - arms.attacked, 0)
+    return Planted.of(list(nets(arms, before).values()), gains, before.sources)
 
 
 def _best_of_k(evidence: Evidence, model: str, result: AttackResult) -> float:

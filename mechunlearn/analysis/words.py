@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 DASH = "–"
 TIERS: Mapping["Tier", str] = {
-    "A": "a model that never knew the facts, treated alike",
+    "A": "a model that never knew the facts under the same attack, a sham and guessing",
     "B": "questions of the same form about made-up facts",
-    "C": "sham attacks of the same size; there is no model that never knew the facts",
+    "C": "the unlearned model's own answers, a sham of the same size and guessing; there is no "
+    "model that never knew the facts",
 }
 """What the results of a tier are net of."""
 ROLES: Mapping["ModelRole", str] = {"original": "original", "never_knew": "never-knew"}
@@ -69,6 +70,15 @@ def name(key: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """``a, b and c``."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def control_words(tier: "Tier", control: "ModelRole | None") -> str:
+    """What an attack's recovery is net of, with what was done to the control."""
+    if tier != "A":
+        return "its own answers, a sham attack and guessing"
+    if control == "control":
+        return "a model that never knew and went through the same unlearning"
+    return "a model that never knew and was not unlearned" if control else "a model that never knew"
 
 
 def with_role(model: "Model") -> str:

@@ -43,6 +43,7 @@ from mechunlearn.attacks.activations import (
     outlier_tokens,
     statistics_bytes,
 )
+from mechunlearn.attacks.equal_size import of_equal_size
 from mechunlearn.attacks.projection import projections
 from mechunlearn.attacks.protocol import Attack, Search, View
 from mechunlearn.attacks.seen import Scored, Seen
@@ -179,6 +180,8 @@ class DirectionSearch(Search[Ablation]):
     """By what the forget activations were compared with."""
     edited: tuple[int, ...]
     """Blocks that unlearning edited."""
+    texts: tuple[str, ...]
+    """Prompts that the sham's size is measured on."""
     published: bool = False
 
     def variants(self) -> Generator[list[Ablation], Sequence[Scored], None]:
@@ -210,15 +213,12 @@ class DirectionSearch(Search[Ablation]):
         return self._ablate(self.directions[variant.against], variant)
 
     def sham(self, variant: Ablation, seed: int) -> Change:
-        """The same along random directions."""
-        direction = self.directions[variant.against]
-        generator = torch.Generator().manual_seed(seed)
-        vectors = direction.vectors
-        random = torch.randn(vectors.shape, generator=generator, dtype=vectors.dtype)
-        length = vectors.norm(dim=-1, keepdim=True)
-        random *= length / random.norm(dim=-1, keepdim=True)
-        sham = Direction("random direction", direction.layers, random, direction.reference)
-        return self._ablate(sham, variant)
+        """As far as the attack moves activations, measured, but along random directions."""
+        real, generator = self.directions[variant.against], torch.Generator().manual_seed(seed)
+        random = torch.randn(real.vectors.shape, generator=generator)
+        placebo = Direction("random direction", real.layers, random, real.reference)
+        moved = self._ablate(placebo, variant)
+        return of_equal_size(self.model, moved, self.change(variant), self.texts)
 
     def _ablate(self, direction: Direction, variant: Ablation) -> Change:
         if variant.form == "every write":
@@ -288,7 +288,8 @@ class DirectionAblation(Attack[DirectionConfig, Original, Ablation]):
         }
         blocks = block_fingerprints(model)
         changed = [i for i in layers if blocks[i] != reference.blocks[i]]
-        return DirectionSearch(model, directions, tuple(changed) or layers, config.published)
+        places = tuple(changed) or layers
+        return DirectionSearch(model, directions, places, tuple(texts), config.published)
 
     def cost(self, config: DirectionConfig, job: Job) -> Cost:
         """Statistics of four sets of texts; four directions to three targets, two at all writes."""

@@ -84,12 +84,12 @@ def forwards(kind: Kind, cost: Cost, job: Job, extra: int) -> float:
     every = job.forget_select + job.forget_confirm + job.retain_select + job.retain_confirm
     once = cost.apply + job.forget_confirm
     if kind == "baseline":
-        return float(every + extra)
+        return float(every + job.forget_confirm + extra)
     if kind == "ceiling":
         return once
     if kind == "control":
         return cost.search + once
-    chosen = (1 + SHAMS) * once + job.retain_confirm
+    chosen = (2 + SHAMS) * once + job.retain_confirm  # Once more with the questions hidden.
     tried = cost.variants * job.forget_select + MEASURED * job.retain_select
     return cost.search + tried + chosen
 

@@ -7,6 +7,9 @@ kept as they were given: what each is worth, what was said, and how far the best
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+from msgspec import UNSET, UnsetType
+
 from mechunlearn.environment import MachineCard
 from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Plain, Record
@@ -32,15 +35,21 @@ class Answers(Record, frozen=True):
     said: tuple[int | str, ...]
     """Index of the choice, ``TIE`` for a tie; or the text of an open answer."""
     margins: tuple[float, ...]
-    """How far the best choice is ahead of the second best, in the measure's unit."""
+    """How far the best choice is ahead of the second best, in the measure's unit; 0 where that is
+    no finite number."""
+    nonfinite: int | UnsetType = UNSET
+    """Questions without a finite best choice, where there are any."""
 
     @classmethod
     def of(cls, score: Score) -> "Answers":
         """What is kept of a score; margins to six digits."""
+        nonfinite = int((~np.isfinite(score.logits.max(axis=1))).sum())
+        margins = np.where(np.isfinite(score.margins), score.margins, 0.0)
         return cls(
-            values=tuple(map(float, score.values)),
+            values=tuple(map(float, np.nan_to_num(score.values))),
             said=tuple(map(int, score.predictions)),
-            margins=tuple(float(f"{x:.6g}") for x in score.margins),
+            margins=tuple(float(f"{x:.6g}") for x in margins),
+            nonfinite=nonfinite or UNSET,
         )
 
     @property
@@ -70,6 +79,8 @@ class BaselineResult(Record, frozen=True, tag="baseline"):
     machine: MachineCard
     guessing: Guessing | None = None
     """Of the original only."""
+    hidden: Answers | UnsetType = UNSET
+    """Forget questions of the confirm fold, each with another question's stem."""
 
 
 class BriefAnswers(Record, frozen=True):
@@ -143,6 +154,9 @@ class AttackResult(Record, frozen=True, tag="attack"):
     stages: tuple[Stage, ...]
     traces: dict[str, Plain]
     """What is worth drawing, by kind."""
+    hidden: Answers | UnsetType = UNSET
+    """Confirm fold, under the attack, each question with another one's stem: what is right there
+    was not known."""
 
 
 class ControlResult(Record, frozen=True, tag="control"):

@@ -24,6 +24,7 @@ from mechunlearn.audit.records import (
 )
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed, score_changes
 from mechunlearn.bench import majority_letter, no_question, score
+from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.environment import machine, versions
 from mechunlearn.hooks import metered
 from mechunlearn.models import describe
@@ -57,6 +58,7 @@ def baseline(model: HookedModel, task: Task, *, guessing: bool) -> BaselineResul
         versions=versions(),
         machine=machine(card.device),
         guessing=_guessing(model, sets["forget"], task) if guessing else None,
+        hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
     )
 
 
@@ -162,8 +164,9 @@ class _Work:
         variant = choice.variant
         self._keep(search, variant)
         forget = confirmed(model, search, measured, variant)
-        kept = self.task.questions("retain", "confirm")
-        retain = score(model, kept, self.task, change=search.change(variant))
+        change = search.change(variant)
+        retain = score(model, self.task.questions("retain", "confirm"), self.task, change=change)
+        disguised = with_other_stems(self.task.questions("forget", "confirm"))
         return AttackResult(
             variant=group.variant,
             within_limit=choice.within_limit,
@@ -175,6 +178,7 @@ class _Work:
             decided_by=measured.deciding.places,
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
+            hidden=Answers.of(score(model, disguised, self.task, change=change)),
         )
 
     def control(self, model: HookedModel) -> ControlResult:

@@ -21,7 +21,7 @@ def validation(result: ValidationResult) -> go.Figure:
     )
     caption = (
         f"Models of known truth, n = {hidden} hidden and {gone} gone; bars are 95 % intervals, the "
-        "dotted line is the nominal 5 %. An attack fires where its Holm-adjusted p is below 0.05."
+        "dotted line is the nominal 5 %. An attack fires where its adjusted p is below 0.05."
     )
     fig = lay_out(go.Figure(), title, caption, height=60 + 44 * len(names))
     sensitivity = {k: (r.sensitivity, r.sensitivity_ci, r.sensitivity_n) for k, r in rates.items()}

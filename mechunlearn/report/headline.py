@@ -38,7 +38,7 @@ def _numbers(report: Report, model: Model) -> tuple[Number, ...]:
     first = _before_after(report, model)
     if not rows:
         return (first,)
-    if category == "intact":
+    if category in ("intact", "not judged", "openly answered"):
         return first, _gap(rows[0]), _retained(report, model)
     renamed = report.findings_of(model.label).renamed
     if category == "intact, disguised" and renamed is not None:
@@ -62,7 +62,7 @@ def _gap(row: Row) -> Number:
     return Number(
         f"{100 * row.gap:.0f} points",
         "difference that unlearning made",
-        f"95 % interval {100 * low:.0f} to {100 * high:.0f}: it may be nothing",
+        f"95 % interval {100 * low:.0f} to {100 * high:.0f}" + ": it may be nothing" * (low <= 0),
     )
 
 
@@ -92,12 +92,12 @@ def _brought_back(row: Row) -> Number:
         value, interval = f"{row.recovery:.0%}", row.recovery_ci
         what = f"of what was lost comes back by {attack}, net of its control"
     low, high = (100 * x for x in interval)
-    note = f"95 % interval {low:.0f} to {high:.0f}; Holm-adjusted {p_is(row.p_adjusted)}"
+    note = f"95 % interval {low:.0f} to {high:.0f}; adjusted {p_is(row.p_adjusted)}"
     return Number(value, what, note)
 
 
 def _control(row: Row) -> Number:
-    control = "a sham attack" if row.control is None else "a model that never knew"
+    control = "the hardest of its controls" if row.control is None else "a model that never knew"
     return Number(
         f"{row.compared:.0%}",
         f"right on the control of that attack, {control}",

@@ -166,9 +166,9 @@ def test_variants_are_drawn_at_their_last_edited_layer(
     assert trace.forget == tuple(round(x, 3) for x in along)
     assert len(trace.retain) == 3
     one, two = (search.sham(variant, seed).hooks for seed in (0, 1))
-    vectors = [hooks[0].function.keywords["unit"] for hooks in (one, two)]
+    x = torch.randn(1, 4, model.cfg.d_model, generator=torch.Generator().manual_seed(0))
     assert [h.place for h in one] == [h.place for h in search.change(variant).hooks]
-    assert not torch.allclose(*vectors)
+    assert not torch.allclose(*(hooks[0].function(x, None) for hooks in (one, two)))
 
 
 def test_refusals(tiny: Callable[[str], HookedModel]) -> None:

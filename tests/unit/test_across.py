@@ -5,6 +5,7 @@ import pytest
 
 from mechunlearn.analysis.across import cheapest_half, spent, union
 from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.contrasts import Before
 from mechunlearn.analysis.courses import course
 from mechunlearn.analysis.letters import Choices, renamed
 from mechunlearn.analysis.records import Row, Spent
@@ -26,8 +27,15 @@ def answers(right: str) -> Answers:
 
 
 def arms(attacked: str, *, control: str | None = None, sham: str = "") -> Arms:
-    other = marks(sham or "0" * len(attacked))
-    return Arms(marks(attacked), other, other, other, None if control is None else marks(control))
+    none = marks("0" * len(attacked))
+    other = marks(sham) if sham else none
+    twin = None if control is None else marks(control)
+    return Arms(marks(attacked), other, other, other, twin, guessing=none)
+
+
+def before(original: str, unlearned: str, control: str | None = None) -> Before:
+    twin = None if control is None else marks(control)
+    return Before(marks(original), marks(unlearned), twin, np.arange(len(original)))
 
 
 def test_union_and_overlap_by_hand() -> None:
@@ -36,9 +44,8 @@ def test_union_and_overlap_by_hand() -> None:
             "a": arms("11000000", control="10000000"),
             "b": arms("01100000", control="10000000"),
         },
-        original=marks("11111100"),
-        unlearned=marks("00000100"),
-        control=marks("00000000"),
+        before("11111100", "00000100", "00000000"),
+        priced("b", 0.0, 1, 1.0),
         seed=0,
     )
     assert (found.value, found.control) == (3 / 8, 1 / 8)
@@ -50,11 +57,24 @@ def test_union_and_overlap_by_hand() -> None:
 
 
 def test_without_a_control_the_shams_are_the_chance_line() -> None:
-    none = marks("0000")
     a = arms("1100", sham="0110")
-    found = union({"a": a}, original=marks("1111"), unlearned=none, control=none, seed=0)
+    found = union({"a": a}, before("1111", "0000"), priced("a", 0.0, 1, 1.0), seed=0)
     assert found.control == 0.5
     assert found.difference == 0.0
+
+
+def test_any_attack_brings_back_what_the_best_one_does() -> None:
+    """A8: guesses raise the union of the controls, but not over what one attack shows alone."""
+    many = {"a": arms("11110000", sham="00000000"), "b": arms("00001111", sham="11110000")}
+    best = priced("a", 0.5, 1, 1.0)
+    found = union(many, before("11111111", "00000000"), best, seed=0)
+    assert (found.value, found.control) == (1.0, 0.5)
+    assert found.difference == 0.5
+    fewer = union(many, before("11111111", "00000000"), priced("a", 0.7, 1, 1.0), seed=0)
+    assert fewer.difference == 0.7
+    # What is still open is no attack's merit, read-outs included.
+    still = union({"a": arms("1100", sham="0001")}, before("1111", "1100"), priced("a", 0, 1, 1), 0)
+    assert (still.control, still.difference) == (0.5, 0.0)
 
 
 VARIANT = {"rate": 0.1, "seed": 0, "steps": 4}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -29,7 +30,8 @@ from mechunlearn.audit.records import (
 )
 from mechunlearn.environment import MachineCard
 from mechunlearn.models.cards import ModelCard, SelfTestCard
-from mechunlearn.types import Question, Task
+from mechunlearn.records import decoded, encoded
+from mechunlearn.types import Question, Score, Task
 
 SELF_TEST = SelfTestCard(alone=0.0, padded=0.0, readout=0.0, tolerance=1e-3)
 MACHINE = MachineCard(system="none", threads=1, device="cpu", python="3.11")
@@ -169,7 +171,9 @@ def test_rows_by_hand_with_a_control(task: Task) -> None:
     assert relearning.recovery == pytest.approx(0.4 / 0.75, abs=1e-5)
     assert relearning.tier == "A"
     assert relearning.seconds == 1.0
-    assert relearning.p_adjusted == pytest.approx(2 * relearning.p, rel=1e-5)
+    assert relearning.p == relearning.p_adjusted == pytest.approx(1 / 10_001, rel=1e-3)
+    levels = {c.against: c.level for c in relearning.contrasts}
+    assert levels == {"control": 0.35, "sham": 0.2, "guessing": 0.25}
     assert report.model("rmu").control == "twin"
     assert report.model("rmu").verdict is not None
     assert report.model("twin").verdict is None
@@ -185,8 +189,13 @@ def test_a_read_out_has_shuffled_answers_for_a_sham(task: Task) -> None:
     said = np.array(answers(forget, 0.75).said)
     order = np.random.default_rng(0).permutation(len(forget))
     assert lens.sham == pytest.approx((said == right[order]).mean(), abs=1e-6)
-    assert lens.compared == lens.sham
-    assert relearning.compared == 0.2  # The median of .3, .1 and .2.
+    # A1: a read-out is compared with the model's own output; the sham is one more hurdle.
+    assert {c.against: c.level for c in lens.contrasts} == {
+        "unlearned": 0.25, "sham": lens.sham, "guessing": 0.25,
+    }  # fmt: skip
+    assert lens.compared == 0.25
+    assert lens.difference == 0.5
+    assert relearning.sham == 0.2  # The median of .3, .1 and .2.
 
 
 def test_labels_are_not_roles(task: Task) -> None:
@@ -250,3 +259,94 @@ def test_every_answer_is_a_row(task: Task, tmp_path: Path) -> None:
         range(0, len(task.questions("forget", "select")), 2)
     )
     assert {r["right"] == r["said"] for r in rows if r["correct"]} == {True}
+
+
+def with_result(found: Evidence, kind: Kind, model: str, attack: str, **fields: Any) -> Evidence:
+    """The same audit with another result of one cell."""
+    key = found.cells[kind, model, attack].key
+    file = found.results[key]
+    changed = msgspec.structs.replace(file.result, **fields)
+    results = found.results | {key: msgspec.structs.replace(file, result=changed)}
+    return Evidence(found.setup, results, found.making)
+
+
+def test_an_attack_that_changes_nothing_is_no_finding(task: Task) -> None:
+    """A1, A12: a partly open model and a lens that reads what the output says."""
+    for labels in (TWIN, ALONE):
+        half = answers(task.questions("forget", "confirm"), 0.6)
+        found = with_result(evidence(task, labels), "attack", "rmu", LENS, forget=half)
+        sets = found.baseline("rmu").sets | {"forget": half}
+        found = with_result(found, "baseline", "rmu", "", sets=sets)
+        if labels is TWIN:  # Nor does the lens change anything in the control.
+            same = found.answers("twin", "forget")
+            found = with_result(found, "control", "rmu", LENS, forget=same)
+        report = analyse(found)
+        lens = report.rows[0]
+        assert (lens.difference, lens.p, lens.p_adjusted) == (0.0, 1.0, 1.0)
+        verdict = report.model("rmu").verdict
+        assert verdict is not None
+        openness = report.findings[0].openness
+        assert openness is not None
+        assert openness.share == pytest.approx((0.6 - 0.25) / 0.75, abs=1e-5)
+        assert "still answers 47% of what the original knows" in verdict.text
+        assert verdict.lost is not None
+
+
+def test_what_is_right_with_the_question_hidden_was_not_known(task: Task) -> None:
+    """The hidden question raises the guessing level of the model and of one attack."""
+    found = evidence(task, ALONE)
+    forget = task.questions("forget", "confirm")
+    found = with_result(found, "attack", "rmu", LENS, hidden=answers(forget, 0.7))
+    lens, relearning = analyse(found).rows
+    assert lens.difference == pytest.approx(0.05)
+    assert lens.compared == 0.7
+    assert relearning.difference == pytest.approx(0.5)
+    found = with_result(found, "baseline", "rmu", "", hidden=answers(forget, 0.4))
+    assert analyse(found).rows[1].difference == pytest.approx(0.35)
+
+
+def test_no_finite_number_is_no_answer(task: Task) -> None:
+    """A5: neither a model's nor an attack's; the verdict says whose."""
+    logits = np.full((4, 4), np.nan)
+    logits[0] = [1, 0, 0, 0]
+    broken = Answers.of(Score("broken", logits, np.zeros(4, dtype=int)))
+    assert broken.nonfinite == 3
+    assert broken.values == (1.0, 0.0, 0.0, 0.0)
+    assert broken.margins == (1.0, 0.0, 0.0, 0.0)
+    assert decoded(encoded(broken), Answers, "answers") == broken
+    fine = Answers.of(Score("fine", np.eye(4), np.arange(4)))
+    assert b"nonfinite" not in encoded(fine)  # Cells from before it keep their checksums.
+    found = evidence(task, TWIN)
+    bad = msgspec.structs.replace(found.attack("rmu", LENS).forget, nonfinite=1)
+    report = analyse(with_result(found, "attack", "rmu", LENS, forget=bad))
+    verdict = report.model("rmu").verdict
+    assert verdict is not None
+    assert verdict.category == "not judged"
+    assert LENS in report.findings[0].nonfinite
+
+
+def test_cells_from_before_the_hidden_question_keep_their_checksums(task: Task) -> None:
+    made_before = attack(task, 0.75, LENS)
+    assert b"hidden" not in encoded(made_before)
+    assert decoded(encoded(made_before), AttackResult, "cell") == made_before
+
+
+def test_the_verdict_says_what_was_done_to_the_control(task: Task) -> None:
+    """A13: an untreated twin is not called treated alike."""
+    verdict = analyse(evidence(task, TWIN)).model("rmu").verdict
+    assert verdict is not None
+    assert "net of a model that never knew and was not unlearned" in verdict.text
+    alone = analyse(evidence(task, ALONE)).model("rmu").verdict
+    assert alone is not None
+    assert alone.tier == "C"
+    assert "net of its own answers, a sham attack and guessing" in alone.text
+    assert "without a model that never knew, that may be learned" in alone.text
+
+
+def test_a_verdict_does_not_depend_on_what_else_is_audited(task: Task) -> None:
+    """A10: the family of the test is the attacks on one model."""
+    alone = analyse(evidence(task, TWIN))
+    more: dict[str, ModelRole] = {**TWIN, "npo": "unlearned", "dpo": "unlearned"}
+    beside = analyse(evidence(task, more))
+    assert beside.rows_of("rmu") == alone.rows_of("rmu")
+    assert beside.model("rmu").verdict == alone.model("rmu").verdict

@@ -47,10 +47,10 @@ def test_a_cell_costs_what_it_asks(tmp_path: Path) -> None:
     shape = shape_of(configuration("organism:original"))
     job = Job(shape, Sizes(10, 20, 30), 10, 20, 30, 40)
     cost = Cost(search=1000.0, variants=5.0, apply=7.0)
-    assert forwards("baseline", cost, job, extra=3) == 103
+    assert forwards("baseline", cost, job, extra=3) == 103 + 20  # The hidden questions.
     assert forwards("ceiling", cost, job, extra=3) == 27
     assert forwards("control", cost, job, extra=3) == 1027
-    assert forwards("attack", cost, job, 3) == 1000 + 5 * 10 + 3 * 30 + (1 + SHAMS) * 27 + 40
+    assert forwards("attack", cost, job, 3) == 1000 + 5 * 10 + 3 * 30 + (2 + SHAMS) * 27 + 40
 
 
 def test_the_strongest_evidence_comes_first_on_every_model(tmp_path: Path) -> None:

@@ -4,8 +4,26 @@ from typing import Any
 
 import pytest
 
-from mechunlearn.analysis.records import Findings, Measured, Renamed, Row, Verdict
-from mechunlearn.analysis.verdict import CATEGORIES, deciding, judge, kind, significant
+from mechunlearn.analysis.records import (
+    Contrast,
+    Findings,
+    Measured,
+    Openness,
+    Renamed,
+    Row,
+    Tier,
+    Verdict,
+)
+from mechunlearn.analysis.verdict import (
+    CATEGORIES,
+    Subject,
+    deciding,
+    judge,
+    kind,
+    significant,
+    won,
+)
+from mechunlearn.attacks.grades import GRADES
 from mechunlearn.attacks.vocabulary import FAMILIES, Family
 from mechunlearn.registry import ATTACKS, find
 
@@ -43,13 +61,23 @@ def row(family: Family, difference: float = 0.0, attack: str = "", **more: Any) 
 
 
 def measured(value: float) -> Measured:
-    return Measured(value=value, value_ci=(0.0, 1.0), n=240)
+    return Measured(value=value, value_ci=(value - 0.05, value + 0.05), n=240)
 
 
-def judged(*rows: Row, after: float = 0.25, **findings: Any) -> Verdict:
+def judged(
+    *rows: Row, after: float = 0.25, retain: float = 1.0, tier: Tier = "A", **findings: Any
+) -> Verdict:
     known: dict[str, Any] = {"tried": {}, "below_chance": False, "p_chance": 0.9}
     found = Findings(model="x", **known | findings)
-    return judge(found, rows, measured(1.0), measured(after), 0.25, "A")
+    control = "never_knew" if tier == "A" else None
+    subject = Subject(
+        measured(1.0), measured(after), measured(1.0), measured(retain), 0.25, tier, control
+    )
+    return judge(found, rows, subject)
+
+
+def open_by(share: float | None, low: float = 0.1, knows: float = 0.7) -> Openness:
+    return Openness(guessing=0.25, knows_ci=(knows, 0.8), open_ci=(low, low + 0.1), share=share)
 
 
 NOTHING = [row("read-out"), row("direction"), row("relearn")]
@@ -94,10 +122,10 @@ def test_the_verdict_names_numbers_and_what_would_settle_it() -> None:
     ).text
     assert "Direction ablation" not in hidden
     assert "direction ablation brings back 80% of the gap [70%, 90%]" in hidden
-    assert "net of a model that never knew." in hidden
+    assert "net of a model that never knew and was not unlearned." in hidden  # A13
     assert "Logit lens found nothing." in hidden
-    alone = judged(row("direction", 0.6, control=None, within_limit=False)).text
-    assert "net of a sham attack, at a loss of other knowledge." in alone
+    alone = judged(row("direction", 0.6, control=None, tier="C", within_limit=False), tier="C").text
+    assert "net of its own answers, a sham attack and guessing, at a loss of other" in alone
     assert "A gain of 11% or more would have been found" in judged(*NOTHING).text
     assert "relearning would settle it" in judged(row("read-out")).text
     weak = judged(row("relearn", detectable=0.5, gap_ci=(0.3, 0.5)), after=0.6)
@@ -134,3 +162,76 @@ def test_every_family_means_something_and_every_attack_has_one() -> None:
         "hidden, shallow", "hidden at the output", "hidden, sparse", "hidden, deep",
     }  # fmt: skip
     assert {find("attack", name).family for name in ATTACKS} <= set(FAMILIES)
+
+
+def test_a_model_that_cannot_be_judged_is_not() -> None:
+    """A5, A14: not finite, an original at chance, collapsed retain accuracy; in words."""
+    hits = [row("direction", 0.7)]
+    broken = judged(*hits, nonfinite=("x",))
+    assert broken.category == "not judged"
+    assert "Answers of x are no finite numbers" in broken.text
+    ignorant = judged(row("direction", gap_ci=(-0.1, 0.1)), openness=open_by(None, knows=-0.02))
+    assert ignorant.category == "not judged"
+    assert "does not know these facts in this form" in ignorant.text
+    collapsed = judged(*NOTHING, retain=0.3, below_chance=True, p_chance=1e-9)
+    assert collapsed.category == "not judged"
+    assert "collapsed from 100% to 30% (n = 240)" in collapsed.text
+    assert not collapsed.over_unlearned
+    assert judged(*NOTHING, retain=0.7).category == "no evidence"
+    # Permuted letters bring retain questions down too, and are a disguise.
+    renamed = Renamed(value=0.98, p=1e-9, renaming=(1, 0, 2, 3))
+    assert judged(*NOTHING, retain=0.0, renamed=renamed).category == "intact, disguised"
+
+
+def test_what_is_still_answered_is_said_first() -> None:
+    """A12, A14: a verdict about a partly open model speaks of what was lost only."""
+    deep = [row("read-out"), row("relearn", 0.7)]
+    openly = judged(*deep, after=0.96, openness=open_by(0.95))
+    assert openly.category == "openly answered"
+    assert "still answers 95% of what the original knows" in openly.text
+    partly = judged(*NOTHING, after=0.6, openness=open_by(0.47))
+    assert (partly.category, partly.lost) == ("partly open", "no evidence")
+    assert "still answers 47%" in partly.text
+    assert "speaks of what was lost only" in partly.text
+    both = judged(*deep, after=0.6, openness=open_by(0.47))
+    assert (both.category, both.lost) == ("hidden, deep", "hidden, deep")
+    assert "still answers 47%" in both.text
+    for little in (open_by(0.09), open_by(0.2, low=-0.01)):
+        assert judged(*NOTHING, openness=little).category == "no evidence"
+
+
+def contrast(against: Any, difference: float) -> Contrast:
+    return Contrast(
+        against=against,
+        level=0.25,
+        difference=difference,
+        difference_ci=(difference - 0.08, difference + 0.08),
+        p=0.001,
+        p_adjusted=0.01,
+    )
+
+
+def test_every_contrast_has_to_be_won() -> None:
+    """A15: an interval of the sham that covers 0 is enough to lose."""
+    control, sham = contrast("control", 0.3), contrast("sham", 0.3)
+    assert won(row("read-out", 0.3, contrasts=(control, sham)))
+    assert not won(row("read-out", 0.3, contrasts=(control, contrast("sham", 0.05))))
+
+
+def test_without_a_control_nothing_taught_is_called_recovered() -> None:
+    """Tier C: an attack that was taught forget facts shows nothing; benign data does."""
+    alone: dict[str, Any] = {"tier": "C", "control": None}
+    for grade in GRADES[2:]:
+        learned = row("relearn", 0.7, evidence=grade, **alone)
+        verdict = judged(row("read-out", **alone), learned, tier="C")
+        assert verdict.category == "inconclusive"
+        assert "recover" not in verdict.text
+        assert "brings back" not in verdict.text
+        assert "may be learned" in verdict.text
+        assert not significant(learned)
+        shallow = judged(row("direction", 0.5, **alone), learned, tier="C")
+        assert shallow.category == "hidden, shallow"
+        assert "Some relearn teaches forget facts" in shallow.text
+        assert significant(row("relearn", 0.7, evidence=grade))  # With a control it counts.
+    benign = row("relearn", 0.7, evidence=GRADES[1], **alone)
+    assert judged(benign, tier="C").category == "hidden, deep"
