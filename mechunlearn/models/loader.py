@@ -82,9 +82,7 @@ def load(
             location, carrier, trust_remote_code=trust_remote_code, **placing, **extra, **hub
         )
     _tell(carrier, checkpoint)
-    plain = checkpoint.model
-    if place is not None:
-        plain = plain.to(place)
+    plain = checkpoint.model if place is None else checkpoint.model.to(place)
     if base is not None:
         plain = _with_adapter(plain, name)
     _refuse_quantised(plain, name, dtype, "gguf_file" in extra)

@@ -155,10 +155,7 @@ def circuit_breakers_(
     adapted = max(config.layers) + (2 if published else 1)
     everywhere = [Point(i) for i in range(adapted if published else model.cfg.n_layers)]
 
-    with trained(model, config.lora, range(adapted), config.seed) as (
-        parameters,
-        adapter,
-    ):
+    with trained(model, config.lora, range(adapted), config.seed) as (parameters, adapter):
         assert adapter is not None
         states = partial(_with_and_without, model, adapter)
 
@@ -166,12 +163,8 @@ def circuit_breakers_(
             part = step / config.horizon
             picked, retain_rows = forget_draws[step], keep_draws[step]
             turned = rerouting(*states([forget[i] for i in share(picked)], reached))
-            now, before = states([keep[i] for i in share(retain_rows)], everywhere)
-            if published:
-                now, before = _last_normed(model, now), _last_normed(model, before)
-            moved = (now - before).float().norm(dim=-1)
-            if config.units == "relative":
-                moved = moved / before.float().norm(dim=-1).median(dim=1, keepdim=True).values
+            retained = states([keep[i] for i in share(retain_rows)], everywhere)
+            moved = _distance(model, *retained, config)
             n_forget = len(reached) * sum(len(forget[i]) for i in picked)
             # The embedding counts too, with a distance of 0.
             n_keep = (len(everywhere) + published) * sum(len(keep[i]) for i in retain_rows)
@@ -200,6 +193,21 @@ def _with_and_without(
     with torch.no_grad(), adapter.off():
         before = _states(model, tokens, real, points)
     return _states(model, tokens, real, points), before
+
+
+def _distance(
+    model: HookedModel,
+    now: Float[Tensor, "layer token d_model"],
+    before: Float[Tensor, "layer token d_model"],
+    config: CircuitBreakersConfig,
+) -> Float[Tensor, "layer token"]:
+    """How far the retain set's states have moved."""
+    if config.counts == "published":
+        now, before = _last_normed(model, now), _last_normed(model, before)
+    moved = (now - before).float().norm(dim=-1)
+    if config.units == "relative":
+        moved = moved / before.float().norm(dim=-1).median(dim=1, keepdim=True).values
+    return moved
 
 
 def _last_normed(
