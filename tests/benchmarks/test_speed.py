@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from mechunlearn.attacks.logit_lens import lens_points
-from mechunlearn.bench import score, score_points
+from mechunlearn.bench import score, score_read_outs
 from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rows import pad, question_rows
 from mechunlearn.hooks import run_blocks
 from mechunlearn.models import load
@@ -156,10 +157,10 @@ def test_overhead(benchmark: Any, model: HookedModel, questions: tuple[Question,
 
 def test_logit_lens(benchmark: Any, model: HookedModel, questions: tuple[Question, ...]) -> None:
     """All four streams of all layers against the plain answer."""
-    points = lens_points(model)
+    places = [LensReadOut(point) for point in lens_points(model)]
     found = ratio(
         benchmark,
-        lambda: score_points(model, questions, ZERO_SHOT, points),
+        lambda: score_read_outs(model, questions, ZERO_SHOT, places),
         lambda: score(model, questions, ZERO_SHOT),
     )
     assert found >= 1 / 1.15

@@ -210,7 +210,9 @@ def test_the_command_draws_one_page_or_compares(
     assert shown == [page.as_uri()]
     assert run(app, ["report", str(one), str(two), "--out", str(both)]).exit_code == 0
     assert "rmu-seed1" in both.read_text()
-    same = run(app, ["report", str(one), str(one), "--out", str(both)])
+    again = run(app, ["report", str(one), str(two), "--out", str(both)])
+    assert "--force" in str(again.exception)
+    same = run(app, ["report", str(one), str(one), "--out", str(both), "--force"])
     assert isinstance(same.exception, ValueError)
     assert "the same run is given twice" in str(same.exception)
 

@@ -29,6 +29,7 @@ OTHER = {
     "dtype": "bfloat16",
     "device": "cuda:1",
     "threads": 2,
+    "trust_remote_code": True,
 }
 """A value for every field of a plan that is not its default."""
 
