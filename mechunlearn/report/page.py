@@ -93,6 +93,7 @@ def render(report: Report, validation: ValidationResult | None = None) -> str:
             letters=letters(report),
             question_tables=tables(report.questions),
             data=inside_script(msgspec.json.encode(browser_data(report)).decode()),
+            packaged=validation is None,
             validation=known,
             plotly_js=get_plotlyjs(),
         )
