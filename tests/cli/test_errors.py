@@ -103,7 +103,7 @@ def test_whatever_is_raised_is_one_line(
         (("task", "folder"), "folder"),
         (("bench", "--task", "deep.jsonl"), "deep.jsonl, line 1 is no JSON"),
         (("bench", "--model", "folder"), "folder"),
-        (("bench", "--model", "model.gguf"), "model.gguf cannot be loaded"),
+        (("bench", "--model", "model.gguf"), "model.gguf"),
         (("audit", "--plan", "folder"), "folder"),
         (("audit", "--plan", "binary"), "binary is not UTF-8 text"),
         (("audit", "--out", "a_file", "--attacks", "logit_lens"), "a_file"),
