@@ -10,15 +10,16 @@ import plotly.express as px
 import torch
 
 from mechunlearn import load, load_task, score
-from mechunlearn.attacks import NoSettings, Seen
+from mechunlearn.attacks import Seen
 from mechunlearn.attacks.direction_ablation import (
     Ablation,
     DirectionAblation,
+    DirectionConfig,
     ablate_direction,
     ablate_everywhere,
     orthogonalize_,
-    project,
 )
+from mechunlearn.attacks.projection import project
 from mechunlearn.plots.static import static
 from mechunlearn.presets import configured
 from mechunlearn.train import restored
@@ -41,7 +42,7 @@ rmu_(unlearned, task, configured(RMU, "organism", ["optimizer.steps=100"]))
 # first principal component (*pca*).
 
 # %%
-entry, settings = DirectionAblation(), NoSettings()
+entry, settings = DirectionAblation(), DirectionConfig()
 seen = Seen.of(task, entry)  # All that an attack may look at: there is no confirm question in it.
 search = entry.search(unlearned, seen, entry.learn(original, seen, settings), settings)
 search.directions["original"]

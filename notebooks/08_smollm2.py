@@ -16,8 +16,8 @@ import plotly.express as px
 
 from mechunlearn import load, load_task, score
 from mechunlearn.analysis.tests import mcnemar
-from mechunlearn.attacks import Grid, NoSettings, Seen
-from mechunlearn.attacks.direction_ablation import DirectionAblation
+from mechunlearn.attacks import Grid, Seen
+from mechunlearn.attacks.direction_ablation import DirectionAblation, DirectionConfig
 from mechunlearn.attacks.logit_lens import logit_lens
 from mechunlearn.audit.select import Deciding, Measured, choose
 from mechunlearn.bench.generation import generate
@@ -50,7 +50,7 @@ for statement, words in zip(statements, generate(model, statements, 6), strict=T
 # that only one is in memory.
 
 # %%
-entry, settings = DirectionAblation(), NoSettings()
+entry, settings = DirectionAblation(), DirectionConfig()
 seen = Seen.of(task, entry)  # All that the attack may look at.
 reference = entry.learn(model, seen, settings)
 lens_before = logit_lens(model, confirm, task)
