@@ -13,6 +13,7 @@ import dataclasses
 import plotly.graph_objects as go
 
 from mechunlearn import load, load_task, score
+from mechunlearn.analysis.answers import sources_of
 from mechunlearn.analysis.recovery import recovery
 from mechunlearn.attacks import Seen
 from mechunlearn.attacks.relearning import DISJOINT, Run, relearning
@@ -93,12 +94,11 @@ after = {
     name: score(model, confirm, task, change=searches[name].change(end))
     for name, model in models.items()
 }
+gains = {name: after[name].values - before[name].values for name in ("unlearned", "never_knew")}
 net = recovery(
-    original=before["original"].correct,
-    unlearned=before["unlearned"].correct,
-    attacked=after["unlearned"].correct,
-    control=before["never_knew"].correct,
-    attacked_control=after["never_knew"].correct,
+    net=gains["unlearned"] - gains["never_knew"],
+    gap=before["original"].values - before["unlearned"].values,
+    sources=sources_of(confirm),
     seed=0,
 )
 dataclasses.asdict(net)

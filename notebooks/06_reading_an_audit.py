@@ -13,7 +13,7 @@ import numpy as np
 import plotly.express as px
 
 from mechunlearn import Report
-from mechunlearn.analysis.tests import best_of_k, detectable_difference, holm
+from mechunlearn.analysis.tests import best_of_k
 from mechunlearn.plots import recovery
 from mechunlearn.plots.static import static
 from mechunlearn.stats import wilson
@@ -65,14 +65,13 @@ print(f"of the gap {gap:.3f}: {(gain - taught) / gap:.3f}; in the report: {row.r
 
 # %% [markdown]
 # ## Many tests, some luck
-# Many attacks are many chances of a false alarm. McNemar's test compares each attacked model with
-# its attacked control question by question; Holm's correction keeps the chance of *any* false alarm
-# below 5 %.
+# Many attacks are many chances of a false alarm. In these reports, made before that by sign
+# flips, McNemar's test compares each attacked model with its attacked control, and Holm's correction
+# keeps the chance of *any* false alarm below 5 %.
 
 # %%
-raw = [r.p for r in reports["npo"].rows]
-for r, p, adjusted in zip(reports["npo"].rows, raw, holm(raw), strict=True):
-    print(f"{r.attack:22} p {p:8.2g}   after Holm {adjusted:8.2g}   "
+for r in reports["npo"].rows:
+    print(f"{r.attack:22} p {r.p:8.2g}   after Holm {r.p_adjusted:8.2g}   "
           f"difference {r.difference:+.3f} {r.difference_ci}")
 
 # %% [markdown]
@@ -114,7 +113,7 @@ for attack in ("direction_ablation", "pruning_weights", "pruning_heads"):
 
 # %%
 sizes = np.array([25, 50, 100, 240, 500, 1000, 2000])
-limits = [detectable_difference(int(size), 2 * 0.25 * 0.75) for size in sizes]
+limits = 2.8 * np.sqrt(2 * 0.25 * 0.75 / sizes)  # Guesses differ in 37.5 % of pairs; 80 % power.
 axes = {"x": "questions", "y": "smallest gain"}
 figure = px.line(x=sizes, y=limits, log_x=True, markers=True, height=340, labels=axes,
                  title=f"Smallest gain that four of five audits find; here {row.detectable:.2f}")
