@@ -65,8 +65,8 @@ print(f"of the gap {gap:.3f}: {(gain - taught) / gap:.3f}; in the report: {row.r
 
 # %% [markdown]
 # ## Many tests, some luck
-# Many attacks are many chances of a false alarm. In these reports, made before that by sign
-# flips, McNemar's test compares each attacked model with its attacked control, and Holm's correction
+# Many attacks are many chances of a false alarm. In these reports, made before the test by sign
+# flips, McNemar's test compares each attacked model with its attacked control, and Holm's rule
 # keeps the chance of *any* false alarm below 5 %.
 
 # %%
