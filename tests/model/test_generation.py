@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from mechunlearn.bench import decoding as decoding_
 from mechunlearn.bench import generation
 from mechunlearn.bench.decoding import sampled
 from mechunlearn.bench.generation import Decoding, continuations, generate, sample
-from mechunlearn.hooks import move_along
 from mechunlearn.models import load
 from mechunlearn.types import NO_CHANGE, Change, Hook, HookedModel, Point, Rewrite, Rows, Task
 
@@ -66,7 +64,7 @@ def test_a_batch_says_what_one_prompt_at_a_time_says(any_tiny: HookedModel, task
     assert len({len(any_tiny.tokenizer(p)["input_ids"]) for p in prompts}) > 3
     changes = (
         NO_CHANGE,
-        Change("token", (Hook(Point(1).name, partial(move_along, unit=UNIT)),)),
+        Change("token", (Hook(Point(1).name, lambda x, hook: -x),)),
         Change("sequence", (Hook(Point(0).name, first_moved, scope="sequence"),)),
         Change("edit", edits=(scaled,)),
     )
