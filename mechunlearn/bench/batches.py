@@ -27,6 +27,8 @@ TYPICAL_LENGTH = 256
 
 CONTINUED = 256
 """Texts that are continued at once at most: a step of more takes as much longer."""
+CONTINUED_PADDING = 1 / 2
+"""As ``WORTH_SPLITTING``: padded keys cost attention only, another batch every step again."""
 COPIES = 3
 """Of cached keys and values, while one token is added to them."""
 LOGIT_BYTES = 24
@@ -94,6 +96,7 @@ def in_batches(
     lengths: Sequence[int],
     compute: Callable[[list[int]], None],
     budget: int | None = None,
+    padding: float = WORTH_SPLITTING,
 ) -> None:
     """Call ``compute`` with the indices of each batch; out of memory, go on with half the tokens.
 
@@ -103,12 +106,13 @@ def in_batches(
         lengths: Tokens of each row.
         compute: Leaves nothing behind where it fails.
         budget: Tokens per batch; default: ``token_budget``.
+        padding: As for ``batches``.
 
     Raises:
         torch.OutOfMemoryError: (or RuntimeError) If a single row is too much.
     """
     limit = budget or token_budget(model)
-    waiting = list(batches(lengths, limit))
+    waiting = list(batches(lengths, limit, padding))
     while waiting:
         batch = waiting[0]
         if enough_memory(partial(compute, batch), again=len(batch) > 1):
@@ -118,7 +122,9 @@ def in_batches(
         _LIMITS.setdefault(model, {})[False] = min(limit, token_budget(model))
         console.print(f"[yellow]out of memory; going on with {limit} tokens a batch[/yellow]")
         rest = [i for part in waiting for i in part]
-        waiting = [[rest[j] for j in part] for part in batches([lengths[i] for i in rest], limit)]
+        waiting = [
+            [rest[j] for j in part] for part in batches([lengths[i] for i in rest], limit, padding)
+        ]
 
 
 def enough_memory(compute: Callable[[], None], *, again: bool) -> bool:
@@ -150,24 +156,30 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of rows of similar length, at most ``budget`` padded tokens a batch."""
+def batches(
+    lengths: Sequence[int], budget: int, padding: float = WORTH_SPLITTING
+) -> Iterator[list[int]]:
+    """Indices of rows of similar length, at most ``budget`` padded tokens a batch.
+
+    Args:
+        padding: Share of the budget that saved padding has to exceed for one batch more.
+    """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield from _split(batch, lengths, budget)
+            yield from _split(batch, lengths, padding * budget)
             batch = []
         batch.append(i)
     if batch:
-        yield from _split(batch, lengths, budget)
+        yield from _split(batch, lengths, padding * budget)
 
 
-def _split(batch: list[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def _split(batch: list[int], lengths: Sequence[int], worth: float) -> Iterator[list[int]]:
     """The batch, longest rows first, in parts where that saves enough padding."""
     longest, n = lengths[batch[0]], len(batch)
     at = max(range(n), key=lambda i: (longest - lengths[batch[i]]) * (n - i))
-    if (longest - lengths[batch[at]]) * (n - at) > WORTH_SPLITTING * budget:
-        yield from _split(batch[:at], lengths, budget)
-        yield from _split(batch[at:], lengths, budget)
+    if (longest - lengths[batch[at]]) * (n - at) > worth:
+        yield from _split(batch[:at], lengths, worth)
+        yield from _split(batch[at:], lengths, worth)
     else:
         yield batch
