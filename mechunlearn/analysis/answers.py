@@ -62,9 +62,11 @@ class Arms:
     """The sham of median value; of a read-out, shuffled answers."""
     original: Values
     control: Values | None
-    """``None`` where there is no model that never knew."""
+    """``None`` where there is no model that never knew; of several the mean of each answer."""
     guessing: Values
     """What is right without knowing; see ``guessing_level``."""
+    controls: tuple[Values, ...] = ()
+    """Of every model that never knew."""
 
     def compared(self, unlearned: Values) -> Values:
         """The attacked control, else the best of sham, guessing and the unlearned model itself."""
@@ -75,14 +77,16 @@ class Arms:
 
 def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
     """Every arm of a finished attack."""
-    result, control = evidence.attack(model, attack), evidence.control(model, attack)
+    result = evidence.attack(model, attack)
+    controls = tuple(values(c.forget) for c in evidence.controls(model, attack))
     return Arms(
         attacked=values(result.forget),
         retain=values(result.retain),
         sham=_sham(evidence, result),
         original=values(evidence.ceiling(model, attack).forget),
-        control=None if control is None else values(control.forget),
+        control=np.mean(controls, axis=0) if controls else None,
         guessing=guessing_level(evidence, model, result.hidden),
+        controls=controls,
     )
 
 

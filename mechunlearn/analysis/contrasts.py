@@ -17,6 +17,9 @@ brought back is the smallest of them; at tier A it is the difference in differen
 estimates knowledge, and the others are hurdles. A model pushed below guessing that comes back to
 guessing has gained nothing, so guessing is a hurdle with a control too.
 
+With several never-knew models the control is their mean, and what one of them may differ from the
+next has to be exceeded too (``mechunlearn.analysis.between``).
+
 The test of all attacks on one model together is ``max_t`` over all their contrasts.
 """
 
@@ -27,6 +30,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.between import between_controls
 from mechunlearn.analysis.records import Against, Contrast
 from mechunlearn.analysis.recovery import interval
 from mechunlearn.analysis.rounding import short, short_interval
@@ -45,6 +49,8 @@ class Before:
     control: Values | None
     """Of the never-knew model, where there is one."""
     sources: Sources
+    controls: tuple[Values, ...] = ()
+    """Of every never-knew model; ``control`` is their mean."""
 
 
 def nets(arms: Arms, before: Before) -> Nets:
@@ -76,6 +82,9 @@ def contrasts_of(
         contrasts[attack] = tuple(
             _contrast(against, arms[attack].attacked, net, before.sources, next(p), seed)
             for against, net in of.items()
+        )
+        contrasts[attack] += between_controls(
+            arms[attack], before.unlearned, before.controls, before.sources, len(arms)
         )
     return contrasts, test
 

@@ -72,10 +72,13 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def control_words(tier: "Tier", control: "ModelRole | None") -> str:
-    """What an attack's recovery is net of, with what was done to the control."""
+def control_words(tier: "Tier", control: "ModelRole | None", n: int = 1) -> str:
+    """What an attack's recovery is net of, with what was done to the controls, and how many."""
     if tier != "A":
         return "its own answers, a sham attack and guessing"
+    if n > 1:
+        treated = {"control": " and went through the same unlearning", "never_knew": ""}
+        return f"{n} models that never knew{treated.get(control or '', '')} and their spread"
     if control == "control":
         return "a model that never knew and went through the same unlearning"
     return "a model that never knew and was not unlearned" if control else "a model that never knew"

@@ -12,7 +12,7 @@ from mechunlearn.audit.cells import Cell, Recipe, Setup
 from mechunlearn.audit.checkpoints import make
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import Result
-from mechunlearn.audit.work import Done, Group, baseline, compute
+from mechunlearn.audit.work import Done, Group, baseline, compute, loaded
 
 Job = Cell | Group | Recipe
 """What one worker computes at a time: a baseline, an attack on a model, or a model."""
@@ -57,7 +57,8 @@ def timed_baseline(setup: Setup, cell: Cell, load: ModelPool) -> tuple[Result, f
     """A baseline cell's result and seconds."""
     start = time.perf_counter()
     entry = setup.entry(cell.model)
-    result = baseline(load(entry.source), setup.task, guessing=entry.role == "original")
+    model = loaded(setup, cell.model, load)
+    result = baseline(model, setup.task, guessing=entry.role == "original")
     return result, round(time.perf_counter() - start, 2)
 
 
