@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.records import Against, Contrast
 from mechunlearn.analysis.recovery import interval
 from mechunlearn.analysis.rounding import short, short_interval
@@ -49,14 +49,16 @@ class Before:
 
 def nets(arms: Arms, before: Before) -> Nets:
     """Net value of each answer in each contrast that has to be won; what is estimated is first."""
-    gained = arms.attacked - before.unlearned
+    # Under renamed letters the answers without an attack count renamed too, where that is more.
+    gained = arms.attacked - (before.unlearned if arms.unlearned is None else arms.unlearned)
     others: Nets = {
         "sham": arms.attacked - arms.sham,
         "guessing": arms.attacked - arms.guessing,
     }
     if arms.control is None or before.control is None:
         return {"unlearned": gained, **others}
-    return {"control": gained - (arms.control - before.control), **others}
+    control = before.control if arms.untreated_control is None else arms.untreated_control
+    return {"control": gained - (arms.control - control), **others}
 
 
 def contrasts_of(

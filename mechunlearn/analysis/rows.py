@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mechunlearn.analysis.answers import Arms, questions_of, sources_of, values
+from mechunlearn.analysis.answers import questions_of, sources_of, values
+from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
 from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
@@ -68,7 +69,9 @@ def _row(
 ) -> Row:
     setup, result = evidence.setup, evidence.attack(model, attack)
     entered, seed = find("attack", attack), setup.plan.seed
-    net = _recovery(arms, before, contrasts, seed)
+    # What comes back in another form is a share of what the original answers in that form.
+    known = replace(before, original=arms.original) if entered.only_asks else before
+    net = _recovery(arms, known, contrasts, seed)
     return Row(
         model=model,
         attack=attack,
@@ -97,6 +100,8 @@ def _row(
         evidence=grade(entered),
         n_variants=len(result.tried),
         p_best_of_k=short(_best_of_k(evidence, model, result)),
+        only_asks=entered.only_asks,
+        renaming=arms.renaming,
         contrasts=contrasts,
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mechunlearn.analysis.across import cheapest_half, spent, union
-from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.contrasts import Before
 from mechunlearn.analysis.courses import course
 from mechunlearn.analysis.letters import Choices, renamed
