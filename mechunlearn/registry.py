@@ -71,7 +71,7 @@ DEFAULT_ATTACKS = (
     "relearning_disjoint",
     "perturbation_naive",
 )
-"""The same facts in other forms first, then one of each family; what an audit runs when nothing else is asked for."""
+"""Other forms first, then one of each family; what an audit runs when nothing else is asked for."""
 
 TABLES = {
     "method": METHODS,

@@ -121,7 +121,7 @@ def _subject(evidence: Evidence, entry: Entry, measured: dict[str, dict[str, Mea
         retain_before=before["retain"],
         retain_after=_retained(evidence, entry, after["retain"]),
         chance=evidence.setup.task.chance,
-        tier=tier_of(entry),
+        tier=tier_of(evidence.setup, entry.label),
         control=None if control is None else control.role,
     )
 

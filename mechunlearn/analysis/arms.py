@@ -90,9 +90,18 @@ def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
         control=None if control is None else key.highest(control.forget),
         guessing=guessing_level(evidence, model, result.hidden, key=key),
         unlearned=key.highest(evidence.answers(model, "forget")) if known else None,
+        twins=_twins(evidence, model, result, key),
         untreated_control=key.highest(evidence.answers(own, "forget")) if known and own else None,
         renaming=key.names,
     )
+
+
+def _twins(evidence: Evidence, model: str, result: AttackResult, key: Key) -> Values | None:
+    """What the attack gains on each question that nobody can know."""
+    if isinstance(result.twins, UnsetType):
+        return None
+    asked = Key(key.names, evidence.setup.twins(model))
+    return asked.renamed(result.twins) - asked.renamed(evidence.answers(model, "twins"))
 
 
 def _suggested(evidence: Evidence, result: AttackResult) -> tuple[int, ...] | None:

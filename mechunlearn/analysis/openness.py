@@ -29,6 +29,9 @@ def openness_of(evidence: Evidence, model: str) -> Openness:
     levels = [guessing_level(evidence, model)]
     if before.control is not None:
         levels.append(before.control)
+    if evidence.setup.twins(model):
+        twins = evidence.answers(model, "twins").mean
+        levels.append(np.full(len(before.unlearned), twins))
     return openness(
         before,
         known_from=guessing_level(evidence, original, hidden),

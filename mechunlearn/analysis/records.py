@@ -205,7 +205,7 @@ class Findings(Record, frozen=True):
     openness: Openness | None = None
     """``None`` in reports before it."""
     other_form: OtherForm | None = None
-    """The form, other than the task's, in which the model answers most; ``None``: none was tried."""
+    """The most open form beside the task's; ``None``: none was tried."""
     nonfinite: tuple[str, ...] = ()
     """Models, or attacks on this model, of which an answer is no finite number."""
     renamed: Renamed | None = None

@@ -9,8 +9,8 @@ Tier = Literal["A", "B", "C"]
 """What recovery is net of. A: a model that never knew; B: fictitious twin questions; C: shams and
 hidden questions only."""
 Against = Literal["control", "twins", "unlearned", "sham", "guessing"]
-"""What an attack has to exceed; ``control`` is the difference in differences, ``twins`` what the attack
-gains on questions that nobody can know."""
+"""What an attack has to exceed; ``control`` is the difference in differences, ``twins`` what
+the attack gains on questions that nobody can know."""
 
 
 class Contrast(Record, frozen=True):

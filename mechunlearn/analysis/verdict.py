@@ -257,7 +257,8 @@ def _nothing(rows: Sequence[Row], gap: float) -> tuple[Category, str]:
     limit = max(r.detectable for r in rows)
     power = f"A gain of {limit:.0%} or more would have been found in four of five such audits."
     unclear = [r for r in rows if won(r) and not counts(r)]
-    close = [r for r in rows if LEVEL > r.p and not won(r) and r.difference_ci[0] > 0 and counts(r)]
+    near = [r for r in rows if r.p < LEVEL and r.difference_ci[0] > 0]
+    close = [r for r in near if counts(r) and not won(r)]
     if close:
         best = min(close, key=lambda r: r.p)
         return "inconclusive", (

@@ -20,6 +20,7 @@ Reference:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -93,10 +94,8 @@ def _turns(model: HookedModel, seen: Seen, config: FormsConfig) -> dict[str, Tur
     if not seen.prompt.turn.plain:
         turns["plain"] = Turn()
     elif model.tokenizer.chat_template is not None:
-        try:
+        with suppress(ValueError):  # A template that refuses or changes the prompt is no form.
             turns["chat"] = user_turn(model.tokenizer)
-        except ValueError:  # A template that refuses or changes the prompt is no form.
-            pass
     return {place: turn for place, turn in turns.items() if place in config.places}
 
 

@@ -74,6 +74,7 @@ class Measurement:
     forget: Score
     retain: Score
     confirm: Score
+    """Of the confirm fold, and of the twin questions behind it."""
 
 
 @dataclass(slots=True)
@@ -81,17 +82,23 @@ class Measured:
     """What was measured of a model on the way; what an attack's ``watch`` fills."""
 
     deciding: Deciding
+    twins: tuple[Question, ...] = ()
+    """Questions that nobody can know, asked together with the confirm fold."""
     stages: list[Measurement] = field(default_factory=list)
 
     def __call__(self, model: HookedModel, variant: Any, progress: Progress) -> Scored:
         """Measure the model as it is; the confirm fold's answers stay here."""
         task, d = self.deciding.task, self.deciding
         forget, retain, confirm = (
-            score(model, questions, task)
-            for questions in (d.forget, d.retain, task.questions("forget", "confirm"))
+            score(model, questions, task) for questions in (d.forget, d.retain, self.reported)
         )
         self.stages.append(Measurement(variant, progress, forget, retain, confirm))
         return Scored(forget.accuracy, retain.accuracy)
+
+    @property
+    def reported(self) -> tuple[Question, ...]:
+        """What is asked once, for the reported number."""
+        return self.deciding.task.questions("forget", "confirm") + self.twins
 
     def of(self, variant: Any) -> Measurement | None:
         """What was measured at a variant; of several measurements the last."""
@@ -227,9 +234,9 @@ def _attempts(model: HookedModel, search: Search[Any], measured: Measured) -> li
 
 
 def confirmed(model: HookedModel, search: Search[Any], measured: Measured, variant: Any) -> Score:
-    """The reported forget questions under a variant; taken from the way where it was measured."""
+    """The reported questions under a variant; taken from the way where it was measured."""
     at = measured.of(variant)
     if at is not None:
         return at.confirm
     task = measured.deciding.task
-    return score(model, task.questions("forget", "confirm"), task, change=search.change(variant))
+    return score(model, measured.reported, task, change=search.change(variant))

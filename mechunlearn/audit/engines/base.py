@@ -57,7 +57,12 @@ def timed_baseline(setup: Setup, cell: Cell, load: ModelPool) -> tuple[Result, f
     """A baseline cell's result and seconds."""
     start = time.perf_counter()
     entry = setup.entry(cell.model)
-    result = baseline(load(entry.source), setup.task, guessing=entry.role == "original")
+    result = baseline(
+        load(entry.source),
+        setup.task,
+        guessing=entry.role == "original",
+        twins=setup.twins(cell.model),
+    )
     return result, round(time.perf_counter() - start, 2)
 
 
