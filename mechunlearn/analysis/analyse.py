@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-from mechunlearn.analysis.answers import arms_of, choices, questions, values
+import numpy as np
+
+from mechunlearn.analysis.answers import choices, questions, values
+from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.findings import findings_of
 from mechunlearn.analysis.positive import positive_controls
 from mechunlearn.analysis.records import (
@@ -26,6 +29,7 @@ from mechunlearn.audit.engines import Engine
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run
+from mechunlearn.bench.renaming import suggested
 from mechunlearn.records import decoded, encoded, read_record
 from mechunlearn.registry import find
 from mechunlearn.stats import mean_interval
@@ -150,12 +154,28 @@ def _subject(
         before=before["forget"],
         after=after["forget"],
         retain_before=before["retain"],
-        retain_after=after["retain"],
+        retain_after=_retained(evidence, entry, after["retain"]),
         chance=evidence.setup.task.chance,
-        tier=tier_of(entry),
+        tier=tier_of(evidence.setup, entry.label),
         control=None if control is None else control.role,
         n_controls=len(entry.controls),
         positive=positive or None,
+    )
+
+
+def _retained(evidence: Evidence, entry: Entry, said: Measured) -> Measured:
+    """The retain answers, with the letters renamed where the select fold suggests that."""
+    if not find("measure", evidence.setup.task.scoring).one_token:
+        return said
+    select, confirm = (choices(evidence, entry.label, x) for x in ("retain_select", "retain"))
+    names = suggested(select.said, select.right, max(select.n, confirm.n))
+    if names is None:
+        return said
+    renamed = confirm.under(np.array(names))
+    return Measured(
+        value=short(float(renamed.mean())),
+        value_ci=short_interval(mean_interval(renamed)),
+        n=said.n,
     )
 
 

@@ -187,6 +187,21 @@ class Openness(Record, frozen=True):
     """[unlearned - guessing] / [original - guessing]; ``None`` where the original does not know."""
 
 
+class OtherForm(Record, frozen=True):
+    """What models answer when they are only asked in another form, and how open that is."""
+
+    attack: str
+    """The attack that chose the form, on the select fold."""
+    form: str
+    """In words."""
+    value: float
+    """The unlearned model, changed in nothing."""
+    original: float
+    control: float | None
+    """The never-knew model, where there is one."""
+    openness: Openness
+
+
 class Findings(Record, frozen=True):
     """What all attacks on one unlearned model say together, and what figures draw of them."""
 
@@ -197,6 +212,8 @@ class Findings(Record, frozen=True):
     """Two-sided, of the unlearned model's value against guessing."""
     openness: Openness | None = None
     """``None`` in reports before it."""
+    other_form: OtherForm | None = None
+    """The most open form beside the task's; ``None``: none was tried."""
     nonfinite: tuple[str, ...] = ()
     """Models, or attacks on this model, of which an answer is no finite number."""
     renamed: Renamed | None = None

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import UNSET
+
 from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
 from mechunlearn.attacks.seen import unwatched
 from mechunlearn.audit.cells import Cell, Setup
@@ -39,11 +41,14 @@ Done = Callable[[Cell, Result, float], None]
 """Called with a cell, its result and the seconds it took."""
 
 
-def baseline(model: HookedModel, task: Task, *, guessing: bool) -> BaselineResult:
+def baseline(
+    model: HookedModel, task: Task, *, guessing: bool, twins: Sequence[Question] = ()
+) -> BaselineResult:
     """Answers to every question set, without any attack.
 
     Args:
         guessing: Whether to measure also what is right without knowing.
+        twins: Questions that nobody can know, to be asked too.
     """
     sets: dict[str, Sequence[Question]] = {
         "forget": task.questions("forget", "confirm"),
@@ -51,6 +56,7 @@ def baseline(model: HookedModel, task: Task, *, guessing: bool) -> BaselineResul
         "forget_select": task.questions("forget", "select"),
         "retain_select": task.questions("retain", "select"),
         **task.extra,
+        **({"twins": twins} if twins else {}),
     }
     card = describe(model)
     return BaselineResult(
@@ -172,7 +178,7 @@ class _Work:
         """Choose on the select fold; then the confirm fold and the shams, once."""
         group, plan = self.group, self.setup.plan
         with metered() as meter:
-            search, measured = self._search(model)
+            search, measured = self._search(model, self.setup.twins(group.model))
             choice = choose(
                 model,
                 search,
@@ -183,7 +189,8 @@ class _Work:
             )
         variant = choice.variant
         self._keep(search, variant)
-        forget = confirmed(model, search, measured, variant)
+        reported = Answers.of(confirmed(model, search, measured, variant))
+        n = len(self.task.questions("forget", "confirm"))
         change = search.change(variant)
         retain = score(model, self.task.questions("retain", "confirm"), self.task, change=change)
         disguised = with_other_stems(self.task.questions("forget", "confirm"))
@@ -191,7 +198,7 @@ class _Work:
             variant=group.variant,
             within_limit=choice.within_limit,
             flops=group.flops + meter.flops,
-            forget=Answers.of(forget),
+            forget=reported.part(0, n),
             retain=Answers.of(retain),
             shams=self._shams(model, search, variant),
             tried=tuple(_tried(a) for a in choice.tried),
@@ -199,6 +206,7 @@ class _Work:
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             hidden=Answers.of(score(model, disguised, self.task, change=change)),
+            twins=reported.part(n, len(reported.values)) if measured.twins else UNSET,
         )
 
     def control(self, model: HookedModel) -> ControlResult:
@@ -239,9 +247,11 @@ class _Work:
             watch=unwatched if measured is None else _watch(measured),
         )
 
-    def _search(self, model: HookedModel) -> tuple[Search[Any], Measured]:
+    def _search(
+        self, model: HookedModel, twins: tuple[Question, ...] = ()
+    ) -> tuple[Search[Any], Measured]:
         splits = self.entry.splits(self.config)
-        measured = Measured(Deciding.of(self.task, self.group.attack, splits))
+        measured = Measured(Deciding.of(self.task, self.group.attack, splits), twins)
         seen = self._seen(model, measured)
         return self.entry.search(model, seen, self.group.reference, self.config), measured
 
@@ -309,7 +319,7 @@ def _stages(measured: Measured) -> tuple[Stage, ...]:
             tokens=m.progress.tokens,
             flops=m.progress.flops,
             retain=m.retain.accuracy,
-            confirm=Answers.of(m.confirm),
+            confirm=Answers.of(m.confirm).part(0, len(m.confirm.answers) - len(measured.twins)),
         )
         for m in measured.stages
     )

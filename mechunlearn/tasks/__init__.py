@@ -44,7 +44,7 @@ def load_task(
     """
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
-        return _in_chat(task, original, config)
+        return _in_chat(_with_twins(task, config), original, config)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
     if config.corpora and not wmdp:
@@ -55,7 +55,7 @@ def load_task(
     if not retain_name and not {"forget", "retain"} <= set(forget.sets):
         raise _undivided(name, forget.sets)
     retain = _benchmark(retain_name, config, folds=True) if retain_name else forget
-    return _in_chat(as_task(forget, retain, config), original, config)
+    return _in_chat(_with_twins(as_task(forget, retain, config), config), original, config)
 
 
 def load_benchmark(
@@ -117,9 +117,33 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
         task = capitals()
     else:
         return None
-    if config != TaskConfig(scoring=config.scoring, chat=config.chat, system=config.system):
-        raise ValueError(f"{name} takes task.scoring, task.chat and task.system, and no other")
+    if config != TaskConfig(
+        scoring=config.scoring, chat=config.chat, system=config.system, twins=config.twins
+    ):
+        raise ValueError(
+            f"{name} takes task.scoring, task.chat, task.system and task.twins, and no other"
+        )
     return dataclasses.replace(task, scoring=config.scoring or task.scoring)
+
+
+def _with_twins(task: Task, config: TaskConfig) -> Task:
+    """The task with the questions that nobody can know as ``config`` wants them."""
+    if not config.twins:
+        return task
+    if config.twins == "none":
+        return dataclasses.replace(task, twins=())
+    from mechunlearn.tasks.benchmarks import TWINS, rewritten
+
+    if config.twins in TWINS:
+        return dataclasses.replace(task, twins=rewritten(config.twins, config))
+    path = Path(config.twins).expanduser()
+    if not path.suffix and not path.is_dir():
+        raise unknown("set of twin questions", config.twins, ("none", *TWINS, "a file"))
+    from mechunlearn.tasks.files import from_file
+
+    sets = from_file(path).sets
+    own = sets.get("twin") or tuple(q for questions in sets.values() for q in questions)
+    return dataclasses.replace(task, twins=own)
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:

@@ -1,5 +1,6 @@
 """From evidence to the report, without a model: arms, roles, labels and answers."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ def made(kind: Kind, task: Task, role: ModelRole, name: str) -> Result:
 
 
 def evidence(task: Task, labels: dict[str, ModelRole], missing: tuple[str, ...] = ()) -> Evidence:
-    """A finished audit of two attacks; labels in any order."""
+    """A finished audit of two attacks without twin questions; labels in any order."""
+    task = dataclasses.replace(task, twins=())
     twin = next((label for label, role in labels.items() if role == "never_knew"), None)
     plan = AuditPlan(unlearned=("somewhere",), attacks=(LENS, RELEARNING), control="none")
     entries = tuple(

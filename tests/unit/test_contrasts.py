@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated
 
 

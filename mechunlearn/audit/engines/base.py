@@ -57,8 +57,12 @@ def timed_baseline(setup: Setup, cell: Cell, load: ModelPool) -> tuple[Result, f
     """A baseline cell's result and seconds."""
     start = time.perf_counter()
     entry = setup.entry(cell.model)
-    model = loaded(setup, cell.model, load)
-    result = baseline(model, setup.task, guessing=entry.role == "original")
+    result = baseline(
+        loaded(setup, cell.model, load),
+        setup.task,
+        guessing=entry.role == "original",
+        twins=setup.twins(cell.model),
+    )
     return result, round(time.perf_counter() - start, 2)
 
 
