@@ -14,7 +14,7 @@ from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.progress import console
 from mechunlearn.records import Plain
 from mechunlearn.studies.paper import Cell as PaperCell
-from mechunlearn.studies.records import ValidationResult
+from mechunlearn.studies.records import SITUATIONS, SituationRates, ValidationResult
 
 
 def show(report: Report) -> None:
@@ -134,11 +134,16 @@ def show_changes(
 
 
 def show_validation(validation: ValidationResult) -> None:
-    """Print sensitivities and false-alarm rates to standard error."""
-    table = Table(title="models of known truth, in % with 95 % intervals", box=box.SIMPLE)
+    """Print sensitivities and false-alarm rates to standard error, for each kind of control."""
+    for situation, rates in validation.situations.items():
+        _show_rates(rates, SITUATIONS[situation])
+
+
+def _show_rates(situation: SituationRates, title: str) -> None:
+    table = Table(title=f"{title}, in % with 95 % intervals", box=box.SIMPLE)
     for column in ("", "sensitivity", "n", "false alarms", "n"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for attack, rates in [*validation.attacks.items(), ("verdict", validation.verdict)]:
+    for attack, rates in [*situation.attacks.items(), ("verdict", situation.verdict)]:
         table.add_row(
             name(attack),
             percent(rates.sensitivity, rates.sensitivity_ci),
@@ -147,6 +152,6 @@ def show_validation(validation: ValidationResult) -> None:
             str(rates.false_alarm_rate_n),
         )
     console.print(table)
-    for condition, categories in validation.verdict.confusion.items():
+    for condition, categories in situation.verdict.confusion.items():
         counts = ", ".join(f"{category} {n}" for category, n in categories.items())
         console.print(f"{condition}: {counts}", highlight=False)
