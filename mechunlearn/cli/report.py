@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli.options import ForceOpt, JsonOpt, print_json, say
+from mechunlearn.cli.options import (
+    FailOpt,
+    ForceOpt,
+    JsonOpt,
+    fail_for,
+    failures,
+    print_json,
+    say,
+)
 from mechunlearn.errors import refuse_existing
 
 RunArg = Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")]
@@ -27,6 +35,7 @@ def report(
         typer.Option("--validation", help="Another validation.json than the package's."),
     ] = None,
     force: ForceOpt = False,
+    fail_if: FailOpt = "",
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -36,6 +45,7 @@ def report(
     from mechunlearn.report.table import show
     from mechunlearn.studies.records import ValidationResult
 
+    wrong = failures(fail_if)
     reports = [Report.load(run) for run in runs]
     _refuse_page(runs, out, force)
     if len(runs) > 1:
@@ -55,6 +65,8 @@ def report(
         say(f"report: {page}")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open the page by hand")
+    for each in reports:
+        fail_for(each, wrong)
 
 
 def _refuse_page(runs: list[Path], out: Path | None, force: bool) -> None:

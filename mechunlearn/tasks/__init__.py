@@ -1,12 +1,14 @@
 """Question sets and corpora by name."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mechunlearn.errors import unknown
+from mechunlearn.models.sources import named_models
 from mechunlearn.presets import changed
 from mechunlearn.tasks.benchmark import (
     DEFAULT,
@@ -33,7 +35,7 @@ def load_task(
     Args:
         name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, ``wmdp-bio``,
             ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
-            suits ``original``.
+            is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
@@ -100,7 +102,29 @@ def _undivided(name: str, sets: Container[str]) -> ValueError:
 
 
 def _suitable(original: str) -> str:
-    return "organism" if original.startswith("organism:") else "capitals"
+    """The task of a model whose training is known here.
+
+    Raises:
+        ValueError: For all others; a guess would be scored as if it were meant.
+    """
+    if original.startswith("organism:"):
+        return "organism"
+    if original in named_models():
+        return "capitals"
+    made = _made_with(Path(original) / "runcard.json")
+    raise ValueError(
+        f"which task is {original} to be asked? Give --task: a name (mechunlearn list), a "
+        f"benchmark or a file{made}"
+    )
+
+
+def _made_with(card: Path) -> str:
+    """What a checkpoint that was unlearned here was made to forget."""
+    try:
+        task = json.loads(card.read_text(encoding="utf-8"))["task"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"; it was made to forget {str(task)[:80]}"
 
 
 def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
