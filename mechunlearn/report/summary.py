@@ -55,8 +55,8 @@ def _means(verdict: Verdict, rows: Sequence[Row], findings: Findings) -> str:
     if category == "no evidence":
         limit = max(r.detectable for r in rows)
         return (
-            f"{start} did not come back under any attack, which is no proof that it is gone: a gain "
-            f"of {100 * limit:.0f} points or more would have been found in four of five such audits."
+            f"{start} did not come back under any attack, which is no proof that it is gone: only "
+            f"a gain of {100 * limit:.0f} points or more would be found in four of five audits."
         )
     return _rule(verdict)
 

@@ -61,7 +61,7 @@ def fitting(heads: Sequence[Head], rows: Rows, width: int) -> tuple[int, ...]:
     """Places of the columns that fit next to each other, the highest ranks left out first.
 
     Example:
-        >>> fitting([Head("a", words=True), Head("b", 1), Head("c", 2)], [["xx", "1234", "5678"]], 9)
+        >>> fitting([Head("a", words=True), Head("b", 1), Head("c", 2)], [["xx", "12", "56"]], 9)
         (0, 1)
     """
 

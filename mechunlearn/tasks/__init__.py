@@ -19,7 +19,9 @@ from mechunlearn.tasks.benchmark import (
     sample,
     task_in_chat,
 )
+from mechunlearn.tasks.files import from_file, from_rows
 from mechunlearn.tasks.names import BENCHMARKS, TASKS
+from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
 T = TypeVar("T", Task, Benchmark)
@@ -58,6 +60,38 @@ def load_task(
         raise _undivided(name, forget.sets)
     retain = _benchmark(retain_name, config, folds=True) if retain_name else forget
     return _in_chat(as_task(forget, retain, config), original, config)
+
+
+def task_from(
+    forget: Rows, retain: Rows | str = "", *, name: str = "mine", config: TaskConfig = DEFAULT
+) -> Task:
+    """A task from questions that are in memory.
+
+    Args:
+        forget: Rows as a question file has them (``mechunlearn.tasks.files``): dictionaries, a data
+            frame of pandas or polars, or a data set of the Hub's ``datasets``. Rows with a ``set``
+            can hold everything; without it all are to be forgotten.
+        retain: The questions to keep, likewise, or the name of a benchmark or file.
+        config: How the questions are chosen and asked.
+
+    Raises:
+        ValueError: Naming the row of whatever is missing or wrong.
+
+    Example:
+        >>> rows = [{"question": f"{a} + 1 =", "A": str(a), "B": str(a + 1), "answer": "B"}
+        ...         for a in range(20)]
+        >>> task = task_from(rows[:10], rows[10:])
+        >>> len(task.forget), len(task.questions("forget", "select")), task.chance
+        (10, 4, 0.5)
+    """
+    first = from_rows(numbered(forget), name, config)
+    if isinstance(retain, str):
+        if not retain and not {"forget", "retain"} <= set(first.sets):
+            raise _undivided(name, first.sets)
+        second = _benchmark(retain, config, folds=True) if retain else first
+    else:
+        second = from_rows(numbered(retain), f"{name}, retain", config)
+    return as_task(first, second, config)
 
 
 def load_benchmark(
@@ -154,8 +188,6 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
     path = Path(name).expanduser()
     if not (path.suffix or path.is_dir() or "/" in name):
         raise unknown("task", name, TASKS)
-    from mechunlearn.tasks.files import from_file
-
     return from_file(path, config)
 
 
