@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli import audit, models, report, studies, tasks
+from mechunlearn.cli import audit, guide, models, report, studies, tasks
 from mechunlearn.cli.errors import explained
 from mechunlearn.cli.options import alarm, kept
 from mechunlearn.version import __version__
@@ -22,7 +22,7 @@ for command in (
     *(audit.plan, audit.audit, audit.attack),
     *(report.report, report.diff, report.figures, report.export),
     *(studies.paper, studies.validate, studies.rerun),
-    *(models.unlearn, models.bench, tasks.task, tasks.doctor),
+    *(models.unlearn, models.bench, tasks.task, tasks.doctor, guide.guide),
 ):
     app.command()(command)
 app.command("list")(tasks.list_)

@@ -1,8 +1,10 @@
 """The commands around finished audits: pages, figures, tables, and what moved between two."""
 
+import sys
 import webbrowser
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +18,9 @@ from mechunlearn.cli.options import (
     say,
 )
 from mechunlearn.errors import refuse_existing
+
+if TYPE_CHECKING:
+    from mechunlearn.analysis.report import Report
 
 RunArg = Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")]
 
@@ -35,6 +40,9 @@ def report(
         typer.Option("--validation", help="Another validation.json than the package's."),
     ] = None,
     force: ForceOpt = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Only print a section for a model card on the Hub.")
+    ] = False,
     fail_if: FailOpt = "",
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOpt = False,
@@ -47,6 +55,9 @@ def report(
 
     wrong = failures(fail_if)
     reports = [Report.load(run) for run in runs]
+    if card:
+        _print_card(reports, wrong)
+        return
     _refuse_page(runs, out, force)
     if len(runs) > 1:
         if validation:
@@ -67,6 +78,15 @@ def report(
         say("no browser was found; open the page by hand")
     for each in reports:
         fail_for(each, wrong)
+
+
+def _print_card(reports: "Sequence[Report]", wrong: Collection[str]) -> None:
+    from mechunlearn.report.card import model_card
+
+    if len(reports) > 1:
+        raise ValueError("--card is of one run; give one")
+    sys.stdout.write(model_card(reports[0]))
+    fail_for(reports[0], wrong)
 
 
 def _refuse_page(runs: list[Path], out: Path | None, force: bool) -> None:

@@ -44,7 +44,7 @@ def task(
 
 def list_(
     as_json: JsonOpt = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="The README's table.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The guide's table.")] = False,
 ) -> None:
     """Unlearning methods, attacks and tasks."""
     from mechunlearn.registry import entries, markdown
