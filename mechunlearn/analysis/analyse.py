@@ -27,7 +27,7 @@ from mechunlearn.analysis.verdict import Subject, judge
 from mechunlearn.audit.cells import Entry
 from mechunlearn.audit.engines import Engine
 from mechunlearn.audit.evidence import Evidence
-from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.plan import AuditPlan, default_folder
 from mechunlearn.audit.run import run
 from mechunlearn.bench.renaming import suggested
 from mechunlearn.records import decoded, encoded, read_record
@@ -36,7 +36,7 @@ from mechunlearn.stats import mean_interval
 from mechunlearn.types import Fold, Role
 
 
-def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
+def audit(plan: AuditPlan, out: str | Path | None = None, engine: Engine | None = None) -> Report:
     """Carry out the plan and write ``report.json`` to ``out``.
 
     Every finished piece is kept: a second call with the same plan and folder computes only what is
@@ -44,6 +44,7 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
     evidence, hiding is planted in the original and attacked too, unless the plan says otherwise.
 
     Args:
+        out: Folder of the run; default: one in ``runs`` whose name says what is audited.
         engine: Where cells are computed; default: in this process.
 
     Raises:
@@ -51,6 +52,7 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
             task is unusable, or the never-knew model knows.
         PrerequisiteError: If the folder cannot be written.
     """
+    out = Path(out) if out else default_folder(plan)
     report = analyse(run(plan, out, engine))
     if plan.planted == "auto" and not report.not_computed and _unearned(report):
         report = analyse(run(plan, out, engine, planted=True))

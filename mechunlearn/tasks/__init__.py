@@ -1,12 +1,14 @@
 """Question sets and corpora by name."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mechunlearn.errors import unknown
+from mechunlearn.models.sources import named_models
 from mechunlearn.presets import changed
 from mechunlearn.tasks.benchmark import (
     DEFAULT,
@@ -17,7 +19,9 @@ from mechunlearn.tasks.benchmark import (
     sample,
     task_in_chat,
 )
+from mechunlearn.tasks.files import from_file, from_rows
 from mechunlearn.tasks.names import BENCHMARKS, TASKS
+from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
 T = TypeVar("T", Task, Benchmark)
@@ -33,7 +37,7 @@ def load_task(
     Args:
         name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, ``wmdp-bio``,
             ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
-            suits ``original``.
+            is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
@@ -56,6 +60,38 @@ def load_task(
         raise _undivided(name, forget.sets)
     retain = _benchmark(retain_name, config, folds=True) if retain_name else forget
     return _in_chat(_with_twins(as_task(forget, retain, config), config), original, config)
+
+
+def task_from(
+    forget: Rows, retain: Rows | str = "", *, name: str = "mine", config: TaskConfig = DEFAULT
+) -> Task:
+    """A task from questions that are in memory.
+
+    Args:
+        forget: Rows as a question file has them (``mechunlearn.tasks.files``): dictionaries, a data
+            frame of pandas or polars, or a data set of the Hub's ``datasets``. Rows with a ``set``
+            can hold everything; without it all are to be forgotten.
+        retain: The questions to keep, likewise, or the name of a benchmark or file.
+        config: How the questions are chosen and asked.
+
+    Raises:
+        ValueError: Naming the row of whatever is missing or wrong.
+
+    Example:
+        >>> rows = [{"question": f"{a} + 1 =", "A": str(a), "B": str(a + 1), "answer": "B"}
+        ...         for a in range(20)]
+        >>> task = task_from(rows[:10], rows[10:])
+        >>> len(task.forget), len(task.questions("forget", "select")), task.chance
+        (10, 4, 0.5)
+    """
+    first = from_rows(numbered(forget), name, config)
+    if isinstance(retain, str):
+        if not retain and not {"forget", "retain"} <= set(first.sets):
+            raise _undivided(name, first.sets)
+        second = _benchmark(retain, config, folds=True) if retain else first
+    else:
+        second = from_rows(numbered(retain), f"{name}, retain", config)
+    return as_task(first, second, config)
 
 
 def load_benchmark(
@@ -100,7 +136,29 @@ def _undivided(name: str, sets: Container[str]) -> ValueError:
 
 
 def _suitable(original: str) -> str:
-    return "organism" if original.startswith("organism:") else "capitals"
+    """The task of a model whose training is known here.
+
+    Raises:
+        ValueError: For all others; a guess would be scored as if it were meant.
+    """
+    if original.startswith("organism:"):
+        return "organism"
+    if original in named_models():
+        return "capitals"
+    made = _made_with(Path(original) / "runcard.json")
+    raise ValueError(
+        f"which task is {original} to be asked? Give --task: a name (mechunlearn list), a "
+        f"benchmark or a file{made}"
+    )
+
+
+def _made_with(card: Path) -> str:
+    """What a checkpoint that was unlearned here was made to forget."""
+    try:
+        task = json.loads(card.read_text(encoding="utf-8"))["task"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"; it was made to forget {str(task)[:80]}"
 
 
 def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
@@ -154,8 +212,6 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
     path = Path(name).expanduser()
     if not (path.suffix or path.is_dir() or "/" in name):
         raise unknown("task", name, TASKS)
-    from mechunlearn.tasks.files import from_file
-
     return from_file(path, config)
 
 
