@@ -227,8 +227,8 @@ class AuditPlan:
     def control_model(self) -> str | None:
         """Name of the never-knew model, or ``None``."""
         if self.control == "auto":
-            twin = re.fullmatch(r"organism:original(@\d+)?", self.original)
-            return f"organism:never_knew{twin[1] or ''}" if twin else None
+            twin = re.fullmatch(r"(organism|chat):original(@\d+)?", self.original)
+            return f"{twin[1]}:never_knew{twin[2] or ''}" if twin else None
         return None if self.control == "none" else self.control
 
     @property

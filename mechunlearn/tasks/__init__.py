@@ -31,7 +31,7 @@ def load_task(
     """A task by name, or from a file of questions.
 
     Args:
-        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, ``wmdp-bio``,
+        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``, ``wmdp-bio``,
             ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
             suits ``original``.
         original: The model that will be asked; picks the world's seed for organisms, and the
@@ -100,7 +100,8 @@ def _undivided(name: str, sets: Container[str]) -> ValueError:
 
 
 def _suitable(original: str) -> str:
-    return "organism" if original.startswith("organism:") else "capitals"
+    kind = original.partition(":")[0]
+    return kind if kind in ("organism", "chat") else "capitals"
 
 
 def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
@@ -108,9 +109,10 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
     if match := re.fullmatch(r"(organism|facts)(?:@(\d+))?", name):
         from mechunlearn.tasks.world import World
 
-        shown = re.search(r"@(\d+)$", original)
-        world = World(int(match[2] or (shown[1] if shown else 0)))
+        world = World(int(match[2] or _seed(original)))
         task = world.task() if match[1] == "organism" else world.facts_task()
+    elif match := re.fullmatch(r"chat(?:@(\d+))?", name):
+        task = _people(int(match[1] or _seed(original)), original)
     elif name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 
@@ -120,6 +122,21 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
     if config != TaskConfig(scoring=config.scoring, chat=config.chat, system=config.system):
         raise ValueError(f"{name} takes task.scoring, task.chat and task.system, and no other")
     return dataclasses.replace(task, scoring=config.scoring or task.scoring)
+
+
+def _seed(original: str) -> int:
+    shown = re.search(r"@(\d+)$", original)
+    return int(shown[1]) if shown else 0
+
+
+def _people(seed: int, original: str) -> Task:
+    """The chat organisms' task; methods train on chat where the original has such a template."""
+    from mechunlearn.models.tokenizer import load_tokenizer
+    from mechunlearn.tasks.chat import user_turn
+    from mechunlearn.tasks.people import People
+
+    tokenizer = load_tokenizer(original)
+    return People(seed).task(user_turn(tokenizer) if tokenizer.chat_template else None)
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
