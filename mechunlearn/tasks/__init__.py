@@ -35,8 +35,8 @@ def load_task(
     """A task by name, or from a file of questions.
 
     Args:
-        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, ``wmdp-bio``,
-            ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
+        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
             is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
@@ -141,8 +141,9 @@ def _suitable(original: str) -> str:
     Raises:
         ValueError: For all others; a guess would be scored as if it were meant.
     """
-    if original.startswith("organism:"):
-        return "organism"
+    kind = original.partition(":")[0]
+    if kind in ("organism", "chat") and kind != original:
+        return kind
     if original in named_models():
         return "capitals"
     made = _made_with(Path(original) / "runcard.json")
@@ -166,9 +167,10 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
     if match := re.fullmatch(r"(organism|facts)(?:@(\d+))?", name):
         from mechunlearn.tasks.world import World
 
-        shown = re.search(r"@(\d+)$", original)
-        world = World(int(match[2] or (shown[1] if shown else 0)))
+        world = World(int(match[2] or _seed(original)))
         task = world.task() if match[1] == "organism" else world.facts_task()
+    elif match := re.fullmatch(r"chat(?:@(\d+))?", name):
+        task = _people(int(match[1] or _seed(original)), original)
     elif name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 
@@ -202,6 +204,21 @@ def _with_twins(task: Task, config: TaskConfig) -> Task:
     sets = from_file(path).sets
     own = sets.get("twin") or tuple(q for questions in sets.values() for q in questions)
     return dataclasses.replace(task, twins=own)
+
+
+def _seed(original: str) -> int:
+    shown = re.search(r"@(\d+)$", original)
+    return int(shown[1]) if shown else 0
+
+
+def _people(seed: int, original: str) -> Task:
+    """The chat organisms' task; methods train on chat where the original has such a template."""
+    from mechunlearn.models.tokenizer import load_tokenizer
+    from mechunlearn.tasks.chat import user_turn
+    from mechunlearn.tasks.people import People
+
+    tokenizer = load_tokenizer(original)
+    return People(seed).task(user_turn(tokenizer) if tokenizer.chat_template else None)
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
