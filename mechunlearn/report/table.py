@@ -8,7 +8,7 @@ from rich.table import Table
 from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.compare import Moved
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.words import DASH, TIERS, name, percent, with_role
+from mechunlearn.analysis.words import DASH, TIERS, name, over_seeds, percent, with_role
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.progress import console
@@ -33,8 +33,11 @@ def show(report: Report) -> None:
         }
         table.add_row(with_role(model), *(known.get(c.key, "") for c in brief), style="dim")
     table.add_section()
+    if repeated := any(row.seeds for row in report.rows):
+        table.add_column("over seeds")
     for row in report.rows:
-        table.add_row(f"{row.model}, {name(row.attack)}", *(c.text(row) for c in brief))
+        spread = [over_seeds(row.seeds)] if repeated else []
+        table.add_row(f"{row.model}, {name(row.attack)}", *(c.text(row) for c in brief), *spread)
     console.print(table)
     for model in report.unlearned:
         if (verdict := model.verdict) is not None:
@@ -55,11 +58,16 @@ def show_estimates(estimates: Sequence[Estimate]) -> None:
         cost = (f"{e.seconds:.1f}", f"{e.flops:.1e}", f"{e.memory / 1e6:.0f}")
         table.add_row(e.cell.model, e.cell.attack.replace("_", " "), e.cell.kind, *cost)
     console.print(table)
-    total = sum(e.seconds for e in estimates)
+    total, maybe = (sum(e.seconds for e in estimates if e.conditional is x) for x in (False, True))
     console.print(
         f"{len(estimates)} cells, about {total / 60:.1f} minutes, without making models; memory is "
         "one model's, with all that an attack keeps beside it."
     )
+    if maybe:
+        console.print(
+            f"Planted hiding takes about {maybe / 60:.1f} minutes more, and is attacked only where "
+            "a verdict would otherwise be that there is no evidence (--planted)."
+        )
 
 
 def show_paper(cells: Sequence[PaperCell]) -> None:
