@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from mechunlearn.records import Interval, Plain
 
 if TYPE_CHECKING:
-    from mechunlearn.analysis.records import Model, Tier
+    from mechunlearn.analysis.records import Model, Seeds, Tier
     from mechunlearn.audit.records import ModelRole
 
 DASH = "–"
@@ -62,6 +62,15 @@ def words(variant: Mapping[str, Plain]) -> str:
         return ", ".join(map(str, value))
 
     return "; ".join(f"{key.replace('_', ' ')} {text(value)}" for key, value in variant.items())
+
+
+def over_seeds(seeds: "Seeds | None") -> str:
+    """The spread of an attack's recovery over seeds; nothing where it was not repeated."""
+    if seeds is None:
+        return ""
+    low, high = seeds.recovery_range or seeds.difference_range
+    unit = "% of the gap" if seeds.recovery_range else "points"
+    return f"{percent(low)} to {percent(high)} {unit}, found with {seeds.found} of {seeds.n} seeds"
 
 
 def name(key: str) -> str:

@@ -18,6 +18,7 @@ from mechunlearn.analysis.words import (
     listed,
     name,
     operations,
+    over_seeds,
     p_is,
     p_value,
     percent,
@@ -150,7 +151,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions = (percent, p_is, p_value, operations, words, name, listed, with_role, columns)
+    functions = (
+        over_seeds,
+        percent,
+        p_is,
+        p_value,
+        operations,
+        words,
+        name,
+        listed,
+        with_role,
+        columns,
+    )
     environment.globals |= {f.__name__: f for f in functions}
     environment.globals |= {"TIERS": TIERS, "ROLES": ROLES}
     return environment
