@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.between import between_controls
@@ -38,7 +38,8 @@ from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.tests import MaxT, Sources, max_t, sums_by_source
 from mechunlearn.stats import Values
 
-Nets = Mapping[Against, Float[np.ndarray, " item"]]
+Nets = Mapping[Against, Values]
+"""By contrast, per question; at tier B per twin question behind them."""
 
 
 @dataclass(frozen=True, slots=True)

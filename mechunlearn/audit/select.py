@@ -175,10 +175,10 @@ def choose(
     tried = _attempts(model, search, measured)
     changes = [search.change(t.variant) for t in tried]
     task = measured.deciding.task
-    worth = [_worth(t.forget, task, c) for t, c in zip(tried, changes, strict=True)]
+    values = [worth(t.forget, task, c) for t, c in zip(tried, changes, strict=True)]
     order = sorted(
         range(len(tried)),
-        key=lambda i: (-worth[i], search.size(tried[i].variant), i),
+        key=lambda i: (-values[i], search.size(tried[i].variant), i),
     )
     if all(c.leaves_model for c in changes):
         return Choice(tried[order[0]].variant, True, tuple(tried))
@@ -198,7 +198,7 @@ def choose(
     return Choice(tried[best].variant, False, tuple(tried))
 
 
-def _worth(score: Score, task: Task, change: Change) -> float:
+def worth(score: Score, task: Task, change: Change) -> float:
     """Mean value of a variant's answers; of letters under the renaming that they suggest."""
     measure = task.scoring if change.form is None else change.form.measure
     if not find("measure", measure).one_token:
@@ -224,8 +224,8 @@ def _attempts(model: HookedModel, search: Search[Any], measured: Measured) -> li
         attempts = [Attempt(v, known[i]) for i, v in enumerate(batch)]
         tried += attempts
         try:
-            worth = [_worth(a.forget, d.task, c) for a, c in zip(attempts, changes, strict=True)]
-            batch = rounds.send([Scored(value) for value in worth])
+            found = [worth(a.forget, d.task, c) for a, c in zip(attempts, changes, strict=True)]
+            batch = rounds.send([Scored(value) for value in found])
         except StopIteration:
             break
     if not tried:
