@@ -7,6 +7,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from mechunlearn.analysis.course import Course as Course
+from mechunlearn.analysis.course import Curve as Curve
+from mechunlearn.analysis.course import CurvePoint as CurvePoint
+from mechunlearn.analysis.course import Price as Price
 from mechunlearn.analysis.planted import PositiveControl as PositiveControl
 from mechunlearn.analysis.row import Against as Against
 from mechunlearn.analysis.row import Contrast as Contrast
@@ -85,44 +89,6 @@ class TriedVariant(Record, frozen=True):
     variant: Plain
     forget: float
     retain: float | None = None
-
-
-class CurvePoint(Record, frozen=True):
-    """One measurement on a training curve."""
-
-    steps: int
-    samples: int
-    tokens: int
-    flops: int
-    value: float
-    """On the forget questions of the confirm fold."""
-    value_ci: Interval
-    retain: float
-
-
-class Curve(Record, frozen=True):
-    """One training run of an attack."""
-
-    run: str
-    points: tuple[CurvePoint, ...]
-    variants: tuple[Plain, ...]
-    """The variant at each point; ``None`` before training."""
-
-
-class Price(Record, frozen=True):
-    """Half of the gap, along an attack's training curves."""
-
-    steps: int
-    samples: int
-
-
-class Course(Record, frozen=True):
-    """An attack's training on one model."""
-
-    curves: tuple[Curve, ...]
-    half: Price | None
-    """The first point half-way back to the original; ``None`` where no run gets there."""
-    most_samples: int
 
 
 class Overlap(Record, frozen=True):

@@ -42,7 +42,7 @@ from mechunlearn.analysis.records import (
     Tier,
     Verdict,
 )
-from mechunlearn.analysis.words import control_words, listed
+from mechunlearn.analysis.words import attack_names, control_words, listed
 from mechunlearn.attacks import Family
 from mechunlearn.attacks.grades import GRADES
 from mechunlearn.audit.records import ModelRole
@@ -248,8 +248,8 @@ def _hidden(rows: Sequence[Row], best: Row, subject: Subject) -> tuple[Category,
     return category, (
         f"{MEANING[category]}: {best.attack.replace('_', ' ')} brings back {share} net of "
         f"{control_words(best.tier, subject.control, subject.n_controls)}{cost}{_letters(best)}."
-        + (f" {_names(others)} found some too." if others else "")
-        + (f" {_names(missed)} found nothing." if missed else "")
+        + (f" {attack_names(others)} found some too." if others else "")
+        + (f" {attack_names(missed)} found nothing." if missed else "")
         + _unclear(unclear)
         + _one_draw(best, subject)
     )
@@ -278,7 +278,7 @@ def _unclear(rows: Sequence[Row]) -> str:
         return ""
     best = max(rows, key=lambda r: r.value)
     return (
-        f" {_names([r.attack for r in rows])} teach{'es' * (len(rows) == 1)} forget facts (up to "
+        f" {attack_names([r.attack for r in rows])} teach{'es' * (len(rows) == 1)} forget facts (up to "
         f"{best.value:.0%} right after that); without a model that never knew, that may be "
         "learned, so it does not count."
     )
@@ -293,7 +293,7 @@ def _nothing(rows: Sequence[Row], gap: float) -> tuple[Category, str]:
     if close:
         best = min(close, key=lambda r: r.p)
         return "inconclusive", (
-            f"{_names([best.attack])} brings back {best.difference:.0%} more than what it is "
+            f"{attack_names([best.attack])} brings back {best.difference:.0%} more than what it is "
             f"compared with (p = {best.p:.2g}), but not after correction for {len(rows)} attacks "
             f"(p = {best.p_adjusted:.2g}). The same attack alone on new questions would settle it."
         )
@@ -315,8 +315,3 @@ def _nothing(rows: Sequence[Row], gap: float) -> tuple[Category, str]:
             f"find what the others cannot. {power} An audit with relearning would settle it."
         )
     return "no evidence", (f"No attack brought back more than its control. {power}")
-
-
-def _names(attacks: Sequence[str]) -> str:
-    text = listed([n.replace("_", " ") for n in attacks])
-    return text[0].upper() + text[1:]

@@ -83,6 +83,12 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
+def attack_names(attacks: Sequence[str]) -> str:
+    """Attacks as the beginning of a sentence."""
+    text = listed([n.replace("_", " ") for n in attacks])
+    return text[0].upper() + text[1:]
+
+
 def control_words(tier: "Tier", control: "ModelRole | None", n: int = 1) -> str:
     """What an attack's recovery is net of, with what was done to the controls, and how many."""
     if tier == "B":

@@ -15,67 +15,26 @@ from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
     Answers,
     AttackResult,
-    BaselineResult,
     BriefAnswers,
     CeilingResult,
     ControlResult,
-    Guessing,
     Kind,
     Result,
     Stage,
     Tried,
 )
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed, score_changes
-from mechunlearn.bench import majority_letter, no_question, score
+from mechunlearn.bench import score
 from mechunlearn.bench.hidden import with_other_stems
-from mechunlearn.environment import machine, versions
 from mechunlearn.hooks import metered
-from mechunlearn.models import describe
 from mechunlearn.records import Plain, plain, typed
 from mechunlearn.registry import find
-from mechunlearn.types import Change, HookedModel, Question, Task
+from mechunlearn.types import Change, HookedModel, Question
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""
 Done = Callable[[Cell, Result, float], None]
 """Called with a cell, its result and the seconds it took."""
-
-
-def baseline(
-    model: HookedModel, task: Task, *, guessing: bool, twins: Sequence[Question] = ()
-) -> BaselineResult:
-    """Answers to every question set, without any attack.
-
-    Args:
-        guessing: Whether to measure also what is right without knowing.
-        twins: Questions that nobody can know, to be asked too.
-    """
-    sets: dict[str, Sequence[Question]] = {
-        "forget": task.questions("forget", "confirm"),
-        "retain": task.questions("retain", "confirm"),
-        "forget_select": task.questions("forget", "select"),
-        "retain_select": task.questions("retain", "select"),
-        **task.extra,
-        **({"twins": twins} if twins else {}),
-    }
-    card = describe(model)
-    return BaselineResult(
-        sets={name: Answers.of(score(model, asked, task)) for name, asked in sets.items()},
-        model=card,
-        versions=versions(),
-        machine=machine(card.device),
-        guessing=_guessing(model, sets["forget"], task) if guessing else None,
-        hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
-    )
-
-
-def _guessing(model: HookedModel, asked: Sequence[Question], task: Task) -> Guessing:
-    hidden = no_question(model, asked, task.prompt, task.scoring)
-    return Guessing(
-        no_question=round(hidden.accuracy, 4),
-        majority_position=round(majority_letter(asked), 4),
-        chance=round(task.chance, 4),
-    )
 
 
 @dataclass(slots=True)

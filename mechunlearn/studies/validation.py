@@ -13,6 +13,7 @@ from mechunlearn.analysis.records import Category
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import CATEGORIES, significant
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.store import share_cells
 from mechunlearn.environment import machine, versions, write_json
 from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
@@ -168,17 +169,19 @@ def _audited(
         file = folder / "questions" / f"{condition.questions}.jsonl"
         name = write_questions(world, condition.questions, file)
         changes = (*changes, "task.scoring=cloze")
+    out = folder / "audits" / condition.name
+    share_cells(out, folder / "cells")
     for situation, control in controls.items():
         made = AuditPlan(
             original=models["original"],
             unlearned=(str(suspect),),
-            control=control,
+            control=(control,),
             task=name,
             attacks=(*plan.attacks, *add_nulls()),
             changes=changes,
             seed=seed,
         )
-        yield situation, audit(made, folder / "audits" / condition.name)
+        yield situation, audit(made, out)
 
 
 def summarise(
