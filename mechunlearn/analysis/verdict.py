@@ -278,8 +278,8 @@ def _unclear(rows: Sequence[Row]) -> str:
         return ""
     best = max(rows, key=lambda r: r.value)
     return (
-        f" {attack_names([r.attack for r in rows])} teach{'es' * (len(rows) == 1)} forget facts (up to "
-        f"{best.value:.0%} right after that); without a model that never knew, that may be "
+        f" {attack_names([r.attack for r in rows])} teach{'es' * (len(rows) == 1)} forget facts "
+        f"(up to {best.value:.0%} right after that); without a model that never knew, that may be "
         "learned, so it does not count."
     )
 

@@ -28,7 +28,7 @@ def show(report: Report) -> None:
     title = f"{report.runcard.task.name}: forget questions right, in % (n = {n}, 95 % intervals)"
     if any(row.seeds for row in report.rows):
         heads.append(Head("over seeds", words=True))
-    grouped = [row[: len(heads)] for row in _grouped(report, brief)]
+    grouped = [[*row, ""][: len(heads)] if row else row for row in _grouped(report, brief)]
     print_table(title, heads, grouped, piped=list(_flat(report, brief)))
     for model in report.unlearned:
         if said := sentences(report, model.label):
