@@ -10,9 +10,11 @@ from msgspec import UnsetType
 from mechunlearn.analysis.letters import Choices
 from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile
 from mechunlearn.analysis.tests import Sources
+from mechunlearn.attacks.grades import GRADES, grade
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
 from mechunlearn.records import Plain
+from mechunlearn.registry import find
 from mechunlearn.stats import Values
 from mechunlearn.types import Fold, Question, Role, Task
 
@@ -67,6 +69,8 @@ class Arms:
     """What is right without knowing; see ``guessing_level``."""
     controls: tuple[Values, ...] = ()
     """Of every model that never knew."""
+    taught: bool = False
+    """Whether the attack states forget facts, so that a model may learn them from it."""
 
     def compared(self, unlearned: Values) -> Values:
         """The attacked control, else the best of sham, guessing and the unlearned model itself."""
@@ -87,6 +91,7 @@ def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
         control=np.mean(controls, axis=0) if controls else None,
         guessing=guessing_level(evidence, model, result.hidden),
         controls=controls,
+        taught=grade(find("attack", attack)) in GRADES[2:],
     )
 
 
