@@ -8,6 +8,7 @@ from msgspec import UnsetType
 
 from mechunlearn.analysis.answers import choices, questions_of, values
 from mechunlearn.analysis.letters import Choices
+from mechunlearn.attacks.grades import GRADES, grade
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import TIE, Answers, AttackResult
 from mechunlearn.bench.renaming import suggested, under
@@ -36,6 +37,8 @@ class Arms:
     """Of every model that never knew."""
     untreated_controls: tuple[Values, ...] = ()
     """Of these models without the attack, where the letters are renamed."""
+    taught: bool = False
+    """Whether the attack states forget facts, so that a model may learn them from it."""
     twins: Values | None = None
     """What the attack gains on each question that nobody can know, where there are such."""
     renaming: tuple[int, ...] | None = None
@@ -95,6 +98,7 @@ def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
         unlearned=key.highest(evidence.answers(model, "forget")) if known else None,
         twins=_twins(evidence, model, result, key),
         controls=controls,
+        taught=grade(find("attack", attack)) in GRADES[2:],
         untreated_controls=tuple(key.highest(evidence.answers(m, "forget")) for m in models),
         renaming=key.names,
     )
