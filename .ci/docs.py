@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import pdoc
-from pdoc import markdown2
+import pdoc.render_helpers
 
 import mechunlearn
 from mechunlearn.cli.guide import FOLDER, pages
