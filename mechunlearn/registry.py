@@ -21,6 +21,7 @@ METHODS = {
 }
 """Unlearning methods."""
 ATTACKS = {
+    "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
@@ -63,13 +64,14 @@ FIGURES = {
 }
 """Figures of a report, in the order in which they are shown."""
 DEFAULT_ATTACKS = (
+    "forms",
     "direction_ablation",
     "logit_lens",
     "pruning_weights",
     "relearning_disjoint",
     "perturbation_naive",
 )
-"""One of each family; what an audit runs when nothing else is asked for."""
+"""Other forms first, then one of each family; what an audit runs when nothing else is asked for."""
 
 TABLES = {
     "method": METHODS,

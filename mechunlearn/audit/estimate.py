@@ -31,6 +31,8 @@ class Estimate:
     seconds: float
     memory: float
     """Peak bytes."""
+    conditional: bool = False
+    """Whether it is computed only where a verdict depends on it: a positive control's."""
 
     @property
     def summary(self) -> Mapping[str, str | float]:
@@ -42,6 +44,7 @@ class Estimate:
             "seconds": self.seconds,
             "flops": self.flops,
             "memory": self.memory,
+            "conditional": self.conditional,
         }
 
 
@@ -56,6 +59,7 @@ def calibrate(setup: Setup) -> Speed:
 def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimate]:
     """The cost of each cell on this machine."""
     job, costs = _costs(setup, speed.device, speed.number)
+    planted = {e.label for e in setup.planted} if setup.plan.planted == "auto" else set()
     extra = sum(map(len, setup.task.extra.values()))
     return [
         Estimate(
@@ -65,6 +69,7 @@ def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimat
             ),
             seconds=flops / speed.flops,
             memory=peak_memory(costs[cell.attack], job.shape, job.sizes).total,
+            conditional=cell.model in planted,
         )
         for cell in cells
     ]
@@ -113,7 +118,7 @@ def by_worth(setup: Setup) -> Iterator[tuple[str, str]]:
     """
     attacks = sorted(setup.plan.attacks, key=lambda a: GRADES.index(grade(find("attack", a))))
     for attack in attacks:
-        for entry in setup.unlearned:
+        for entry in (*setup.unlearned, *setup.planted):
             yield entry.label, attack
 
 
@@ -126,13 +131,15 @@ def affordable(setup: Setup, costs: Sequence[Estimate], seconds: float) -> list[
         ValueError: If not even one fits.
     """
     kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
-    of = {(e.cell.kind, e.cell.model, e.cell.attack): e for e in costs}
+    of: dict[tuple[Kind, str, str], list[Estimate]] = {}
+    for e in costs:
+        of.setdefault((e.cell.kind, e.cell.model, e.cell.attack), []).append(e)
     baselines = [e for e in costs if e.cell.kind == "baseline"]
     left = seconds - sum(e.seconds for e in baselines)
     chosen = [e.cell for e in baselines]
     prices = []
     for label, attack in by_worth(setup):
-        arms = [of[key] for kind in kinds if (key := (kind, label, attack)) in of]
+        arms = [e for kind in kinds for e in of.get((kind, label, attack), [])]
         price = sum(e.seconds for e in arms)
         prices.append(price)
         if arms and price <= left:

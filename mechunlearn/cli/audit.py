@@ -86,7 +86,9 @@ def audit(
     if dry_run:
         estimate(made, out, as_json, place)
     else:
-        fail_for(run(made, out, as_json, place, tracker), wrong)
+        report = run(made, out, as_json, place, tracker)
+        if wrong:
+            fail_for(report, wrong)
 
 
 @plan_options(without=("unlearned", "methods", "attacks", "changes", *AUDIT_ONLY))

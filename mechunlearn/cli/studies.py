@@ -82,8 +82,8 @@ def validate(
     """
     from mechunlearn.plots.validation import write_validation
     from mechunlearn.report.table import show_validation
+    from mechunlearn.studies.conditions import chosen_conditions
     from mechunlearn.studies.records import ValidationResult
-    from mechunlearn.studies.truths import chosen_conditions
     from mechunlearn.studies.validation import ValidationPlan
     from mechunlearn.studies.validation import validate as run
 

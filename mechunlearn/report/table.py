@@ -8,7 +8,7 @@ from mechunlearn.analysis.columns import COLUMNS, Column, columns
 from mechunlearn.analysis.compare import Moved
 from mechunlearn.analysis.records import Model, Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.words import DASH, ROLES, name, percent
+from mechunlearn.analysis.words import DASH, ROLES, name, over_seeds, percent
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.progress import console, results
@@ -16,7 +16,7 @@ from mechunlearn.records import Plain
 from mechunlearn.report.summary import sentences
 from mechunlearn.report.terminal import Head, print_lines, print_table
 from mechunlearn.studies.paper import Cell as PaperCell
-from mechunlearn.studies.records import ValidationResult
+from mechunlearn.studies.records import SITUATIONS, SituationRates, ValidationResult
 from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import Question, Score, Task
 
@@ -26,7 +26,10 @@ def show(report: Report) -> None:
     n, brief = report.original.sets["forget"].n, columns("brief")
     heads = [Head("", words=True), *(Head(c.title, _rank(c, i)) for i, c in enumerate(brief))]
     title = f"{report.runcard.task.name}: forget questions right, in % (n = {n}, 95 % intervals)"
-    print_table(title, heads, list(_grouped(report, brief)), piped=list(_flat(report, brief)))
+    if any(row.seeds for row in report.rows):
+        heads.append(Head("over seeds", words=True))
+    grouped = [[*row, ""][: len(heads)] if row else row for row in _grouped(report, brief)]
+    print_table(title, heads, grouped, piped=list(_flat(report, brief)))
     for model in report.unlearned:
         if said := sentences(report, model.label):
             print_summary(model.label, said)
@@ -52,7 +55,7 @@ def _grouped(report: Report, brief: Sequence[Column]) -> Iterator[list[str]]:
         yield [model.label, *("" for _ in brief)]
         yield plain("  no attack", model)
         for row in report.rows_of(model.label):
-            yield [f"  {name(row.attack)}", *(c.text(row) for c in brief)]
+            yield [f"  {name(row.attack)}", *(c.text(row) for c in brief), over_seeds(row.seeds)]
         control = report.control_of(model.label)
         if control is not None and control.role == "control":
             yield plain("  its control", control)
@@ -135,11 +138,16 @@ def show_estimates(estimates: Sequence[Estimate]) -> None:
         for e in estimates
     ]  # fmt: skip
     print_table("cells that are missing, and about what they cost here", heads, rows)
-    total = sum(e.seconds for e in estimates)
+    total, maybe = (sum(e.seconds for e in estimates if e.conditional is x) for x in (False, True))
     console.print(
         f"{len(estimates)} cells, about {total / 60:.1f} minutes, without making models; memory is "
         "one model's, with all that an attack keeps beside it."
     )
+    if maybe:
+        console.print(
+            f"Planted hiding takes about {maybe / 60:.1f} minutes more, and is attacked only where "
+            "a verdict would otherwise be that there is no evidence (--planted)."
+        )
 
 
 def show_paper(cells: Sequence[PaperCell]) -> None:
@@ -215,7 +223,12 @@ def show_changes(
 
 
 def show_validation(validation: ValidationResult) -> None:
-    """Print sensitivities and false-alarm rates."""
+    """Print sensitivities and false-alarm rates for each kind of control."""
+    for situation, rates in validation.situations.items():
+        _show_rates(rates, SITUATIONS[situation])
+
+
+def _show_rates(situation: SituationRates, title: str) -> None:
     titles = ("", "sensitivity", "n", "false alarms", "n")
     heads = [Head(t, words=not t) for t in titles]
     rows = [
@@ -226,9 +239,9 @@ def show_validation(validation: ValidationResult) -> None:
             percent(rates.false_alarm_rate, rates.false_alarm_rate_ci),
             str(rates.false_alarm_rate_n),
         ]
-        for attack, rates in [*validation.attacks.items(), ("verdict", validation.verdict)]
+        for attack, rates in [*situation.attacks.items(), ("verdict", situation.verdict)]
     ]
-    print_table("models of known truth, in % with 95 % intervals", heads, rows)
-    for condition, categories in validation.verdict.confusion.items():
+    print_table(f"{title}, in % with 95 % intervals", heads, rows)
+    for condition, categories in situation.verdict.confusion.items():
         counts = ", ".join(f"{category} {n}" for category, n in categories.items())
         console.print(f"{condition}: {counts}", highlight=False)

@@ -2,12 +2,13 @@
 
     {"set": "forget", "stem": "...", "choices": ["..", ".."], "answer": 1, "source": "doc-7"}
 
-``set`` is ``forget``, ``retain`` or ``shots`` (examples to show); without it all rows are questions
-to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``, ``source`` (default: the id,
-else the row), ``statement`` (cloze), ``fold`` (default: two fifths of the sources select, the
-others confirm; near-duplicates stay together). Rows with ``set`` ``forget_text``, ``retain_text``
-or ``plain_text`` and a ``text`` are corpora. A row with ``set`` ``prompt`` says how to ask, by the
-templates of ``PromptFormat``:
+``set`` is ``forget``, ``retain``, ``twin`` (questions of the forget questions' form that nobody can
+know: made-up entities, right answers at random) or ``shots`` (examples to show); without it all
+rows are questions to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``,
+``source`` (default: the id, else the row), ``statement`` (cloze), ``fold`` (default: two fifths of
+the sources select, the others confirm; near-duplicates stay together). Rows with ``set``
+``forget_text``, ``retain_text`` or ``plain_text`` and a ``text`` are corpora. A row with ``set``
+``prompt`` says how to ask, by the templates of ``PromptFormat``:
 
     {"set": "prompt", "letter": "question {stem}{choices} letter :", "choice": " {letter} {text}"}
 
@@ -27,7 +28,7 @@ from mechunlearn.tasks.reader import Row, read_rows, to_question
 from mechunlearn.types import Fold, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
-SETS = ("forget", "retain", "shots", "prompt", *CORPORA)
+SETS = ("forget", "retain", "twin", "shots", "prompt", *CORPORA)
 TEMPLATES = ("letter", "choice", "cloze", "ending", "header", "answer", "separator")
 
 

@@ -49,6 +49,9 @@ class Task:
     """Answers that decline to say; default: ``mechunlearn.tasks.refusals``."""
     extra: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
     """Further question sets, only reported."""
+    twins: tuple[Question, ...] = ()
+    """Questions of the forget questions' form that nobody can know: made-up entities, right answers
+    at random. They stand in for a model that never knew where there is none (control tier B)."""
 
     def __post_init__(self) -> None:
         if self.scoring not in (known := names("measure")):
@@ -61,6 +64,11 @@ class Task:
             raise ValueError(
                 f"task {self.name!r}: {len(both)} question(s) are in both the forget and the "
                 f"retain set, e.g. {sorted(both)[0][0][:60]!r}; remove them from one"
+            )
+        if known := {_key(q) for q in self.forget} & {_key(q) for q in self.twins}:
+            raise ValueError(
+                f"task {self.name!r}: {len(known)} twin question(s) are forget questions too, e.g. "
+                f"{sorted(known)[0][0][:60]!r}; nobody may know the answer to a twin"
             )
         for fold in ("select", "confirm"):
             if not self.questions("forget", fold) or not self.questions("retain", fold):
