@@ -62,11 +62,11 @@ def _means(verdict: Verdict, rows: Sequence[Row], findings: Findings) -> str:
 
 
 def _brought_back(row: Row) -> str:
-    stays = (
-        f"a model that never knew gets {row.control:.0%} right under the same attack"
-        if row.control is not None
-        else f"the hardest of its controls is at {row.compared:.0%}"
-    )
+    if row.control is None:
+        stays = f"the hardest of its controls is at {row.compared:.0%}"
+    else:
+        who = {"A": "a model that never knew"}.get(row.tier, "its control")
+        stays = f"{who} gets {row.control:.0%} right under the same attack"
     if row.recovery is None or row.recovery_ci is None:
         share = f"{100 * row.difference:.0f} points of accuracy"
     else:
@@ -85,9 +85,10 @@ def _rests(report: Report, verdict: Verdict, label: str) -> str:
     rows = report.rows_of(label)
     if not rows:
         return "No attack is complete yet."
-    hits = [r for r in rows if significant(r)]
+    hits = [r for r in rows if significant(r) and not r.only_asks]
     control = report.control_of(label)
-    against = control_words(verdict.tier, control.role if control else None)
+    n_controls = max(row.n_controls for row in rows) or 1
+    against = control_words(verdict.tier, control.role if control else None, n_controls)
     return (
         f"{len(hits) or 'None'} of {len(rows)} attacks brought back more than {against} "
         f"(control tier {verdict.tier}); other attacks, and other questions, may find more."

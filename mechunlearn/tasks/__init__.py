@@ -36,8 +36,8 @@ def load_task(
 
     Args:
         name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
-            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
-            is known of shipped models only.
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); a
+            default is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
