@@ -178,7 +178,7 @@ def set_up(plan: AuditPlan, out: Path, threads: int) -> Setup:
             compare_vocabularies(other, own, plan.original, words)
     shape = configuration(plan.original, trust_remote_code=trust)
     resolved = plan.resolved(size_of(shape.hidden_size))
-    task = load_task(plan.task or None, plan.original, resolved.task)
+    task = load_task(plan.task or None, plan.original, resolved.task, trust_remote_code=trust)
     entries = tuple(_entries(resolved, task, out, threads))
     return Setup(resolved, task, entries, shape.num_hidden_layers, threads, out)
 

@@ -55,9 +55,11 @@ def calibrate(setup: Setup) -> Speed:
 
 def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimate]:
     """The cost of each cell on this machine."""
-    original = setup.plan.original
-    sizes = sizes_of(setup.task, load_tokenizer(original), (speed.device, speed.number))
-    job = job_of(setup.task, shape_of(configuration(original)), sizes)
+    original, trust = setup.plan.original, setup.plan.trust_remote_code
+    tokenizer = load_tokenizer(original, trust_remote_code=trust)
+    sizes = sizes_of(setup.task, tokenizer, (speed.device, speed.number))
+    config = configuration(original, trust_remote_code=trust)
+    job = job_of(setup.task, shape_of(config, trust_remote_code=trust), sizes)
     costs = {"": Cost()}
     costs |= {a: find("attack", a).cost(setup.config(a), job) for a in setup.plan.attacks}
     extra = sum(map(len, setup.task.extra.values()))

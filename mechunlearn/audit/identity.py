@@ -51,7 +51,9 @@ def model_identity(name: str, original: str = "") -> str:
 
 def task_revision(task: Task) -> str:
     """Changes with any question, text or prompt of a task."""
-    return digest(dataclasses.asdict(task))
+    asked = dataclasses.asdict(task)
+    del asked["prompt"]["turn"]["notes"]  # The template's text says it all.
+    return digest(asked)
 
 
 def arithmetic() -> dict[str, str]:

@@ -99,8 +99,9 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
     unfinished = out.with_name(f"{out.name}.training")
     if (card := _finished(plan, out, unfinished, resume)) is not None:
         return plain(card)
-    task = load_task(plan.task or None, plan.model, task_config(plan.changes))
-    model = load(plan.model, dtype=plan.dtype)
+    trust, chosen = plan.trust_remote_code, task_config(plan.changes)
+    task = load_task(plan.task or None, plan.model, chosen, trust_remote_code=trust)
+    model = load(plan.model, dtype=plan.dtype, trust_remote_code=trust)
     configured(find("method", plan.method), plan.preset or preset_for(model), plan.settings)
     source, before = describe(model), score_task(model, task)
     main = PartialState(cpu=model.cfg.device == "cpu").is_main_process
@@ -121,7 +122,12 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         command=plan.command(str(out)),
         seed=config.seed,
         models={"original": source},
-        task=TaskCard(name=task.name, scoring=task.scoring, chance=task.chance),
+        task=TaskCard(
+            name=task.name,
+            scoring=task.scoring,
+            chance=task.chance,
+            template=task.prompt.turn.notes,
+        ),
         settings=plain(config),
         versions=versions(),
         machine=_machine(source.device),
