@@ -42,8 +42,6 @@ def unlearn(
     as_json: JsonOpt = False,
 ) -> None:
     """Unlearn a task's forget set and write a Hugging Face checkpoint."""
-    import dataclasses
-
     from mechunlearn.plots.training import write_training
     from mechunlearn.registry import METHODS
     from mechunlearn.unlearn.run import UnlearnPlan, unlearn_all, unlearn_to
@@ -53,10 +51,8 @@ def unlearn(
     if everything and (change or preset):
         raise ValueError("--set and --preset are for one method; leave them out with --all")
     names = tuple(METHODS) if everything else (method,)
-    plan = UnlearnPlan(
-        "", model, task, preset, tuple(change or ()), dtype, trust_remote_code=trust_remote_code
-    )
-    plans = [dataclasses.replace(plan, method=name) for name in names]
+    about = (model, task, preset, tuple(change or ()), dtype, trust_remote_code)
+    plans = [UnlearnPlan(name, *about) for name in names]
     if everything:
         cards = unlearn_all(plans, out, every=every)
     else:

@@ -117,21 +117,15 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         if main:
             shutil.rmtree(unfinished)  # These settings do not work; there is nothing to go on with.
         raise
-    seconds = round(time.perf_counter() - start, 2)
     card = UnlearnCard(
         command=plan.command(str(out)),
         seed=config.seed,
         models={"original": source},
-        task=TaskCard(
-            name=task.name,
-            scoring=task.scoring,
-            chance=task.chance,
-            template=task.prompt.turn.notes,
-        ),
+        task=_task_card(task),
         settings=plain(config),
         versions=versions(),
         machine=_machine(source.device),
-        seconds={"training, with measurements": seconds},
+        seconds={"training, with measurements": round(time.perf_counter() - start, 2)},
         accuracy=_accuracy(before, score_task(model, task)),
         refusals=_refusals(model, task),
         perplexity=_perplexity(model, task),
@@ -145,6 +139,15 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         _write(out, model, log, card)
         shutil.rmtree(unfinished)
     return plain(card)
+
+
+def _task_card(task: Task) -> TaskCard:
+    return TaskCard(
+        name=task.name,
+        scoring=task.scoring,
+        chance=task.chance,
+        template=task.prompt.turn.notes,
+    )
 
 
 def _write(out: Path, model: HookedModel, log: TrainLog, card: UnlearnCard) -> None:
