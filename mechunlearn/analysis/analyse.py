@@ -4,7 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-from mechunlearn.analysis.answers import arms_of, choices, questions, values
+import numpy as np
+
+from mechunlearn.analysis.answers import choices, questions, values
+from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.findings import findings_of
 from mechunlearn.analysis.positive import positive_controls
 from mechunlearn.analysis.records import (
@@ -24,15 +27,16 @@ from mechunlearn.analysis.verdict import Subject, judge
 from mechunlearn.audit.cells import Entry
 from mechunlearn.audit.engines import Engine
 from mechunlearn.audit.evidence import Evidence
-from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.plan import AuditPlan, default_folder
 from mechunlearn.audit.run import run
+from mechunlearn.bench.renaming import suggested
 from mechunlearn.records import decoded, encoded, read_record
 from mechunlearn.registry import find
 from mechunlearn.stats import mean_interval
 from mechunlearn.types import Fold, Role
 
 
-def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
+def audit(plan: AuditPlan, out: str | Path | None = None, engine: Engine | None = None) -> Report:
     """Carry out the plan and write ``report.json`` to ``out``.
 
     Every finished piece is kept: a second call with the same plan and folder computes only what is
@@ -40,6 +44,7 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
     evidence, hiding is planted in the original and attacked too, unless the plan says otherwise.
 
     Args:
+        out: Folder of the run; default: one in ``runs`` whose name says what is audited.
         engine: Where cells are computed; default: in this process.
 
     Raises:
@@ -47,6 +52,7 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
             task is unusable, or the never-knew model knows.
         PrerequisiteError: If the folder cannot be written.
     """
+    out = Path(out) if out else default_folder(plan)
     report = analyse(run(plan, out, engine))
     if plan.planted == "auto" and not report.not_computed and _unearned(report):
         report = analyse(run(plan, out, engine, planted=True))
@@ -150,12 +156,28 @@ def _subject(
         before=before["forget"],
         after=after["forget"],
         retain_before=before["retain"],
-        retain_after=after["retain"],
+        retain_after=_retained(evidence, entry, after["retain"]),
         chance=evidence.setup.task.chance,
-        tier=tier_of(entry),
+        tier=tier_of(evidence.setup, entry.label),
         control=None if control is None else control.role,
         n_controls=len(entry.controls),
         positive=positive or None,
+    )
+
+
+def _retained(evidence: Evidence, entry: Entry, said: Measured) -> Measured:
+    """The retain answers, with the letters renamed where the select fold suggests that."""
+    if not find("measure", evidence.setup.task.scoring).one_token:
+        return said
+    select, confirm = (choices(evidence, entry.label, x) for x in ("retain_select", "retain"))
+    names = suggested(select.said, select.right, max(select.n, confirm.n))
+    if names is None:
+        return said
+    renamed = confirm.under(np.array(names))
+    return Measured(
+        value=short(float(renamed.mean())),
+        value_ci=short_interval(mean_interval(renamed)),
+        n=said.n,
     )
 
 

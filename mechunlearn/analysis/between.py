@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.records import Contrast
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.tests import Sources, sums_by_source

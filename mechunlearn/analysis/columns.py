@@ -61,7 +61,8 @@ def columns(table: Table) -> tuple[Column, ...]:
 
 def _control(row: Row) -> str:
     if row.control is None:
-        return f"tier {row.tier}: the highest of sham, unlearned model and guessing"
+        made_up = "made-up questions, " if row.tier == "B" else ""
+        return f"tier {row.tier}: the highest of {made_up}sham, unlearned model and guessing"
     return f"tier {row.tier}: the never-knew model under the attack"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mechunlearn.analysis.answers import arms_of
+from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.records import PositiveControl, Row
 from mechunlearn.analysis.rows import rows_of
 from mechunlearn.analysis.verdict import counts, significant

@@ -7,6 +7,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from mechunlearn.analysis.course import Course as Course
+from mechunlearn.analysis.course import Curve as Curve
+from mechunlearn.analysis.course import CurvePoint as CurvePoint
+from mechunlearn.analysis.course import Price as Price
 from mechunlearn.analysis.planted import PositiveControl as PositiveControl
 from mechunlearn.analysis.row import Against as Against
 from mechunlearn.analysis.row import Contrast as Contrast
@@ -87,44 +91,6 @@ class TriedVariant(Record, frozen=True):
     retain: float | None = None
 
 
-class CurvePoint(Record, frozen=True):
-    """One measurement on a training curve."""
-
-    steps: int
-    samples: int
-    tokens: int
-    flops: int
-    value: float
-    """On the forget questions of the confirm fold."""
-    value_ci: Interval
-    retain: float
-
-
-class Curve(Record, frozen=True):
-    """One training run of an attack."""
-
-    run: str
-    points: tuple[CurvePoint, ...]
-    variants: tuple[Plain, ...]
-    """The variant at each point; ``None`` before training."""
-
-
-class Price(Record, frozen=True):
-    """Half of the gap, along an attack's training curves."""
-
-    steps: int
-    samples: int
-
-
-class Course(Record, frozen=True):
-    """An attack's training on one model."""
-
-    curves: tuple[Curve, ...]
-    half: Price | None
-    """The first point half-way back to the original; ``None`` where no run gets there."""
-    most_samples: int
-
-
 class Overlap(Record, frozen=True):
     """Lost questions that exactly these attacks answer."""
 
@@ -187,6 +153,21 @@ class Openness(Record, frozen=True):
     """[unlearned - guessing] / [original - guessing]; ``None`` where the original does not know."""
 
 
+class OtherForm(Record, frozen=True):
+    """What models answer when they are only asked in another form, and how open that is."""
+
+    attack: str
+    """The attack that chose the form, on the select fold."""
+    form: str
+    """In words."""
+    value: float
+    """The unlearned model, changed in nothing."""
+    original: float
+    control: float | None
+    """The never-knew model, where there is one."""
+    openness: Openness
+
+
 class Findings(Record, frozen=True):
     """What all attacks on one unlearned model say together, and what figures draw of them."""
 
@@ -197,6 +178,8 @@ class Findings(Record, frozen=True):
     """Two-sided, of the unlearned model's value against guessing."""
     openness: Openness | None = None
     """``None`` in reports before it."""
+    other_form: OtherForm | None = None
+    """The most open form beside the task's; ``None``: none was tried."""
     nonfinite: tuple[str, ...] = ()
     """Models, or attacks on this model, of which an answer is no finite number."""
     renamed: Renamed | None = None

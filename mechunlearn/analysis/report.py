@@ -34,7 +34,14 @@ class Report(ReportFile, frozen=True):
         """Write it, whole or not at all."""
         write_json(path, msgspec.to_builtins(self))
 
-    def rows_frame(self) -> "pd.DataFrame":
+    def __repr__(self) -> str:
+        verdicts = [
+            f"{m.label} {m.verdict.category}" for m in self.unlearned if m.verdict is not None
+        ]
+        n = self.original.sets["forget"].n
+        return f"Report({self.runcard.task.name}, n = {n}: {'; '.join(verdicts) or 'no verdict'})"
+
+    def frame(self) -> "pd.DataFrame":
         """The rows as a data frame; intervals as two columns. Needs pandas."""
         return _frame(msgspec.to_builtins(r) for r in self.rows)
 

@@ -8,9 +8,10 @@ from mechunlearn.records import Interval, Plain, Record
 Tier = Literal["A", "B", "C"]
 """What recovery is net of. A: a model that never knew; B: fictitious twin questions; C: shams and
 hidden questions only."""
-Against = Literal["control", "unlearned", "sham", "guessing", "spread"]
+Against = Literal["control", "twins", "unlearned", "sham", "guessing", "spread"]
 """What an attack has to exceed; ``control`` is the difference in differences, ``spread`` the same
-beside how much never-knew models differ."""
+beside how much never-knew models differ, ``twins`` what the attack gains on questions that nobody
+can know."""
 
 
 class Contrast(Record, frozen=True):
@@ -81,6 +82,11 @@ class Row(Record, frozen=True):
     n_variants: int | None = None
     p_best_of_k: float | None = None
     """Whether the chosen variant gained more than the best of as many would by luck."""
+    only_asks: bool = False
+    """Nothing but the form of the questions changed: what came back was open, not hidden."""
+    renaming: tuple[int, ...] | None = None
+    """The letters under which the answers count, where the select fold suggests others than they
+    were asked with."""
     contrasts: tuple[Contrast, ...] = ()
     """Everything that has to be exceeded; reports before them compared with one arm."""
     n_controls: int = 1

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 DASH = "–"
 TIERS: Mapping["Tier", str] = {
     "A": "a model that never knew the facts under the same attack, a sham and guessing",
-    "B": "questions of the same form about made-up facts",
+    "B": "questions of the same form about made-up facts under the same attack, the unlearned "
+    "model's own answers, a sham of the same size and guessing; there is no model that never knew "
+    "the facts",
     "C": "the unlearned model's own answers, a sham of the same size and guessing; there is no "
     "model that never knew the facts",
 }
@@ -81,9 +83,17 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
+def attack_names(attacks: Sequence[str]) -> str:
+    """Attacks as the beginning of a sentence."""
+    text = listed([n.replace("_", " ") for n in attacks])
+    return text[0].upper() + text[1:]
+
+
 def control_words(tier: "Tier", control: "ModelRole | None", n: int = 1) -> str:
     """What an attack's recovery is net of, with what was done to the controls, and how many."""
-    if tier != "A":
+    if tier == "B":
+        return "made-up questions of the same form, its own answers, a sham attack and guessing"
+    if tier == "C":
         return "its own answers, a sham attack and guessing"
     if n > 1:
         treated = {"control": " and went through the same unlearning", "never_knew": ""}

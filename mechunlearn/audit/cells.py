@@ -17,7 +17,7 @@ from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
 from mechunlearn.registry import added_version
 from mechunlearn.tasks import load_task
-from mechunlearn.types import Task
+from mechunlearn.types import Question, Task
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,16 @@ class Setup:
         control = self.entry(label).control
         return None if control is None else self.entry(control)
 
+    def twins(self, label: str) -> tuple[Question, ...]:
+        """Questions that nobody can know, asked of a model under test that has no control.
+
+        At most as many as there are questions of the confirm fold.
+        """
+        entry = self.entry(label)
+        if entry.role != "unlearned" or entry.control is not None:
+            return ()
+        return self.task.twins[: len(self.task.questions("forget", "confirm"))]
+
     @property
     def recipes(self) -> tuple[Recipe, ...]:
         """Models to make."""
@@ -148,9 +158,18 @@ class Setup:
             "dtype": self.plan.dtype,
         }
 
+    def _asked_too(self, label: str) -> dict[str, Plain]:
+        """What cells of a model depend on where it is asked twin questions."""
+        twins = self.twins(label)
+        return {"twins": digest([plain(twin) for twin in twins])} if twins else {}
+
     def _baselines(self) -> Iterator[Cell]:
         for entry in self.entries:
-            inputs = {"model": entry.identity, "guessing": entry.role == "original"}
+            inputs: dict[str, Plain] = {
+                "model": entry.identity,
+                "guessing": entry.role == "original",
+                **self._asked_too(entry.label),
+            }
             yield Cell("baseline", entry.label, "", inputs | self._common)
 
     def _attacks(self) -> Iterator[Cell]:
@@ -165,7 +184,8 @@ class Setup:
                     "retain_limit": self.plan.retain_limit,
                     "registered": added_version("attack", attack),
                 }
-                yield Cell("attack", entry.label, attack, inputs)
+                own = inputs | self._asked_too(entry.label)
+                yield Cell("attack", entry.label, attack, own)
                 for i, label in enumerate(entry.controls):
                     about = inputs | {"control": self.entry(label).identity}
                     yield Cell("control", entry.label, attack, about, label if i else "")

@@ -58,11 +58,7 @@ def calibrate(setup: Setup) -> Speed:
 
 def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimate]:
     """The cost of each cell on this machine."""
-    original = setup.plan.original
-    sizes = sizes_of(setup.task, load_tokenizer(original), (speed.device, speed.number))
-    job = job_of(setup.task, shape_of(configuration(original)), sizes)
-    costs = {"": Cost()}
-    costs |= {a: find("attack", a).cost(setup.config(a), job) for a in setup.plan.attacks}
+    job, costs = _costs(setup, speed.device, speed.number)
     planted = {e.label for e in setup.planted} if setup.plan.planted == "auto" else set()
     extra = sum(map(len, setup.task.extra.values()))
     return [
@@ -72,11 +68,26 @@ def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimat
                 flops := speed.per_question * forwards(cell.kind, costs[cell.attack], job, extra)
             ),
             seconds=flops / speed.flops,
-            memory=peak_memory(costs[cell.attack], job.shape, sizes).total,
+            memory=peak_memory(costs[cell.attack], job.shape, job.sizes).total,
             conditional=cell.model in planted,
         )
         for cell in cells
     ]
+
+
+def amounts(setup: Setup, cells: Sequence[Cell]) -> list[float]:
+    """How much work each cell is, in question forwards: for a progress bar, without any timing."""
+    job, costs = _costs(setup, "cpu", 4)
+    extra = sum(map(len, setup.task.extra.values()))
+    return [forwards(cell.kind, costs[cell.attack], job, extra) for cell in cells]
+
+
+def _costs(setup: Setup, device: str, number: int) -> tuple[Job, dict[str, Cost]]:
+    original = setup.plan.original
+    sizes = sizes_of(setup.task, load_tokenizer(original), (device, number))
+    job = job_of(setup.task, shape_of(configuration(original)), sizes)
+    costs = {a: find("attack", a).cost(setup.config(a), job) for a in setup.plan.attacks}
+    return job, {"": Cost(), **costs}
 
 
 def forwards(kind: Kind, cost: Cost, job: Job, extra: int) -> float:

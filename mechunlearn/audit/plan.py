@@ -238,8 +238,8 @@ class AuditPlan:
     def control_models(self) -> tuple[str, ...]:
         """Names of the never-knew models; empty: there is none."""
         if not self.control:
-            twin = re.fullmatch(r"organism:original(@\d+)?", self.original)
-            return (f"organism:never_knew{twin[1] or ''}",) if twin else ()
+            twin = re.fullmatch(r"(organism|chat):original(@\d+)?", self.original)
+            return (f"{twin[1]}:never_knew{twin[2] or ''}",) if twin else ()
         return () if self.control == ("none",) else tuple(self.control)
 
     @property

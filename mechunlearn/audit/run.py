@@ -10,7 +10,7 @@ from mechunlearn.audit.cells import Cell, Entry, Setup, set_up
 from mechunlearn.audit.checkpoints import making_seconds
 from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.engines import Engine, Here, Workers
-from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
+from mechunlearn.audit.estimate import Estimate, affordable, amounts, calibrate, estimates
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.option import seconds
 from mechunlearn.audit.plan import AuditPlan
@@ -19,7 +19,7 @@ from mechunlearn.audit.records import Result, StoreFile
 from mechunlearn.audit.select import lost
 from mechunlearn.audit.store import Store
 from mechunlearn.audit.work import Group
-from mechunlearn.progress import console
+from mechunlearn.progress import console, work
 from mechunlearn.types import Question
 
 KNOWS = 0.1
@@ -151,18 +151,17 @@ def _unique(setup: Setup) -> list[Cell]:
 
 def _compute(missing: Sequence[Cell], evidence: Evidence, store: Store, workers: Workers) -> None:
     """Baselines first: what an attack asks depends on them."""
-    count = 0
+    size = dict(zip((c.key for c in missing), amounts(evidence.setup, missing), strict=True))
+    with work("audit", sum(size.values()), len(missing)) as step:
 
-    def done(cell: Cell, result: Result, took: float) -> None:
-        nonlocal count
-        count += 1
-        evidence.results[cell.key] = store.write(cell, result, took)
-        about = f"{cell.attack} ({cell.kind})" if cell.attack else cell.kind
-        console.print(f"[dim]{count}/{len(missing)} {cell.model}: {about}, {took} s[/dim]")
+        def done(cell: Cell, result: Result, took: float) -> None:
+            evidence.results[cell.key] = store.write(cell, result, took)
+            about = f"{cell.attack} ({cell.kind})" if cell.attack else cell.kind
+            step(f"{cell.model}: {about}, {took} s", size[cell.key])
 
-    workers.baselines([c for c in missing if c.kind == "baseline"], done)
-    _refuse_knowing(evidence)
-    workers.attacks(groups(missing, evidence), done)
+        workers.baselines([c for c in missing if c.kind == "baseline"], done)
+        _refuse_knowing(evidence)
+        workers.attacks(groups(missing, evidence), done)
 
 
 def groups(missing: Sequence[Cell], evidence: Evidence) -> list[Group]:

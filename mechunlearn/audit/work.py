@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import UNSET
+
 from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
 from mechunlearn.attacks.seen import unwatched
 from mechunlearn.audit.cells import Cell, Setup
@@ -13,63 +15,26 @@ from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
     Answers,
     AttackResult,
-    BaselineResult,
     BriefAnswers,
     CeilingResult,
     ControlResult,
-    Guessing,
     Kind,
     Result,
     Stage,
     Tried,
 )
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed, score_changes
-from mechunlearn.bench import majority_letter, no_question, score
+from mechunlearn.bench import score
 from mechunlearn.bench.hidden import with_other_stems
-from mechunlearn.environment import machine, versions
 from mechunlearn.hooks import metered
-from mechunlearn.models import describe
 from mechunlearn.records import Plain, plain, typed
 from mechunlearn.registry import find
-from mechunlearn.types import Change, HookedModel, Question, Task
+from mechunlearn.types import Change, HookedModel, Question
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""
 Done = Callable[[Cell, Result, float], None]
 """Called with a cell, its result and the seconds it took."""
-
-
-def baseline(model: HookedModel, task: Task, *, guessing: bool) -> BaselineResult:
-    """Answers to every question set, without any attack.
-
-    Args:
-        guessing: Whether to measure also what is right without knowing.
-    """
-    sets: dict[str, Sequence[Question]] = {
-        "forget": task.questions("forget", "confirm"),
-        "retain": task.questions("retain", "confirm"),
-        "forget_select": task.questions("forget", "select"),
-        "retain_select": task.questions("retain", "select"),
-        **task.extra,
-    }
-    card = describe(model)
-    return BaselineResult(
-        sets={name: Answers.of(score(model, asked, task)) for name, asked in sets.items()},
-        model=card,
-        versions=versions(),
-        machine=machine(card.device),
-        guessing=_guessing(model, sets["forget"], task) if guessing else None,
-        hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
-    )
-
-
-def _guessing(model: HookedModel, asked: Sequence[Question], task: Task) -> Guessing:
-    hidden = no_question(model, asked, task.prompt, task.scoring)
-    return Guessing(
-        no_question=round(hidden.accuracy, 4),
-        majority_position=round(majority_letter(asked), 4),
-        chance=round(task.chance, 4),
-    )
 
 
 @dataclass(slots=True)
@@ -172,7 +137,7 @@ class _Work:
         """Choose on the select fold; then the confirm fold and the shams, once."""
         group, plan = self.group, self.setup.plan
         with metered() as meter:
-            search, measured = self._search(model)
+            search, measured = self._search(model, self.setup.twins(group.model))
             choice = choose(
                 model,
                 search,
@@ -183,7 +148,8 @@ class _Work:
             )
         variant = choice.variant
         self._keep(search, variant)
-        forget = confirmed(model, search, measured, variant)
+        reported = Answers.of(confirmed(model, search, measured, variant))
+        n = len(self.task.questions("forget", "confirm"))
         change = search.change(variant)
         retain = score(model, self.task.questions("retain", "confirm"), self.task, change=change)
         disguised = with_other_stems(self.task.questions("forget", "confirm"))
@@ -191,7 +157,7 @@ class _Work:
             variant=group.variant,
             within_limit=choice.within_limit,
             flops=group.flops + meter.flops,
-            forget=Answers.of(forget),
+            forget=reported.part(0, n),
             retain=Answers.of(retain),
             shams=self._shams(model, search, variant),
             tried=tuple(_tried(a) for a in choice.tried),
@@ -199,6 +165,7 @@ class _Work:
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             hidden=Answers.of(score(model, disguised, self.task, change=change)),
+            twins=reported.part(n, len(reported.values)) if measured.twins else UNSET,
         )
 
     def control(self, model: HookedModel) -> ControlResult:
@@ -239,9 +206,11 @@ class _Work:
             watch=unwatched if measured is None else _watch(measured),
         )
 
-    def _search(self, model: HookedModel) -> tuple[Search[Any], Measured]:
+    def _search(
+        self, model: HookedModel, twins: tuple[Question, ...] = ()
+    ) -> tuple[Search[Any], Measured]:
         splits = self.entry.splits(self.config)
-        measured = Measured(Deciding.of(self.task, self.group.attack, splits))
+        measured = Measured(Deciding.of(self.task, self.group.attack, splits), twins)
         seen = self._seen(model, measured)
         return self.entry.search(model, seen, self.group.reference, self.config), measured
 
@@ -309,7 +278,7 @@ def _stages(measured: Measured) -> tuple[Stage, ...]:
             tokens=m.progress.tokens,
             flops=m.progress.flops,
             retain=m.retain.accuracy,
-            confirm=Answers.of(m.confirm),
+            confirm=Answers.of(m.confirm).part(0, len(m.confirm.answers) - len(measured.twins)),
         )
         for m in measured.stages
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.contrasts import Before, contrasts_of
 from mechunlearn.analysis.records import Contrast
 
@@ -23,7 +23,16 @@ def taught(suspect: float, *controls: float) -> tuple[Contrast, ...]:
     mean = (np.mean(x, axis=0) for x in (before, after))
     known = Before(np.ones(N), unlearned, next(mean), np.arange(N), tuple(before))
     sham = answered(0.25, 1)
-    arm = Arms(answered(suspect, 2), sham, sham, sham, next(mean), GUESSING, tuple(after), True)
+    arm = Arms(
+        answered(suspect, 2),
+        sham,
+        sham,
+        sham,
+        next(mean),
+        GUESSING,
+        controls=tuple(after),
+        taught=True,
+    )
     contrasts, _ = contrasts_of({"a": arm}, known, seed=0)
     return contrasts["a"]
 
