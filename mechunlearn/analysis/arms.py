@@ -37,10 +37,10 @@ class Arms:
     """Of every model that never knew."""
     untreated_controls: tuple[Values, ...] = ()
     """Of these models without the attack, where the letters are renamed."""
-    taught: bool = False
-    """Whether the attack states forget facts, so that a model may learn them from it."""
     twins: Values | None = None
     """What the attack gains on each question that nobody can know, where there are such."""
+    taught: bool = False
+    """Whether the attack states forget facts, so that a model may learn them from it."""
     renaming: tuple[int, ...] | None = None
     """The letters under which the answers count."""
 
@@ -98,8 +98,8 @@ def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
         unlearned=key.highest(evidence.answers(model, "forget")) if known else None,
         twins=_twins(evidence, model, result, key),
         controls=controls,
-        taught=grade(find("attack", attack)) in GRADES[2:],
         untreated_controls=tuple(key.highest(evidence.answers(m, "forget")) for m in models),
+        taught=grade(find("attack", attack)) in GRADES[2:],
         renaming=key.names,
     )
 

@@ -23,9 +23,15 @@ def taught(suspect: float, *controls: float) -> tuple[Contrast, ...]:
     mean = (np.mean(x, axis=0) for x in (before, after))
     known = Before(np.ones(N), unlearned, next(mean), np.arange(N), tuple(before))
     sham = answered(0.25, 1)
-    controls = tuple(after)
     arm = Arms(
-        answered(suspect, 2), sham, sham, sham, next(mean), GUESSING, controls=controls, taught=True
+        answered(suspect, 2),
+        sham,
+        sham,
+        sham,
+        next(mean),
+        GUESSING,
+        controls=tuple(after),
+        taught=True,
     )
     contrasts, _ = contrasts_of({"a": arm}, known, seed=0)
     return contrasts["a"]
