@@ -27,13 +27,15 @@ class Arms:
     """The sham of median value; of a read-out, shuffled answers."""
     original: Values
     control: Values | None
-    """``None`` where there is no model that never knew."""
+    """``None`` where there is no model that never knew; of several the mean of each answer."""
     guessing: Values
     """What is right without knowing; see ``guessing_level``."""
     unlearned: Values | None = None
     """Without the attack, where the letters are renamed; ``None``: as in ``Before``."""
-    untreated_control: Values | None = None
-    """The same of the control."""
+    controls: tuple[Values, ...] = ()
+    """Of every model that never knew."""
+    untreated_controls: tuple[Values, ...] = ()
+    """Of these models without the attack, where the letters are renamed."""
     twins: Values | None = None
     """What the attack gains on each question that nobody can know, where there are such."""
     renaming: tuple[int, ...] | None = None
@@ -78,20 +80,22 @@ class Key:
 
 def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
     """Every arm of a finished attack."""
-    result, control = evidence.attack(model, attack), evidence.control(model, attack)
+    result = evidence.attack(model, attack)
     key = Key(_suggested(evidence, result), questions_of(evidence.setup.task, "forget"))
-    own = evidence.setup.entry(model).control
     known = key.names is not None
+    models = evidence.setup.entry(model).controls if known else ()
+    controls = tuple(key.highest(c.forget) for c in evidence.controls(model, attack))
     return Arms(
         attacked=key.renamed(result.forget),
         retain=values(result.retain),
         sham=_sham(evidence, result, key),
         original=values(evidence.ceiling(model, attack).forget),
-        control=None if control is None else key.highest(control.forget),
+        control=np.mean(controls, axis=0) if controls else None,
         guessing=guessing_level(evidence, model, result.hidden, key=key),
         unlearned=key.highest(evidence.answers(model, "forget")) if known else None,
         twins=_twins(evidence, model, result, key),
-        untreated_control=key.highest(evidence.answers(own, "forget")) if known and own else None,
+        controls=controls,
+        untreated_controls=tuple(key.highest(evidence.answers(m, "forget")) for m in models),
         renaming=key.names,
     )
 

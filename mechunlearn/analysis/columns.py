@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mechunlearn.analysis.records import Row
-from mechunlearn.analysis.words import p_value, percent
+from mechunlearn.analysis.words import over_seeds, p_value, percent
 from mechunlearn.records import Interval
 
 Table = Literal["brief", "overview", "attack", "comparison", "diff"]
@@ -105,6 +105,7 @@ COLUMNS = (
         lambda row: row.recovery_ci,
         tables=SHOWN | {"comparison", "diff"},
         bar=True,
+        remark=lambda row: over_seeds(row.seeds),
     ),
     Column(
         "p",

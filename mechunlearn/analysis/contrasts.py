@@ -18,6 +18,9 @@ brought back is the smallest of them; at tier A it is the difference in differen
 estimates knowledge, and the others are hurdles. A model pushed below guessing that comes back to
 guessing has gained nothing, so guessing is a hurdle with a control too.
 
+With several never-knew models the control is their mean, and what one of them may differ from the
+next has to be exceeded too (``mechunlearn.analysis.between``).
+
 The test of all attacks on one model together is ``max_t`` over all their contrasts.
 """
 
@@ -28,6 +31,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mechunlearn.analysis.arms import Arms
+from mechunlearn.analysis.between import between_controls
 from mechunlearn.analysis.records import Against, Contrast
 from mechunlearn.analysis.recovery import interval
 from mechunlearn.analysis.rounding import short, short_interval
@@ -47,6 +51,8 @@ class Before:
     control: Values | None
     """Of the never-knew model, where there is one."""
     sources: Sources
+    controls: tuple[Values, ...] = ()
+    """Of every never-knew model; ``control`` is their mean."""
     twin_sources: Int[np.ndarray, " twin"] | None = None
     """Of the questions that nobody can know, where there are such."""
 
@@ -69,7 +75,8 @@ def nets(arms: Arms, before: Before) -> Nets:
     if arms.control is None or before.control is None:
         found: Nets = {"unlearned": gained, **others}
         return found if arms.twins is None else _beside_twins(found, gained, arms.twins)
-    control = before.control if arms.untreated_control is None else arms.untreated_control
+    renamed = arms.untreated_controls
+    control = np.mean(renamed, axis=0) if renamed else before.control
     return {"control": gained - (arms.control - control), **others}
 
 
@@ -104,9 +111,17 @@ def contrasts_of(
     p = iter(zip(test.p.tolist(), test.p_adjusted.tolist(), strict=True))
     contrasts = {}
     for attack, of in columns.items():
+        arm = arms[attack]
         contrasts[attack] = tuple(
-            _contrast(against, arms[attack].attacked, net, before.pooled, next(p), seed)
+            _contrast(against, arm.attacked, net, before.pooled, next(p), seed)
             for against, net in of.items()
+        )
+        contrasts[attack] += between_controls(
+            arm,
+            before.unlearned if arm.unlearned is None else arm.unlearned,
+            arm.untreated_controls or before.controls,
+            before.sources,
+            len(arms),
         )
     return contrasts, test
 

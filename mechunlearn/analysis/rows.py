@@ -7,6 +7,7 @@ import numpy as np
 
 from mechunlearn.analysis.answers import questions_of, sources_of, values
 from mechunlearn.analysis.arms import Arms
+from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
 from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
@@ -51,12 +52,14 @@ def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[R
 def before_of(evidence: Evidence, model: str) -> Before:
     """The answers that the attacks on a model started from."""
     setup = evidence.setup
-    control = setup.entry(model).control
+    controls = setup.entry(model).controls
+    known = tuple(values(evidence.answers(control, "forget")) for control in controls)
     return Before(
         original=values(evidence.answers(setup.original.label, "forget")),
         unlearned=values(evidence.answers(model, "forget")),
-        control=None if control is None else values(evidence.answers(control, "forget")),
+        control=np.mean(known, axis=0) if known else None,
         sources=sources_of(questions_of(setup.task, "forget")),
+        controls=known,
         twin_sources=sources_of(twins) if (twins := setup.twins(model)) else None,
     )
 
@@ -89,7 +92,7 @@ def _row(
         gap_ci=short_interval(net.gap_ci),
         p=max(c.p for c in contrasts),
         p_adjusted=max(c.p_adjusted for c in contrasts),
-        detectable=short(detectable(_planted(arms, before, contrasts), critical, seed)),
+        detectable=short(_detectable(arms, before, contrasts, critical, seed)),
         tier=tier_of(setup, model),
         sham=short(arms.sham.mean()),
         control=None if arms.control is None else short(arms.control.mean()),
@@ -104,7 +107,16 @@ def _row(
         only_asks=entered.only_asks,
         renaming=arms.renaming,
         contrasts=contrasts,
+        n_controls=len(before.controls),
     )
+
+
+def _detectable(
+    arms: Arms, before: Before, contrasts: Sequence[Contrast], critical: float, seed: int
+) -> float:
+    """What this audit finds; never less than what never-knew models differ by."""
+    least = max((detectable_between(c) for c in contrasts if c.against == "spread"), default=0.0)
+    return max(least, detectable(_planted(arms, before, contrasts), critical, seed))
 
 
 def _recovery(

@@ -21,8 +21,9 @@ Kind = Literal["baseline", "attack", "control", "ceiling"]
 """``baseline``: a model's answers without any attack; ``attack``: choice of settings, confirm fold
 and shams on the unlearned model; ``control`` and ``ceiling``: the chosen settings on the
 never-knew model and on the original."""
-ModelRole = Literal["original", "never_knew", "unlearned", "control"]
-"""``control``: a never-knew model that went through the same unlearning."""
+ModelRole = Literal["original", "never_knew", "unlearned", "control", "planted"]
+"""``control``: a never-knew model that went through the same unlearning; ``planted``: the original
+with its knowledge hidden, the positive control."""
 TIE = -1
 """What stands for a choice where the best ones tie exactly."""
 

@@ -145,7 +145,12 @@ def task_in_chat(task: Task, tokenizer: Any, config: TaskConfig) -> Task:
 
     def asked(examples: Sequence[Example]) -> tuple[Example, ...]:
         turn = prompt.turn
-        return tuple(Example(turn.around(e.prompt), turn.reply(e.answer)) for e in examples)
+        return tuple(
+            e
+            if e.prompt.startswith(turn.before) and e.prompt.endswith(turn.after)
+            else Example(turn.around(e.prompt), turn.reply(e.answer))
+            for e in examples
+        )
 
     return dataclasses.replace(
         task,

@@ -8,6 +8,7 @@ import numpy as np
 
 from mechunlearn.errors import unknown
 from mechunlearn.registry import names
+from mechunlearn.types.display import table
 from mechunlearn.types.items import Example, Fold, PromptFormat, Question, Role, Scoring
 
 
@@ -104,6 +105,20 @@ class Task:
             asked = self.questions("retain", "select")
             return self.retain_examples or tuple(self.example(q) for q in asked)
         return self.forget_examples or tuple(self.example(q) for q in self._pool(role))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(q)} {kind}" for kind, q in self.sets.items())
+        return f"Task({self.name}: {counts}; scored by {self.scoring}, chance {self.chance:.2f})"
+
+    def _repr_html_(self) -> str:
+        example = self.prompt.text(self.forget[0], self.scoring)
+        sizes = {
+            f"{role}, {fold}": len(self.questions(role, fold))
+            for role in get_args(Role)
+            for fold in get_args(Fold)
+        }
+        rows = {**sizes, "scoring": self.scoring, "chance": f"{self.chance:.0%}", "asked": example}
+        return table(rows, self.name)
 
     def _pool(self, role: Role) -> tuple[Question, ...]:
         if role not in get_args(Role):

@@ -140,7 +140,7 @@ def evidence(
     twin = next((label for label, role in labels.items() if role == "never_knew"), None)
     plan = AuditPlan(unlearned=("somewhere",), attacks=attacks, control="none")
     entries = tuple(
-        Entry(label, role, label, label, control=twin if role == "unlearned" else None)
+        Entry(label, role, label, label, controls=(twin,) if twin and role == "unlearned" else ())
         for label, role in labels.items()
     )
     setup = Setup(plan.resolved("organism"), task, entries, 4, 1, Path("runs/x"))

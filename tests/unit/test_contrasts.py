@@ -107,7 +107,10 @@ def test_the_test_beside_twin_questions_has_its_size_and_power() -> None:
             return (rng.random(k) < level) - (rng.random(k) < 0.25).astype(float)
 
         facts, twins = gains(n, 0.3 + gain), gains(m, 0.3)
-        before = Before(np.ones(n), np.zeros(n), None, np.arange(n) // per, np.arange(m) // per)
+        twin_sources = np.arange(m) // per
+        before = Before(
+            np.ones(n), np.zeros(n), None, np.arange(n) // per, twin_sources=twin_sources
+        )
         arm = Arms(facts, *(np.zeros(n),) * 3, None, guessing=np.zeros(n), twins=twins)
         net = nets(arm, before)["twins"]
         assert net.sum() / n == pytest.approx(facts.mean() - twins.mean())
