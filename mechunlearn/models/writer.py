@@ -54,8 +54,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
 
 def copied(model: HookedModel) -> HookedModel:
     """The same model again, with weights of its own."""
-    config = copy.deepcopy(model.original_model.config)
-    plain = _plain(model, config)
+    plain = _plain(model)
     plain.load_state_dict({k: v.clone() for k, v in plain.state_dict().items()}, assign=True)
     plain.tie_weights()
     return hook(plain, model.tokenizer, name=model.provenance.name)
