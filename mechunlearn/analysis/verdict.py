@@ -145,7 +145,8 @@ def judge(findings: Findings, rows: Sequence[Row], subject: Subject) -> Verdict:
     unearned = False
     if "no evidence" in (category, lost):
         instead, note = earned(subject.positive)
-        category, lost = (instead if c == "no evidence" else c for c in (category, lost))
+        category = instead if category == "no evidence" else category
+        lost = instead if lost == "no evidence" else lost
         text, unearned = text + note, subject.positive is None
     inverted = findings.below_chance and findings.p_chance < LEVEL
     # Renamed letters look inverted; don't call that over-unlearning. Nor is a broken model.

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -139,7 +139,7 @@ def organism_train(
     from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Recipe, Role
     from mechunlearn.presets import changed
 
-    kinds = {
+    kinds: dict[str, tuple[Any, Any, Any]] = {
         "organism": (train_organism, Recipe(), Role),
         "chat": (train_chat, ChatRecipe(), ChatRole),
     }

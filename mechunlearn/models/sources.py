@@ -79,7 +79,7 @@ def model_set(name: str) -> ModelSet:
 
 def named_models() -> dict[str, str]:
     """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
-    names = {}
+    names: dict[str, str] = {}
     for kind, folder in SHIPPED.items():
         shipped = sorted(p.parent.name for p in folder.glob("*/config.json"))
         about = "shipped organism" if kind == "organism" else f"shipped {kind} organism"
