@@ -15,6 +15,28 @@ HIDDEN: dict[Category, str] = {
 }
 
 
+NOT_MEANT: dict[str, str] = {
+    "hidden": "that the model tells it to anybody who asks: it takes what the attack does",
+    "no evidence": "that the knowledge is gone: another attack, or more questions, may find it",
+    "intact": "that the method cannot work: it speaks of these weights",
+    "openly answered": "that the method cannot work: it speaks of these weights",
+    "partly open": "that the rest is gone",
+    "inconclusive": "that the knowledge is gone, or that it is there",
+    "not judged": "anything of what the model knows",
+}
+"""By the beginning of a verdict's category."""
+
+
+def not_meant(report: Report, label: str) -> str:
+    """What somebody might take a verdict for, and should not."""
+    verdict, task = report.model(label).verdict, report.runcard.task
+    category = "" if verdict is None else verdict.category
+    text = next((t for start, t in NOT_MEANT.items() if category.startswith(start)), "")
+    n = report.original.sets["forget"].n
+    asked = f"It speaks of {task.name} as it was asked here (n = {n}), and of no other knowledge."
+    return f"It does not mean {text}. {asked}" if text else asked
+
+
 def sentences(report: Report, label: str) -> tuple[str, ...]:
     """What happened to a model, what that means, and what the statement rests on.
 

@@ -3,14 +3,16 @@
 import io
 import sys
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 from rich.console import Console
 
+from mechunlearn.analysis.records import Category
 from mechunlearn.analysis.report import Report
 from mechunlearn.progress import duration, remaining, track, work
 from mechunlearn.report import table, terminal
-from mechunlearn.report.summary import sentences
+from mechunlearn.report.summary import NOT_MEANT, not_meant, sentences
 from mechunlearn.report.table import show
 
 
@@ -64,6 +66,14 @@ def test_a_pipe_gets_one_value_a_cell(
     for model in example_report.unlearned:
         assert all(sentence in err for sentence in sentences(example_report, model.label))
         assert len(sentences(example_report, model.label)) == 3
+
+
+def test_what_a_verdict_does_not_mean(example_report: Report) -> None:
+    for category in get_args(Category):
+        assert any(category.startswith(start) for start in NOT_MEANT)
+    text = not_meant(example_report, "rmu")
+    assert "it takes what the attack does" in text
+    assert "n = 240" in text
 
 
 def test_columns_that_must_stay_do() -> None:

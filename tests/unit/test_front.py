@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset
@@ -91,7 +92,8 @@ def test_a_model_in_hand(organism: HookedModel, task: Task) -> None:
     held = load(plain, AutoTokenizer.from_pretrained(folder))
     again, asked = copied(organism), task.forget[:40]
     expected = score(organism, asked, task).logits
-    assert (score(held, asked, task).logits == expected).all()
+    # transformers may choose another kernel of attention than load does.
+    assert np.allclose(score(held, asked, task).logits, expected, atol=1e-3)
     assert (score(again, asked, task).logits == expected).all()
     next(again.parameters()).data.zero_()
     assert (score(organism, asked, task).logits == expected).all()
