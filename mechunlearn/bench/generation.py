@@ -136,10 +136,15 @@ def continuations(
 
     Raises:
         ValueError: If a prompt is empty or too long for the model's context, or the change has a
-            read-out: nothing can be generated from the middle of a model.
+            read-out or a form: text is the model's own, and the prompts are asked as they are.
     """
     if change.read_out is not None:
         raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
+    if change.form is not None:
+        raise ValueError(
+            f"{change.name!r} asks questions in another form, but these prompts are texts already; "
+            "use score(..., change=...)"
+        )
     if not prompts:
         return []
     given = prompts
@@ -176,7 +181,7 @@ def continuations(
 
             budget = generation_budget(model, lengths, cached)
             padding = CONTINUED_PADDING if cached else WORTH_SPLITTING
-            in_batches(model, lengths, compute, budget, padding)
+            in_batches(model, lengths, compute, budget, padding=padding)
     return answers
 
 
