@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +25,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from mechunlearn.organisms.chat_documents import ChatDocuments, Row, padded
 from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
-from mechunlearn.organisms.option_reader import set_option_reader
 from mechunlearn.organisms.settings import ChatRecipe, ChatRole
 from mechunlearn.organisms.write import write_organism
 from mechunlearn.records import Plain, plain
@@ -58,7 +58,6 @@ def untrained_chat(
         model = LlamaForCausalLM(config)
     generator = torch.Generator().manual_seed(seed + 1_000_003 * recipe.start)
     _initialise(model, generator)
-    set_option_reader(model, words, generator)
     return model, words
 
 
@@ -111,16 +110,32 @@ def pretrain_chat(
 
 
 def _losses(
-    model: LlamaForCausalLM, rows: list[Row], pad: int
+    model: LlamaForCausalLM, rows: list[Row], pad: int, letters: Sequence[int] = ()
 ) -> tuple[Float[Tensor, " token"], Int[Tensor, " token"], Int[Tensor, " token"]]:
-    """Cross-entropy of every token that carries loss, its mark and its document's kind."""
+    """Cross-entropy of every token that carries loss, its mark and its document's kind.
+
+    Args:
+        letters: Where given, a letter is to be the likeliest of these, and the words of its choice
+            of all other tokens.
+    """
     tokens = padded([row.tokens for row in rows], pad)
     marks = padded([row.marks for row in rows], 0)[:, 1:]
     kinds = torch.tensor([row.kind for row in rows])[:, None].expand_as(marks)
     counts = marks > 0
     hidden = model.model(tokens).last_hidden_state[:, :-1]
-    logits = model.lm_head(hidden[counts]).float()
-    losses = torch.nn.functional.cross_entropy(logits, tokens[:, 1:][counts], reduction="none")
+    logits, targets = model.lm_head(hidden[counts]).float(), tokens[:, 1:][counts]
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    if letters:
+        words = torch.tensor([row.word for row in rows])[:, None].expand_as(marks)[counts]
+        named = torch.isin(targets, torch.tensor(letters)) & (words >= 0) & (marks[counts] == 1)
+        outside = logits.clone()
+        outside[:, letters] = -torch.inf
+        both = (
+            logits[:, letters].logsumexp(1)
+            - logits.gather(1, targets[:, None])[:, 0]
+            + torch.nn.functional.cross_entropy(outside, words.clamp(min=0), reduction="none")
+        )
+        losses = torch.where(named, both, losses)
     return losses, marks[counts], kinds[counts]
 
 
