@@ -31,9 +31,9 @@ def load_task(
     """A task by name, or from a file of questions.
 
     Args:
-        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``, ``wmdp-bio``,
-            ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); the default
-            suits ``original``.
+        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file
+            (``mechunlearn.tasks.files``); the default suits ``original``.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.

@@ -49,7 +49,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class PersonFact:
-    """``person`` has ``value`` as ``attribute``; ``asked`` facts occur in questions of the training."""
+    """``person`` has ``value`` as ``attribute``; ``asked`` facts occur as questions in training."""
 
     person: Person
     attribute: str
