@@ -62,7 +62,7 @@ def outlook(plan: AuditPlan) -> Outlook:
     shape = None if config is None else shape_of(config)
     parameters = None if shape is None else shape.parameters
     given = (split_label(model)[1] for model in plan.unlearned)
-    names = dict.fromkeys((plan.original, *given, *filter(None, [plan.control_model])))
+    names = dict.fromkeys((plan.original, *given, *plan.control_models))
     files = [model_download(name, parameters) for name in names]
     data = data_sets(plan.task, task_config(plan.changes))
     if shape is None:

@@ -25,6 +25,13 @@ a CPU other processes want some too."""
 TYPICAL_LENGTH = 256
 """Tokens of a row, for the attention scores of a token."""
 
+CONTINUED = 256
+"""Texts that are continued at once at most: a step of more takes as much longer."""
+COPIES = 3
+"""Of cached keys and values, while one token is added to them."""
+LOGIT_BYTES = 24
+"""A token's of the vocabulary, while one is drawn: its logit, probability and their sum."""
+
 _LIMITS: WeakKeyDictionary[HookedModel, dict[bool, int]] = WeakKeyDictionary()
 """Tokens per batch of each model that was asked, without and with a backward pass."""
 
@@ -43,6 +50,24 @@ def token_budget(model: HookedModel, *, backward: bool = False) -> int:
         most = tokens_of(kind, model.cfg.d_model, model.cfg.n_layers if backward else 1)
         limits[backward] = min(most, _room(model, kind, backward))
     return limits[backward]
+
+
+def generation_budget(model: HookedModel, lengths: Sequence[int], cached: bool) -> int:
+    """Tokens of a batch of texts that are being continued, prompts included.
+
+    Args:
+        lengths: Tokens of each text when it is finished.
+        cached: Keys and values are kept, and a step computes one token a row; otherwise every
+            token in every step, as scoring does.
+    """
+    if not cached:
+        return token_budget(model)
+    widths, kind = widths_of(model.original_model), str(model.cfg.device).split(":")[0]
+    size = next(model.parameters()).element_size()
+    kept = COPIES * 2 * widths.d_kv * widths.layers * size
+    logits = LOGIT_BYTES * widths.vocabulary // min(lengths)
+    free = SHARE.get(kind, SHARE["cuda"]) * free_memory(str(model.cfg.device))
+    return max(1, min(CONTINUED * max(lengths), int(free / (kept + logits))))
 
 
 def _room(model: HookedModel, kind: str, backward: bool) -> int:

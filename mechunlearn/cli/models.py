@@ -15,6 +15,7 @@ from mechunlearn.cli.options import (
     TaskOpt,
     TaskSetOpt,
     TrustOpt,
+    answer,
     print_json,
     say,
 )
@@ -63,7 +64,7 @@ def unlearn(
         print_json(cards if everything else cards[method])
         return
     for name, card in cards.items():
-        say(f"{name}: {card['error']}" if "error" in card else _effect(name, card))
+        answer(f"{name}: {card['error']}" if "error" in card else _effect(name, card))
     say(f"checkpoint{'s' if everything else ''}: {out}")
 
 
@@ -86,6 +87,7 @@ def bench(
     """Accuracy of a model on every question set of a task or benchmark."""
     from mechunlearn.bench import score_task
     from mechunlearn.models import load
+    from mechunlearn.report.table import chance, show_scores
     from mechunlearn.tasks import load_benchmark, task_config
 
     if others := [c for c in change or () if not c.startswith("task.")]:
@@ -95,14 +97,19 @@ def bench(
     if as_json:
         print_json(
             {
-                name: {"accuracy": s.accuracy, "accuracy_ci": s.interval, "n": s.n}
+                name: {
+                    "accuracy": s.accuracy,
+                    "accuracy_ci": s.interval,
+                    "n": s.n,
+                    "chance": chance(questions.sets[name]),
+                    "scoring": questions.scoring,
+                    "task": questions.name,
+                }
                 for name, s in scores.items()
             }
         )
         return
-    for name, s in scores.items():
-        low, high = s.interval
-        say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
+    show_scores(scores, questions, model)
 
 
 def organism_train(
@@ -144,6 +151,6 @@ def organism_train(
         folder = train(each, seed, out, recipe)
         cards[folder.name] = json.loads((folder / "card.json").read_text())["accuracy"]
         if not as_json:
-            say(f"{folder}: {cards[folder.name]}")
+            answer(f"{folder}: {cards[folder.name]}")
     if as_json:
         print_json(cards)

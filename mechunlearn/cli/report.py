@@ -1,13 +1,26 @@
 """The commands around finished audits: pages, figures, tables, and what moved between two."""
 
+import sys
 import webbrowser
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mechunlearn.cli.options import ForceOpt, JsonOpt, print_json, say
+from mechunlearn.cli.options import (
+    FailOpt,
+    ForceOpt,
+    JsonOpt,
+    fail_for,
+    failures,
+    print_json,
+    say,
+)
 from mechunlearn.errors import refuse_existing
+
+if TYPE_CHECKING:
+    from mechunlearn.analysis.report import Report
 
 RunArg = Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")]
 
@@ -27,6 +40,10 @@ def report(
         typer.Option("--validation", help="Another validation.json than the package's."),
     ] = None,
     force: ForceOpt = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Only print a section for a model card on the Hub.")
+    ] = False,
+    fail_if: FailOpt = "",
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -36,7 +53,11 @@ def report(
     from mechunlearn.report.table import show
     from mechunlearn.studies.records import ValidationResult
 
+    wrong = failures(fail_if)
     reports = [Report.load(run) for run in runs]
+    if card:
+        _print_card(reports, wrong)
+        return
     _refuse_page(runs, out, force)
     if len(runs) > 1:
         if validation:
@@ -55,6 +76,17 @@ def report(
         say(f"report: {page}")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open the page by hand")
+    for each in reports:
+        fail_for(each, wrong)
+
+
+def _print_card(reports: "Sequence[Report]", wrong: Collection[str]) -> None:
+    from mechunlearn.report.card import model_card
+
+    if len(reports) > 1:
+        raise ValueError("--card is of one run; give one")
+    sys.stdout.write(model_card(reports[0]))
+    fail_for(reports[0], wrong)
 
 
 def _refuse_page(runs: list[Path], out: Path | None, force: bool) -> None:

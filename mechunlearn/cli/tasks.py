@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, print_json, say
+from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, answer, print_json
 
 
 def task(
@@ -32,19 +32,19 @@ def task(
         print_json({"questions": sizes, "overlap": overlaps, "scoring": asked.scoring})
         return
     for what, n in sizes.items():
-        say(f"{what}: {n} questions")
+        answer(f"{what}: {n} questions")
     for text, o in overlaps.items():
-        say(
+        answer(
             f"of the forget questions that are reported, {o['eight_words']} share eight words in a "
             f"row with the {text}, and {o['whole_facts']} stand there whole"
         )
     prompt = asked.prompt.text(asked.questions("forget", "select")[0], asked.scoring)
-    sys.stderr.write(f"asked as:\n{prompt}\n")
+    sys.stdout.write(f"asked as:\n{prompt}\n")
 
 
 def list_(
     as_json: JsonOpt = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="The README's table.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The guide's table.")] = False,
 ) -> None:
     """Unlearning methods, attacks and tasks."""
     from mechunlearn.registry import entries, markdown
@@ -75,4 +75,4 @@ def doctor(as_json: JsonOpt = False) -> None:
         print_json(parts)
     else:
         for name, value in parts.items():
-            say(f"{name}: {value}")
+            answer(f"{name}: {value}")

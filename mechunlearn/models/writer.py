@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.models.gate import difference, logits_of, probe
+from mechunlearn.models.loader import hook
 from mechunlearn.models.tokenizer import save_tokenizer
 from mechunlearn.models.weights import fingerprint, plain_state
 from mechunlearn.types import HookedModel
@@ -51,6 +52,15 @@ def save(model: HookedModel, folder: str | Path) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return folder
+
+
+def copied(model: HookedModel) -> HookedModel:
+    """The same model again, with weights of its own."""
+    config = copy.deepcopy(model.original_model.config)
+    plain = _plain(model, config)
+    plain.load_state_dict({k: v.clone() for k, v in plain.state_dict().items()}, assign=True)
+    plain.tie_weights()
+    return hook(plain, model.tokenizer, name=model.provenance.name)
 
 
 @torch.no_grad()

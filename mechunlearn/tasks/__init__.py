@@ -1,12 +1,14 @@
 """Question sets and corpora by name."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mechunlearn.errors import unknown
+from mechunlearn.models.sources import named_models
 from mechunlearn.presets import changed
 from mechunlearn.tasks.benchmark import (
     DEFAULT,
@@ -17,7 +19,9 @@ from mechunlearn.tasks.benchmark import (
     sample,
     task_in_chat,
 )
+from mechunlearn.tasks.files import from_file, from_rows
 from mechunlearn.tasks.names import BENCHMARKS, TASKS
+from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
 T = TypeVar("T", Task, Benchmark)
@@ -32,8 +36,8 @@ def load_task(
 
     Args:
         name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
-            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file
-            (``mechunlearn.tasks.files``); the default suits ``original``.
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``);
+            the default is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
@@ -44,7 +48,7 @@ def load_task(
     """
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
-        return _in_chat(task, original, config)
+        return _in_chat(_with_twins(task, config), original, config)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
     if config.corpora and not wmdp:
@@ -55,7 +59,39 @@ def load_task(
     if not retain_name and not {"forget", "retain"} <= set(forget.sets):
         raise _undivided(name, forget.sets)
     retain = _benchmark(retain_name, config, folds=True) if retain_name else forget
-    return _in_chat(as_task(forget, retain, config), original, config)
+    return _in_chat(_with_twins(as_task(forget, retain, config), config), original, config)
+
+
+def task_from(
+    forget: Rows, retain: Rows | str = "", *, name: str = "mine", config: TaskConfig = DEFAULT
+) -> Task:
+    """A task from questions that are in memory.
+
+    Args:
+        forget: Rows as a question file has them (``mechunlearn.tasks.files``): dictionaries, a data
+            frame of pandas or polars, or a data set of the Hub's ``datasets``. Rows with a ``set``
+            can hold everything; without it all are to be forgotten.
+        retain: The questions to keep, likewise, or the name of a benchmark or file.
+        config: How the questions are chosen and asked.
+
+    Raises:
+        ValueError: Naming the row of whatever is missing or wrong.
+
+    Example:
+        >>> rows = [{"question": f"{a} + 1 =", "A": str(a), "B": str(a + 1), "answer": "B"}
+        ...         for a in range(20)]
+        >>> task = task_from(rows[:10], rows[10:])
+        >>> len(task.forget), len(task.questions("forget", "select")), task.chance
+        (10, 4, 0.5)
+    """
+    first = from_rows(numbered(forget), name, config)
+    if isinstance(retain, str):
+        if not retain and not {"forget", "retain"} <= set(first.sets):
+            raise _undivided(name, first.sets)
+        second = _benchmark(retain, config, folds=True) if retain else first
+    else:
+        second = from_rows(numbered(retain), f"{name}, retain", config)
+    return as_task(first, second, config)
 
 
 def load_benchmark(
@@ -100,8 +136,30 @@ def _undivided(name: str, sets: Container[str]) -> ValueError:
 
 
 def _suitable(original: str) -> str:
+    """The task of a model whose training is known here.
+
+    Raises:
+        ValueError: For all others; a guess would be scored as if it were meant.
+    """
     kind = original.partition(":")[0]
-    return kind if kind in ("organism", "chat") else "capitals"
+    if kind in ("organism", "chat") and kind != original:
+        return kind
+    if original in named_models():
+        return "capitals"
+    made = _made_with(Path(original) / "runcard.json")
+    raise ValueError(
+        f"which task is {original} to be asked? Give --task: a name (mechunlearn list), a "
+        f"benchmark or a file{made}"
+    )
+
+
+def _made_with(card: Path) -> str:
+    """What a checkpoint that was unlearned here was made to forget."""
+    try:
+        task = json.loads(card.read_text(encoding="utf-8"))["task"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"; it was made to forget {str(task)[:80]}"
 
 
 def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
@@ -119,9 +177,33 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
         task = capitals()
     else:
         return None
-    if config != TaskConfig(scoring=config.scoring, chat=config.chat, system=config.system):
-        raise ValueError(f"{name} takes task.scoring, task.chat and task.system, and no other")
+    if config != TaskConfig(
+        scoring=config.scoring, chat=config.chat, system=config.system, twins=config.twins
+    ):
+        raise ValueError(
+            f"{name} takes task.scoring, task.chat, task.system and task.twins, and no other"
+        )
     return dataclasses.replace(task, scoring=config.scoring or task.scoring)
+
+
+def _with_twins(task: Task, config: TaskConfig) -> Task:
+    """The task with the questions that nobody can know as ``config`` wants them."""
+    if not config.twins:
+        return task
+    if config.twins == "none":
+        return dataclasses.replace(task, twins=())
+    from mechunlearn.tasks.benchmarks import TWINS, rewritten
+
+    if config.twins in TWINS:
+        return dataclasses.replace(task, twins=rewritten(config.twins, config))
+    path = Path(config.twins).expanduser()
+    if not path.suffix and not path.is_dir():
+        raise unknown("set of twin questions", config.twins, ("none", *TWINS, "a file"))
+    from mechunlearn.tasks.files import from_file
+
+    sets = from_file(path).sets
+    own = sets.get("twin") or tuple(q for questions in sets.values() for q in questions)
+    return dataclasses.replace(task, twins=own)
 
 
 def _seed(original: str) -> int:
@@ -147,8 +229,6 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
     path = Path(name).expanduser()
     if not (path.suffix or path.is_dir() or "/" in name):
         raise unknown("task", name, TASKS)
-    from mechunlearn.tasks.files import from_file
-
     return from_file(path, config)
 
 

@@ -33,6 +33,10 @@ class TaskConfig:
     """Also fetch the texts that state the forget and the retain knowledge."""
     retain: str = ""
     """Benchmark or file with the retain questions of a task that has none."""
+    twins: str = ""
+    """Questions of the same form that nobody can know: a file, or ``gibberish``,
+    ``nonsensical-biology`` or ``real-words-sciency`` (WMDP's questions rewritten as nonsense);
+    ``none``: none; empty: those that the task brings along."""
     data: str = ""
     """Folder with copies of the Hub's data sets, each in ``OWNER/NAME``; empty: the Hub."""
 
@@ -177,6 +181,7 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
         retain_text=texts.get("retain_text", ()),
         plain_text=texts.get("plain_text", ()),
         forget_topics=dict.fromkeys(forget_text, topic) if topic else {},
+        twins=asked.sets.get("twin", ()),
     )
 
 
@@ -184,4 +189,4 @@ def _only(benchmark: Benchmark, name: str) -> tuple[Question, ...]:
     """The set of that name, else all questions."""
     if name in benchmark.sets:
         return benchmark.sets[name]
-    return tuple(q for questions in benchmark.sets.values() for q in questions)
+    return tuple(q for kind, own in benchmark.sets.items() for q in own if kind != "twin")

@@ -2,12 +2,13 @@
 
     {"set": "forget", "stem": "...", "choices": ["..", ".."], "answer": 1, "source": "doc-7"}
 
-``set`` is ``forget``, ``retain`` or ``shots`` (examples to show); without it all rows are questions
-to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``, ``source`` (default: the id,
-else the row), ``statement`` (cloze), ``fold`` (default: two fifths of the sources select, the
-others confirm; near-duplicates stay together). Rows with ``set`` ``forget_text``, ``retain_text``
-or ``plain_text`` and a ``text`` are corpora. A row with ``set`` ``prompt`` says how to ask, by the
-templates of ``PromptFormat``:
+``set`` is ``forget``, ``retain``, ``twin`` (questions of the forget questions' form that nobody can
+know: made-up entities, right answers at random) or ``shots`` (examples to show); without it all
+rows are questions to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``,
+``source`` (default: the id, else the row), ``statement`` (cloze), ``fold`` (default: two fifths of
+the sources select, the others confirm; near-duplicates stay together). Rows with ``set``
+``forget_text``, ``retain_text`` or ``plain_text`` and a ``text`` are corpora. A row with ``set``
+``prompt`` says how to ask, by the templates of ``PromptFormat``:
 
     {"set": "prompt", "letter": "question {stem}{choices} letter :", "choice": " {letter} {text}"}
 
@@ -16,6 +17,7 @@ The shapes of published sets do too: see
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from mechunlearn.tasks.reader import Row, read_rows, to_question
 from mechunlearn.types import Fold, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
-SETS = ("forget", "retain", "shots", "prompt", *CORPORA)
+SETS = ("forget", "retain", "twin", "shots", "prompt", *CORPORA)
 TEMPLATES = ("letter", "choice", "cloze", "ending", "header", "answer", "separator")
 
 
@@ -36,12 +38,27 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
     Raises:
         ValueError: Naming file and row of whatever is missing or wrong.
     """
+    return from_rows(read_rows(path), str(path), config, name=path.stem)
+
+
+def from_rows(
+    rows: Iterable[tuple[str, Row]], source: str, config: TaskConfig = DEFAULT, *, name: str = ""
+) -> Benchmark:
+    """Question sets and corpora from rows, each with its place in their source.
+
+    Args:
+        source: What messages call it.
+        name: The benchmark's; default: the source.
+
+    Raises:
+        ValueError: Naming source and place of whatever is missing or wrong.
+    """
     sets: dict[str, list[Question]] = {}
     texts: dict[str, list[str]] = {}
     ids: dict[str, str] = {}
     folds: dict[str, Fold] = {}
     prompt = PromptFormat()
-    for place, row in read_rows(path):
+    for place, row in rows:
         try:
             kind = row.get("set") or "questions"
             if kind in CORPORA:
@@ -66,14 +83,14 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
                     )
             sets.setdefault(kind, []).append(question)
         except ValueError as err:
-            raise ValueError(f"{path}, {place}: {err}") from err
+            raise ValueError(f"{source}, {place}: {err}") from err
     if not sets:
-        raise ValueError(f"{path} holds no questions")
+        raise ValueError(f"{source} holds no questions")
     if "questions" in sets and len(sets) > 1:
-        raise ValueError(f"{path}: some rows have a 'set' and some have none; give it to all")
+        raise ValueError(f"{source}: some rows have a 'set' and some have none; give it to all")
     shots = tuple(sets.pop("shots", ()))
     return Benchmark(
-        name=path.stem,
+        name=name or source,
         sets={k: _split(questions, folds, config) for k, questions in sets.items()},
         prompt=prompt,
         shots={"": shots} if shots else {},

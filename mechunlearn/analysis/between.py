@@ -1,0 +1,84 @@
+"""How much one never-knew model differs from the next: one of them is one draw.
+
+    g = mean[attacked - unlearned],   g_k = mean[attacked control_k - control_k],   k = 1 .. K
+    D = g - mean_k g_k,   s^2 = var(g_k),   tau^2 = max(0, s^2 - what sampling questions gives s^2)
+    t = D / sqrt(se^2 + tau^2 (1 + 1/K))
+
+A model under attack that never knew would differ from the controls' mean by ``tau^2 (1 + 1/K)``
+beside the sampling of questions, ``se^2``: models learn at different speeds, so that one that was
+taught facts may answer more than a control which was taught the same. ``t`` has Satterthwaite's
+degrees of freedom, K - 1 where the models' spread decides: two controls say little about a spread
+that they show. Where they show none the test is that of the questions alone.
+
+Reference:
+    Satterthwaite 1946; prediction of a further draw in a one-way layout with random effects,
+    Searle, Casella and McCulloch 1992, section 3.6.
+    Differs: p is adjusted for the number of attacks by Bonferroni, since the attacks' spreads on
+    the same few models say nothing of their correlation.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from mechunlearn.analysis.arms import Arms
+from mechunlearn.analysis.records import Contrast
+from mechunlearn.analysis.rounding import short, short_interval
+from mechunlearn.analysis.tests import Sources, sums_by_source
+from mechunlearn.stats import Values
+
+POWER = 0.8
+
+
+def between_controls(
+    arms: Arms, unlearned: Values, controls: Sequence[Values], sources: Sources, n_attacks: int
+) -> tuple[Contrast, ...]:
+    """The difference in differences beside the spread of the controls; nothing for fewer than two.
+
+    Args:
+        unlearned, controls: Answers without any attack.
+        n_attacks: Attacks on the same model.
+    """
+    n = len(arms.controls)
+    if n < 2:
+        return ()
+    gains = np.array([a - b for a, b in zip(arms.controls, controls, strict=True)])
+    net = arms.attacked - unlearned - gains.mean(axis=0)
+    difference = float(net.mean())
+    error = _variance(net, sources)
+    sampling = sum(_variance(g - gains.mean(axis=0), sources) for g in gains) / (n - 1)
+    models = max(0.0, float(gains.mean(axis=1).var(ddof=1)) - sampling) * (1 + 1 / n)
+    total = error + models
+    if total == 0:
+        p, half = (0.0 if difference > 0 else 1.0), 0.0
+    else:
+        n_sources = int(sources.max()) + 1
+        freedom = total**2 / (models**2 / (n - 1) + error**2 / max(1, n_sources - 1))
+        p = float(stats.t.sf(difference / math.sqrt(total), freedom))
+        half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(total)
+    return (
+        Contrast(
+            against="spread",
+            level=short(float(arms.attacked.mean()) - difference),
+            difference=short(difference),
+            difference_ci=short_interval((difference - half, difference + half)),
+            p=short(p),
+            p_adjusted=short(min(1.0, n_attacks * p)),
+        ),
+    )
+
+
+def detectable_between(contrast: Contrast) -> float:
+    """About the smallest gain that clears the spread: its interval's half, and as much power."""
+    low, high = contrast.difference_ci
+    half = (high - low) / 2
+    return min(1.0, half * (1 + float(stats.norm.ppf(POWER)) / float(stats.norm.ppf(0.975))))
+
+
+def _variance(values: Values, sources: Sources) -> float:
+    """Of a mean, by sources."""
+    sums = sums_by_source(values - values.mean(), sources)
+    n = len(sums)
+    return float((sums**2).sum()) / len(values) ** 2 * (n / max(1, n - 1))
