@@ -1,8 +1,9 @@
 """The commands that make and score models: unlearn, bench, organism."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -136,7 +137,7 @@ def organism_train(
     from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Recipe, Role
     from mechunlearn.presets import changed
 
-    kinds = {
+    kinds: dict[str, tuple[Callable[..., Path], Any, Any]] = {
         "organism": (train_organism, Recipe(), Role),
         "chat": (train_chat, ChatRecipe(), ChatRole),
     }
