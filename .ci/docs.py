@@ -6,8 +6,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import markdown2
 import pdoc
-from pdoc import markdown2
 
 import mechunlearn
 from mechunlearn.cli.guide import FOLDER, pages

@@ -105,21 +105,24 @@ def work(label: str, total: float, n: int) -> Iterator[Step]:
     """
     start, done, count = time.monotonic(), 0.0, 0
 
-    def line(text: str, size: float) -> str:
+    def note(text: str, size: float) -> str:
         nonlocal done, count
         done, count = done + size, count + 1
         left = remaining(done, total, time.monotonic() - start) if count < n else ""
         console.print(f"{count}/{n} {text}{left and f', {left}'}", style="dim", highlight=False)
         return left
 
+    def line(text: str, size: float) -> None:
+        note(text, size)
+
     if NOTEBOOK or console.quiet or not console.is_terminal:
-        yield lambda text, size: line(text, size) and None
+        yield line
         return
     with _shown() as bar:
         task = bar.add_task(label, total=total, count=f"0/{n}", left="")
 
         def step(text: str, size: float) -> None:
-            left = line(text, size)
+            left = note(text, size)
             bar.update(task, completed=done, count=f"{count}/{n}", left=left)
 
         try:

@@ -213,6 +213,7 @@ def _runcard(evidence: Evidence) -> RunCard:
             scoring=task.scoring,
             chance=task.chance,
             n={f"{r}, {f}": len(task.questions(r, f)) for r in roles for f in folds},
+            template=task.prompt.turn.notes,
         ),
         settings=setup.plan.to_dict(),
         versions=original.versions,

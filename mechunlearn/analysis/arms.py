@@ -8,6 +8,7 @@ from msgspec import UnsetType
 
 from mechunlearn.analysis.answers import choices, questions_of, values
 from mechunlearn.analysis.letters import Choices
+from mechunlearn.attacks.grades import GRADES, grade
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import TIE, Answers, AttackResult
 from mechunlearn.bench.renaming import suggested, under
@@ -38,6 +39,8 @@ class Arms:
     """Of these models without the attack, where the letters are renamed."""
     twins: Values | None = None
     """What the attack gains on each question that nobody can know, where there are such."""
+    taught: bool = False
+    """Whether the attack states forget facts, so that a model may learn them from it."""
     renaming: tuple[int, ...] | None = None
     """The letters under which the answers count."""
 
@@ -96,6 +99,7 @@ def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
         twins=_twins(evidence, model, result, key),
         controls=controls,
         untreated_controls=tuple(key.highest(evidence.answers(m, "forget")) for m in models),
+        taught=grade(find("attack", attack)) in GRADES[2:],
         renaming=key.names,
     )
 

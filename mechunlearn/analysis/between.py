@@ -1,20 +1,24 @@
 """How much one never-knew model differs from the next: one of them is one draw.
 
     g = mean[attacked - unlearned],   g_k = mean[attacked control_k - control_k],   k = 1 .. K
-    D = g - mean_k g_k,   s^2 = var(g_k),   tau^2 = max(0, s^2 - what sampling questions gives s^2)
-    t = D / sqrt(se^2 + tau^2 (1 + 1/K))
+    D = g - mean_k g_k,   s^2 = var(g_k)
+    t = D / sqrt(s^2 (1 + 1/K) + se(g)^2)
 
-A model under attack that never knew would differ from the controls' mean by ``tau^2 (1 + 1/K)``
-beside the sampling of questions, ``se^2``: models learn at different speeds, so that one that was
-taught facts may answer more than a control which was taught the same. ``t`` has Satterthwaite's
-degrees of freedom, K - 1 where the models' spread decides: two controls say little about a spread
-that they show. Where they show none the test is that of the questions alone.
+A model that never knew and is taught facts would differ from the controls' mean by that much:
+models learn at different speeds, so that one may answer more than a control that was taught the
+same. ``s^2`` holds what sampling questions adds as well; taking that away would let two controls
+that agree by luck stand for a spread of nothing. ``t`` has Satterthwaite's degrees of freedom, near
+K - 1 where the spread decides: two controls say little. By simulation, with a standard deviation of
+10 to 15 points between models, 240 questions and one attack, never-knew suspects exceed two
+controls in 5 %, three in 2.5 % of audits. Attacks that state no forget facts have nothing to teach
+and are not held against it.
 
 Reference:
     Satterthwaite 1946; prediction of a further draw in a one-way layout with random effects,
     Searle, Casella and McCulloch 1992, section 3.6.
     Differs: p is adjusted for the number of attacks by Bonferroni, since the attacks' spreads on
-    the same few models say nothing of their correlation.
+    the same few models say nothing of their correlation; by ``LEAST`` at least, since Satterthwaite
+    is too bold for two controls.
 """
 
 import math
@@ -30,26 +34,30 @@ from mechunlearn.analysis.tests import Sources, sums_by_source
 from mechunlearn.stats import Values
 
 POWER = 0.8
+LEAST = 4
+"""Attacks for which p is adjusted at least."""
 
 
 def between_controls(
     arms: Arms, unlearned: Values, controls: Sequence[Values], sources: Sources, n_attacks: int
 ) -> tuple[Contrast, ...]:
-    """The difference in differences beside the spread of the controls; nothing for fewer than two.
+    """The difference in differences beside the spread of the controls.
 
     Args:
         unlearned, controls: Answers without any attack.
         n_attacks: Attacks on the same model.
+
+    Returns:
+        Nothing for fewer than two controls, or an attack that teaches nothing.
     """
     n = len(arms.controls)
-    if n < 2:
+    if n < 2 or not arms.taught:
         return ()
-    gains = np.array([a - b for a, b in zip(arms.controls, controls, strict=True)])
-    net = arms.attacked - unlearned - gains.mean(axis=0)
-    difference = float(net.mean())
-    error = _variance(net, sources)
-    sampling = sum(_variance(g - gains.mean(axis=0), sources) for g in gains) / (n - 1)
-    models = max(0.0, float(gains.mean(axis=1).var(ddof=1)) - sampling) * (1 + 1 / n)
+    gains = [float((a - b).mean()) for a, b in zip(arms.controls, controls, strict=True)]
+    gained = arms.attacked - unlearned
+    difference = float(gained.mean() - np.mean(gains))
+    error = _variance(gained, sources)
+    models = float(np.var(gains, ddof=1)) * (1 + 1 / n)
     total = error + models
     if total == 0:
         p, half = (0.0 if difference > 0 else 1.0), 0.0
@@ -65,7 +73,7 @@ def between_controls(
             difference=short(difference),
             difference_ci=short_interval((difference - half, difference + half)),
             p=short(p),
-            p_adjusted=short(min(1.0, n_attacks * p)),
+            p_adjusted=short(min(1.0, max(LEAST, n_attacks) * p)),
         ),
     )
 

@@ -231,6 +231,8 @@ class TaskCard(Record, frozen=True):
     chance: float
     n: dict[str, int]
     """``forget, select`` and so on."""
+    template: tuple[str, ...] = ()
+    """What was done to use the chat template: a stopped clock, a folded system message."""
 
 
 class RunCard(Record, frozen=True):

@@ -17,7 +17,7 @@ In this order, for one unlearned model:
    heads out, *sparse*; relearning alone, *deep*. Without a never-knew model an attack that was
    taught forget facts shows nothing: what it answers may be learned.
 6. **inconclusive**: an attack's own p is below 0.05 but not after adjustment, or the smallest gain
-   that would have been found is more than half of the gap, or nothing was relearned.
+   that would have been found is more than a third of the gap, or nothing was relearned.
 7. **no evidence** that the knowledge is still there, with the power that this statement has; only
    where hiding that was planted in the original was found (``mechunlearn.analysis.earned``), else
    inconclusive.
@@ -54,6 +54,8 @@ PARTLY = 0.1
 """Share of the original's knowledge from which a model counts as partly open; our convention."""
 OPENLY = 0.8
 """From which nothing worth speaking of was lost; our convention."""
+SMALLEST = 1 / 3
+"""Share of the gap that an audit has to be able to find before finding nothing says anything."""
 COLLAPSED = 0.5
 """Share of the retain knowledge below which a model is broken; our convention."""
 CATEGORIES: tuple[Category, ...] = get_args(Category)
@@ -143,7 +145,8 @@ def judge(findings: Findings, rows: Sequence[Row], subject: Subject) -> Verdict:
     unearned = False
     if "no evidence" in (category, lost):
         instead, note = earned(subject.positive)
-        category, lost = (instead if c == "no evidence" else c for c in (category, lost))
+        category = instead if category == "no evidence" else category
+        lost = instead if lost == "no evidence" else lost
         text, unearned = text + note, subject.positive is None
     inverted = findings.below_chance and findings.p_chance < LEVEL
     # Renamed letters look inverted; don't call that over-unlearning. Nor is a broken model.
@@ -302,8 +305,8 @@ def _nothing(rows: Sequence[Row], gap: float) -> tuple[Category, str]:
             "No attack that counts brought back more than what it is compared with."
             f"{_unclear(unclear)} A model that never knew, under the same attacks, would settle it."
         )
-    if limit > gap / 2:
-        n = int(rows[0].n * (2 * limit / gap) ** 2) + 1
+    if limit > SMALLEST * gap:
+        n = int(rows[0].n * (limit / (SMALLEST * gap)) ** 2) + 1
         return "inconclusive", (
             f"No attack brought back more than its control, but the smallest gain that would have "
             f"been found is {limit:.0%} and the gap only {gap:.0%}. About {n} questions would "

@@ -215,7 +215,7 @@ def set_up(
         compare_vocabularies(other, own, plan.original, words)
     shape = configuration(plan.original, trust_remote_code=trust)
     resolved = plan.resolved(size_of(shape.hidden_size))
-    task = load_task(plan.task or None, plan.original, resolved.task)
+    task = load_task(plan.task or None, plan.original, resolved.task, trust_remote_code=trust)
     entries = list(_entries(resolved, Making(task, out, threads, suffix)))
     entries += _planted(entries) if planted else ()
     return Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out)

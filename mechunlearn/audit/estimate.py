@@ -83,9 +83,11 @@ def amounts(setup: Setup, cells: Sequence[Cell]) -> list[float]:
 
 
 def _costs(setup: Setup, device: str, number: int) -> tuple[Job, dict[str, Cost]]:
-    original = setup.plan.original
-    sizes = sizes_of(setup.task, load_tokenizer(original), (device, number))
-    job = job_of(setup.task, shape_of(configuration(original)), sizes)
+    original, trust = setup.plan.original, setup.plan.trust_remote_code
+    tokenizer = load_tokenizer(original, trust_remote_code=trust)
+    sizes = sizes_of(setup.task, tokenizer, (device, number))
+    config = configuration(original, trust_remote_code=trust)
+    job = job_of(setup.task, shape_of(config, trust_remote_code=trust), sizes)
     costs = {a: find("attack", a).cost(setup.config(a), job) for a in setup.plan.attacks}
     return job, {"": Cost(), **costs}
 

@@ -56,6 +56,7 @@ def task_revision(task: Task) -> str:
     """
     about = dataclasses.asdict(task)
     del about["twins"]
+    del about["prompt"]["turn"]["notes"]  # The template's text says it all.
     return digest(about)
 
 

@@ -138,7 +138,7 @@ def _function(
 
 
 def _gates(
-    forget: Float[Tensor, "prompt d_model"], retain: Float[Tensor, "prompt d_model"]
+    forget: Float[Tensor, "prompt d_model"], retain: Float[Tensor, "kept d_model"]
 ) -> list[Gate]:
     """Fisher's discriminant, and then no gate at all."""
     mean = forget.mean(dim=0) - retain.mean(dim=0)

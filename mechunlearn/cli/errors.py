@@ -30,6 +30,8 @@ KNOWN: dict[str, str] = {
     "Abort": "the input ended before the command did",
 }
 """By the name of the exception or of a class it is derived from; these need no heavy import."""
+FULL = "No space left on device"
+"""Whoever met it, and in whichever words beside."""
 BUG = "this may be a bug in mechunlearn; the same command with --debug shows the traceback"
 
 
@@ -52,6 +54,8 @@ def explained(err: BaseException) -> str:
     names = [c.__name__ for c in type(err).__mro__]
     if isinstance(err, struct.error):  # Its class is called "error", as many are.
         return f"a file is damaged or cut short: {text}"
+    if FULL in text:
+        return f"the disk is full; make room, or choose another --out ({text})"
     if advice := next((KNOWN[name] for name in names if name in KNOWN), ""):
         return f"{advice} ({text})" if text else advice
     if text and (isinstance(err, PLAIN) or _on_purpose(err)):

@@ -37,6 +37,7 @@ def unlearn(
     dtype: Annotated[
         str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16; steps in float32.")
     ] = "auto",
+    trust_remote_code: TrustOpt = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Every method, each into OUT/METHOD; goes on by itself.")
@@ -53,7 +54,8 @@ def unlearn(
     if everything and (change or preset):
         raise ValueError("--set and --preset are for one method; leave them out with --all")
     names = tuple(METHODS) if everything else (method,)
-    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ()), dtype) for name in names]
+    about = (model, task, preset, tuple(change or ()), dtype, trust_remote_code)
+    plans = [UnlearnPlan(name, *about) for name in names]
     if everything:
         cards = unlearn_all(plans, out, every=every)
     else:
@@ -93,7 +95,8 @@ def bench(
 
     if others := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
-    questions = load_benchmark(task or None, model, task_config(change or ()))
+    config = task_config(change or ())
+    questions = load_benchmark(task or None, model, config, trust_remote_code=trust_remote_code)
     scores = score_task(load(model, trust_remote_code=trust_remote_code), questions)
     if as_json:
         print_json(
@@ -152,6 +155,14 @@ def organism_train(
         folder = train(each, seed, out, recipe)
         cards[folder.name] = json.loads((folder / "card.json").read_text())["accuracy"]
         if not as_json:
-            answer(f"{folder}: {cards[folder.name]}")
+            answer(f"{folder}: {_accuracies(cards[folder.name])}")
     if as_json:
         print_json(cards)
+
+
+def _accuracies(card: Plain) -> str:
+    """An organism's accuracies in one line; of a chat organism those in words never seen."""
+    if isinstance(card, list):
+        rows = [r for r in card if r["wording"] == "unseen"]
+        card = {f"{r['facts']} by {r['form']}": r["accuracy"] for r in rows}
+    return ", ".join(f"{name} {value:.3f}" for name, value in card.items())

@@ -5,20 +5,22 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, answer, print_json
+from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, TrustOpt, answer, print_json
 
 
 def task(
     name: Annotated[str, typer.Argument(help="A name (mechunlearn list) or a file.")],
     model: ModelOpt = "organism:original",
     change: TaskSetOpt = None,
+    trust_remote_code: TrustOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """What a task asks, and what of its reported questions stands elsewhere in it."""
     from mechunlearn.tasks import load_task, task_config
     from mechunlearn.tasks.folds import leaks
 
-    asked = load_task(name, model, task_config(change or ()))
+    config = task_config(change or ())
+    asked = load_task(name, model, config, trust_remote_code=trust_remote_code)
     sizes = {
         f"{role}, {fold}": len(asked.questions(role, fold))
         for role in ("forget", "retain")

@@ -73,11 +73,7 @@ def load(
     base = adapter_base(name)
     if base is not None:
         base = original or base
-        if dtype in QUANTISED:
-            raise ValueError(
-                f"{name} is an adapter: merging it needs whole weights; use another --dtype "
-                f"than {dtype}"
-            )
+        _refuse_merging(name, dtype)
         location, extra = locate(base)
     placing, place = placement(device, dtype)
     hub = {} if os.path.exists(location) or base is not None else {"revision": revision}
@@ -103,6 +99,14 @@ def load(
         trust_remote_code=trust_remote_code,
     )
     return model
+
+
+def _refuse_merging(name: str, dtype: str) -> None:
+    if dtype in QUANTISED:
+        raise ValueError(
+            f"{name} is an adapter: merging it needs whole weights; use another --dtype "
+            f"than {dtype}"
+        )
 
 
 def _in_hand(plain: PreTrainedModel, tokenizer: Any) -> HookedModel:

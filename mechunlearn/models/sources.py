@@ -79,7 +79,7 @@ def model_set(name: str) -> ModelSet:
 
 def named_models() -> dict[str, str]:
     """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
-    names = {}
+    names: dict[str, str] = {}
     for kind, folder in SHIPPED.items():
         shipped = sorted(p.parent.name for p in folder.glob("*/config.json"))
         about = "shipped organism" if kind == "organism" else f"shipped {kind} organism"
@@ -218,6 +218,10 @@ def clear_errors(name: str, location: str) -> Iterator[None]:
     except Exception as err:  # Damaged files make readers fail in any way there is.
         if str(err).startswith(name):
             raise
+        if name.endswith(".gguf"):
+            raise ValueError(
+                f"{name} is no whole GGUF file ({_first_line(err)}); copy or fetch it again"
+            ) from err
         raise ValueError(f"{name} cannot be loaded: {_first_line(err)}") from err
     finally:
         logging.set_verbosity(before)

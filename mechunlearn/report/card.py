@@ -3,7 +3,7 @@
 from typing import Any
 
 from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
-from huggingface_hub.utils import yaml_dump
+from huggingface_hub.utils._fixes import yaml_dump
 
 from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.records import Measured, Model

@@ -7,6 +7,7 @@ from mechunlearn.analysis.records import Model, Renamed, Row, Verdict
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import deciding
 from mechunlearn.analysis.words import name, p_is, percent
+from mechunlearn.report.summary import not_meant, sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,24 @@ class Headline:
     label: str
     verdict: Verdict
     numbers: tuple[Number, ...]
+    means: tuple[str, ...]
+    """In three sentences."""
+    not_meant: str
 
 
 def headlines(report: Report) -> list[Headline]:
     """Of every unlearned model that has a verdict."""
-    return [Headline(m.label, v, _numbers(report, m)) for m in report.unlearned if (v := m.verdict)]
+    return [
+        Headline(
+            label=m.label,
+            verdict=m.verdict,
+            numbers=_numbers(report, m),
+            means=sentences(report, m.label),
+            not_meant=not_meant(report, m.label),
+        )
+        for m in report.unlearned
+        if m.verdict is not None
+    ]
 
 
 def _numbers(report: Report, model: Model) -> tuple[Number, ...]:

@@ -15,6 +15,28 @@ HIDDEN: dict[Category, str] = {
 }
 
 
+NOT_MEANT: dict[str, str] = {
+    "hidden": "that the model tells it to anybody who asks: it takes what the attack does",
+    "no evidence": "that the knowledge is gone: another attack, or more questions, may find it",
+    "intact": "that the method cannot work: it speaks of these weights",
+    "openly answered": "that the method cannot work: it speaks of these weights",
+    "partly open": "that the rest is gone",
+    "inconclusive": "that the knowledge is gone, or that it is there",
+    "not judged": "anything of what the model knows",
+}
+"""By the beginning of a verdict's category."""
+
+
+def not_meant(report: Report, label: str) -> str:
+    """What somebody might take a verdict for, and should not."""
+    verdict, task = report.model(label).verdict, report.runcard.task
+    category = "" if verdict is None else verdict.category
+    text = next((t for start, t in NOT_MEANT.items() if category.startswith(start)), "")
+    n = report.original.sets["forget"].n
+    asked = f"It speaks of {task.name} as it was asked here (n = {n}), and of no other knowledge."
+    return f"It does not mean {text}. {asked}" if text else asked
+
+
 def sentences(report: Report, label: str) -> tuple[str, ...]:
     """What happened to a model, what that means, and what the statement rests on.
 
@@ -62,11 +84,11 @@ def _means(verdict: Verdict, rows: Sequence[Row], findings: Findings) -> str:
 
 
 def _brought_back(row: Row) -> str:
-    stays = (
-        f"a model that never knew gets {row.control:.0%} right under the same attack"
-        if row.control is not None
-        else f"the hardest of its controls is at {row.compared:.0%}"
-    )
+    if row.control is None:
+        stays = f"the hardest of its controls is at {row.compared:.0%}"
+    else:
+        who = {"A": "a model that never knew"}.get(row.tier, "its control")
+        stays = f"{who} gets {row.control:.0%} right under the same attack"
     if row.recovery is None or row.recovery_ci is None:
         share = f"{100 * row.difference:.0f} points of accuracy"
     else:
@@ -85,9 +107,10 @@ def _rests(report: Report, verdict: Verdict, label: str) -> str:
     rows = report.rows_of(label)
     if not rows:
         return "No attack is complete yet."
-    hits = [r for r in rows if significant(r)]
+    hits = [r for r in rows if significant(r) and not r.only_asks]
     control = report.control_of(label)
-    against = control_words(verdict.tier, control.role if control else None)
+    n_controls = max(row.n_controls for row in rows) or 1
+    against = control_words(verdict.tier, control.role if control else None, n_controls)
     return (
         f"{len(hits) or 'None'} of {len(rows)} attacks brought back more than {against} "
         f"(control tier {verdict.tier}); other attacks, and other questions, may find more."

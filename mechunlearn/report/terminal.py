@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -45,7 +46,7 @@ def print_table(title: str, heads: Sequence[Head], rows: Rows, piped: Rows | Non
     shown = fitting(heads, rows, console.width)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for i in shown:
-        justify = "left" if heads[i].words else "right"
+        justify: Literal["left", "right"] = "left" if heads[i].words else "right"
         table.add_column(Text(heads[i].title), justify=justify, overflow="fold",
                          no_wrap=not heads[i].words)  # fmt: skip
     for row in rows:

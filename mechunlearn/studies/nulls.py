@@ -5,6 +5,7 @@ many variants to choose among as luck needs to look like knowledge.
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,7 +36,7 @@ class Nothing(Attack[NoSettings, None, Draw]):
     access: frozenset[Access] = frozenset({"activations"})
     needs: frozenset[Need] = frozenset()
     variant = Draw
-    presets: ClassVar = {"organism": NoSettings()}
+    presets: Mapping[str, NoSettings] = {"organism": NoSettings()}
 
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: NoSettings

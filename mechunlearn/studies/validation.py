@@ -164,7 +164,8 @@ def _audited(
     treated = folder / "controls" / ("+".join(same) or "twin")
     make_suspect(Case(models["twin"], task, world), same, treated, plan.changes)
     controls["treated"] = str(treated)
-    changes = plan.attack_changes
+    # Users rarely have twin questions: without a control it is tier C that is validated.
+    changes = (*plan.attack_changes, "task.twins=none")
     if condition.questions != "all":
         file = folder / "questions" / f"{condition.questions}.jsonl"
         name = write_questions(world, condition.questions, file)

@@ -31,16 +31,20 @@ def load_task(
     name: str | None = None,
     original: str = "organism:original",
     config: TaskConfig = DEFAULT,
+    *,
+    trust_remote_code: bool = False,
 ) -> Task:
     """A task by name, or from a file of questions.
 
     Args:
         name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
-            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``);
-            the default is known of shipped models only.
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); a
+            default is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
+        trust_remote_code: Allow code that comes with the original's tokenizer, whose chat template
+            may be read, to run.
 
     Raises:
         ValueError: For an unknown name, a missing file or an invalid question set.
@@ -48,7 +52,8 @@ def load_task(
     """
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
-        return _in_chat(_with_twins(task, config), original, config)
+        task = _with_twins(task, config)
+        return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
     if config.corpora and not wmdp:
@@ -59,7 +64,8 @@ def load_task(
     if not retain_name and not {"forget", "retain"} <= set(forget.sets):
         raise _undivided(name, forget.sets)
     retain = _benchmark(retain_name, config, folds=True) if retain_name else forget
-    return _in_chat(_with_twins(as_task(forget, retain, config), config), original, config)
+    task = _with_twins(as_task(forget, retain, config), config)
+    return _in_chat(task, original, config, trust_remote_code)
 
 
 def task_from(
@@ -98,6 +104,8 @@ def load_benchmark(
     name: str | None = None,
     original: str = "organism:original",
     config: TaskConfig = DEFAULT,
+    *,
+    trust_remote_code: bool = False,
 ) -> Benchmark | Task:
     """Question sets to score a model on: ``mmlu``, ``arc-easy``, a file, or any task by name.
 
@@ -109,12 +117,13 @@ def load_benchmark(
     """
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
-        return _in_chat(task, original, config)
+        return _in_chat(task, original, config, trust_remote_code)
     if config.retain or config.corpora:
         raise ValueError("task.retain and task.corpora are for audits; leave them out here")
     benchmark = _benchmark(name, config).asked(config)
     sets = {kind: sample(questions, config.per_topic) for kind, questions in benchmark.sets.items()}
-    return _in_chat(dataclasses.replace(benchmark, sets=sets), original, config)
+    benchmark = dataclasses.replace(benchmark, sets=sets)
+    return _in_chat(benchmark, original, config, trust_remote_code)
 
 
 def task_config(changes: Sequence[str]) -> TaskConfig:
@@ -232,12 +241,12 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
     return from_file(path, config)
 
 
-def _in_chat(questions: T, original: str, config: TaskConfig) -> T:
+def _in_chat(questions: T, original: str, config: TaskConfig, trust_remote_code: bool) -> T:
     if config.chat == "no":
         return questions
     from mechunlearn.models.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(original)
+    tokenizer = load_tokenizer(original, trust_remote_code=trust_remote_code)
     if isinstance(questions, Task):
         return task_in_chat(questions, tokenizer, config)  # type: ignore[return-value]
     prompt = as_chat(questions.prompt, tokenizer, config)

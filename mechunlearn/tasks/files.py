@@ -75,12 +75,7 @@ def from_rows(
             question = to_question(row, source=place)
             _check_choices(question)
             if fold := row.get("fold"):
-                if fold not in ("select", "confirm"):
-                    raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
-                if folds.setdefault(question.source, fold) != fold:
-                    raise ValueError(
-                        f"the source {question.source!r} is in both folds; its facts must share one"
-                    )
+                _check_fold(fold, question.source, folds)
             sets.setdefault(kind, []).append(question)
         except ValueError as err:
             raise ValueError(f"{source}, {place}: {err}") from err
@@ -96,6 +91,13 @@ def from_rows(
         shots={"": shots} if shots else {},
         texts={name: tuple(lines) for name, lines in texts.items()},
     )
+
+
+def _check_fold(fold: Any, source: str, folds: dict[str, Fold]) -> None:
+    if fold not in ("select", "confirm"):
+        raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
+    if folds.setdefault(source, fold) != fold:
+        raise ValueError(f"the source {source!r} is in both folds; its facts must share one")
 
 
 def _prompt(row: Row) -> PromptFormat:

@@ -91,6 +91,9 @@ class Turn:
     """Up to where the assistant begins to answer."""
     lead: str = ""
     """How an answer begins after that, in the place of its own leading space."""
+    notes: tuple[str, ...] = ()
+    """What was done so that the template can be used, for people: a stopped clock, a system message
+    that it has no turn for."""
 
     @property
     def plain(self) -> bool:

@@ -159,6 +159,12 @@ if TYPE_CHECKING:
             """Hooks by the name of their point, inside a ``with`` block."""
             ...
 
+        def add_hook(
+            self, name: str, hook: Callable[..., Any], *, is_permanent: bool = False
+        ) -> None:
+            """A hook that stays."""
+            ...
+
         def parameters(self) -> Iterator[torch.nn.Parameter]: ...  # noqa: D102
         def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]: ...  # noqa: D102
         def named_modules(self) -> Iterator[tuple[str, torch.nn.Module]]: ...  # noqa: D102

@@ -65,10 +65,10 @@ class Task:
                 f"task {self.name!r}: {len(both)} question(s) are in both the forget and the "
                 f"retain set, e.g. {sorted(both)[0][0][:60]!r}; remove them from one"
             )
-        if known := {_key(q) for q in self.forget} & {_key(q) for q in self.twins}:
+        if asked := {_key(q) for q in self.forget} & {_key(q) for q in self.twins}:
             raise ValueError(
-                f"task {self.name!r}: {len(known)} twin question(s) are forget questions too, e.g. "
-                f"{sorted(known)[0][0][:60]!r}; nobody may know the answer to a twin"
+                f"task {self.name!r}: {len(asked)} twin question(s) are forget questions too, e.g. "
+                f"{sorted(asked)[0][0][:60]!r}; nobody may know the answer to a twin"
             )
         for fold in ("select", "confirm"):
             if not self.questions("forget", fold) or not self.questions("retain", fold):

@@ -33,6 +33,7 @@ FAILURES: list[tuple[BaseException, str]] = [
     (ImportError("No module named 'ray'"), "a package is missing or broken"),
     (ModuleNotFoundError("No module named 'ray'"), "a package is missing or broken"),
     (SafetensorError("HeaderTooLarge"), "a .safetensors file is damaged"),
+    (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
     (pickle.UnpicklingError("invalid load key"), "a file of weights is damaged"),
     (zipfile.BadZipFile("not a zip"), "a file of weights is damaged"),
     (struct.error("unpack requires 8 bytes"), "a file is damaged or cut short"),

@@ -27,15 +27,12 @@ def test_a_form_is_the_question_asked_so_by_hand(
     assert np.allclose(under(Form("letter", moved=1)), np.roll(moved.logits, 1, axis=1))
     again = score(model, asked, task, change=Change("form", form=Form("letter", moved=1)))
     assert (again.correct == moved.correct).all()
-    assert np.allclose(
-        under(Form("cloze")), score(model, asked, task.prompt, scoring="cloze").logits
-    )
+    cloze = score(model, asked, task.prompt, scoring="cloze")
+    assert np.allclose(under(Form("cloze")), cloze.logits)
     stems = score(model, with_other_stems(asked, 3), task)
     assert np.allclose(under(Form("letter", stems=3)), stems.logits)
-    turned = score(
-        model, asked, Form("letter", turn=Turn("name : ", " letter")).format(task.prompt)
-    )
-    assert np.allclose(under(Form("letter", turn=Turn("name : ", " letter"))), turned.logits)
+    chat = Form("letter", turn=Turn("name : ", " letter :", " "))
+    assert np.allclose(under(chat), score(model, asked, chat.format(task.prompt)).logits)
 
 
 def test_questions_of_different_numbers_of_choices_keep_their_order() -> None:

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -138,6 +139,22 @@ def test_unknown_models_are_refused(name: str, message: str) -> None:
 def test_hub_models_without_a_network_say_what_to_do() -> None:
     with pytest.raises(PrerequisiteError, match="hf auth login"):
         load("HuggingFaceH4/zephyr-7b-beta")
+
+
+def test_a_gguf_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    file = tmp_path / "small.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_block_count(1)
+    writer.add_tensor("token_embd.weight", np.ones((64, 32), np.float32))
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file,
+                 writer.write_tensors_to_file, writer.close):  # fmt: skip
+        step()
+    whole = file.read_bytes()
+    for length in (20, len(whole) - 1000):
+        file.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"small\.gguf is no whole GGUF file"):
+            load(str(file))
 
 
 def test_damaged_and_pickled_folders_are_refused(tmp_path: Path) -> None:

@@ -452,7 +452,7 @@ def test_every_attack_is_judged_under_the_letters_that_its_select_fold_suggests(
     task: Task, labels: dict[str, ModelRole]
 ) -> None:
     """A17: unlearned, then letters permuted: nothing is right but under other letters."""
-    forget, select = task.questions("forget", "confirm"), task.questions("forget", "select")[::2]
+    forget, select = task.questions("forget", "confirm"), task.questions("forget", "select")
     found = evidence(task, labels)
     plain_row, _, _ = verdict_of(found)
     tried = found.attack("rmu", LENS).tried[0]
@@ -460,7 +460,8 @@ def test_every_attack_is_judged_under_the_letters_that_its_select_fold_suggests(
     tried = msgspec.structs.replace(tried, answers=BriefAnswers.of(marked))
     permuted = shifted(answers(forget, 0.75), forget)
     assert permuted.mean < 0.25
-    found = with_result(found, "attack", "rmu", LENS, forget=permuted, tried=(tried,))
+    about: Any = {"forget": permuted, "tried": (tried,), "decided_by": None}
+    found = with_result(found, "attack", "rmu", LENS, **about)
     retain = shifted(answers(task.questions("retain", "confirm"), 1.0),
                      task.questions("retain", "confirm"))  # fmt: skip
     kept = shifted(answers(task.questions("retain", "select"), 1.0),

@@ -23,7 +23,16 @@ def taught(suspect: float, *controls: float) -> tuple[Contrast, ...]:
     mean = (np.mean(x, axis=0) for x in (before, after))
     known = Before(np.ones(N), unlearned, next(mean), np.arange(N), tuple(before))
     sham = answered(0.25, 1)
-    arm = Arms(answered(suspect, 2), sham, sham, sham, next(mean), GUESSING, controls=tuple(after))
+    arm = Arms(
+        answered(suspect, 2),
+        sham,
+        sham,
+        sham,
+        next(mean),
+        GUESSING,
+        controls=tuple(after),
+        taught=True,
+    )
     contrasts, _ = contrasts_of({"a": arm}, known, seed=0)
     return contrasts["a"]
 
@@ -43,7 +52,7 @@ def test_a_model_that_learns_faster_than_one_control_hides_nothing() -> None:
     spread = next(c for c in with_two if c.against == "spread")
     assert spread.p_adjusted > 0.05
     assert spread.difference_ci[0] < 0 < spread.difference_ci[1]
-    assert next(c for c in with_two if c.against == "control").p_adjusted < 0.001
+    assert next(c for c in with_two if c.against == "control").p_adjusted < 0.01
 
 
 def test_what_exceeds_the_spread_is_found() -> None:
@@ -59,10 +68,10 @@ def test_one_control_has_no_spread() -> None:
 
 @pytest.mark.parametrize("n_controls", [2, 3])
 def test_never_knew_suspects_are_seldom_called_hidden(n_controls: int) -> None:
-    """Models whose learning has a standard deviation of 10 points: at most 5 % false alarms."""
+    """Models whose learning has a standard deviation of 10 points: at most 3 of 60 alarms."""
     rng = np.random.default_rng(0)
     alarms = 0
-    for _ in range(100):
+    for _ in range(60):
         rates = rng.normal(0.75, 0.1, size=n_controls + 1).clip(0.05, 0.95)
         alarms += won(taught(*rates))
-    assert alarms <= 5
+    assert alarms <= 3

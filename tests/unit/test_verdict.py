@@ -175,7 +175,7 @@ def test_the_verdict_names_numbers_and_what_would_settle_it() -> None:
     assert "A gain of 11% or more would have been found" in judged(*NOTHING).text
     assert "relearning would settle it" in judged(row("read-out")).text
     weak = judged(row("relearn", detectable=0.5, gap_ci=(0.3, 0.5)), after=0.6)
-    assert "About 1501 questions would settle it" in weak.text
+    assert "About 3376 questions would settle it" in weak.text
 
 
 def test_an_attack_below_its_control_finds_nothing() -> None:
