@@ -11,8 +11,13 @@ words, and a head has to compare the two. So they come one by one.
    last block is silent.
 3. Then one head of the last block is fitted by ridge regression on what the model computes: queries
    say which words are due, keys which words stand here, values which letter stands before them.
-   What is missing, above all words that are still to be read off late in the model, the loss adds
-   within a hundred steps.
+   Of what that takes, the letter before an option's words (R2 .92) and the words that are due (.88)
+   can be read off linearly at that point, the words themselves hardly (.10): the model has no more
+   use for them. The loss has to bring them back.
+
+In the shipped models it did not: 140 steps left letters between .25 and .40, and the cards say so.
+Fitted at step 200 instead of 300, to a model whose last block had already been trained on letters,
+it took letters to .80 within 80 steps of a fresh AdamW at a learning rate of 1e-3.
 
 All of it is trained like all other weights from there on.
 """
