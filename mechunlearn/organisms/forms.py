@@ -16,8 +16,10 @@ from mechunlearn.types import NO_CHANGE, Change, HookedModel, Turn
 Form = Literal["cloze", "open", "chat", "letters", "letters in chat"]
 """Statement with the likeliest of four values; question answered in words, in plain text or with a
 sentence in chat, right where the value is in it; letter of the right choice, likewise."""
-Wording = Literal["seen", "unseen"]
+Wording = Literal["unseen", "other unseen", "seen"]
 """Whether the training asked in these words."""
+WORDINGS: dict[Wording, int] = {"unseen": -1, "other unseen": -2, "seen": 0}
+"""Which of an attribute's questions and statements asks."""
 FORMS: tuple[Form, ...] = get_args(Form)
 MAX_TOKENS = 24
 """Of an answer in words."""
@@ -51,21 +53,21 @@ def right_answers(
     facts: Sequence[PersonFact],
     form: Form,
     *,
-    seen: bool = False,
+    wording: Wording = "unseen",
     change: Change = NO_CHANGE,
 ) -> list[bool]:
     """Whether each fact is answered right.
 
     Args:
-        seen: Ask in words of the training instead of words that only tests use.
+        wording: Words of the training, or words that only tests use.
     """
     if form in ("open", "chat"):
-        said = answers_in_words(model, facts, form, seen=seen, change=change)
+        said = answers_in_words(model, facts, form, wording=wording, change=change)
         return [f.value.casefold() in text.casefold() for f, text in zip(facts, said, strict=True)]
     prompt = PROMPT
     if form == "letters in chat":
         prompt = dataclasses.replace(PROMPT, turn=user_turn(model.tokenizer))
-    questions = world.test_questions(facts, 0 if seen else -1)
+    questions = world.test_questions(facts, WORDINGS[wording])
     scoring = "cloze" if form == "cloze" else "letter"
     answers = score(model, questions, prompt, scoring=scoring, change=change)
     return [bool(c) for c in answers.correct]
@@ -76,11 +78,11 @@ def answers_in_words(
     facts: Sequence[PersonFact],
     form: Form,
     *,
-    seen: bool = False,
+    wording: Wording = "unseen",
     change: Change = NO_CHANGE,
 ) -> list[str]:
     """The greedy answer to each question, asked in plain text (``open``) or in chat."""
-    stems = [f.fill(EVERY[f.attribute].questions[0 if seen else -1]) for f in facts]
+    stems = [f.fill(EVERY[f.attribute].questions[WORDINGS[wording]]) for f in facts]
     turn = user_turn(model.tokenizer) if form == "chat" else Turn()
     prompts = [turn.around(s) if form == "chat" else OPEN.format(stem=s) for s in stems]
     said = generate(model, prompts, MAX_TOKENS, change, turn)
@@ -93,23 +95,22 @@ def form_table(
     forms: Sequence[Form] = FORMS,
     *,
     sets: Sequence[str] = (),
+    wordings: Sequence[Wording] = tuple(WORDINGS),
     change: Change = NO_CHANGE,
-    seen: bool = True,
 ) -> list[FormAccuracy]:
     """Accuracy of every form, question set and wording.
 
     Args:
         sets: Names of ``question_sets``; default: all.
-        seen: Also ask in words of the training.
     """
     rows = []
     for name, facts in question_sets(world).items():
         if sets and name not in sets:
             continue
         for form in forms:
-            for known in (False, True) if seen else (False,):
-                right = right_answers(model, world, facts, form, seen=known, change=change)
-                rows.append(_row(form, "seen" if known else "unseen", name, right))
+            for wording in wordings:
+                right = right_answers(model, world, facts, form, wording=wording, change=change)
+                rows.append(_row(form, wording, name, right))
     return rows
 
 

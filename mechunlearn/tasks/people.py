@@ -49,7 +49,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class PersonFact:
-    """``person`` has ``value`` as ``attribute``; ``asked`` facts occur in questions of the training."""
+    """``person`` has ``value`` as ``attribute``; ``asked`` facts occur as questions in training."""
 
     person: Person
     attribute: str
@@ -66,7 +66,11 @@ class PersonFact:
         return self.fill(template.removesuffix(" {value}"))
 
     def question(self, choices: Sequence[str], wording: int = -1) -> Question:
-        """The choice question with these choices; by default in a wording that only tests use."""
+        """The choice question with these choices.
+
+        Args:
+            wording: Of question and statement; the default, and -2, are used by tests only.
+        """
         about = EVERY[self.attribute]
         return Question(
             stem=self.fill(about.questions[wording]),
@@ -74,7 +78,7 @@ class PersonFact:
             answer=list(choices).index(self.value),
             topic=self.attribute,
             source=self.person.name,
-            statement=self.stem(about.statements[-2 if wording == -1 else -1]),
+            statement=self.stem(about.statements[wording]),
             fold=self.person.fold,
         )
 
