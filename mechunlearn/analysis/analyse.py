@@ -74,7 +74,7 @@ def analyse(evidence: Evidence) -> Report:
         not_computed=tuple(
             (entry.label, attack)
             for entry in setup.unlearned
-            for attack in setup.plan.attacks
+            for attack in setup.attacks
             if (entry.label, attack) not in arms
         ),
         questions=questions(evidence),

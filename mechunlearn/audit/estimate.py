@@ -59,7 +59,7 @@ def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimat
     sizes = sizes_of(setup.task, load_tokenizer(original), (speed.device, speed.number))
     job = job_of(setup.task, shape_of(configuration(original)), sizes)
     costs = {"": Cost()}
-    costs |= {a: find("attack", a).cost(setup.config(a), job) for a in setup.plan.attacks}
+    costs |= {a: find("attack", a).cost(setup.config(a), job) for a in setup.attacks}
     extra = sum(map(len, setup.task.extra.values()))
     return [
         Estimate(
@@ -100,7 +100,7 @@ def by_worth(setup: Setup) -> Iterator[tuple[str, str]]:
     The strongest grade of evidence comes first, then the plan's order of attacks; within an attack
     every model, so that a stopped audit compares all of them.
     """
-    attacks = sorted(setup.plan.attacks, key=lambda a: GRADES.index(grade(find("attack", a))))
+    attacks = sorted(setup.attacks, key=lambda a: GRADES.index(grade(find("attack", a))))
     for attack in attacks:
         for entry in setup.unlearned:
             yield entry.label, attack

@@ -78,6 +78,6 @@ class Evidence:
         return [
             (entry.label, attack)
             for entry in self.setup.unlearned
-            for attack in self.setup.plan.attacks
+            for attack in self.setup.attacks
             if all(self.done(kind, entry.label, attack) for kind in kinds)
         ]

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.bench.engine import output
+from mechunlearn.bench.measures.gold import Generated
 from mechunlearn.bench.perplexity import Perplexity, perplexity
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.registry import find
@@ -52,7 +53,7 @@ def score_read_outs(
     Args:
         scoring: Name of the measure. ``letter`` compares the logits of the answer letters after the
             prompt; ``cloze`` the mean log-probability per token of each choice's text after the
-            statement.
+            statement; others compare with gold answers what the model says or would say.
         change: Its hooks and edits are applied and its rewrite changes the questions inside their
             chat template; a rewrite that looks at the model sees it without hooks and edits.
         budget: Tokens per batch; the default suits the device.
@@ -64,6 +65,7 @@ def score_read_outs(
     measure = find("measure", scoring)
     if not questions:
         raise ValueError("there are no questions to score")
+    measure.check(questions)
     if change.read_out is not None:
         raise ValueError(
             f"{change.name!r} has a read-out of its own, so score_read_outs cannot read elsewhere; "
@@ -73,6 +75,17 @@ def score_read_outs(
     if change.rewrite is not None:
         texts = change.rewrite.prompts(model, texts, prompt.turn)
     answers = [prompt.answers(q, scoring) for q in questions]
+    if isinstance(measure, Generated):
+        if list(read_outs) != [output(model)]:
+            raise ValueError(
+                f"the measure {scoring!r} judges generated text, and text is generated at the "
+                "output only; to read inside choose probability, extraction_strength or cloze"
+            )
+        # Behind plain text models go on with the next example; in chat they end their turn.
+        stop = prompt.separator if prompt.turn.plain else ""
+        with change.applied(model):
+            said = measure.generate(model, texts, answers, stop)
+        return [measure.score_texts(change.name, said, questions)]
     with change.applied(model):
         values = measure.run(model, texts, answers, read_outs, budget)
     return [measure.score(change.name, v, questions) for v in values]
@@ -150,7 +163,9 @@ def letter_bias(score: Score) -> Float[np.ndarray, " choice"]:
 
 
 def majority_letter(questions: Sequence[Question]) -> float:
-    """Accuracy of always answering the letter that is right most often."""
+    """Accuracy of always answering the letter that is right most often; 0 without choices."""
+    if max(len(q.choices) for q in questions) < 2:
+        return 0.0
     return float(np.bincount([q.answer for q in questions]).max() / len(questions))
 
 

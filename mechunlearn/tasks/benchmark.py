@@ -19,7 +19,7 @@ class TaskConfig:
     shots: int = 0
     """Answered questions in front of each question; from the benchmark's own split for them."""
     scoring: Scoring = ""
-    """The measure; empty: as the benchmark is usually scored."""
+    """The measure; empty or ``auto``: as the benchmark is usually scored, or as suits the data."""
     chat: Literal["no", "user", "system"] = "no"
     """Plain text, or a user's turn in the original model's chat template, alone or after a system
     message."""
@@ -41,6 +41,8 @@ class TaskConfig:
             raise ValueError(
                 f"shots and per_topic are numbers from 0 on, not {self.shots} and {self.per_topic}"
             )
+        if self.scoring == "auto":
+            object.__setattr__(self, "scoring", "")
         if self.scoring and self.scoring not in (known := names("measure")):
             raise unknown("scoring", self.scoring, known)
         if self.system and self.chat != "system":

@@ -11,23 +11,41 @@ templates of ``PromptFormat``:
 
     {"set": "prompt", "letter": "question {stem}{choices} letter :", "choice": " {letter} {text}"}
 
-The shapes of published sets do too: see
-``mechunlearn.tasks.reader``.
+Open questions have an ``answer`` in words and no choices; ``wrong`` answers, ``paraphrases`` and
+the ``span`` that carries the fact are optional:
+
+    {"set": "forget", "question": "Where was Ina born?", "answer": "In Bern.", "span": "Bern"}
+
+The shapes of published sets do too, TOFU's, MUSE's and RWKU's among them: see
+``mechunlearn.tasks.reader``. Rows that are in memory are read by ``from_rows``.
 """
 
 import dataclasses
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from mechunlearn.errors import unknown
 from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig
-from mechunlearn.tasks.folds import assign_folds
+from mechunlearn.tasks.folds import assign_folds, words
+from mechunlearn.tasks.measure import suggested
 from mechunlearn.tasks.reader import Row, read_rows, to_question
-from mechunlearn.types import Fold, PromptFormat, Question
+from mechunlearn.types import Fold, OpenQuestion, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
 SETS = ("forget", "retain", "shots", "prompt", *CORPORA)
+OPEN = "{header}Question: {statement}\nAnswer:"
+"""How open questions are asked in plain text, by ``PromptFormat.cloze``."""
 TEMPLATES = ("letter", "choice", "cloze", "ending", "header", "answer", "separator")
+
+
+@runtime_checkable
+class DataFrame(Protocol):
+    """What a data frame of pandas can do."""
+
+    def to_dict(self, orient: Literal["records"]) -> list[dict[Hashable, Any]]:
+        """The rows."""
+        ...
 
 
 def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
@@ -36,12 +54,33 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
     Raises:
         ValueError: Naming file and row of whatever is missing or wrong.
     """
+    return _read(str(path), path.stem, read_rows(path), config)
+
+
+def from_rows(
+    data: Iterable[Row] | DataFrame, name: str = "rows", config: TaskConfig = DEFAULT
+) -> Benchmark:
+    """Question sets from a list of dicts, a data frame or a data set: the same columns as a file.
+
+    Example:
+        >>> rows = [{"question": "Where was Ina born?", "answer": "Bern"}]
+        >>> from_rows(rows).sets["questions"][0].accepted
+        ('Bern',)
+
+    Raises:
+        ValueError: Naming the row, from 1 on, of whatever is missing or wrong.
+    """
+    rows = data.to_dict("records") if isinstance(data, DataFrame) else data
+    return _read(name, name, ((f"row {i}", row) for i, row in enumerate(rows, 1)), config)
+
+
+def _read(path: str, name: str, rows: Iterable[tuple[str, Row]], config: TaskConfig) -> Benchmark:
     sets: dict[str, list[Question]] = {}
     texts: dict[str, list[str]] = {}
     ids: dict[str, str] = {}
     folds: dict[str, Fold] = {}
-    prompt = PromptFormat()
-    for place, row in read_rows(path):
+    prompt = None
+    for place, row in rows:
         try:
             kind = row.get("set") or "questions"
             if kind in CORPORA:
@@ -56,7 +95,7 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
                 raise ValueError(f"'set' is {kind!r}; it must be one of {', '.join(SETS)}")
             _check_id(row, place, ids)
             question = to_question(row, source=place)
-            _check_choices(question)
+            _check_answers(question)
             if fold := row.get("fold"):
                 if fold not in ("select", "confirm"):
                     raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
@@ -72,10 +111,12 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
     if "questions" in sets and len(sets) > 1:
         raise ValueError(f"{path}: some rows have a 'set' and some have none; give it to all")
     shots = tuple(sets.pop("shots", ()))
+    asked = [q for questions in sets.values() for q in questions]
     return Benchmark(
-        name=path.stem,
+        name=name,
         sets={k: _split(questions, folds, config) for k, questions in sets.items()},
-        prompt=prompt,
+        prompt=prompt or _usual(asked, config),
+        scoring=config.scoring or suggested(asked),
         shots={"": shots} if shots else {},
         texts={name: tuple(lines) for name, lines in texts.items()},
     )
@@ -95,8 +136,24 @@ def _prompt(row: Row) -> PromptFormat:
     return prompt
 
 
-def _check_choices(question: Question) -> None:
+def _usual(questions: Sequence[Question], config: TaskConfig) -> PromptFormat:
+    """How questions are asked that come without a prompt; in chat open ones stand alone."""
+    if not any(isinstance(q, OpenQuestion) for q in questions):
+        return PromptFormat()
+    return PromptFormat(cloze=OPEN if config.chat == "no" else "{header}{statement}")
+
+
+def _check_answers(question: Question) -> None:
     """What published sets may hold, and one's own should not."""
+    if isinstance(question, OpenQuestion):
+        asked = f" {' '.join(words(question.stem))} "
+        for text in (question.fact, *question.golds):
+            if f" {' '.join(words(text))} " in asked:
+                raise ValueError(
+                    f"the answer {text[:60]!r} stands in its question {question.stem[:60]!r}, so "
+                    "that who repeats it is right; ask otherwise, or give another span"
+                )
+        return
     if not all(choice.strip() for choice in question.choices):
         raise ValueError(f"there is an empty choice: {question.choices}")
     if question.choices.count(question.choices[question.answer]) > 1:
