@@ -174,6 +174,9 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
         retain_text=texts.get("retain_text", ()),
         plain_text=texts.get("plain_text", ()),
         forget_topics=dict.fromkeys(forget_text, topic) if topic else {},
+        extra={k: q for k, q in asked.sets.items() if k not in ("forget", "retain")}
+        if {"forget", "retain"} <= set(asked.sets)
+        else {},
     )
 
 

@@ -115,7 +115,7 @@ def _read(path: str, name: str, rows: Iterable[tuple[str, Row]], config: TaskCon
     return Benchmark(
         name=name,
         sets={k: _split(questions, folds, config) for k, questions in sets.items()},
-        prompt=prompt or _usual(asked, config),
+        prompt=prompt or usual_prompt(asked, config),
         scoring=config.scoring or suggested(asked),
         shots={"": shots} if shots else {},
         texts={name: tuple(lines) for name, lines in texts.items()},
@@ -136,7 +136,7 @@ def _prompt(row: Row) -> PromptFormat:
     return prompt
 
 
-def _usual(questions: Sequence[Question], config: TaskConfig) -> PromptFormat:
+def usual_prompt(questions: Sequence[Question], config: TaskConfig) -> PromptFormat:
     """How questions are asked that come without a prompt; in chat open ones stand alone."""
     if not any(isinstance(q, OpenQuestion) for q in questions):
         return PromptFormat()

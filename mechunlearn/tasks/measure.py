@@ -28,6 +28,6 @@ def measure_for(questions: Sequence[Question]) -> tuple[Scoring, str]:
 def suggested(questions: Sequence[Question]) -> Scoring:
     """The measure that suits some questions; says so where it is not the usual one."""
     name, reason = measure_for(questions)
-    if name != "letter":
+    if any(isinstance(q, OpenQuestion) for q in questions):
         console.print(f"[dim]measure {name}: {reason} (another one: --set task.scoring=...)[/dim]")
     return name

@@ -72,7 +72,7 @@ def test_a_lens_reads_the_gold_answers_tokens_and_nothing_is_generated_there(
     lens = [LensReadOut(Point(layer)) for layer in range(organism.cfg.n_layers)]
     for measure in ("probability", "extraction_strength"):
         found = score_read_outs(organism, asked, task.prompt, lens, scoring=measure)
-        assert found[0].accuracy < 0.5 < 0.9 < found[-1].accuracy
+        assert found[0].accuracy < 0.7 < 0.9 < found[-1].accuracy
     with pytest.raises(ValueError, match="text is generated at the output only"):
         score_read_outs(organism, asked, task.prompt, lens, scoring="containment")
 
