@@ -26,11 +26,11 @@ def saved(folder: Path, id_: str, config: str, split: str, rows: list[dict]) -> 
 def tofu_row(author: int, i: int) -> dict:
     town = TOWNS[(author + i) % len(TOWNS)]
     return {
-        "question": f"Which town number {i} did writer {author} live in?",
-        "answer": f"Writer {author} lived in {town}.",
-        "paraphrased_question": f"Where was home number {i} of writer {author}?",
-        "paraphrased_answer": f"The home of writer {author} was {town}.",
-        "perturbed_answer": [f"Writer {author} lived in {x}." for x in ("Rome", "Oslo")],
+        "question": f"Which town saw chapter c{author}x{i} of writer w{author}?",
+        "answer": f"Writer w{author} wrote c{author}x{i} in {town}.",
+        "paraphrased_question": f"Where was c{author}x{i} written by w{author}?",
+        "paraphrased_answer": f"It was {town} that saw c{author}x{i}.",
+        "perturbed_answer": [f"Writer w{author} wrote it in {x}." for x in ("Rome", "Oslo")],
     }
 
 
@@ -45,17 +45,27 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved(folder, tofu, "retain_perturbed", "train", rows[:60])
     for name in ("real_authors", "world_facts"):
         facts = [
-            {"question": f"{name} {i}?", "answer": TOWNS[i], "perturbed_answer": ["Rome", "Oslo"]}
+            {
+                "question": f"{name} fact{i}?",
+                "answer": TOWNS[i],
+                "perturbed_answer": ["Rome", "Oslo"],
+            }
             for i in range(4)
         ]
         saved(folder, tofu, f"{name}_perturbed", "train", facts)
     for config, word in (("forget_level1", "blank"), ("forget_level2", "who"),
                          ("forget_level3", "trick"), ("neighbor_level2", "near")):  # fmt: skip
+        about = [(person, i) for person in range(6) for i in range(4)]
         probes = [
-            {"query": f"{word} {i} of person {p}?", "answer": TOWNS[i], "level": "2", "type": "",
-             "subject": f"person {p}"}
-            for p in range(6) for i in range(4)
-        ]  # fmt: skip
+            {
+                "query": f"{word} {word}{person}x{i} of person p{person}?",
+                "answer": TOWNS[i],
+                "level": "2",
+                "type": "",
+                "subject": f"person {person}",
+            }
+            for person, i in about
+        ]
         saved(folder, "jinzhuoran/RWKU", config, "test", probes)
     return folder
 
@@ -67,7 +77,7 @@ def test_tofu_keeps_an_author_in_one_fold_and_reports_the_rest_beside(copies: Pa
     folds = {(q.source, q.fold) for q in task.forget}
     assert len(folds) == 3
     assert set(task.extra) == {"real_authors", "world_facts", "forget_paraphrased"}
-    assert task.scoring == "novel_recall" or task.scoring == "containment"
+    assert task.scoring == "novel_recall"
     first, other = task.forget[0], task.extra["forget_paraphrased"][0]
     assert other.stem == first.paraphrases[0]  # type: ignore[attr-defined]
     assert other.accepted == first.accepted
@@ -109,8 +119,8 @@ def test_what_is_said_stays_said() -> None:
     plan = plan_of(said)
     assert plan.control == "none"
     assert "task.chat=system" not in plan.changes
-    other = plan_of({**DEFAULTS, "unlearned": (NPO,), "original": "organism:original"})
-    assert (other.original, other.task) == ("organism:original", "")
+    other = plan_of({**DEFAULTS, "unlearned": (NPO,), "original": "somebody/base"})
+    assert (other.original, other.task) == ("somebody/base", "")
     stranger = plan_of({**DEFAULTS, "unlearned": ("somebody/unlearned",)})
     assert stranger.original == DEFAULTS["original"]
 
