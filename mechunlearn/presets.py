@@ -57,6 +57,28 @@ def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> A
     return changed(entry.presets[preset], [c for c in changes if not c.startswith("preset=")])
 
 
+def reseeded(config: C, by: int) -> C:
+    """Settings whose seeds are moved by so much; several seeds make room for each other.
+
+    Example:
+        >>> from mechunlearn.attacks.relearning_settings import RelearningConfig
+        >>> reseeded(RelearningConfig(rates=(1e-3,), steps=1, seeds=(0, 1)), 2).seeds
+        (4, 5)
+    """
+    if not by or not dataclasses.is_dataclass(config):
+        return config
+    moved: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name == "seed":
+            moved[field.name] = value + by
+        elif field.name == "seeds":
+            moved[field.name] = tuple(seed + by * len(value) for seed in value)
+        elif dataclasses.is_dataclass(value):
+            moved[field.name] = reseeded(value, by)
+    return dataclasses.replace(config, **moved)  # type: ignore[type-var]
+
+
 def changed(config: C, changes: Sequence[str]) -> C:
     """Settings with some of them changed by ``key=value``.
 

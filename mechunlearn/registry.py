@@ -21,6 +21,7 @@ METHODS = {
 }
 """Unlearning methods."""
 ATTACKS = {
+    "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
@@ -76,13 +77,14 @@ FIGURES = {
 }
 """Figures of a report, in the order in which they are shown."""
 DEFAULT_ATTACKS = (
+    "forms",
     "direction_ablation",
     "logit_lens",
     "pruning_weights",
     "relearning_disjoint",
     "perturbation_naive",
 )
-"""One of each family; what an audit runs when nothing else is asked for."""
+"""Other forms first, then one of each family; what an audit runs when nothing else is asked for."""
 
 TABLES = {
     "method": METHODS,
@@ -212,17 +214,15 @@ def entries(kind: str) -> list[Entry]:
 
 
 def markdown() -> str:
-    """The README's table of methods."""
-    lines = ["| kind | name | idea | paper (arXiv) | object | file |", "|---|---|---|---|---|---|"]
+    """The guide's table of methods."""
+    lines = ["| kind | name | idea | paper (arXiv) | file |", "|---|---|---|---|---|"]
     for kind in ("method", "attack"):
         for file, group in groupby(entries(kind), key=lambda e: e.file):
             same = list(group)
             first = same[0]
             papers = ", ".join(f"[{p}](https://arxiv.org/abs/{p})" for p in first.paper.split(", "))
             names = ", ".join(f"`{e.name}`" for e in same)
-            things = ", ".join(f"`{e.target.partition(':')[2]}`" for e in same)
             shown = "unlearning" if kind == "method" else kind
-            lines.append(
-                f"| {shown} | {names} | {first.idea} | {papers} | {things} | [{file}]({file}) |"
-            )
+            link = f"[{file.rpartition('/')[2]}](../{file.partition('/')[2]})"
+            lines.append(f"| {shown} | {names} | {first.idea} | {papers} | {link} |")
     return "\n".join(lines)

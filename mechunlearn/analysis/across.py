@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.contrasts import Before
 from mechunlearn.analysis.records import Overlap, Row, Spent, Union
 from mechunlearn.analysis.recovery import recovery

@@ -4,31 +4,47 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-from mechunlearn.analysis.answers import arms_of, choices, questions, values
+import numpy as np
+
+from mechunlearn.analysis.answers import choices, questions, values
+from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.findings import findings_of
-from mechunlearn.analysis.records import Findings, Measured, Model, Row, RunCard, TaskCard
+from mechunlearn.analysis.positive import positive_controls
+from mechunlearn.analysis.records import (
+    Findings,
+    Measured,
+    Model,
+    PositiveControl,
+    Row,
+    RunCard,
+    TaskCard,
+)
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.rows import rows_of, tier_of
+from mechunlearn.analysis.spread import with_spread
 from mechunlearn.analysis.verdict import Subject, judge
 from mechunlearn.audit.cells import Entry
 from mechunlearn.audit.engines import Engine
 from mechunlearn.audit.evidence import Evidence
-from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.plan import AuditPlan, default_folder
 from mechunlearn.audit.run import run
+from mechunlearn.bench.renaming import suggested
 from mechunlearn.records import decoded, encoded, read_record
 from mechunlearn.registry import find
 from mechunlearn.stats import mean_interval
 from mechunlearn.types import Fold, Role
 
 
-def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
+def audit(plan: AuditPlan, out: str | Path | None = None, engine: Engine | None = None) -> Report:
     """Carry out the plan and write ``report.json`` to ``out``.
 
     Every finished piece is kept: a second call with the same plan and folder computes only what is
-    missing, and nothing where the run is finished.
+    missing, and nothing where the run is finished. Where a verdict would be that there is no
+    evidence, hiding is planted in the original and attacked too, unless the plan says otherwise.
 
     Args:
+        out: Folder of the run; default: one in ``runs`` whose name says what is audited.
         engine: Where cells are computed; default: in this process.
 
     Raises:
@@ -36,10 +52,18 @@ def audit(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Report:
             task is unusable, or the never-knew model knows.
         PrerequisiteError: If the folder cannot be written.
     """
+    out = Path(out) if out else default_folder(plan)
     report = analyse(run(plan, out, engine))
+    if plan.planted == "auto" and not report.not_computed and _unearned(report):
+        report = analyse(run(plan, out, engine, planted=True))
     if not _holds(out / "report.json", report):
         report.save(out / "report.json")
     return report
+
+
+def _unearned(report: Report) -> bool:
+    """Whether a positive control would decide about one of the models."""
+    return any(m.verdict is not None and m.verdict.unearned for m in report.unlearned)
 
 
 def _holds(file: Path, report: Report) -> bool:
@@ -52,6 +76,13 @@ def _holds(file: Path, report: Report) -> bool:
 
 def analyse(evidence: Evidence) -> Report:
     """Estimates for every unlearned model and attack, and everything a reader needs beside them."""
+    positive = positive_controls(evidence)
+    report = _analysed(evidence, positive)
+    return with_spread(report, [_analysed(r, positive) for r in evidence.repeats])
+
+
+def _analysed(evidence: Evidence, positive: tuple[PositiveControl, ...]) -> Report:
+    """The report of one seed."""
     setup = evidence.setup
     guessing = evidence.baseline(setup.original.label).guessing
     assert guessing is not None
@@ -67,7 +98,7 @@ def analyse(evidence: Evidence) -> Report:
     )
     return Report(
         runcard=_runcard(evidence),
-        models=tuple(_models(evidence, rows, findings)),
+        models=tuple(_models(evidence, rows, findings, positive)),
         rows=rows,
         findings=findings,
         guessing=guessing,
@@ -78,11 +109,15 @@ def analyse(evidence: Evidence) -> Report:
             if (entry.label, attack) not in arms
         ),
         questions=questions(evidence),
+        positive_controls=positive,
     )
 
 
 def _models(
-    evidence: Evidence, rows: Sequence[Row], findings: Sequence[Findings]
+    evidence: Evidence,
+    rows: Sequence[Row],
+    findings: Sequence[Findings],
+    positive: tuple[PositiveControl, ...],
 ) -> Iterator[Model]:
     """All models without any attack; of those under test with their verdicts."""
     setup = evidence.setup
@@ -97,28 +132,52 @@ def _models(
             verdict=judge(
                 of[entry.label],
                 [row for row in rows if row.model == entry.label],
-                _subject(evidence, entry, measured),
+                _subject(evidence, entry, measured, positive),
             )
             if tested
             else None,
             control=entry.control if tested else None,
+            more_controls=entry.controls[1:] if tested else (),
             letters=choices(evidence, entry.label, "forget").table()
             if find("measure", setup.task.scoring).one_token
             else None,
         )
 
 
-def _subject(evidence: Evidence, entry: Entry, measured: dict[str, dict[str, Measured]]) -> Subject:
+def _subject(
+    evidence: Evidence,
+    entry: Entry,
+    measured: dict[str, dict[str, Measured]],
+    positive: tuple[PositiveControl, ...],
+) -> Subject:
     before, after = measured[evidence.setup.original.label], measured[entry.label]
     control = evidence.setup.control(entry.label)
     return Subject(
         before=before["forget"],
         after=after["forget"],
         retain_before=before["retain"],
-        retain_after=after["retain"],
+        retain_after=_retained(evidence, entry, after["retain"]),
         chance=evidence.setup.task.chance,
-        tier=tier_of(entry),
+        tier=tier_of(evidence.setup, entry.label),
         control=None if control is None else control.role,
+        n_controls=len(entry.controls),
+        positive=positive or None,
+    )
+
+
+def _retained(evidence: Evidence, entry: Entry, said: Measured) -> Measured:
+    """The retain answers, with the letters renamed where the select fold suggests that."""
+    if not find("measure", evidence.setup.task.scoring).one_token:
+        return said
+    select, confirm = (choices(evidence, entry.label, x) for x in ("retain_select", "retain"))
+    names = suggested(select.said, select.right, max(select.n, confirm.n))
+    if names is None:
+        return said
+    renamed = confirm.under(np.array(names))
+    return Measured(
+        value=short(float(renamed.mean())),
+        value_ci=short_interval(mean_interval(renamed)),
+        n=said.n,
     )
 
 
@@ -154,6 +213,7 @@ def _runcard(evidence: Evidence) -> RunCard:
             scoring=task.scoring,
             chance=task.chance,
             n={f"{r}, {f}": len(task.questions(r, f)) for r in roles for f in folds},
+            template=task.prompt.turn.notes,
         ),
         settings=setup.plan.to_dict(),
         versions=original.versions,

@@ -1,11 +1,9 @@
 """Every answer of an audit: beside each other for the estimates, with its question for readers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from msgspec import UnsetType
 
 from mechunlearn.analysis.letters import Choices
 from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile
@@ -14,7 +12,7 @@ from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
 from mechunlearn.records import Plain
 from mechunlearn.registry import find
-from mechunlearn.stats import GRADED, Values
+from mechunlearn.stats import GRADED
 from mechunlearn.types import Fold, Question, Role, Task
 
 SETS: dict[str, tuple[Role, Fold]] = {
@@ -52,67 +50,6 @@ def sources_of(questions: Sequence[Question]) -> Sources:
 def choices(evidence: Evidence, model: str, name: str) -> Choices:
     """The choices that a model makes in a question set without any attack."""
     return Choices.of(evidence.answers(model, name), questions_of(evidence.setup.task, name))
-
-
-@dataclass(frozen=True, slots=True)
-class Arms:
-    """The values of one attack's answers to the confirm fold, in every arm."""
-
-    attacked: Values
-    retain: Values
-    """On the retain questions, under the attack."""
-    sham: Values
-    """The sham of median value; of a read-out, shuffled answers."""
-    original: Values
-    control: Values | None
-    """``None`` where there is no model that never knew."""
-    guessing: Values
-    """What is right without knowing; see ``guessing_level``."""
-
-    def compared(self, unlearned: Values) -> Values:
-        """The attacked control, else the best of sham, guessing and the unlearned model itself."""
-        if self.control is not None:
-            return self.control
-        return max((self.sham, self.guessing, unlearned), key=lambda arm: float(arm.mean()))
-
-
-def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
-    """Every arm of a finished attack."""
-    result, control = evidence.attack(model, attack), evidence.control(model, attack)
-    return Arms(
-        attacked=values(result.forget),
-        retain=values(result.retain),
-        sham=_sham(evidence, result),
-        original=values(evidence.ceiling(model, attack).forget),
-        control=None if control is None else values(control.forget),
-        guessing=guessing_level(evidence, model, result.hidden),
-    )
-
-
-def guessing_level(evidence: Evidence, model: str, *hidden: Answers | UnsetType) -> Values:
-    """The highest of chance and the answers to hidden questions, on the confirm fold.
-
-    Args:
-        hidden: Further answers to hidden questions beside the model's own, where there are any.
-    """
-    asked = questions_of(evidence.setup.task, "forget")
-    measure = find("measure", evidence.setup.task.scoring)
-    levels: list[Values] = [np.array([measure.chance(q) for q in asked])]
-    for answers in (evidence.baseline(model).hidden, *hidden):
-        if not isinstance(answers, UnsetType):
-            levels.append(values(answers))
-    return max(levels, key=lambda level: float(level.mean()))
-
-
-def _sham(evidence: Evidence, result: AttackResult) -> Values:
-    if result.shams:
-        ordered = sorted(result.shams, key=lambda answers: answers.mean)
-        return values(ordered[len(ordered) // 2])
-    task = evidence.setup.task
-    if not find("measure", task.scoring).compares and not isinstance(result.hidden, UnsetType):
-        return values(result.hidden)  # Other questions' gold answers, read in the same way.
-    asked = questions_of(task, "forget")
-    return Choices.of(result.forget, asked).shuffled(evidence.setup.plan.seed).astype(float)
 
 
 def questions(evidence: Evidence) -> Questions:

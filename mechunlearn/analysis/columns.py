@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mechunlearn.analysis.records import Row
-from mechunlearn.analysis.words import p_value, percent
+from mechunlearn.analysis.words import over_seeds, p_value, percent
 from mechunlearn.records import Interval
 
 Table = Literal["brief", "overview", "attack", "comparison", "diff"]
@@ -61,7 +61,8 @@ def columns(table: Table) -> tuple[Column, ...]:
 
 def _control(row: Row) -> str:
     if row.control is None:
-        return f"tier {row.tier}: the highest of sham, unlearned model and guessing"
+        made_up = "made-up questions, " if row.tier == "B" else ""
+        return f"tier {row.tier}: the highest of {made_up}sham, unlearned model and guessing"
     return f"tier {row.tier}: the never-knew model under the attack"
 
 
@@ -104,6 +105,7 @@ COLUMNS = (
         lambda row: row.recovery_ci,
         tables=SHOWN | {"comparison", "diff"},
         bar=True,
+        remark=lambda row: over_seeds(row.seeds),
     ),
     Column(
         "p",

@@ -6,16 +6,20 @@ With a model that never knew (tier A):
     sham       attacked - sham
     guessing   attacked - guessing level
 
-and without one (tier C):
+and without one (tier C), and with questions that nobody can know (tier B):
 
     unlearned  attacked - unlearned
     sham, guessing   as above
+    twins      mean[attacked - unlearned] - mean[attacked twins - twins]      (tier B)
 
-All of them have to be won: the p of an attack is the largest of its contrasts' (the
-intersection-union test, Berger 1982, which needs no correction for their number). At tier C what is
+All of them have to be won: the p of an attack is the largest of its contrasts' (the intersection-
+union test, Berger 1982, which needs no correction for their number). At tiers B and C what is
 brought back is the smallest of them; at tier A it is the difference in differences, which alone
 estimates knowledge, and the others are hurdles. A model pushed below guessing that comes back to
 guessing has gained nothing, so guessing is a hurdle with a control too.
+
+With several never-knew models the control is their mean, and what one of them may differ from the
+next has to be exceeded too (``mechunlearn.analysis.between``).
 
 The test of all attacks on one model together is ``max_t`` over all their contrasts.
 """
@@ -24,16 +28,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Int
 
-from mechunlearn.analysis.answers import Arms
+from mechunlearn.analysis.arms import Arms
+from mechunlearn.analysis.between import between_controls
 from mechunlearn.analysis.records import Against, Contrast
 from mechunlearn.analysis.recovery import interval
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.tests import MaxT, Sources, max_t, sums_by_source
 from mechunlearn.stats import Values
 
-Nets = Mapping[Against, Float[np.ndarray, " item"]]
+Nets = Mapping[Against, Values]
+"""By contrast, per question; at tier B per twin question behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +51,50 @@ class Before:
     control: Values | None
     """Of the never-knew model, where there is one."""
     sources: Sources
+    controls: tuple[Values, ...] = ()
+    """Of every never-knew model; ``control`` is their mean."""
+    twin_sources: Int[np.ndarray, " twin"] | None = None
+    """Of the questions that nobody can know, where there are such."""
+
+    @property
+    def pooled(self) -> Int[np.ndarray, " all"]:
+        """Sources of the questions, and after them those of the twin questions."""
+        if self.twin_sources is None:
+            return self.sources
+        return np.concatenate([self.sources, self.twin_sources + self.sources.max() + 1])
 
 
 def nets(arms: Arms, before: Before) -> Nets:
     """Net value of each answer in each contrast that has to be won; what is estimated is first."""
-    gained = arms.attacked - before.unlearned
+    # Under renamed letters the answers without an attack count renamed too, where that is more.
+    gained = arms.attacked - (before.unlearned if arms.unlearned is None else arms.unlearned)
     others: Nets = {
         "sham": arms.attacked - arms.sham,
         "guessing": arms.attacked - arms.guessing,
     }
     if arms.control is None or before.control is None:
-        return {"unlearned": gained, **others}
-    return {"control": gained - (arms.control - before.control), **others}
+        found: Nets = {"unlearned": gained, **others}
+        return found if arms.twins is None else _beside_twins(found, gained, arms.twins)
+    renamed = arms.untreated_controls
+    control = np.mean(renamed, axis=0) if renamed else before.control
+    return {"control": gained - (arms.control - control), **others}
+
+
+def _beside_twins(found: Nets, gained: Values, twins: Values) -> Nets:
+    """The nets of facts and twin questions: what facts gain and twins do not is one more.
+
+    The two groups are not paired. Their difference of means is a sum over all sources as well,
+
+        n (mean[gained] - mean[twins]) = sum (gained - c) + n/m sum (c - twins),
+
+    for any c; with the mean of both groups as c all terms have mean 0 where nothing is known, so
+    that the signs of sources can be flipped as everywhere. In the other nets twins are zeros.
+    """
+    n, m = len(gained), len(twins)
+    c = (gained.sum() + twins.sum()) / (n + m)
+    none = np.zeros(m)
+    both: Nets = {against: np.concatenate([net, none]) for against, net in found.items()}
+    return {**both, "twins": np.concatenate([gained - c, (c - twins) * n / m])}
 
 
 def contrasts_of(
@@ -69,13 +107,21 @@ def contrasts_of(
     """
     columns = {attack: nets(arm, before) for attack, arm in arms.items()}
     flat = [net for of in columns.values() for net in of.values()]
-    test = max_t(sums_by_source(np.array(flat), before.sources), seed)
+    test = max_t(sums_by_source(np.array(flat), before.pooled), seed)
     p = iter(zip(test.p.tolist(), test.p_adjusted.tolist(), strict=True))
     contrasts = {}
     for attack, of in columns.items():
+        arm = arms[attack]
         contrasts[attack] = tuple(
-            _contrast(against, arms[attack].attacked, net, before.sources, next(p), seed)
+            _contrast(against, arm.attacked, net, before.pooled, next(p), seed)
             for against, net in of.items()
+        )
+        contrasts[attack] += between_controls(
+            arm,
+            before.unlearned if arm.unlearned is None else arm.unlearned,
+            arm.untreated_controls or before.controls,
+            before.sources,
+            len(arms),
         )
     return contrasts, test
 
@@ -88,11 +134,13 @@ def _contrast(
     p: tuple[float, float],
     seed: int,
 ) -> Contrast:
+    n = len(attacked)
+    difference = net.sum() / n if n < len(net) else net.mean()
     return Contrast(
         against=against,
-        level=short(float(attacked.mean() - net.mean())),
-        difference=short(net.mean()),
-        difference_ci=short_interval(interval(net, sources, seed)),
+        level=short(float(attacked.mean() - difference)),
+        difference=short(difference),
+        difference_ci=short_interval(interval(net, sources, seed, n)),
         p=short(p[0]),
         p_adjusted=short(p[1]),
     )

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from mechunlearn.analysis.across import cheapest_half, spent, union
-from mechunlearn.analysis.answers import Arms, choices, values
+from mechunlearn.analysis.answers import choices, questions_of, sources_of, values
+from mechunlearn.analysis.arms import Arms, Key, guessing_level
 from mechunlearn.analysis.courses import course
 from mechunlearn.analysis.letters import renamed
-from mechunlearn.analysis.openness import nonfinite_of, openness_of
+from mechunlearn.analysis.openness import nonfinite_of, openness_of, other_form_of
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
 from mechunlearn.analysis.rounding import short
 from mechunlearn.analysis.rows import before_of
@@ -39,6 +40,7 @@ def findings_of(
         below_chance=answers.mean < chance,
         p_chance=binomial_p(right, len(answers.values), chance),
         openness=openness_of(evidence, model),
+        other_form=other_form_of(evidence, model, arms),
         nonfinite=nonfinite_of(evidence, model),
         renamed=_renamed(evidence, model) if letters else None,
         union=_union(evidence, model, rows, arms) if rows else None,
@@ -62,10 +64,14 @@ def _union(evidence: Evidence, model: str, rows: Sequence[Row], arms: Mapping[st
 def _renamed(evidence: Evidence, model: str) -> Renamed:
     control = evidence.setup.entry(model).control
     select, confirm = (choices(evidence, model, name) for name in ("forget_select", "forget"))
-    if control is None:
-        return renamed(select, confirm, None)
-    twin = choices(evidence, control, "forget_select"), choices(evidence, control, "forget")
-    return renamed(select, confirm, twin)
+    twin = None
+    if control is not None:
+        twin = choices(evidence, control, "forget_select"), choices(evidence, control, "forget")
+    asked = questions_of(evidence.setup.task, "forget")
+    first = renamed(select, confirm, twin)
+    # What is guessed from the choices may look like knowledge under other letters too.
+    level = guessing_level(evidence, model, key=Key(first.renaming, asked))
+    return renamed(select, confirm, twin, [level], sources_of(asked))
 
 
 def _courses(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm, Course]]:

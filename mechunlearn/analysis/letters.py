@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
-from scipy.optimize import linear_sum_assignment
 
 from mechunlearn.analysis.records import Renamed
-from mechunlearn.analysis.tests import mcnemar
+from mechunlearn.analysis.tests import Sources, max_t, sums_by_source
 from mechunlearn.audit.records import Answers
-from mechunlearn.stats import binomial_p
+from mechunlearn.bench.renaming import commonest, fitted, under
+from mechunlearn.stats import Values
 from mechunlearn.types import Question
 
 
@@ -36,37 +36,48 @@ class Choices:
         np.add.at(counts, (self.right, np.where(self.said < 0, self.n, self.said)), 1)
         return tuple(tuple(row) for row in counts.tolist())
 
+    def under(self, names: Int[np.ndarray, " choice"]) -> Values:
+        """What the answers are worth with the letters renamed."""
+        return (under(names, self.said) == self.right).astype(float)
+
+    def majority(self, asked: "Choices") -> Values:
+        """What the letter that is right most often here is worth on other questions."""
+        return (asked.right == commonest(self.right, self.n)).astype(float)
+
     def shuffled(self, seed: int) -> Bool[np.ndarray, " question"]:
         """The placebo of a read-out: whether answers are right held against other questions'."""
         return self.said == self.right[np.random.default_rng(seed).permutation(len(self.right))]
 
 
-def renamed(select: Choices, confirm: Choices, control: tuple[Choices, Choices] | None) -> Renamed:
+def renamed(
+    select: Choices,
+    confirm: Choices,
+    control: tuple[Choices, Choices] | None,
+    levels: Sequence[Values] = (),
+    sources: Sources | None = None,
+) -> Renamed:
     """Whether the answers are right after renaming the letters: knowledge in disguise.
 
-    The one-to-one renaming that fits the select fold best is applied to the confirm fold. Its
-    ``p`` is against the control, else against chance; 1 where nothing is renamed.
+    The one-to-one renaming that fits the select fold best is applied to the confirm fold. What
+    comes out has to exceed the letter that was right most often in the select fold, guessing,
+    every further level and the control: the ``p`` is the largest of these tests'; 1 where nothing
+    is renamed.
 
     Args:
         control: The control's folds, renamed by the same rule.
+        levels: Further answers of no knowledge, on the confirm fold.
+        sources: Of the questions, whose signs are flipped; default: each its own.
     """
-    names, right = _renamed(select, confirm)
-    if names == tuple(range(len(names))):
-        p = 1.0
-    elif control is not None:
-        p = mcnemar(right, _renamed(*control)[1])
-    else:
-        p = binomial_p(int(right.sum()), len(right), 1 / len(names))
-    return Renamed(value=float(right.mean()), renaming=names, p=p)
-
-
-def _renamed(
-    select: Choices, confirm: Choices
-) -> tuple[tuple[int, ...], Bool[np.ndarray, " question"]]:
     n = max(select.n, confirm.n)
-    counts = np.zeros((n, n))
-    np.add.at(counts, (select.said[select.said >= 0], select.right[select.said >= 0]), 1)
-    counts += 1e-3 * np.eye(n)  # A letter that is never said keeps its name.
-    _, names = linear_sum_assignment(counts, maximize=True)
-    meant = np.where(confirm.said >= 0, names[confirm.said], -1)
-    return tuple(int(i) for i in names), meant == confirm.right
+    names = fitted(select.said, select.right, n)
+    right = (under(names, confirm.said) == confirm.right).astype(float)
+    if np.array_equal(names, np.arange(n)):
+        return Renamed(value=float(right.mean()), renaming=tuple(range(n)), p=1.0)
+    nothing = [np.full(len(right), 1 / n), select.majority(confirm), *levels]
+    if control is not None:
+        own, asked = control
+        nothing.append(asked.under(fitted(own.said, own.right, n)))
+    nets = np.array([right - level for level in nothing])
+    of = np.arange(len(right)) if sources is None else sources
+    p = max_t(sums_by_source(nets, of), seed=0).p.max()
+    return Renamed(value=float(right.mean()), renaming=tuple(map(int, names)), p=float(p))

@@ -1,16 +1,23 @@
 """How much is still answered without any attack, and whether anything can be judged at all."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
 import numpy as np
 from msgspec import UnsetType
 
-from mechunlearn.analysis.answers import guessing_level
+from mechunlearn.analysis.arms import Arms, guessing_level
 from mechunlearn.analysis.contrasts import Before
-from mechunlearn.analysis.records import Openness
+from mechunlearn.analysis.records import Findings, Openness, OtherForm
 from mechunlearn.analysis.recovery import interval
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.rows import before_of
+from mechunlearn.analysis.words import words
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers
+from mechunlearn.records import Plain
+from mechunlearn.registry import find
 from mechunlearn.stats import Values
 
 
@@ -22,6 +29,9 @@ def openness_of(evidence: Evidence, model: str) -> Openness:
     levels = [guessing_level(evidence, model)]
     if before.control is not None:
         levels.append(before.control)
+    if evidence.setup.twins(model):
+        twins = evidence.answers(model, "twins").mean
+        levels.append(np.full(len(before.unlearned), twins))
     return openness(
         before,
         known_from=guessing_level(evidence, original, hidden),
@@ -49,6 +59,75 @@ def openness(before: Before, *, known_from: Values, open_from: Values, seed: int
         knows_ci=short_interval(knows),
         open_ci=short_interval(interval(still, before.sources, seed)),
         share=share,
+    )
+
+
+def other_form_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> OtherForm | None:
+    """The most open of the forms, other than the task's, that attacks which only ask have chosen.
+
+    Original and never-knew model were asked in the same form. What is answered there without
+    knowing is the highest of guessing, the hidden question and the never-knew model.
+
+    Args:
+        arms: By attack.
+    """
+    before, found = before_of(evidence, model), []
+    for attack in (a for a in arms if find("attack", a).only_asks):
+        arm = arms[attack]
+        levels = [arm.guessing, arm.sham, *([] if arm.control is None else [arm.control])]
+        nothing = max(levels, key=lambda level: float(level.mean()))
+        asked = replace(before, original=arm.original, unlearned=arm.attacked)
+        variant = cast("Mapping[str, Plain]", evidence.attack(model, attack).variant)
+        found.append(
+            OtherForm(
+                attack=attack,
+                form=words({name: value for name, value in variant.items() if value}),
+                value=short(arm.attacked.mean()),
+                original=short(arm.original.mean()),
+                control=None if arm.control is None else short(arm.control.mean()),
+                openness=openness(
+                    asked,
+                    known_from=nothing,
+                    open_from=nothing,
+                    seed=evidence.setup.plan.seed,
+                ),
+            )
+        )
+    return max(found, key=lambda form: form.openness.share or 0.0, default=None)
+
+
+def most_open(findings: Findings, *, other_form: bool) -> tuple[float, str]:
+    """The largest share that is answered openly, in the task's form or another, and in words.
+
+    Args:
+        other_form: Whether more was answered in the other form than in everything it is compared
+            with.
+    """
+    own, asked = _share(findings.openness), findings.other_form
+    other = _share(asked.openness) if asked is not None and other_form else 0.0
+    if asked is None or other <= own:
+        return own, f"Without any attack it still answers {own:.0%} of what the original knows"
+    knew = "" if asked.control is None else f", the model that never knew {asked.control:.0%}"
+    return other, (
+        f"Without any change to the model it answers {asked.value:.0%} when it is asked in another "
+        f"form ({asked.form}); the original answers {asked.original:.0%} there{knew}: "
+        f"{other:.0%} of what the original knows is open"
+    )
+
+
+def _share(openness: Openness | None) -> float:
+    """The share that is measurably open."""
+    if openness is None or openness.share is None or openness.open_ci[0] <= 0:
+        return 0.0
+    return openness.share
+
+
+def known_elsewhere(asked: OtherForm | None) -> str:
+    """Where the original does know the facts, if it does in some form; begins with a space."""
+    if asked is None or asked.openness.knows_ci[0] <= 0:
+        return ""
+    return (
+        f" Asked in another form ({asked.form}) it answers {asked.original:.0%}: audit that form."
     )
 
 

@@ -36,8 +36,10 @@ class Planted:
         The first contrast is what is estimated: its mean is taken away. So is a hurdle's that was
         not clearly won, for it may be missed in another sample.
         """
+        n = len(gains)
+        facts = np.arange(len(sources)) < n
         centred = [
-            net - net.mean() if i == 0 or _t(sums_by_source(net, sources)) < WON else net
+            net - facts * net.sum() / n if i == 0 or _t(sums_by_source(net, sources)) < WON else net
             for i, net in enumerate(nets)
         ]
         return cls(sums_by_source(np.array(centred), sources), gains, sources)
@@ -50,7 +52,9 @@ class Planted:
         rng = np.random.default_rng(seed)
         n = self.sums.shape[1]
         weights = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)
-        back = (rng.random((DRAWS, len(self.gains))) < share) * self.gains
+        back = np.zeros((DRAWS, len(self.sources)))
+        facts = len(self.gains)  # Nothing is planted in twin questions, which stand behind them.
+        back[:, :facts] = (rng.random((DRAWS, facts)) < share) * self.gains
         planted = self.sums[:, None] + sums_by_source(back, self.sources)
         total, square = (weights * planted).sum(axis=2), (weights * planted**2).sum(axis=2)
         t = total / np.sqrt(np.maximum(square, 1e-12))

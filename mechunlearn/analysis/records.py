@@ -7,9 +7,15 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from mechunlearn.analysis.course import Course as Course
+from mechunlearn.analysis.course import Curve as Curve
+from mechunlearn.analysis.course import CurvePoint as CurvePoint
+from mechunlearn.analysis.course import Price as Price
+from mechunlearn.analysis.planted import PositiveControl as PositiveControl
 from mechunlearn.analysis.row import Against as Against
 from mechunlearn.analysis.row import Contrast as Contrast
 from mechunlearn.analysis.row import Row as Row
+from mechunlearn.analysis.row import Seeds as Seeds
 from mechunlearn.analysis.row import Tier as Tier
 from mechunlearn.attacks import Trace
 from mechunlearn.audit.records import Guessing, ModelRole
@@ -54,6 +60,10 @@ class Verdict(Record, frozen=True):
     """Significantly below guessing: inverted information is not erased."""
     lost: Category | None = None
     """Of a partly open model: what is said of the part that was lost."""
+    unearned: bool = False
+    """Whether a positive control would decide between no evidence and inconclusive."""
+    by_seed: dict[str, Category] = msgspec.field(default_factory=dict)
+    """The verdict with each seed, where the audit was repeated; the first one's stands above."""
 
 
 class Model(Record, frozen=True):
@@ -67,6 +77,8 @@ class Model(Record, frozen=True):
     """Of unlearned models."""
     control: str | None = None
     """Label of the model that an unlearned one is compared with; ``None``: there is none."""
+    more_controls: tuple[str, ...] = ()
+    """Labels of further ones."""
     letters: tuple[tuple[int, ...], ...] | None = None
     """Forget questions by right letter (row) and letter said (column, exact ties last)."""
 
@@ -77,44 +89,6 @@ class TriedVariant(Record, frozen=True):
     variant: Plain
     forget: float
     retain: float | None = None
-
-
-class CurvePoint(Record, frozen=True):
-    """One measurement on a training curve."""
-
-    steps: int
-    samples: int
-    tokens: int
-    flops: int
-    value: float
-    """On the forget questions of the confirm fold."""
-    value_ci: Interval
-    retain: float
-
-
-class Curve(Record, frozen=True):
-    """One training run of an attack."""
-
-    run: str
-    points: tuple[CurvePoint, ...]
-    variants: tuple[Plain, ...]
-    """The variant at each point; ``None`` before training."""
-
-
-class Price(Record, frozen=True):
-    """Half of the gap, along an attack's training curves."""
-
-    steps: int
-    samples: int
-
-
-class Course(Record, frozen=True):
-    """An attack's training on one model."""
-
-    curves: tuple[Curve, ...]
-    half: Price | None
-    """The first point half-way back to the original; ``None`` where no run gets there."""
-    most_samples: int
 
 
 class Overlap(Record, frozen=True):
@@ -179,6 +153,21 @@ class Openness(Record, frozen=True):
     """[unlearned - guessing] / [original - guessing]; ``None`` where the original does not know."""
 
 
+class OtherForm(Record, frozen=True):
+    """What models answer when they are only asked in another form, and how open that is."""
+
+    attack: str
+    """The attack that chose the form, on the select fold."""
+    form: str
+    """In words."""
+    value: float
+    """The unlearned model, changed in nothing."""
+    original: float
+    control: float | None
+    """The never-knew model, where there is one."""
+    openness: Openness
+
+
 class Findings(Record, frozen=True):
     """What all attacks on one unlearned model say together, and what figures draw of them."""
 
@@ -189,6 +178,8 @@ class Findings(Record, frozen=True):
     """Two-sided, of the unlearned model's value against guessing."""
     openness: Openness | None = None
     """``None`` in reports before it."""
+    other_form: OtherForm | None = None
+    """The most open form beside the task's; ``None``: none was tried."""
     nonfinite: tuple[str, ...] = ()
     """Models, or attacks on this model, of which an answer is no finite number."""
     renamed: Renamed | None = None
@@ -240,6 +231,8 @@ class TaskCard(Record, frozen=True):
     chance: float
     n: dict[str, int]
     """``forget, select`` and so on."""
+    template: tuple[str, ...] = ()
+    """What was done to use the chat template: a stopped clock, a folded system message."""
 
 
 class RunCard(Record, frozen=True):
@@ -270,6 +263,8 @@ class ReportFile(Record, frozen=True):
     not_computed: tuple[tuple[str, str], ...] = ()
     """Model and attack."""
     questions: Questions | None = None
+    positive_controls: tuple[PositiveControl, ...] = ()
+    """Empty where they would decide nothing."""
     schema: Literal[2] = 2
 
     @property

@@ -38,25 +38,28 @@ def recovery(*, net: Values, gap: Values, sources: Sources, seed: int) -> Recove
     cluster bootstrap, Davison and Hinkley 1997, section 3.8).
 
     Args:
-        net: What each answer gained, net of a control.
+        net: What each answer gained, net of a control; what twin questions gained stands behind.
         gap: What each answer lost by unlearning.
+        sources: Of ``net``.
 
     Raises:
         ValueError: If the arrays differ in length.
     """
-    if len({len(net), len(gap), len(sources)}) != 1:
+    n = len(gap)
+    if len(net) != len(sources) or len(net) < n:
         raise ValueError(
             f"paired arms differ in length: {[len(net), len(gap), len(sources)]}; give values of "
             "the same questions in the same order"
         )
-    nets, gaps = bootstrap(net, sources, seed), bootstrap(gap, sources, seed)
+    nets, gaps = _strata(net, sources, seed, n), bootstrap(gap, sources[:n], seed)
+    difference = float(net.sum() / n if n < len(net) else net.mean())
     gap_ci = _percentiles(gaps)
     ratio, ratio_ci = None, None
     if gap_ci[0] > 0:
-        ratio = float(net.mean() / gap.mean())
-        ratio_ci = _percentiles(nets / np.maximum(gaps, 1 / len(net)))
+        ratio = difference / float(gap.mean())
+        ratio_ci = _percentiles(nets / np.maximum(gaps, 1 / n))
     return Recovery(
-        difference=float(net.mean()),
+        difference=difference,
         difference_ci=_percentiles(nets),
         ratio=ratio,
         ratio_ci=ratio_ci,
@@ -65,9 +68,22 @@ def recovery(*, net: Values, gap: Values, sources: Sources, seed: int) -> Recove
     )
 
 
-def interval(values: Values, sources: Sources, seed: int) -> Interval:
-    """95 % interval of a mean, by bootstrap of whole sources."""
-    return _percentiles(bootstrap(values, sources, seed))
+def interval(values: Values, sources: Sources, seed: int, n: int | None = None) -> Interval:
+    """95 % interval of a mean, by bootstrap of whole sources.
+
+    Args:
+        n: Items whose mean it is; those behind them are twin questions, which are drawn apart.
+    """
+    return _percentiles(_strata(values, sources, seed, n or len(values)))
+
+
+def _strata(values: Values, sources: Sources, seed: int, n: int) -> Float[np.ndarray, " draw"]:
+    """Bootstrap means over the first ``n`` items, with what the twin questions behind them add."""
+    means = bootstrap(values[:n], sources[:n], seed)
+    if n == len(values):
+        return means
+    twins = bootstrap(values[n:], sources[n:] - sources[n:].min(), seed + 1)
+    return means + twins * (len(values) - n) / n
 
 
 def bootstrap(values: Values, sources: Sources, seed: int) -> Float[np.ndarray, " draw"]:

@@ -34,7 +34,14 @@ class Report(ReportFile, frozen=True):
         """Write it, whole or not at all."""
         write_json(path, msgspec.to_builtins(self))
 
-    def rows_frame(self) -> "pd.DataFrame":
+    def __repr__(self) -> str:
+        verdicts = [
+            f"{m.label} {m.verdict.category}" for m in self.unlearned if m.verdict is not None
+        ]
+        n = self.original.sets["forget"].n
+        return f"Report({self.runcard.task.name}, n = {n}: {'; '.join(verdicts) or 'no verdict'})"
+
+    def frame(self) -> "pd.DataFrame":
         """The rows as a data frame; intervals as two columns. Needs pandas."""
         return _frame(msgspec.to_builtins(r) for r in self.rows)
 
@@ -55,10 +62,18 @@ def _frame(rows: Iterable[dict[str, Plain]]) -> "pd.DataFrame":
 
 
 def flat(row: dict[str, Plain]) -> dict[str, Plain]:
-    """A record as a table has it: ``NAME_ci`` as ``NAME_low`` and ``NAME_high``."""
+    """A record as a table has it: ``NAME_ci`` as ``NAME_low`` and ``NAME_high``, seeds alike."""
     cells: dict[str, Plain] = {}
+    seeds = row.get("seeds")
+    if isinstance(seeds, dict):
+        row = {key: value for key, value in row.items() if key != "seeds"}
+        row |= {f"seeds_{key}": value for key, value in seeds.items()}
     for key, value in row.items():
-        if key.endswith("_ci"):
+        if key.endswith("_range"):
+            low, high = value or (None, None)
+            cells |= {f"{key.removesuffix('_range')}_min": low}
+            cells |= {f"{key.removesuffix('_range')}_max": high}
+        elif key.endswith("_ci"):
             name, (low, high) = key.removesuffix("_ci"), value or (None, None)
             cells |= {f"{name}_low": low, f"{name}_high": high}
         else:

@@ -8,8 +8,10 @@ from mechunlearn.records import Interval, Plain, Record
 Tier = Literal["A", "B", "C"]
 """What recovery is net of. A: a model that never knew; B: fictitious twin questions; C: shams and
 hidden questions only."""
-Against = Literal["control", "unlearned", "sham", "guessing"]
-"""What an attack has to exceed; ``control`` is the difference in differences."""
+Against = Literal["control", "twins", "unlearned", "sham", "guessing", "spread"]
+"""What an attack has to exceed; ``control`` is the difference in differences, ``spread`` the same
+beside how much never-knew models differ, ``twins`` what the attack gains on questions that nobody
+can know."""
 
 
 class Contrast(Record, frozen=True):
@@ -24,6 +26,18 @@ class Contrast(Record, frozen=True):
     """One-sided, by flipping the signs of whole sources."""
     p_adjusted: float
     """Adjusted for all contrasts of all attacks on the model."""
+
+
+class Seeds(Record, frozen=True):
+    """One attack with several seeds, the reported one among them: lowest and highest."""
+
+    n: int
+    """Seeds."""
+    found: int
+    """Seeds with which the attack brought back more than everything it is compared with."""
+    value_range: Interval
+    difference_range: Interval
+    recovery_range: Interval | None
 
 
 class Row(Record, frozen=True):
@@ -68,8 +82,17 @@ class Row(Record, frozen=True):
     n_variants: int | None = None
     p_best_of_k: float | None = None
     """Whether the chosen variant gained more than the best of as many would by luck."""
+    only_asks: bool = False
+    """Nothing but the form of the questions changed: what came back was open, not hidden."""
+    renaming: tuple[int, ...] | None = None
+    """The letters under which the answers count, where the select fold suggests others than they
+    were asked with."""
     contrasts: tuple[Contrast, ...] = ()
     """Everything that has to be exceeded; reports before them compared with one arm."""
+    n_controls: int = 1
+    """Never-knew models that ``control`` is the mean of; 0 where there is none."""
+    seeds: "Seeds | None" = None
+    """The same attack with other seeds, where it was repeated."""
 
     @property
     def compared(self) -> float:

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mechunlearn.analysis.answers import Arms, questions_of, sources_of, values
+from mechunlearn.analysis.answers import questions_of, sources_of, values
+from mechunlearn.analysis.arms import Arms
+from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
 from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
@@ -13,7 +15,7 @@ from mechunlearn.analysis.recovery import Recovery, recovery
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.tests import best_of_k
 from mechunlearn.attacks.grades import grade
-from mechunlearn.audit.cells import Entry
+from mechunlearn.audit.cells import Setup
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import AttackResult
 from mechunlearn.registry import find
@@ -23,9 +25,11 @@ REFERENCE_FLOPS = 1e11
 """Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""
 
 
-def tier_of(entry: Entry) -> Tier:
+def tier_of(setup: Setup, model: str) -> Tier:
     """What the recovery of knowledge from a model under test is net of."""
-    return "C" if entry.control is None else "A"
+    if setup.entry(model).control is not None:
+        return "A"
+    return "B" if setup.twins(model) else "C"
 
 
 def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[Row, ...]:
@@ -48,12 +52,15 @@ def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[R
 def before_of(evidence: Evidence, model: str) -> Before:
     """The answers that the attacks on a model started from."""
     setup = evidence.setup
-    control = setup.entry(model).control
+    controls = setup.entry(model).controls
+    known = tuple(values(evidence.answers(control, "forget")) for control in controls)
     return Before(
         original=values(evidence.answers(setup.original.label, "forget")),
         unlearned=values(evidence.answers(model, "forget")),
-        control=None if control is None else values(evidence.answers(control, "forget")),
+        control=np.mean(known, axis=0) if known else None,
         sources=sources_of(questions_of(setup.task, "forget")),
+        controls=known,
+        twin_sources=sources_of(twins) if (twins := setup.twins(model)) else None,
     )
 
 
@@ -68,7 +75,7 @@ def _row(
 ) -> Row:
     setup, result = evidence.setup, evidence.attack(model, attack)
     entered, seed = find("attack", attack), setup.plan.seed
-    net = _recovery(arms, before, contrasts, seed)
+    net = _recovery(arms, before, contrasts, seed, only_asks=entered.only_asks)
     return Row(
         model=model,
         attack=attack,
@@ -85,8 +92,8 @@ def _row(
         gap_ci=short_interval(net.gap_ci),
         p=max(c.p for c in contrasts),
         p_adjusted=max(c.p_adjusted for c in contrasts),
-        detectable=short(detectable(_planted(arms, before, contrasts), critical, seed)),
-        tier=tier_of(setup.entry(model)),
+        detectable=short(_detectable(arms, before, contrasts, critical, seed)),
+        tier=tier_of(setup, model),
         sham=short(arms.sham.mean()),
         control=None if arms.control is None else short(arms.control.mean()),
         original=short(arms.original.mean()),
@@ -97,15 +104,30 @@ def _row(
         evidence=grade(entered),
         n_variants=len(result.tried),
         p_best_of_k=short(_best_of_k(evidence, model, result)),
+        only_asks=entered.only_asks,
+        renaming=arms.renaming,
         contrasts=contrasts,
+        n_controls=len(before.controls),
     )
 
 
-def _recovery(arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int) -> Recovery:
+def _detectable(
+    arms: Arms, before: Before, contrasts: Sequence[Contrast], critical: float, seed: int
+) -> float:
+    """What this audit finds; never less than what never-knew models differ by."""
+    least = max((detectable_between(c) for c in contrasts if c.against == "spread"), default=0.0)
+    return max(least, detectable(_planted(arms, before, contrasts), critical, seed))
+
+
+def _recovery(
+    arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int, *, only_asks: bool
+) -> Recovery:
+    """What comes back in another form is a share of what the original answers in that form."""
+    original = arms.original if only_asks else before.original
     return recovery(
         net=nets(arms, before)[estimated(contrasts).against],
-        gap=before.original - before.unlearned,
-        sources=before.sources,
+        gap=original - before.unlearned,
+        sources=before.pooled,
         seed=seed,
     )
 
@@ -115,7 +137,7 @@ def _planted(arms: Arms, before: Before, contrasts: Sequence[Contrast]) -> Plant
     if all(c.difference_ci[0] > 0 for c in contrasts):
         arms = replace(arms, attacked=arms.sham)
     gains = np.maximum(before.original - arms.attacked, 0)
-    return Planted.of(list(nets(arms, before).values()), gains, before.sources)
+    return Planted.of(list(nets(arms, before).values()), gains, before.pooled)
 
 
 def _best_of_k(evidence: Evidence, model: str, result: AttackResult) -> float:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 from mechunlearn.records import Interval, Plain
 
 if TYPE_CHECKING:
-    from mechunlearn.analysis.records import Model, Tier
+    from mechunlearn.analysis.records import Model, Seeds, Tier
     from mechunlearn.audit.records import ModelRole
 
 DASH = "–"
 TIERS: Mapping["Tier", str] = {
     "A": "a model that never knew the facts under the same attack, a sham and guessing",
-    "B": "questions of the same form about made-up facts",
+    "B": "questions of the same form about made-up facts under the same attack, the unlearned "
+    "model's own answers, a sham of the same size and guessing; there is no model that never knew "
+    "the facts",
     "C": "the unlearned model's own answers, a sham of the same size and guessing; there is no "
     "model that never knew the facts",
 }
@@ -62,6 +64,15 @@ def words(variant: Mapping[str, Plain]) -> str:
     return "; ".join(f"{key.replace('_', ' ')} {text(value)}" for key, value in variant.items())
 
 
+def over_seeds(seeds: "Seeds | None") -> str:
+    """The spread of an attack's recovery over seeds; nothing where it was not repeated."""
+    if seeds is None:
+        return ""
+    low, high = seeds.recovery_range or seeds.difference_range
+    unit = "% of the gap" if seeds.recovery_range else "points"
+    return f"{percent(low)} to {percent(high)} {unit}, found with {seeds.found} of {seeds.n} seeds"
+
+
 def name(key: str) -> str:
     """An attack or a question set as words; labels of models stay as they are."""
     return key.replace("_", " ")
@@ -72,10 +83,21 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def control_words(tier: "Tier", control: "ModelRole | None") -> str:
-    """What an attack's recovery is net of, with what was done to the control."""
-    if tier != "A":
+def attack_names(attacks: Sequence[str]) -> str:
+    """Attacks as the beginning of a sentence."""
+    text = listed([n.replace("_", " ") for n in attacks])
+    return text[0].upper() + text[1:]
+
+
+def control_words(tier: "Tier", control: "ModelRole | None", n: int = 1) -> str:
+    """What an attack's recovery is net of, with what was done to the controls, and how many."""
+    if tier == "B":
+        return "made-up questions of the same form, its own answers, a sham attack and guessing"
+    if tier == "C":
         return "its own answers, a sham attack and guessing"
+    if n > 1:
+        treated = {"control": " and went through the same unlearning", "never_knew": ""}
+        return f"{n} models that never knew{treated.get(control or '', '')} and their spread"
     if control == "control":
         return "a model that never knew and went through the same unlearning"
     return "a model that never knew and was not unlearned" if control else "a model that never knew"

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.rows import pad
 from mechunlearn.cost.memory import Shape, Sizes, forward_bytes, tokens_per_batch
 from mechunlearn.hooks import capture, count_flops, run_blocks
@@ -76,8 +76,8 @@ def activation_statistics(
     dropped = torch.tensor(sorted(drop), device=model.cfg.device)
     statistics = Statistics()
     spacing = max(1, total // keep) if keep else 0
-    # All layers' activations are kept, as for a backward pass.
-    for batch in batches([len(r) for r in rows], token_budget(model, backward=True)):
+
+    def compute(batch: list[int]) -> None:
         tokens, real = pad(model, [rows[i] for i in batch])
         real[:, :skip] = False
         real &= ~torch.isin(tokens, dropped)
@@ -91,6 +91,9 @@ def activation_statistics(
         if spacing:
             statistics.sample.append(stack[:, -statistics.n % spacing :: spacing].float())
         statistics.n += len(pick)
+
+    # All layers' activations are kept, as for a backward pass.
+    in_batches(model, [len(r) for r in rows], compute, backward=True)
     return statistics
 
 
@@ -109,13 +112,17 @@ def outlier_tokens(model: HookedModel, texts: Sequence[str]) -> frozenset[int]:
             rows.append(row)
             n += len(row)
     ids, stacks = [], []
-    for batch in batches([len(r) for r in rows], token_budget(model)):
+
+    def compute(batch: list[int]) -> None:
         tokens, real = pad(model, [rows[i] for i in batch])
         pick = real.flatten().nonzero()[:, 0]
         with capture(model, points, pick) as kept:
             run_blocks(model, tokens)
+        stack = torch.stack([kept[p] for p in points]).float().cpu()
         ids.append(tokens.flatten()[pick].cpu())
-        stacks.append(torch.stack([kept[p] for p in points]).float().cpu())
+        stacks.append(stack)
+
+    in_batches(model, [len(r) for r in rows], compute)
     token, stack = torch.cat(ids), torch.cat(stacks, dim=1)
     for layer in stack:
         distance = torch.cdist(layer, layer, p=1).mean(dim=1)

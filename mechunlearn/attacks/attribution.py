@@ -22,7 +22,7 @@ Reference:
     tokens, which ranks weights alike.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.bench.rows import Row, pad
 from mechunlearn.hooks import (
@@ -95,10 +95,15 @@ def weight_scores(
             hook = partial(rule, score=scores[key], linear=inner)
             handle = module.register_forward_hook(hook)
             stack.callback(handle.remove)
+
+        def undo() -> None:
+            for score in scores.values():
+                score.zero_()
+
         if kind == "snip":
-            _backwards(model, rows)
+            _backwards(model, rows, undo)
         else:
-            _forwards(model, rows, counted if tokens == "answer" else None)
+            _forwards(model, rows, undo, counted if tokens == "answer" else None)
     with torch.no_grad():
         for key, module in modules.items():
             weight = module.weight.float().abs()
@@ -174,7 +179,7 @@ def unit_scores(
     layers = range(model.cfg.n_layers)
     hooks = [(unit_name(layer, unit), partial(keep, layer=layer)) for layer in layers]
     with model.hooks(fwd_hooks=hooks):
-        _backwards(model, rows)
+        _backwards(model, rows, total.clear)
     return torch.stack([total[layer] for layer in layers]) / len(rows)
 
 
@@ -192,7 +197,7 @@ def unit_means(
     _refuse_mixtures(model, unit)
     hooks = [(unit_name(layer, unit), partial(keep, layer=layer)) for layer in layers]
     with model.hooks(fwd_hooks=hooks):
-        _forwards(model, rows)
+        _forwards(model, rows, total.clear)
     count = sum(len(row.tokens) for row in rows)
     return {layer: (value / count).float() for layer, value in total.items()}
 
@@ -210,36 +215,47 @@ def _refuse_nothing(rows: Sequence[Row]) -> None:
 
 
 @torch.no_grad()
-def _forwards(model: HookedModel, rows: Sequence[Row], counted: Counted | None = None) -> None:
+def _forwards(
+    model: HookedModel,
+    rows: Sequence[Row],
+    undo: Callable[[], None],
+    counted: Counted | None = None,
+) -> None:
     """Forward over rows of equal length, so that no padding counts.
 
     Args:
+        undo: Forgets all that hooks have added up so far.
         counted: Told before each batch where the tokens are whose likelihood the rows read.
     """
-    groups: dict[int, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(len(row.tokens), []).append(row)
-    for length, group in groups.items():
-        size = max(1, token_budget(model) // length)
-        for start in range(0, len(group), size):
-            batch = group[start : start + size]
-            tokens, real = pad(model, [row.tokens for row in batch])
-            if counted is not None:
-                counted.places = torch.zeros_like(real)
-                for i, row in enumerate(batch):
-                    counted.places[i, [at + 1 for at, _, _ in row.reads]] = True
-            count_flops(model, tokens.numel())
-            run_blocks(model, tokens)
+
+    def compute(batch: list[int]) -> None:
+        chosen = [rows[i] for i in batch]
+        tokens, real = pad(model, [row.tokens for row in chosen])
+        if counted is not None:
+            counted.places = torch.zeros_like(real)
+            for i, row in enumerate(chosen):
+                counted.places[i, [at + 1 for at, _, _ in row.reads]] = True
+        count_flops(model, tokens.numel())
+        run_blocks(model, tokens)
+
+    in_batches(model, [len(row.tokens) for row in rows], compute, alike=True, undo=undo)
 
 
-def _backwards(model: HookedModel, rows: Sequence[Row]) -> None:
-    """Forward, and backward from each example's mean loss, with no weight's gradient computed."""
+def _backwards(model: HookedModel, rows: Sequence[Row], undo: Callable[[], None]) -> None:
+    """Forward, and backward from each example's mean loss, with no weight's gradient computed.
+
+    Args:
+        undo: Forgets all that hooks have added up so far.
+    """
+
+    def compute(batch: list[int]) -> None:
+        chosen = [rows[i] for i in batch]
+        lengths = torch.tensor([len(row.reads) for row in chosen], device=model.cfg.device)
+        (-log_likelihoods(model, chosen)[:, 0] / lengths).sum().backward()
+
     with _rooted(model), torch.enable_grad():
-        budget = token_budget(model, backward=True)
-        for batch in batches([len(row.tokens) for row in rows], budget):
-            chosen = [rows[i] for i in batch]
-            lengths = torch.tensor([len(row.reads) for row in chosen], device=model.cfg.device)
-            (-log_likelihoods(model, chosen)[:, 0] / lengths).sum().backward()
+        lengths = [len(row.tokens) for row in rows]
+        in_batches(model, lengths, compute, backward=True, undo=undo)
 
 
 @contextmanager

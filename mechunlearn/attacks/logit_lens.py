@@ -28,7 +28,7 @@ from mechunlearn.attacks.protocol import Attack, Confirm, Search, Trace, View
 from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.bench import score_read_outs
-from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rows import continuation, encode, pad, question_rows
 from mechunlearn.cost.job import Cost, Job
@@ -86,7 +86,8 @@ def answer_ranks(
     right = find("measure", task.scoring).right
     points = lens_points(model)
     ranks = {p: np.zeros(len(rows), dtype=np.int64) for p in points}
-    for batch in batches([r.stem for r in rows], token_budget(model)):
+
+    def compute(batch: list[int]) -> None:
         tokens, _ = pad(model, [rows[i].tokens[: rows[i].stem] for i in batch])
         last = [at * tokens.shape[1] + rows[i].stem - 1 for at, i in enumerate(batch)]
         first = [
@@ -101,6 +102,8 @@ def answer_ranks(
             logits = LensReadOut(point, norm).logits(model, kept[point])
             better = logits > logits.gather(1, answers)
             ranks[point][batch] = better.sum(dim=1).cpu().numpy()
+
+    in_batches(model, [r.stem for r in rows], compute)
     return ranks
 
 

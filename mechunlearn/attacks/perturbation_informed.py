@@ -30,7 +30,7 @@ from mechunlearn.attacks.perturbation_naive import neutral_words, split_cue
 from mechunlearn.attacks.protocol import Attack, Search
 from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
-from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.rows import pad
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.hooks import forward_to
@@ -113,12 +113,15 @@ class Informed(Rewrite):
         rows = model.tokenizer(list(texts))["input_ids"]
         unit = self.direction / self.direction.norm()
         cosines: list[list[float]] = [[] for _ in rows]
-        for batch in batches([len(row) for row in rows], token_budget(model)):
+
+        def compute(batch: list[int]) -> None:
             tokens, _ = pad(model, [rows[i] for i in batch])
             h = forward_to(model, tokens, self.layer).float()
             along = (h @ unit.to(h)) / h.norm(dim=-1)
             for i, values in zip(batch, along.tolist(), strict=True):
                 cosines[i] = values[: len(rows[i])]
+
+        in_batches(model, [len(row) for row in rows], compute)
         return cosines
 
 

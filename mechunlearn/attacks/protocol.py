@@ -138,6 +138,9 @@ class Attack(ABC, Generic[C, R, V]):
     limited: ClassVar[bool] = True
     """Whether a variant that costs too much retain accuracy is passed over."""
 
+    only_asks: ClassVar[bool] = False
+    """Whether nothing changes but how the questions are asked: what comes back was open."""
+
     def check_declared(self, name: str) -> None:
         """Refuse a family, an access or a need that there is not.
 

@@ -15,7 +15,8 @@ Reference:
     Training on facts that are independent of the tested ones is RTT, Deeb and Roger 2024,
     arXiv:2410.08827.
     Differs: evaluations along one run instead of a run per number of samples; several learning
-    rates and seeds; retain facts can be kept; rate and steps are chosen on the select fold.
+    rates and seeds; retain facts can be kept; rate and steps are chosen on the select fold, but the
+    steps of runs that state forget facts are fixed: they are what a control is taught too.
     Disjoint facts, and retain facts where any are trained on, are halved into facts to train on and
     facts to choose by. What a curve shows is measured by whoever runs the attack.
     Limits: training can teach: what comes back counts only beyond what the never-knew model learns.
@@ -141,10 +142,14 @@ class RelearningSearch(Search[Run]):
     items: Sequence[Item]
     lessons: Lessons
     runs: Sequence[Run]
+    fixed: bool = False
+    """Whether only the end of each run is a variant: what teaches is compared after as many steps
+    on every model, and not where the model under test does best."""
 
     def variants(self) -> Generator[Sequence[Run], Sequence[Scored], None]:
         """In the order in which they were measured."""
-        yield self.runs
+        ends = {(run.rate, run.seed): run for run in self.runs}  # A run that explodes ends early.
+        yield list(ends.values()) if self.fixed else self.runs
 
     def change(self, variant: Run) -> Change:
         """The same training again."""
@@ -199,7 +204,7 @@ class Relearning(Attack[RelearningConfig, None, Run]):
             for seed in config.seeds:
                 whole = Run(rate, seed, config.steps)
                 runs += _measured(model, lessons, config, whole, seen, reads)
-        return RelearningSearch(model, config, items, lessons, runs)
+        return RelearningSearch(model, config, items, lessons, runs, self.data in INFORMATIVE)
 
     def rebuild(
         self,

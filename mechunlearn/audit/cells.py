@@ -1,14 +1,15 @@
 """A plan as cells: the pieces that are computed, stored and resumed one by one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mechunlearn.audit.identity import arithmetic, digest, model_identity, task_revision
-from mechunlearn.audit.labels import free_label, tail
+from mechunlearn.audit.labels import distinct, free_label, tail
 from mechunlearn.audit.plan import AuditPlan, Resolved
+from mechunlearn.audit.planting import HIDINGS, Hiding
 from mechunlearn.audit.records import Kind, ModelRole
 from mechunlearn.models import check, configuration
 from mechunlearn.models.tokenizer import compare_vocabularies
@@ -16,7 +17,7 @@ from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
 from mechunlearn.registry import DEFAULT_ATTACKS, added_version, find
 from mechunlearn.tasks import load_task
-from mechunlearn.types import Task
+from mechunlearn.types import Question, Task
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Cell:
     attack: str
     inputs: Mapping[str, Plain]
     """Everything that the result depends on, as plain data."""
+    further: str = ""
+    """Of a control's cell: label of the control, if it is not the first one."""
 
     @cached_property
     def key(self) -> str:
@@ -59,8 +62,15 @@ class Entry:
     """Hash of its weights, or of what decides them."""
     recipe: Recipe | None = None
     """How the audit makes it, if it does."""
-    control: str | None = None
-    """Of an unlearned model: label of the model it is compared with."""
+    controls: tuple[str, ...] = ()
+    """Of a model that is attacked: labels of the models it is compared with."""
+    hiding: Hiding | None = None
+    """Of a planted model: how the knowledge is hidden once the model is loaded."""
+
+    @property
+    def control(self) -> str | None:
+        """The first of the controls."""
+        return self.controls[0] if self.controls else None
 
 
 @dataclass(frozen=True)
@@ -88,14 +98,19 @@ class Setup:
         return next(e for e in self.entries if e.role == "original")
 
     @property
-    def never_knew(self) -> Entry | None:
-        """The never-knew model as it was given."""
-        return next((e for e in self.entries if e.role == "never_knew"), None)
+    def never_knew(self) -> tuple[Entry, ...]:
+        """The never-knew models as they were given."""
+        return tuple(e for e in self.entries if e.role == "never_knew")
 
     @property
     def unlearned(self) -> tuple[Entry, ...]:
         """The models under test."""
         return tuple(e for e in self.entries if e.role == "unlearned")
+
+    @property
+    def planted(self) -> tuple[Entry, ...]:
+        """The positive controls: the original, with its knowledge hidden."""
+        return tuple(e for e in self.entries if e.role == "planted")
 
     def entry(self, label: str) -> Entry:
         """A model by label."""
@@ -105,6 +120,16 @@ class Setup:
         """What an unlearned model is compared with."""
         control = self.entry(label).control
         return None if control is None else self.entry(control)
+
+    def twins(self, label: str) -> tuple[Question, ...]:
+        """Questions that nobody can know, asked of a model under test that has no control.
+
+        At most as many as there are questions of the confirm fold.
+        """
+        entry = self.entry(label)
+        if entry.role != "unlearned" or entry.control is not None:
+            return ()
+        return self.task.twins[: len(self.task.questions("forget", "confirm"))]
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -141,14 +166,22 @@ class Setup:
             "dtype": self.plan.dtype,
         }
 
+    def _asked_too(self, label: str) -> dict[str, Plain]:
+        """What cells of a model depend on where it is asked twin questions."""
+        twins = self.twins(label)
+        return {"twins": digest([plain(twin) for twin in twins])} if twins else {}
+
     def _baselines(self) -> Iterator[Cell]:
         for entry in self.entries:
-            inputs = {"model": entry.identity, "guessing": entry.role == "original"}
+            inputs: dict[str, Plain] = {
+                "model": entry.identity,
+                "guessing": entry.role == "original",
+                **self._asked_too(entry.label),
+            }
             yield Cell("baseline", entry.label, "", inputs | self._common)
 
     def _attacks(self) -> Iterator[Cell]:
-        for entry in self.unlearned:
-            control = self.control(entry.label)
+        for entry in (*self.unlearned, *self.planted):
             for attack in self.attacks:
                 inputs = self._common | {
                     "original": self.original.identity,
@@ -159,19 +192,24 @@ class Setup:
                     "retain_limit": self.plan.retain_limit,
                     "registered": added_version("attack", attack),
                 }
-                yield Cell("attack", entry.label, attack, inputs)
-                if control is not None:
-                    about = inputs | {"control": control.identity}
-                    yield Cell("control", entry.label, attack, about)
+                own = inputs | self._asked_too(entry.label)
+                yield Cell("attack", entry.label, attack, own)
+                for i, label in enumerate(entry.controls):
+                    about = inputs | {"control": self.entry(label).identity}
+                    yield Cell("control", entry.label, attack, about, label if i else "")
                 yield Cell("ceiling", entry.label, attack, inputs)
 
 
-def set_up(plan: AuditPlan, out: Path, threads: int) -> Setup:
+def set_up(
+    plan: AuditPlan, out: Path, threads: int, *, suffix: str = "", planted: bool = False
+) -> Setup:
     """Load the plan's task and find its models; loads and computes nothing heavy.
 
     Args:
         out: The audit's folder; models that it makes go to ``out/models``.
         threads: Of the arithmetic.
+        suffix: Of the folders of models that it makes.
+        planted: Whether hiding planted in the original is attacked too.
 
     Raises:
         ValueError: If a model or task is unusable, or the models' vocabularies differ.
@@ -180,18 +218,28 @@ def set_up(plan: AuditPlan, out: Path, threads: int) -> Setup:
     trust = plan.trust_remote_code
     words = check(plan.original, trust_remote_code=trust)
     given = [v for k, v in plan.labels.items() if k not in plan.methods]
-    for other in (plan.control_model, *given):
-        if other:
-            own = check(other, plan.original, trust_remote_code=trust)
-            compare_vocabularies(other, own, plan.original, words)
+    for other in (*plan.control_models, *given):
+        own = check(other, plan.original, trust_remote_code=trust)
+        compare_vocabularies(other, own, plan.original, words)
     shape = configuration(plan.original, trust_remote_code=trust)
     resolved = plan.resolved(size_of(shape.hidden_size))
-    task = load_task(plan.task or None, plan.original, resolved.task)
-    entries = tuple(_entries(resolved, task, out, threads))
-    return Setup(resolved, task, entries, shape.num_hidden_layers, threads, out)
+    task = load_task(plan.task or None, plan.original, resolved.task, trust_remote_code=trust)
+    entries = list(_entries(resolved, Making(task, out, threads, suffix)))
+    entries += _planted(entries) if planted else ()
+    return Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out)
 
 
-def _entries(resolved: Resolved, task: Task, out: Path, threads: int) -> Iterator[Entry]:
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What decides the weights and the places of models that an audit makes."""
+
+    task: Task
+    out: Path
+    threads: int
+    suffix: str
+
+
+def _entries(resolved: Resolved, making: Making) -> Iterator[Entry]:
     """All models: original, never-knew, the models under test, and the controls made for them."""
     plan = resolved.plan
     labels = plan.labels
@@ -202,51 +250,60 @@ def _entries(resolved: Resolved, task: Task, out: Path, threads: int) -> Iterato
         model_identity(plan.original),
     )
     yield original
-    twin = None
-    if plan.control_model:
-        taken = [*labels, original.label]
-        twin = Entry(
-            free_label(tail(plan.control_model), taken, "never-knew"),
-            "never_knew",
-            plan.control_model,
-            model_identity(plan.control_model, plan.original),
-        )
-        yield twin
+    twins = list(_twins(plan, [*labels, original.label]))
+    yield from twins
     controls = []
     for label, source in labels.items():
         if source not in plan.methods:
             identity = model_identity(source, plan.original)
-            known = None if twin is None else twin.label
-            yield Entry(label, "unlearned", source, identity, control=known)
+            known = tuple(twin.label for twin in twins)
+            yield Entry(label, "unlearned", source, identity, controls=known)
             continue
-        control = None
-        if twin is not None:
-            control = free_label(f"{label} control", [*labels, twin.label], "made")
-            made = _recipe(resolved, source, twin, "-never_knew", task, out, threads)
+        own = []
+        for i, twin in enumerate(twins):
+            name = f"{label} control {i + 1}" if i else f"{label} control"
+            name = free_label(name, [*labels, *(t.label for t in twins)], "made")
+            number = f"-{i + 1}" if i else ""
+            made = _recipe(resolved, source, twin, f"-never_knew{number}", making)
             identity = digest(dict(made.lineage))
-            controls.append(Entry(control, "control", str(made.folder), identity, made))
-        made = _recipe(resolved, source, original, "", task, out, threads)
-        yield Entry(label, "unlearned", str(made.folder), digest(dict(made.lineage)), made, control)
+            own.append(Entry(name, "control", str(made.folder), identity, made))
+        controls += own
+        made = _recipe(resolved, source, original, "", making)
+        identity, compared = digest(dict(made.lineage)), tuple(c.label for c in own)
+        yield Entry(label, "unlearned", str(made.folder), identity, made, compared)
     yield from controls
 
 
-def _recipe(
-    resolved: Resolved,
-    method: str,
-    source: Entry,
-    suffix: str,
-    task: Task,
-    out: Path,
-    threads: int,
-) -> Recipe:
+def _twins(plan: AuditPlan, taken: list[str]) -> Iterator[Entry]:
+    """The never-knew models."""
+    given = plan.control_models
+    for name, source in zip(distinct(given), given, strict=True):
+        label = free_label(name, taken, "never-knew")
+        taken.append(label)
+        yield Entry(label, "never_knew", source, model_identity(source, plan.original))
+
+
+def _planted(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The original once for each kind of hiding, compared with the never-knew models."""
+    original = next(e for e in entries if e.role == "original")
+    twins = tuple(e.label for e in entries if e.role == "never_knew")
+    taken = [e.label for e in entries]
+    for hiding in HIDINGS:
+        label = free_label(f"planted {hiding}", taken, "positive control")
+        identity = digest({"original": original.identity, "hiding": hiding})
+        yield Entry(label, "planted", original.source, identity, None, twins, hiding)
+
+
+def _recipe(resolved: Resolved, method: str, source: Entry, suffix: str, making: Making) -> Recipe:
     lineage = {
         "method": method,
         "settings": plain(resolved.methods[method]),
         "registered": added_version("method", method),
         "source": source.identity,
         "dtype": resolved.plan.dtype,
-        "task": task_revision(task),
+        "task": task_revision(making.task),
         "versions": arithmetic(),
-        "threads": threads,
+        "threads": making.threads,
     }
-    return Recipe(method, source.source, out / "models" / f"{method}{suffix}", lineage)
+    folder = making.out / "models" / f"{method}{suffix}{making.suffix}"
+    return Recipe(method, source.source, folder, lineage)

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from mechunlearn.audit.cells import Recipe, Setup
@@ -10,6 +11,7 @@ from mechunlearn.environment import write_bytes
 from mechunlearn.models import load, save
 from mechunlearn.progress import console
 from mechunlearn.records import encoded, read_record
+from mechunlearn.unlearn import Settings
 from mechunlearn.unlearn.run import UnlearnPlan, train_method
 
 
@@ -36,12 +38,19 @@ def make(setup: Setup, recipe: Recipe) -> None:
     console.print(f"[dim]{recipe.method} on {recipe.source}[/dim]")
     start = time.perf_counter()
     model = load(recipe.source, **setup.plan.loading)
-    changes = tuple(setup.resolved.changes_of(recipe.method))
+    changes = (*setup.resolved.changes_of(recipe.method), *_seeded(setup, recipe.method))
     plan = UnlearnPlan(recipe.method, recipe.source, changes=changes)
     train_method(model, setup.task, plan, state=partial / "state.safetensors")
     save(model, folder)
     shutil.rmtree(partial, ignore_errors=True)
     _write(folder, CheckpointFile(lineage=lineage, seconds=round(time.perf_counter() - start, 2)))
+
+
+def _seeded(setup: Setup, method: str) -> Iterator[str]:
+    """The seed of a method, which is moved along with the audit's."""
+    config = setup.resolved.methods[method]
+    if setup.plan.seed and isinstance(config, Settings):
+        yield f"seed={config.seed}"
 
 
 def making_seconds(setup: Setup) -> dict[str, float]:

@@ -31,6 +31,8 @@ class Estimate:
     seconds: float
     memory: float
     """Peak bytes."""
+    conditional: bool = False
+    """Whether it is computed only where a verdict depends on it: a positive control's."""
 
     @property
     def summary(self) -> Mapping[str, str | float]:
@@ -42,6 +44,7 @@ class Estimate:
             "seconds": self.seconds,
             "flops": self.flops,
             "memory": self.memory,
+            "conditional": self.conditional,
         }
 
 
@@ -55,11 +58,8 @@ def calibrate(setup: Setup) -> Speed:
 
 def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimate]:
     """The cost of each cell on this machine."""
-    original = setup.plan.original
-    sizes = sizes_of(setup.task, load_tokenizer(original), (speed.device, speed.number))
-    job = job_of(setup.task, shape_of(configuration(original)), sizes)
-    costs = {"": Cost()}
-    costs |= {a: find("attack", a).cost(setup.config(a), job) for a in setup.attacks}
+    job, costs = _costs(setup, speed.device, speed.number)
+    planted = {e.label for e in setup.planted} if setup.plan.planted == "auto" else set()
     extra = sum(map(len, setup.task.extra.values()))
     return [
         Estimate(
@@ -68,10 +68,28 @@ def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimat
                 flops := speed.per_question * forwards(cell.kind, costs[cell.attack], job, extra)
             ),
             seconds=flops / speed.flops,
-            memory=peak_memory(costs[cell.attack], job.shape, sizes).total,
+            memory=peak_memory(costs[cell.attack], job.shape, job.sizes).total,
+            conditional=cell.model in planted,
         )
         for cell in cells
     ]
+
+
+def amounts(setup: Setup, cells: Sequence[Cell]) -> list[float]:
+    """How much work each cell is, in question forwards: for a progress bar, without any timing."""
+    job, costs = _costs(setup, "cpu", 4)
+    extra = sum(map(len, setup.task.extra.values()))
+    return [forwards(cell.kind, costs[cell.attack], job, extra) for cell in cells]
+
+
+def _costs(setup: Setup, device: str, number: int) -> tuple[Job, dict[str, Cost]]:
+    original, trust = setup.plan.original, setup.plan.trust_remote_code
+    tokenizer = load_tokenizer(original, trust_remote_code=trust)
+    sizes = sizes_of(setup.task, tokenizer, (device, number))
+    config = configuration(original, trust_remote_code=trust)
+    job = job_of(setup.task, shape_of(config, trust_remote_code=trust), sizes)
+    costs = {a: find("attack", a).cost(setup.config(a), job) for a in setup.attacks}
+    return job, {"": Cost(), **costs}
 
 
 def forwards(kind: Kind, cost: Cost, job: Job, extra: int) -> float:
@@ -102,7 +120,7 @@ def by_worth(setup: Setup) -> Iterator[tuple[str, str]]:
     """
     attacks = sorted(setup.attacks, key=lambda a: GRADES.index(grade(find("attack", a))))
     for attack in attacks:
-        for entry in setup.unlearned:
+        for entry in (*setup.unlearned, *setup.planted):
             yield entry.label, attack
 
 
@@ -115,13 +133,15 @@ def affordable(setup: Setup, costs: Sequence[Estimate], seconds: float) -> list[
         ValueError: If not even one fits.
     """
     kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
-    of = {(e.cell.kind, e.cell.model, e.cell.attack): e for e in costs}
+    of: dict[tuple[Kind, str, str], list[Estimate]] = {}
+    for e in costs:
+        of.setdefault((e.cell.kind, e.cell.model, e.cell.attack), []).append(e)
     baselines = [e for e in costs if e.cell.kind == "baseline"]
     left = seconds - sum(e.seconds for e in baselines)
     chosen = [e.cell for e in baselines]
     prices = []
     for label, attack in by_worth(setup):
-        arms = [of[key] for kind in kinds if (key := (kind, label, attack)) in of]
+        arms = [e for kind in kinds for e in of.get((kind, label, attack), [])]
         price = sum(e.seconds for e in arms)
         prices.append(price)
         if arms and price <= left:

@@ -28,11 +28,22 @@ class Evidence:
     """By the cells' keys."""
     making: dict[str, float]
     """Measured seconds that models took to make."""
+    repeats: "tuple[Evidence, ...]" = ()
+    """The same audit with each further seed."""
 
     @cached_property
     def cells(self) -> dict[tuple[Kind, str, str], Cell]:
-        """By kind, model and attack."""
-        return {(c.kind, c.model, c.attack): c for c in self.setup.cells}
+        """By kind, model and attack; of a control's cells the first control's."""
+        return {(c.kind, c.model, c.attack): c for c in self.setup.cells if not c.further}
+
+    @cached_property
+    def further(self) -> dict[tuple[str, str], list[Cell]]:
+        """Cells of the controls after the first one, by model and attack."""
+        cells: dict[tuple[str, str], list[Cell]] = {}
+        for cell in self.setup.cells:
+            if cell.further:
+                cells.setdefault((cell.model, cell.attack), []).append(cell)
+        return cells
 
     def file(self, kind: Kind, model: str, attack: str = "") -> CellFile | None:
         """A finished cell as it was kept; ``None`` where it is not finished."""
@@ -58,6 +69,14 @@ class Evidence:
             return None
         return self._result("control", ControlResult, model, attack)
 
+    def controls(self, model: str, attack: str) -> tuple[ControlResult, ...]:
+        """The same on every control."""
+        first = self.control(model, attack)
+        if first is None:
+            return ()
+        others = [self.results[c.key].result for c in self.further.get((model, attack), [])]
+        return (first, *(r for r in others if isinstance(r, ControlResult)))
+
     def ceiling(self, model: str, attack: str) -> CeilingResult:
         """The same on the original."""
         return self._result("ceiling", CeilingResult, model, attack)
@@ -69,15 +88,17 @@ class Evidence:
     def done(self, kind: Kind, model: str, attack: str = "") -> bool:
         """Whether a cell is finished, or not part of this audit."""
         cell = self.cells.get((kind, model, attack))
-        return cell is None or cell.key in self.results
+        more = self.further.get((model, attack), []) if kind == "control" else []
+        return all(c.key in self.results for c in (cell, *more) if c is not None)
 
     @property
     def complete(self) -> list[tuple[str, str]]:
         """Unlearned models and attacks of which every arm is there."""
+        unlearned = self.setup.unlearned
+        return [(e.label, attack) for e in unlearned for attack in self.complete_on(e.label)]
+
+    def complete_on(self, model: str) -> list[str]:
+        """Attacks on one model, unlearned or planted, of which every arm is there."""
         kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
-        return [
-            (entry.label, attack)
-            for entry in self.setup.unlearned
-            for attack in self.setup.attacks
-            if all(self.done(kind, entry.label, attack) for kind in kinds)
-        ]
+        attacks = self.setup.attacks
+        return [a for a in attacks if all(self.done(kind, model, a) for kind in kinds)]

@@ -50,8 +50,14 @@ def model_identity(name: str, original: str = "") -> str:
 
 
 def task_revision(task: Task) -> str:
-    """Changes with any question, text or prompt of a task."""
-    return digest(dataclasses.asdict(task))
+    """Changes with any question, text or prompt of a task.
+
+    Twin questions are left out: only the cells that ask them depend on them.
+    """
+    about = dataclasses.asdict(task)
+    del about["twins"]
+    del about["prompt"]["turn"]["notes"]  # The template's text says it all.
+    return digest(about)
 
 
 def arithmetic() -> dict[str, str]:

@@ -58,11 +58,12 @@ class Outlook:
 
 def outlook(plan: AuditPlan) -> Outlook:
     """Look ahead; needs no network, loads no weights and computes nothing."""
-    config = known_configuration(plan.original)
-    shape = None if config is None else shape_of(config)
+    trust = plan.trust_remote_code
+    config = known_configuration(plan.original, trust_remote_code=trust)
+    shape = None if config is None else shape_of(config, trust_remote_code=trust)
     parameters = None if shape is None else shape.parameters
     given = (split_label(model)[1] for model in plan.unlearned)
-    names = dict.fromkeys((plan.original, *given, *filter(None, [plan.control_model])))
+    names = dict.fromkeys((plan.original, *given, *plan.control_models))
     files = [model_download(name, parameters) for name in names]
     data = data_sets(plan.task, task_config(plan.changes))
     if shape is None:
@@ -95,7 +96,10 @@ def _steps(resolved: Resolved, job: Job, dtype: str) -> Iterator[Step]:
 
 def _sizes(plan: AuditPlan, number: int) -> tuple[Task | None, Sizes]:
     try:
-        task = load_task(plan.task or None, plan.original, task_config(plan.changes))
-        return task, sizes_of(task, load_tokenizer(plan.original), ("cuda", number))
+        trust, name = plan.trust_remote_code, plan.task or None
+        config = task_config(plan.changes)
+        task = load_task(name, plan.original, config, trust_remote_code=trust)
+        tokenizer = load_tokenizer(plan.original, trust_remote_code=trust)
+        return task, sizes_of(task, tokenizer, ("cuda", number))
     except (ValueError, PrerequisiteError):
         return None, Sizes(*TYPICAL, "cuda", number)

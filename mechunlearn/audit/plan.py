@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from mechunlearn.audit.labels import labelled, tail
+from mechunlearn.audit.option import Option as Option
+from mechunlearn.audit.option import option, seconds
 from mechunlearn.errors import unknown
 from mechunlearn.registry import DEFAULT_ATTACKS, find, names
 
@@ -19,28 +21,9 @@ if TYPE_CHECKING:
     from mechunlearn.presets import Size
     from mechunlearn.tasks.benchmark import TaskConfig
 
+PLANTED = ("auto", "always", "never")
 BITS = 32
 """Seeds are whole numbers of at most so many bits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """How a field of the plan is given on a command line, and what depends on it."""
-
-    flag: str
-    help: str
-    identity: bool = True
-    """Whether the results of the unlearned model depend on it."""
-    commas: bool = False
-    """Whether several values may stand in one, between commas."""
-    audit_only: bool = False
-    """Whether ``plan`` does not take it."""
-
-
-def option(default: Any, flag: str, help_: str, **about: bool) -> Any:
-    """A field of the plan with its command-line option."""
-    metadata = {"option": Option(flag, help_, **about)}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 class Loading(TypedDict):
@@ -70,10 +53,14 @@ class AuditPlan:
         (), "--method", "Unlearn it here with these; comma-separated.", commas=True
     )
     """Unlearning methods to apply to the original here; ``rmu`` when nothing else is given."""
-    control: str = option(
-        "auto", "--control", "Never-knew model; auto: an organism's twin; none.", identity=False
+    control: tuple[str, ...] | str = option(
+        (),
+        "--control",
+        "A never-knew model; repeatable. auto: an organism's twin; none.",
+        identity=False,
     )
-    """The never-knew model; ``auto`` is an organism's twin, ``none`` leaves the sham as control."""
+    """Never-knew models; empty or ``auto`` is an organism's twin, ``none`` leaves the sham as
+    control. Between several the spread of what they learn is measured."""
     task: str = option("", "--task", "A name (mechunlearn list) or a file; default: by model.")
     """Empty: the task that suits the original."""
     attacks: tuple[str, ...] = option(
@@ -83,6 +70,18 @@ class AuditPlan:
     changes: tuple[str, ...] = option((), "--set", "rmu.alpha=3 and the like; repeatable.")
     """Settings of methods and attacks: ``rmu.alpha=3``, ``pruning_weights.examples=64``."""
     seed: int = option(0, "--seed", "Seed of everything random.")
+    seeds: int = option(
+        1, "--seeds", "Repeat attacks and unlearning with so many seeds.", identity=False
+    )
+    """How many: ``seed`` and those after it. Models that are given stay what they are."""
+    planted: str = option(
+        "auto",
+        "--planted",
+        "Also attack hiding planted in the original: auto (where it decides), always, never.",
+        identity=False,
+    )
+    """The positive control; ``auto``: where a verdict would otherwise be that there is no evidence.
+    """
     retain_limit: float = option(
         0.05,
         "--retain-limit",
@@ -119,6 +118,10 @@ class AuditPlan:
     """0: as many as the run in the folder began with, else what the machine gives."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.control, str):
+            object.__setattr__(self, "control", (self.control,))
+        if self.control == ("auto",):
+            object.__setattr__(self, "control", ())
         if not self.unlearned and not self.methods:
             object.__setattr__(self, "methods", ("rmu",))
         if not self.attacks:
@@ -145,6 +148,14 @@ class AuditPlan:
             raise ValueError(f"a seed is a whole number from 0 to 2^{BITS} - 1, not {self.seed}")
         if not 0 <= self.retain_limit <= 1:
             raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
+        if self.seeds < 1:
+            raise ValueError(f"seeds are a number from 1 on: {self.seeds}")
+        if self.planted not in PLANTED:
+            raise unknown("planted", self.planted, PLANTED)
+        if len(self.control) > 1 and (odd := {"auto", "none"} & set(self.control)):
+            raise ValueError(f"--control {odd.pop()} cannot stand beside other controls; name each")
+        if twice := next((c for c in self.control if self.control.count(c) > 1), None):
+            raise ValueError(f"--control names {twice!r} twice; one model is one draw")
         if self.threads < 0:
             raise ValueError(f"threads are a number from 0 (as the run began) on: {self.threads}")
         seconds(self.budget)
@@ -195,14 +206,14 @@ class AuditPlan:
     def _config(self, name: str, entry: Any, size: "Size") -> Any:
         from mechunlearn.attacks.protocol import Attack
         from mechunlearn.attacks.vocabulary import NoSettings
-        from mechunlearn.presets import configured, preset_of_size
+        from mechunlearn.presets import configured, preset_of_size, reseeded
 
         prefix = f"{name}."
         own = [c.removeprefix(prefix) for c in self.changes if c.startswith(prefix)]
         preset = entry.preset(size) if isinstance(entry, Attack) else preset_of_size(size)
         if own and isinstance(configured(entry, preset), NoSettings):
             raise ValueError(f"{name} has no settings; leave out --set {prefix}{own[0]}")
-        return configured(entry, preset, own)
+        return reseeded(configured(entry, preset, own), self.seed)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -224,12 +235,18 @@ class AuditPlan:
         }
 
     @property
-    def control_model(self) -> str | None:
-        """Name of the never-knew model, or ``None``."""
-        if self.control == "auto":
-            twin = re.fullmatch(r"organism:original(@\d+)?", self.original)
-            return f"organism:never_knew{twin[1] or ''}" if twin else None
-        return None if self.control == "none" else self.control
+    def control_models(self) -> tuple[str, ...]:
+        """Names of the never-knew models; empty: there is none."""
+        if not self.control:
+            twin = re.fullmatch(r"(organism|chat):original(@\d+)?", self.original)
+            return (f"{twin[1]}:never_knew{twin[2] or ''}",) if twin else ()
+        return () if self.control == ("none",) else tuple(self.control)
+
+    @property
+    def repeats(self) -> tuple["AuditPlan", ...]:
+        """This plan, and the same with each further seed alone."""
+        more = range(1, self.seeds)
+        return (self, *(dataclasses.replace(self, seed=self.seed + k, seeds=1) for k in more))
 
     @property
     def name(self) -> str:
@@ -300,21 +317,3 @@ class Resolved:
 def default_folder(plan: AuditPlan) -> Path:
     """Where an audit goes when no folder is given."""
     return Path("runs") / plan.name
-
-
-def seconds(budget: str) -> float | None:
-    """A budget in seconds; ``None`` without one.
-
-    Raises:
-        ValueError: If it is no positive number with a unit.
-
-    Example:
-        >>> seconds("30m"), seconds("1.5h"), seconds("")
-        (1800.0, 5400.0, None)
-    """
-    if not budget:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
-    if not match or float(match[1]) == 0:
-        raise ValueError(f"a budget is a positive time such as 90s, 30m or 2h, not {budget!r}")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -9,6 +9,9 @@ ROOM = 2 * 2**30
 """Bytes of models that stay loaded; a larger model is let go of before the next one comes."""
 
 
+Prepared = tuple[str, Callable[[HookedModel], object]]
+
+
 class ModelPool:
     """Loads each model once where they fit, letting go of the least recently used first."""
 
@@ -25,16 +28,25 @@ class ModelPool:
             self.models.clear()
         return self
 
-    def __call__(self, source: str) -> HookedModel:
-        """The model from a name, folder or Hub id; callers leave it as they found it."""
-        if source in self.models:
-            self.models[source] = self.models.pop(source)
-            return self.models[source]
+    def __call__(self, source: str, prepared: Prepared | None = None) -> HookedModel:
+        """The model from a name, folder or Hub id; callers leave it as they found it.
+
+        Args:
+            prepared: A name, and what is done to the model once it is loaded; it is then another
+                model than without.
+        """
+        key = source if prepared is None else f"{source} {prepared[0]}"
+        if key in self.models:
+            self.models[key] = self.models.pop(key)
+            return self.models[key]
         while sum(map(_bytes, self.models.values())) > self.room:
             del self.models[next(iter(self.models))]
-        self.models[source] = self.loader(source, **self.options)
+        model = self.loader(source, **self.options)
         self.loads += 1
-        return self.models[source]
+        if prepared is not None:
+            prepared[1](model)
+        self.models[key] = model
+        return model
 
 
 def _bytes(model: HookedModel) -> int:

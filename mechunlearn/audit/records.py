@@ -21,8 +21,9 @@ Kind = Literal["baseline", "attack", "control", "ceiling"]
 """``baseline``: a model's answers without any attack; ``attack``: choice of settings, confirm fold
 and shams on the unlearned model; ``control`` and ``ceiling``: the chosen settings on the
 never-knew model and on the original."""
-ModelRole = Literal["original", "never_knew", "unlearned", "control"]
-"""``control``: a never-knew model that went through the same unlearning."""
+ModelRole = Literal["original", "never_knew", "unlearned", "control", "planted"]
+"""``control``: a never-knew model that went through the same unlearning; ``planted``: the original
+with its knowledge hidden, the positive control."""
 TIE = -1
 """What stands for a choice where the best ones tie exactly."""
 
@@ -53,6 +54,17 @@ class Answers(Record, frozen=True):
             nonfinite=nonfinite or UNSET,
         )
 
+    def part(self, start: int, end: int) -> "Answers":
+        """The answers to some of the questions."""
+        if (start, end) == (0, len(self.values)):
+            return self
+        return Answers(
+            values=self.values[start:end],
+            said=self.said[start:end],
+            margins=self.margins[start:end],
+            nonfinite=self.nonfinite,
+        )
+
     @property
     def mean(self) -> float:
         """Mean value."""
@@ -73,8 +85,8 @@ class BaselineResult(Record, frozen=True, tag="baseline"):
     """A model's answers without any attack."""
 
     sets: dict[str, Answers]
-    """``forget`` and ``retain`` (confirm fold), ``forget_select`` and ``retain_select``, and the
-    task's further sets."""
+    """``forget`` and ``retain`` (confirm fold), ``forget_select`` and ``retain_select``, the task's
+    further sets, and ``twins`` where they are asked."""
     model: ModelCard
     versions: dict[str, str]
     machine: MachineCard
@@ -161,6 +173,9 @@ class AttackResult(Record, frozen=True, tag="attack"):
     hidden: Answers | UnsetType = UNSET
     """Confirm fold, under the attack, each question with another one's stem: what is right there
     was not known."""
+    twins: Answers | UnsetType = UNSET
+    """Under the attack, questions of the same form that nobody can know, where the task has some
+    and there is no model that never knew."""
 
 
 class ControlResult(Record, frozen=True, tag="control"):

@@ -7,19 +7,20 @@ import numpy as np
 from msgspec import UnsetType
 from scipy import stats
 
-from mechunlearn.audit.cells import Cell, Setup, set_up
+from mechunlearn.audit.cells import Cell, Entry, Setup, set_up
 from mechunlearn.audit.checkpoints import making_seconds
 from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.engines import Engine, Here, Workers
-from mechunlearn.audit.estimate import Estimate, affordable, calibrate, estimates
+from mechunlearn.audit.estimate import Estimate, affordable, amounts, calibrate, estimates
 from mechunlearn.audit.evidence import Evidence
-from mechunlearn.audit.plan import AuditPlan, seconds
+from mechunlearn.audit.option import seconds
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import Result, StoreFile
 from mechunlearn.audit.select import lost
 from mechunlearn.audit.store import Store
 from mechunlearn.audit.work import Group
-from mechunlearn.progress import console
+from mechunlearn.progress import console, work
 from mechunlearn.registry import find
 from mechunlearn.types import Question
 
@@ -29,7 +30,9 @@ KNOWS_OPENLY = 0.5
 """The same for open answers: of TOFU's ROUGE a never-knew model has a third, beyond its form."""
 
 
-def run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Evidence:
+def run(
+    plan: AuditPlan, out: Path, engine: Engine | None = None, *, planted: bool = False
+) -> Evidence:
     """Carry out the plan, keeping every finished piece in ``out``.
 
     A second call with the same plan and folder computes only what is missing, and nothing where the
@@ -37,6 +40,7 @@ def run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Evidence:
 
     Args:
         engine: Where cells are computed; default: in this process.
+        planted: Whether to attack planted hiding too, whatever the plan says.
 
     Raises:
         ValueError: If the folder holds another run or another process works on it, a model or
@@ -46,22 +50,54 @@ def run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Evidence:
     engine = engine or Here(ModelPool())
     store = Store(out)
     threads = _threads(plan, store.check(plan.identity), engine.threads)
-    setup = set_up(plan, out, threads)
-    refuse(setup)
+    setups = _setups(plan, out, threads, planted)
+    left = seconds(plan.budget)
+    found: list[Evidence] = []
     with store.opened(plan.identity, threads):
-        cells = _unique(setup)
-        evidence = Evidence(setup, store.all(cells), {})
-        missing = [c for c in cells if c.key not in evidence.results]
-        if not missing:
-            console.print(f"{out} holds all {len(cells)} cells already; nothing to compute")
-        if missing:
-            with engine.opened(setup) as workers:
-                workers.models(setup.recipes)
-                if (limit := seconds(plan.budget)) is not None:
-                    missing = affordable(setup, estimates(setup, missing, calibrate(setup)), limit)
-                _compute(missing, evidence, store, workers)
-        evidence.making = making_seconds(setup)
-    return evidence
+        for setup in setups:
+            if found and left is not None and left <= 0:
+                break
+            evidence, left = _carried_out(setup, store, engine, left)
+            found.append(evidence)
+    found[0].repeats = tuple(found[1:])
+    return found[0]
+
+
+def _setups(plan: AuditPlan, out: Path, threads: int, planted: bool) -> list[Setup]:
+    """The plan with its first seed, and with each further one; planted models only once."""
+    setups = [
+        set_up(
+            each,
+            out,
+            threads,
+            suffix=f"-seed{each.seed}" if i else "",
+            planted=i == 0 and (planted or plan.planted == "always"),
+        )
+        for i, each in enumerate(plan.repeats)
+    ]
+    for setup in setups:
+        refuse(setup)
+    return setups
+
+
+def _carried_out(
+    setup: Setup, store: Store, engine: Engine, left: float | None
+) -> tuple[Evidence, float | None]:
+    """The evidence of one seed, and the time that is left after it."""
+    cells = _unique(setup)
+    evidence = Evidence(setup, store.all(cells), {})
+    missing = [c for c in cells if c.key not in evidence.results]
+    if not missing:
+        console.print(f"{setup.out} holds all {len(cells)} cells already; nothing to compute")
+    if missing:
+        with engine.opened(setup) as workers:
+            workers.models(setup.recipes)
+            if left is not None:
+                costs = estimates(setup, missing, calibrate(setup))
+                missing, left = _within(setup, costs, left)
+            _compute(missing, evidence, store, workers)
+    evidence.making = making_seconds(setup)
+    return evidence, left
 
 
 def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> list[Estimate]:
@@ -74,15 +110,30 @@ def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> list[Es
     """
     engine = engine or Here(ModelPool())
     store = Store(out)
-    setup = set_up(plan, out, _threads(plan, store.check(plan.identity), engine.threads))
-    refuse(setup)
-    cells = _unique(setup)
-    there = store.all(cells)
-    missing = [c for c in cells if c.key not in there]
-    costs = estimates(setup, missing, calibrate(setup)) if missing else []
+    threads = _threads(plan, store.check(plan.identity), engine.threads)
     limit = seconds(plan.budget)
-    kept = None if limit is None else {c.key for c in affordable(setup, costs, limit)}
-    return [e for e in costs if kept is None or e.cell.key in kept]
+    known: set[str] = set()
+    costs: list[Estimate] = []
+    for setup in _setups(plan, out, threads, plan.planted == "auto"):
+        cells = [c for c in _unique(setup) if c.key not in known]
+        known |= {c.key for c in cells}
+        there = store.all(cells)
+        missing = [c for c in cells if c.key not in there]
+        own = estimates(setup, missing, calibrate(setup)) if missing else []
+        if limit is not None:
+            kept, limit = _within(setup, own, limit)
+            own = [e for e in own if e.cell in kept]
+        costs += own
+        if limit is not None and limit <= 0:
+            break
+    return costs
+
+
+def _within(setup: Setup, costs: Sequence[Estimate], left: float) -> tuple[list[Cell], float]:
+    """Cells that fit into the time, and what is left of it; 0 where something did not fit."""
+    chosen = affordable(setup, costs, left)
+    rest = left - sum(e.seconds for e in costs if e.cell in chosen)
+    return chosen, rest if len(chosen) == len(costs) else 0.0
 
 
 def _threads(plan: AuditPlan, known: StoreFile | None, machine: int) -> int:
@@ -104,18 +155,17 @@ def _unique(setup: Setup) -> list[Cell]:
 
 def _compute(missing: Sequence[Cell], evidence: Evidence, store: Store, workers: Workers) -> None:
     """Baselines first: what an attack asks depends on them."""
-    count = 0
+    size = dict(zip((c.key for c in missing), amounts(evidence.setup, missing), strict=True))
+    with work("audit", sum(size.values()), len(missing)) as step:
 
-    def done(cell: Cell, result: Result, took: float) -> None:
-        nonlocal count
-        count += 1
-        evidence.results[cell.key] = store.write(cell, result, took)
-        about = f"{cell.attack} ({cell.kind})" if cell.attack else cell.kind
-        console.print(f"[dim]{count}/{len(missing)} {cell.model}: {about}, {took} s[/dim]")
+        def done(cell: Cell, result: Result, took: float) -> None:
+            evidence.results[cell.key] = store.write(cell, result, took)
+            about = f"{cell.attack} ({cell.kind})" if cell.attack else cell.kind
+            step(f"{cell.model}: {about}, {took} s", size[cell.key])
 
-    workers.baselines([c for c in missing if c.kind == "baseline"], done)
-    _refuse_knowing(evidence)
-    workers.attacks(groups(missing, evidence), done)
+        workers.baselines([c for c in missing if c.kind == "baseline"], done)
+        _refuse_knowing(evidence)
+        workers.attacks(groups(missing, evidence), done)
 
 
 def groups(missing: Sequence[Cell], evidence: Evidence) -> list[Group]:
@@ -126,7 +176,10 @@ def groups(missing: Sequence[Cell], evidence: Evidence) -> list[Group]:
             continue
         key = cell.model, cell.attack
         group = pairs.setdefault(key, Group(cell.model, cell.attack, missing={}))
-        group.missing[cell.kind] = cell
+        if cell.further:
+            group.further.append(cell)
+        else:
+            group.missing[cell.kind] = cell
     for (label, attack), group in pairs.items():
         group.asked = _asked(evidence, label)
         group.retain_before = evidence.answers(label, "retain_select").mean
@@ -146,9 +199,12 @@ def _asked(evidence: Evidence, label: str) -> tuple[Question, ...]:
 def _refuse_knowing(evidence: Evidence) -> None:
     """A control that knows the facts would hide every recovery behind its own knowledge."""
     setup = evidence.setup
-    twin = setup.never_knew
-    if twin is None:
-        return
+    for twin in setup.never_knew:
+        _refuse_one(evidence, twin)
+
+
+def _refuse_one(evidence: Evidence, twin: Entry) -> None:
+    setup = evidence.setup
     values, original = (
         np.concatenate([evidence.answers(x, key).values for key in ("forget", "forget_select")])
         for x in (twin.label, setup.original.label)

@@ -4,8 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mechunlearn.attacks import Progress, Scored, Search, halves
 from mechunlearn.bench import score, score_read_outs
+from mechunlearn.bench.renaming import fitted, suggested, under
+from mechunlearn.registry import find
 from mechunlearn.types import Change, HookedModel, Question, Role, Score, Task
 
 ENOUGH = 8
@@ -70,6 +74,7 @@ class Measurement:
     forget: Score
     retain: Score
     confirm: Score
+    """Of the confirm fold, and of the twin questions behind it."""
 
 
 @dataclass(slots=True)
@@ -77,17 +82,23 @@ class Measured:
     """What was measured of a model on the way; what an attack's ``watch`` fills."""
 
     deciding: Deciding
+    twins: tuple[Question, ...] = ()
+    """Questions that nobody can know, asked together with the confirm fold."""
     stages: list[Measurement] = field(default_factory=list)
 
     def __call__(self, model: HookedModel, variant: Any, progress: Progress) -> Scored:
         """Measure the model as it is; the confirm fold's answers stay here."""
         task, d = self.deciding.task, self.deciding
         forget, retain, confirm = (
-            score(model, questions, task)
-            for questions in (d.forget, d.retain, task.questions("forget", "confirm"))
+            score(model, questions, task) for questions in (d.forget, d.retain, self.reported)
         )
         self.stages.append(Measurement(variant, progress, forget, retain, confirm))
         return Scored(forget.accuracy, retain.accuracy)
+
+    @property
+    def reported(self) -> tuple[Question, ...]:
+        """What is asked once, for the reported number."""
+        return self.deciding.task.questions("forget", "confirm") + self.twins
 
     def of(self, variant: Any) -> Measurement | None:
         """What was measured at a variant; of several measurements the last."""
@@ -107,7 +118,7 @@ def score_changes(
     reads = {
         i: c.read_out
         for i, c in enumerate(changes)
-        if c.read_out is not None and not c.changes_model and c.rewrite is None
+        if c.read_out is not None and c.leaves_model and c.form is None
     }
     if reads:
         shared = score_read_outs(
@@ -151,7 +162,9 @@ def choose(
 
     Ties go to the smaller variant, then to the earlier one. When no variant stays within the limit,
     the one that keeps most of the retain accuracy is taken and marked. Variants that only read
-    elsewhere leave the model as it is and are not limited.
+    elsewhere or ask otherwise leave the model as it is and are not limited. What letters are worth
+    is what they are under the renaming that they suggest, if they suggest one
+    (``mechunlearn.bench.renaming``).
 
     Args:
         retain_before: Retain accuracy without the attack, unless the attack measured its own.
@@ -160,18 +173,20 @@ def choose(
     start = measured.start
     before = retain_before if start is None else start.retain.accuracy
     tried = _attempts(model, search, measured)
+    changes = [search.change(t.variant) for t in tried]
+    task = measured.deciding.task
+    values = [worth(t.forget, task, c) for t, c in zip(tried, changes, strict=True)]
     order = sorted(
         range(len(tried)),
-        key=lambda i: (-tried[i].forget.accuracy, search.size(tried[i].variant), i),
+        key=lambda i: (-values[i], search.size(tried[i].variant), i),
     )
-    changes = [search.change(t.variant) for t in tried]
-    if all(c.read_out is not None and not c.changes_model for c in changes):
+    if all(c.leaves_model for c in changes):
         return Choice(tried[order[0]].variant, True, tuple(tried))
     kept: dict[int, float] = {}
     for i in order:
         at = measured.of(tried[i].variant)
         retained = (
-            score(model, measured.deciding.retain, measured.deciding.task, change=changes[i])
+            score(model, measured.deciding.retain, task, change=changes[i])
             if at is None
             else at.retain
         )
@@ -183,6 +198,17 @@ def choose(
     return Choice(tried[best].variant, False, tuple(tried))
 
 
+def worth(score: Score, task: Task, change: Change) -> float:
+    """Mean value of a variant's answers; of letters under the renaming that they suggest."""
+    measure = task.scoring if change.form is None else change.form.measure
+    if not find("measure", measure).one_token:
+        return score.accuracy
+    said, right, n = score.predictions, score.answers, score.logits.shape[1]
+    if suggested(said, right, n) is None:
+        return score.accuracy
+    return float(np.mean(under(fitted(said, right, n), said) == right))
+
+
 def _attempts(model: HookedModel, search: Search[Any], measured: Measured) -> list[Attempt]:
     """Every variant with its forget score: measured on the way, or now."""
     d = measured.deciding
@@ -192,12 +218,14 @@ def _attempts(model: HookedModel, search: Search[Any], measured: Measured) -> li
     while batch:
         known = {i: at.forget for i, v in enumerate(batch) if (at := measured.of(v)) is not None}
         left = [i for i in range(len(batch)) if i not in known]
-        changes = [search.change(batch[i]) for i in left]
-        known |= dict(zip(left, score_changes(model, changes, d.forget, d.task), strict=True))
+        changes = [search.change(variant) for variant in batch]
+        asked = [changes[i] for i in left]
+        known |= dict(zip(left, score_changes(model, asked, d.forget, d.task), strict=True))
         attempts = [Attempt(v, known[i]) for i, v in enumerate(batch)]
         tried += attempts
         try:
-            batch = rounds.send([Scored(a.forget.accuracy) for a in attempts])
+            found = [worth(a.forget, d.task, c) for a, c in zip(attempts, changes, strict=True)]
+            batch = rounds.send([Scored(value) for value in found])
         except StopIteration:
             break
     if not tried:
@@ -206,9 +234,9 @@ def _attempts(model: HookedModel, search: Search[Any], measured: Measured) -> li
 
 
 def confirmed(model: HookedModel, search: Search[Any], measured: Measured, variant: Any) -> Score:
-    """The reported forget questions under a variant; taken from the way where it was measured."""
+    """The reported questions under a variant; taken from the way where it was measured."""
     at = measured.of(variant)
     if at is not None:
         return at.confirm
     task = measured.deciding.task
-    return score(model, task.questions("forget", "confirm"), task, change=search.change(variant))
+    return score(model, measured.reported, task, change=search.change(variant))

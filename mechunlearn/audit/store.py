@@ -15,6 +15,7 @@ from mechunlearn.progress import console
 from mechunlearn.records import Plain, Record, decoded, encoded
 
 LOCK = "lock"
+CELLS = "cells"
 
 
 class _Version(Record, frozen=True, forbid_unknown_fields=False):
@@ -138,7 +139,7 @@ class Store:
         return file
 
     def _file(self, cell: Cell) -> Path:
-        return self.folder / "cells" / f"{cell.kind}-{cell.key[:32]}.json"
+        return self.folder / CELLS / f"{cell.kind}-{cell.key[:32]}.json"
 
 
 def checksum(inputs: Mapping[str, Plain], seconds: float, result: Result) -> str:
@@ -147,5 +148,18 @@ def checksum(inputs: Mapping[str, Plain], seconds: float, result: Result) -> str
 
 
 def _ours(file: Path) -> bool:
-    """What a run that was killed in its first moment may leave."""
-    return file.name == LOCK or file.name.startswith(PARTIAL)
+    """What a run that was killed in its first moment may leave, and cells shared with others."""
+    shared = file.name == CELLS and file.is_symlink()
+    return shared or file.name == LOCK or file.name.startswith(PARTIAL)
+
+
+def share_cells(folder: Path, cells: Path) -> None:
+    """Let a run keep its cells where others do, so that what they have in common is there once.
+
+    A cell's name depends on everything that its result depends on. One process at a time may work
+    on runs that share their cells.
+    """
+    cells.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CELLS).exists():
+        (folder / CELLS).symlink_to(cells.resolve())

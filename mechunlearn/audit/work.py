@@ -2,73 +2,39 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import UNSET
 
 from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
 from mechunlearn.attacks.seen import unwatched
 from mechunlearn.audit.cells import Cell, Setup
+from mechunlearn.audit.planting import hide_
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
     Answers,
     AttackResult,
-    BaselineResult,
     BriefAnswers,
     CeilingResult,
     ControlResult,
-    Guessing,
     Kind,
     Result,
     Stage,
     Tried,
 )
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed, score_changes
-from mechunlearn.bench import majority_letter, no_question, score
+from mechunlearn.bench import score
 from mechunlearn.bench.hidden import with_other_stems
-from mechunlearn.environment import machine, versions
 from mechunlearn.hooks import metered
-from mechunlearn.models import describe
 from mechunlearn.records import Plain, plain, typed
 from mechunlearn.registry import find
-from mechunlearn.types import Change, HookedModel, Question, Task
+from mechunlearn.types import Change, HookedModel, Question
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""
 Done = Callable[[Cell, Result, float], None]
 """Called with a cell, its result and the seconds it took."""
-
-
-def baseline(model: HookedModel, task: Task, *, guessing: bool) -> BaselineResult:
-    """Answers to every question set, without any attack.
-
-    Args:
-        guessing: Whether to measure also what is right without knowing.
-    """
-    sets: dict[str, Sequence[Question]] = {
-        "forget": task.questions("forget", "confirm"),
-        "retain": task.questions("retain", "confirm"),
-        "forget_select": task.questions("forget", "select"),
-        "retain_select": task.questions("retain", "select"),
-        **task.extra,
-    }
-    card = describe(model)
-    return BaselineResult(
-        sets={name: Answers.of(score(model, asked, task)) for name, asked in sets.items()},
-        model=card,
-        versions=versions(),
-        machine=machine(card.device),
-        guessing=_guessing(model, sets["forget"], task) if guessing else None,
-        hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
-    )
-
-
-def _guessing(model: HookedModel, asked: Sequence[Question], task: Task) -> Guessing:
-    hidden = no_question(model, asked, task.prompt, task.scoring)
-    return Guessing(
-        no_question=round(hidden.accuracy, 4),
-        majority_position=round(majority_letter(asked), 4),
-        chance=round(task.chance, 4),
-    )
 
 
 @dataclass(slots=True)
@@ -79,6 +45,8 @@ class Group:
     """Label of the unlearned model."""
     attack: str
     missing: dict[Kind, Cell]
+    further: list[Cell] = field(default_factory=list)
+    """Of controls after the first one."""
     asked: tuple[Question, ...] = ()
     """Select-fold questions that were lost, or all of them."""
     retain_before: float = 0.0
@@ -90,6 +58,20 @@ class Group:
     """The chosen variant, for the original."""
     view: View | None = None
 
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All that is missing."""
+        return (*self.missing.values(), *self.further)
+
+
+def loaded(setup: Setup, label: str, load: ModelPool) -> HookedModel:
+    """A model of the audit; a planted one is the original, with its knowledge hidden."""
+    entry = setup.entry(label)
+    if entry.hiding is None:
+        return load(entry.source)
+    hiding = entry.hiding
+    return load(entry.source, (label, lambda model: hide_(model, hiding, setup.task)))
+
 
 def compute(setup: Setup, groups: Sequence[Group], load: ModelPool, done: Done) -> None:
     """Compute the groups' missing cells, model after model.
@@ -97,54 +79,57 @@ def compute(setup: Setup, groups: Sequence[Group], load: ModelPool, done: Done) 
     Args:
         done: Called with each cell as soon as its result is there.
     """
-    original = setup.original.source
+    original = setup.original.label
     # Don't bind a model to a local; that keeps it alive while the next one loads.
     for group in groups:
         if "original model" in find("attack", group.attack).needs:
-            _Work(setup, group).learn(load(original))
+            _Work(setup, group).learn(loaded(setup, original, load))
     for label in dict.fromkeys(group.model for group in groups):
         same = [group for group in groups if group.model == label]
         for group in same:
-            if "attack" in group.missing:
-                _timed(setup, group, "attack", _Work.attack, load(setup.entry(label).source), done)
-            elif "ceiling" in group.missing:
-                _Work(setup, group).rebuild(load(setup.entry(label).source))
+            if (cell := group.missing.get("attack")) is not None:
+                _timed(_Work(setup, group, cell), _Work.attack, loaded(setup, label, load), done)
+            elif (cell := group.missing.get("ceiling")) is not None:
+                _Work(setup, group, cell).rebuild(loaded(setup, label, load))
+        for i, control in enumerate(setup.entry(label).controls):
+            for group in same:
+                found = [group.missing.get("control")] if i == 0 else group.further
+                for cell in found:
+                    if cell is not None and cell.further == (control if i else ""):
+                        work = _Work(setup, group, cell)
+                        _timed(work, _Work.control, loaded(setup, control, load), done)
         for group in same:
-            control = setup.control(label)
-            if "control" in group.missing and control is not None:
-                _timed(setup, group, "control", _Work.control, load(control.source), done)
             group.reference = None
     for group in groups:
-        if "ceiling" in group.missing:
-            _timed(setup, group, "ceiling", _Work.ceiling, load(original), done)
+        if (cell := group.missing.get("ceiling")) is not None:
+            _timed(_Work(setup, group, cell), _Work.ceiling, loaded(setup, original, load), done)
 
 
 def _timed(
-    setup: Setup,
-    group: Group,
-    kind: Kind,
-    work: "Callable[[_Work, HookedModel], Result]",
+    work: "_Work",
+    compute: "Callable[[_Work, HookedModel], Result]",
     model: HookedModel,
     done: Done,
 ) -> None:
+    assert work.cell is not None
     start = time.perf_counter()
-    result = work(_Work(setup, group), model)
-    done(group.missing[kind], result, round(time.perf_counter() - start, 2))
-    setup.search_file(group.missing[kind]).unlink(missing_ok=True)
+    result = compute(work, model)
+    done(work.cell, result, round(time.perf_counter() - start, 2))
+    work.setup.search_file(work.cell).unlink(missing_ok=True)
 
 
 class _Work:
     """One attack on one model after another."""
 
-    def __init__(self, setup: Setup, group: Group) -> None:
-        self.setup, self.group, self.task = setup, group, setup.task
+    def __init__(self, setup: Setup, group: Group, cell: Cell | None = None) -> None:
+        self.setup, self.group, self.cell, self.task = setup, group, cell, setup.task
         self.entry: Attack[Any, Any, Any] = find("attack", group.attack)
         self.config = setup.config(group.attack)
 
     def learn(self, original: HookedModel) -> None:
         """What the attack has to know of the original."""
         with metered() as meter:
-            seen = self._seen(original, None, None)
+            seen = self._seen(original, None)
             self.group.reference = self.entry.learn(original, seen, self.config)
         self.group.flops = meter.flops
 
@@ -152,7 +137,7 @@ class _Work:
         """Choose on the select fold; then the confirm fold and the shams, once."""
         group, plan = self.group, self.setup.plan
         with metered() as meter:
-            search, measured = self._search(model, "attack")
+            search, measured = self._search(model, self.setup.twins(group.model))
             choice = choose(
                 model,
                 search,
@@ -163,7 +148,8 @@ class _Work:
             )
         variant = choice.variant
         self._keep(search, variant)
-        forget = confirmed(model, search, measured, variant)
+        reported = Answers.of(confirmed(model, search, measured, variant))
+        n = len(self.task.questions("forget", "confirm"))
         change = search.change(variant)
         retain = score(model, self.task.questions("retain", "confirm"), self.task, change=change)
         disguised = with_other_stems(self.task.questions("forget", "confirm"))
@@ -171,7 +157,7 @@ class _Work:
             variant=group.variant,
             within_limit=choice.within_limit,
             flops=group.flops + meter.flops,
-            forget=Answers.of(forget),
+            forget=reported.part(0, n),
             retain=Answers.of(retain),
             shams=self._shams(model, search, variant),
             tried=tuple(_tried(a) for a in choice.tried),
@@ -179,11 +165,12 @@ class _Work:
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             hidden=Answers.of(score(model, disguised, self.task, change=change)),
+            twins=reported.part(n, len(reported.values)) if measured.twins else UNSET,
         )
 
     def control(self, model: HookedModel) -> ControlResult:
         """The same attack on the never-knew model, at the variant chosen for the unlearned one."""
-        search, measured = self._search(model, "control")
+        search, measured = self._search(model)
         variant = self._variant()
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant)),
@@ -194,7 +181,7 @@ class _Work:
     def rebuild(self, model: HookedModel) -> None:
         """The chosen variant of an attack that was computed in an earlier run."""
         variant = self._variant()
-        seen = self._seen(model, None, "ceiling")
+        seen = self._seen(model, None)
         search = self.entry.rebuild(model, seen, self.group.reference, variant, self.config)
         self._keep(search, variant)
 
@@ -206,24 +193,25 @@ class _Work:
         traces = {} if self.group.view is None else _kinds([self.group.view(model, self._confirm)])
         return CeilingResult(forget=Answers.of(forget), traces=traces)
 
-    def _seen(self, model: HookedModel, measured: Measured | None, kind: Kind | None) -> Seen:
+    def _seen(self, model: HookedModel, measured: Measured | None) -> Seen:
         group = self.group
-        keeps = kind is not None and kind in group.missing
         return Seen.of(
             self.task,
             self.entry,
             name=group.attack,
             config=self.config,
             asked=group.asked,
-            state=self.setup.search_file(group.missing[kind]) if keeps and kind else None,
+            state=None if self.cell is None else self.setup.search_file(self.cell),
             tokenizer=model.tokenizer,
             watch=unwatched if measured is None else _watch(measured),
         )
 
-    def _search(self, model: HookedModel, kind: Kind) -> tuple[Search[Any], Measured]:
+    def _search(
+        self, model: HookedModel, twins: tuple[Question, ...] = ()
+    ) -> tuple[Search[Any], Measured]:
         splits = self.entry.splits(self.config)
-        measured = Measured(Deciding.of(self.task, self.group.attack, splits))
-        seen = self._seen(model, measured, kind)
+        measured = Measured(Deciding.of(self.task, self.group.attack, splits), twins)
+        seen = self._seen(model, measured)
         return self.entry.search(model, seen, self.group.reference, self.config), measured
 
     def _variant(self) -> Any:
@@ -290,7 +278,7 @@ def _stages(measured: Measured) -> tuple[Stage, ...]:
             tokens=m.progress.tokens,
             flops=m.progress.flops,
             retain=m.retain.accuracy,
-            confirm=Answers.of(m.confirm),
+            confirm=Answers.of(m.confirm).part(0, len(m.confirm.answers) - len(measured.twins)),
         )
         for m in measured.stages
     )

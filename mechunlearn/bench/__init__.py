@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.bench.engine import output
+from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.bench.measures.gold import Generated
 from mechunlearn.bench.perplexity import Perplexity, perplexity
 from mechunlearn.bench.read_outs import LensReadOut
@@ -55,26 +56,33 @@ def score_read_outs(
             prompt; ``cloze`` the mean log-probability per token of each choice's text after the
             statement; others compare with gold answers what the model says or would say.
         change: Its hooks and edits are applied and its rewrite changes the questions inside their
-            chat template; a rewrite that looks at the model sees it without hooks and edits.
+            chat template; a rewrite that looks at the model sees it without hooks and edits. Its
+            form takes the place of ``scoring`` and ``prompt``; answers stand in the questions' own
+            order of choices.
         budget: Tokens per batch; the default suits the device.
 
     Raises:
         ValueError: If there are no questions, the measure is unknown, the change has a read-out of
             its own, a letter is not one token, or a prompt is too long.
     """
-    measure = find("measure", scoring)
     if not questions:
         raise ValueError("there are no questions to score")
-    measure.check(questions)
     if change.read_out is not None:
         raise ValueError(
             f"{change.name!r} has a read-out of its own, so score_read_outs cannot read elsewhere; "
             "use score(..., change=...), or leave the read-out out of the change"
         )
-    texts = [prompt.text(q, scoring) for q in questions]
+    asked, form = list(questions), change.form
+    if form is not None:
+        scoring, prompt = form.measure, form.format(prompt)
+        stems = form.stems
+        asked = form.asked(asked if stems is None else with_other_stems(asked, stems))
+    measure = find("measure", scoring)
+    measure.check(asked)
+    texts = [prompt.text(q, scoring) for q in asked]
     if change.rewrite is not None:
         texts = change.rewrite.prompts(model, texts, prompt.turn)
-    answers = [prompt.answers(q, scoring) for q in questions]
+    answers = [prompt.answers(q, scoring) for q in asked]
     if isinstance(measure, Generated):
         if list(read_outs) != [output(model)]:
             raise ValueError(
@@ -85,9 +93,11 @@ def score_read_outs(
         stop = prompt.separator if prompt.turn.plain else ""
         with change.applied(model):
             said = measure.generate(model, texts, answers, stop)
-        return [measure.score_texts(change.name, said, questions)]
+        return [measure.score_texts(change.name, said, asked)]
     with change.applied(model):
         values = measure.run(model, texts, answers, read_outs, budget)
+    if form is not None:
+        values = [form.in_order(v, questions) for v in values]
     return [measure.score(change.name, v, questions) for v in values]
 
 
@@ -104,7 +114,7 @@ def score(
 
     Args:
         prompt: How to ask; a task says that and the scoring as well.
-        change: Hooks, edits, rewrite and read-out act together.
+        change: Hooks, edits, rewrite, form and read-out act together.
 
     Example:
         >>> from mechunlearn import load, load_task

@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,6 +24,13 @@ a CPU other processes want some too."""
 TYPICAL_LENGTH = 256
 """Tokens of a row, for the attention scores of a token."""
 
+CONTINUED = 256
+"""Texts that are continued at once at most: a step of more takes as much longer."""
+COPIES = 3
+"""Of cached keys and values, while one token is added to them."""
+LOGIT_BYTES = 24
+"""A token's of the vocabulary, while one is drawn: its logit, probability and their sum."""
+
 _LIMITS: WeakKeyDictionary[HookedModel, dict[bool, int]] = WeakKeyDictionary()
 """Tokens per batch of each model that was asked, without and with a backward pass."""
 
@@ -43,6 +49,24 @@ def token_budget(model: HookedModel, *, backward: bool = False) -> int:
         most = tokens_of(kind, model.cfg.d_model, model.cfg.n_layers if backward else 1)
         limits[backward] = min(most, _room(model, kind, backward))
     return limits[backward]
+
+
+def generation_budget(model: HookedModel, lengths: Sequence[int], cached: bool) -> int:
+    """Tokens of a batch of texts that are being continued, prompts included.
+
+    Args:
+        lengths: Tokens of each text when it is finished.
+        cached: Keys and values are kept, and a step computes one token a row; otherwise every
+            token in every step, as scoring does.
+    """
+    if not cached:
+        return token_budget(model)
+    widths, kind = widths_of(model.original_model), str(model.cfg.device).split(":")[0]
+    size = next(model.parameters()).element_size()
+    kept = COPIES * 2 * widths.d_kv * widths.layers * size
+    logits = LOGIT_BYTES * widths.vocabulary // min(lengths)
+    free = SHARE.get(kind, SHARE["cuda"]) * free_memory(str(model.cfg.device))
+    return max(1, min(CONTINUED * max(lengths), int(free / (kept + logits))))
 
 
 def _room(model: HookedModel, kind: str, backward: bool) -> int:
@@ -69,6 +93,10 @@ def in_batches(
     lengths: Sequence[int],
     compute: Callable[[list[int]], None],
     budget: int | None = None,
+    *,
+    backward: bool = False,
+    alike: bool = False,
+    undo: Callable[[], None] | None = None,
 ) -> None:
     """Call ``compute`` with the indices of each batch; out of memory, go on with half the tokens.
 
@@ -76,43 +104,80 @@ def in_batches(
 
     Args:
         lengths: Tokens of each row.
-        compute: Leaves nothing behind where it fails.
+        compute: Leaves nothing behind where it fails, unless ``undo`` is given.
         budget: Tokens per batch; default: ``token_budget``.
+        backward: Whether there is a backward pass in it.
+        alike: Only rows of one length share a batch, so that nothing is padded.
+        undo: Forgets what all batches left behind; then they are computed from the first on. For
+            sums that hooks add to in the middle of a forward.
 
     Raises:
         torch.OutOfMemoryError: (or RuntimeError) If a single row is too much.
     """
-    limit = budget or token_budget(model)
-    waiting = list(batches(lengths, limit))
-    while waiting:
-        batch = waiting[0]
-        if enough_memory(partial(compute, batch), again=len(batch) > 1):
+    limit = budget or token_budget(model, backward=backward)
+    everything = list(range(len(lengths)))
+    waiting = _parts(lengths, everything, limit, alike)
+
+    def run() -> None:
+        while waiting:
+            compute(waiting[0])
             del waiting[0]
-            continue
+
+    def smaller() -> str:
+        nonlocal limit
+        batch = waiting[0]
+        if len(batch) == 1:
+            return ""
         limit = max(1, min(limit, max(lengths[i] for i in batch) * len(batch)) // 2)
-        _LIMITS.setdefault(model, {})[False] = min(limit, token_budget(model))
-        console.print(f"[yellow]out of memory; going on with {limit} tokens a batch[/yellow]")
-        rest = [i for part in waiting for i in part]
-        waiting = [[rest[j] for j in part] for part in batches([lengths[i] for i in rest], limit)]
+        lower_budget(model, limit, backward=backward)
+        rest = everything if undo else [i for part in waiting for i in part]
+        waiting[:] = _parts(lengths, rest, limit, alike)
+        if undo:
+            undo()
+        return f"{limit} tokens a batch"
+
+    halving(run, smaller)
 
 
-def enough_memory(compute: Callable[[], None], *, again: bool) -> bool:
-    """Run something; whether the memory was enough for it.
+def _parts(
+    lengths: Sequence[int], which: Sequence[int], limit: int, alike: bool
+) -> list[list[int]]:
+    """Batches of some of the rows."""
+    groups: dict[int, list[int]] = {}
+    for i in which:
+        groups.setdefault(lengths[i] if alike else 0, []).append(i)
+    return [
+        [group[j] for j in part]
+        for group in groups.values()
+        for part in batches([lengths[i] for i in group], limit)
+    ]
+
+
+def halving(compute: Callable[[], None], smaller: Callable[[], str]) -> None:
+    """Run something; out of memory, run it again in a smaller way, as often as there is one.
 
     Args:
-        again: Whether there is a smaller way to try; otherwise the error goes on.
+        compute: Begins anew, or goes on where it was.
+        smaller: Makes the next try smaller and says how; the empty string where that cannot be:
+            then the error goes on.
     """
-    try:
-        compute()
-        return True
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError.
-        if not (again and out_of_memory(error)):
-            raise
-    # Outside the handler: the error's traceback holds the tensors of the failed batch.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return False
+    while True:
+        try:
+            return compute()
+        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError.
+            if not out_of_memory(error) or not (how := smaller()):
+                raise
+        # Outside the handler: the error's traceback holds the tensors of the failed batch.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        console.print(f"[yellow]out of memory; going on with {how}[/yellow]")
+
+
+def lower_budget(model: HookedModel, limit: int, *, backward: bool = False) -> None:
+    """Let no later batch of a model have more tokens."""
+    now = token_budget(model, backward=backward)
+    _LIMITS[model][backward] = min(limit, now)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,16 +1,15 @@
-"""Greedy generation: what a model says when it may say anything."""
+"""Generation: what a model says when it may say anything."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
 
-from mechunlearn.bench.batches import in_batches
-from mechunlearn.bench.engine import telling
-from mechunlearn.hooks import count_flops
+from mechunlearn.bench.batches import generation_budget, in_batches
+from mechunlearn.bench.decoding import Cached, Whole, continued, sampled
+from mechunlearn.bench.rotation import reset_rotation, rotation_limit
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.refusals import is_refusal
 from mechunlearn.types import (
@@ -44,6 +43,45 @@ class Rate:
         return wilson(self.count, self.n)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How tokens are chosen, and when a text ends; nothing of this is taken from a checkpoint.
+
+    Raises:
+        ValueError: For a value out of range, or one without effect: the most likely text is one
+            text, whatever ``top_p``.
+    """
+
+    max_tokens: int = 16
+    """New tokens of a text at most."""
+    samples: int = 1
+    """Texts of each prompt."""
+    temperature: float = 0.0
+    """0 takes the most likely token; otherwise logits are divided by it before one is drawn."""
+    top_p: float = 1.0
+    """Probability of the likeliest tokens that are drawn from; 1: of all."""
+    seed: int = 0
+    """With a prompt and a sample's number it decides what is drawn, whatever else is asked."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a text; it is cut before the first."""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1 or self.samples < 1 or self.temperature < 0:
+            raise ValueError(
+                f"max_tokens={self.max_tokens}, samples={self.samples} and temperature="
+                f"{self.temperature}: the first two are at least 1, the last at least 0"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p} is not above 0 and at most 1")
+        if not self.temperature and (self.samples > 1 or self.top_p < 1):
+            raise ValueError(
+                f"temperature=0 always says the same: samples={self.samples} and top_p="
+                f"{self.top_p} need a temperature above 0"
+            )
+        if "" in self.stop or isinstance(self.stop, str):
+            raise ValueError(f"stop={self.stop!r} is not a tuple of texts that are not empty")
+
+
 def generate(
     model: HookedModel,
     prompts: Sequence[str],
@@ -51,26 +89,41 @@ def generate(
     change: Change = NO_CHANGE,
     turn: Turn = NO_TURN,
 ) -> list[str]:
-    """The greedy continuation of each prompt, as text; see ``continuations``."""
-    rows = continuations(model, prompts, max_tokens, change, turn)
-    return [model.tokenizer.decode(row) for row in rows]
+    """The most likely continuation of each prompt, token by token; see ``sample``."""
+    texts = sample(model, prompts, Decoding(max_tokens=max_tokens), change, turn)
+    return [text for (text,) in texts]
+
+
+def sample(
+    model: HookedModel,
+    prompts: Sequence[str],
+    decoding: Decoding,
+    change: Change = NO_CHANGE,
+    turn: Turn = NO_TURN,
+) -> list[tuple[str, ...]]:
+    """The texts that continue each prompt, ``decoding.samples`` of each; see ``continuations``."""
+    rows = continuations(model, prompts, decoding, change, turn)
+    return [tuple(_text(model, row, decoding.stop) for row in own) for own in rows]
 
 
 @torch.no_grad()
 def continuations(
     model: HookedModel,
     prompts: Sequence[str],
-    max_tokens: int = 16,
+    decoding: Decoding,
     change: Change = NO_CHANGE,
     turn: Turn = NO_TURN,
-) -> list[list[int]]:
-    """The tokens of the greedy continuation of each prompt, special ones in it included.
+) -> list[list[list[int]]]:
+    """The tokens that continue each prompt: ``[prompt][sample][token]``, special ones included.
 
     Of the checkpoint's generation settings only the tokens that end an answer count: a penalty on
     repetition, a suppressed token or a least length would make the text another than the model's.
+    Logits are read as scoring reads them, in float32.
 
-    Prompts of one length form a batch, so that nothing is padded. A change's rewrite changes the
-    questions. Where a sequence hook is on, every step computes the whole text so far.
+    Prompts of all lengths form a batch, padded on the left, as many as the free memory holds. Where
+    the model's gate forbids it, those of one length do. Where a sequence hook is on, or cached keys
+    would be wrong, every step computes the whole text so far. A change's rewrite changes the
+    questions; what is drawn follows the prompt as it was given, so that two changes draw alike.
 
     Args:
         prompts: Whole prompts, in their chat template where they have one.
@@ -78,89 +131,107 @@ def continuations(
 
     Raises:
         ValueError: If a prompt is empty or too long for the model's context, or the change has a
-            read-out: nothing can be generated from the middle of a model.
+            read-out or a form: text is the model's own, and the prompts are asked as they are.
     """
     if change.read_out is not None:
         raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
+    if change.form is not None:
+        raise ValueError(
+            f"{change.name!r} asks questions in another form, but these prompts are texts already; "
+            "use score(..., change=...)"
+        )
+    if not prompts:
+        return []
+    given = prompts
     if change.rewrite is not None:
         prompts = change.rewrite.prompts(model, prompts, turn)
     rows = model.tokenizer(list(prompts))["input_ids"]
-    room = (model.cfg.n_ctx or 1 << 30) - max_tokens
+    most, n = decoding.max_tokens, decoding.samples
+    room = (model.cfg.n_ctx or 1 << 30) - most
     if not all(0 < len(row) <= room for row in rows):
         raise ValueError(
             f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
-            f"max_tokens={max_tokens}"
+            f"max_tokens={most}"
         )
-    groups: dict[int, list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault(len(row), []).append(i)
-    answers: list[list[int]] = [[] for _ in rows]
+    ends, stopped = _ends(model), _stopped(model, decoding.stop)
+    answers: list[list[list[int]]] = [[[] for _ in range(n)] for _ in rows]
     with change.applied(model):
-        for length, members in groups.items():
+        for members, cached in _groups(model, [len(row) for row in rows], most):
+            reset_rotation(model)
+            each = [(i, k) for i in members for k in range(n)]
+            lengths = [len(rows[i]) + most for i, _ in each]
 
-            def compute(batch: Sequence[int], members: Sequence[int] = members) -> None:
-                picked = [members[j] for j in batch]
-                with _steps_told(model, picked):
-                    new = _greedy(model, [rows[i] for i in picked], max_tokens)
-                for i, row in zip(picked, new, strict=True):
-                    answers[i] = row
+            def compute(
+                batch: Sequence[int],
+                each: Sequence[tuple[int, int]] = each,
+                cached: bool = cached,
+            ) -> None:
+                own = [each[j] for j in batch]
+                draw = _draw(decoding, [(given[i], k) for i, k in own])
+                tokens, items = [rows[i] for i, _ in own], [i for i, _ in own]
+                texts = Cached(model, tokens) if cached else Whole(model, tokens, items)
+                new = continued(texts, draw, ends, stopped, most, len(own))
+                for (i, k), row in zip(own, new, strict=True):
+                    answers[i][k] = row
 
-            in_batches(model, [length + max_tokens] * len(members), compute)
+            in_batches(model, lengths, compute, generation_budget(model, lengths, cached))
     return answers
 
 
-@contextmanager
-def _steps_told(model: HookedModel, items: Sequence[int]) -> Iterator[None]:
-    """Tell sequence hooks, where there are some, which rows each step of decoding computes."""
-    if not whole_prompts():
-        yield
-        return
+def _groups(
+    model: HookedModel, lengths: Sequence[int], most: int
+) -> Iterator[tuple[list[int], bool]]:
+    """Prompts that may be continued together, and whether from cached keys."""
+    limit = rotation_limit(model)
+    cached = model.shortcuts.caching and not whole_prompts()
+    near = [i for i, length in enumerate(lengths) if length + most <= limit]
+    together = not cached or model.shortcuts.left_padding
+    alike: dict[tuple[int, bool], list[int]] = {}
+    for i in near:
+        alike.setdefault((0 if together else lengths[i], cached), []).append(i)
+    # Longer texts are rotated by tables of their own length in every step.
+    for i in sorted(set(range(len(lengths))) - set(near)):
+        alike.setdefault((lengths[i], False), []).append(i)
+    for (_, kept), members in alike.items():
+        yield members, kept
 
-    def tell(module: torch.nn.Module, args: tuple[()], kwargs: dict[str, Tensor]) -> None:
-        everything = torch.ones_like(kwargs["input_ids"], dtype=torch.bool)
-        stack.enter_context(telling(items, everything))
 
-    with ExitStack() as stack:
-        before = model.original_model.register_forward_pre_hook(tell, with_kwargs=True)
-        stack.callback(before.remove)
-        yield
-
-
-def _greedy(model: HookedModel, rows: list[list[int]], max_tokens: int) -> list[list[int]]:
-    tokens = torch.tensor(rows, device=model.cfg.device)
-    count_flops(model, tokens.numel() + len(rows) * (max_tokens - 1))
-    stops = _stops(model)
-    plainly = GenerationConfig(
-        max_new_tokens=max_tokens,
-        do_sample=False,
-        num_beams=1,
-        use_cache=not whole_prompts(),
-        pad_token_id=model.tokenizer.pad_token_id,
-        eos_token_id=sorted(stops) or None,
+def _draw(
+    decoding: Decoding, texts: Sequence[tuple[str, int]]
+) -> Callable[[Tensor, Sequence[int]], Tensor]:
+    """How the next tokens of some texts are chosen; each is a prompt and a sample's number."""
+    if not decoding.temperature:
+        return lambda logits, rows: logits.argmax(-1)
+    draws = [random.Random(f"{decoding.seed}-{k}-{prompt}") for prompt, k in texts]
+    return lambda logits, rows: sampled(
+        logits, [draws[i] for i in rows], decoding.temperature, decoding.top_p
     )
-    plain = model.original_model
-    shipped, plain.generation_config = plain.generation_config, plainly
-    try:  # What a configuration leaves open, transformers takes from the model's own.
-        new = plain.generate(
-            tokens, generation_config=plainly, attention_mask=torch.ones_like(tokens)
-        )[:, tokens.shape[1] :]
-    finally:
-        plain.generation_config = shipped
-    stops |= {model.tokenizer.pad_token_id}
-    ends = (next((i for i, t in enumerate(r) if t in stops), len(r)) for r in new.tolist())
-    return [row[:end] for row, end in zip(new.tolist(), ends, strict=True)]
 
 
-def _stops(model: HookedModel) -> set[int]:
-    """Tokens that end an answer: the tokenizer's, and those that the checkpoint names."""
+def _stopped(model: HookedModel, stop: Sequence[str]) -> Callable[[list[int]], bool]:
+    """Whether new tokens hold a text that ends them; only their last ones can have brought it."""
+    if not stop:
+        return lambda tokens: False
+    last = max(len(text.encode()) for text in stop) + 2
+    return lambda tokens: any(t in model.tokenizer.decode(tokens[-last:]) for t in stop)
+
+
+def _text(model: HookedModel, tokens: Sequence[int], stop: Sequence[str]) -> str:
+    text = model.tokenizer.decode(tokens)
+    return text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]
+
+
+def _ends(model: HookedModel) -> frozenset[int]:
+    """Tokens that end an answer: the tokenizer's, padding, and those that the checkpoint names."""
     config = model.original_model.config.get_text_config()
     named = (
+        model.tokenizer.pad_token_id,
         model.tokenizer.eos_token_id,
         model.original_model.generation_config.eos_token_id,
         config.eos_token_id,
     )
     lists = [ids if isinstance(ids, list) else [ids] for ids in named]
-    return {token for ids in lists for token in ids if token is not None}
+    return frozenset(token for ids in lists for token in ids if token is not None)
 
 
 def refusal_rate(

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.engine import telling
+from mechunlearn.bench.rotation import reset_rotation, rotation_limit
 from mechunlearn.bench.rows import pad
 from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import capture, count_flops, run_blocks, unembed
@@ -44,15 +46,20 @@ def perplexity(model: HookedModel, texts: Sequence[str], change: Change = NO_CHA
                 items.append(item)
     if not pieces:
         raise ValueError("perplexity needs a text of at least two tokens")
-    total, n_tokens = 0.0, 0
+    total, n_tokens, limit = 0.0, 0, rotation_limit(model)
 
-    def compute(batch: Sequence[int]) -> None:
+    def compute(batch: Sequence[int], group: Sequence[int]) -> None:
         nonlocal total, n_tokens
-        loss, n = _loss(model, [pieces[i] for i in batch], [items[i] for i in batch])
+        picked = [group[i] for i in batch]
+        reset_rotation(model)
+        loss, n = _loss(model, [pieces[i] for i in picked], [items[i] for i in picked])
         total, n_tokens = total + loss, n_tokens + n
 
     with change.on(model):
-        in_batches(model, [len(p) for p in pieces], compute)
+        for far in (False, True):  # Beyond the limit only rows of one length are turned alike.
+            group = [i for i, piece in enumerate(pieces) if (len(piece) > limit) == far]
+            lengths = [len(pieces[i]) for i in group]
+            in_batches(model, lengths, partial(compute, group=group), alike=far)
     return Perplexity(total / n_tokens, n_tokens)
 
 

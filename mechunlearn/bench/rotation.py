@@ -24,10 +24,19 @@ def rotation_limit(model: HookedModel) -> int:
     Beyond it a row has to be computed by itself or with rows of its own length.
     """
     if model not in _LIMITS:
-        top = min(model.cfg.n_ctx or LONGEST, LONGEST)
-        rotations = [m for m in model.original_model.modules() if _turns(m)]
-        _LIMITS[model] = min((_limit(m, top) for m in rotations), default=LONGEST)
+        _LIMITS[model] = limit_of(model.original_model, model.cfg.n_ctx)
     return _LIMITS[model]
+
+
+def limit_of(plain: torch.nn.Module, context: int) -> int:
+    """``rotation_limit`` of a Hugging Face model.
+
+    Args:
+        context: Tokens that it takes at most; 0 where there is no limit.
+    """
+    top = min(context or LONGEST, LONGEST)
+    rotations = [m for m in plain.modules() if _turns(m)]
+    return min((_limit(m, top) for m in rotations), default=LONGEST)
 
 
 def reset_rotation(model: HookedModel) -> None:

@@ -7,22 +7,22 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli import audit, models, report, studies, tasks
+from mechunlearn.cli import audit, guide, models, report, studies, tasks
 from mechunlearn.cli.errors import explained
-from mechunlearn.cli.options import say
+from mechunlearn.cli.options import alarm, kept
 from mechunlearn.version import __version__
 
 app = typer.Typer(
     help='Is an LLM\'s "unlearned" knowledge gone, or only hidden?',
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
     *(audit.plan, audit.audit, audit.attack),
     *(report.report, report.diff, report.figures, report.export),
     *(studies.paper, studies.validate, studies.rerun),
-    *(models.unlearn, models.bench, tasks.task, tasks.doctor),
+    *(models.unlearn, models.bench, tasks.task, tasks.doctor, guide.guide),
 ):
     app.command()(command)
 app.command("list")(tasks.list_)
@@ -31,18 +31,16 @@ organism_app.command("train")(models.organism_train)
 app.add_typer(organism_app, name="organism")
 
 
-WHERE = "--out, or its default"
 STOPPED = {
-    "audit": f"every finished piece is kept in its folder ({WHERE}); the same command goes on",
-    "attack": f"every finished piece is kept in its folder ({WHERE}); the same command goes on",
-    "validate": f"every finished audit is kept in its folder ({WHERE}); the same command goes on",
-    "paper": f"every finished cell is kept in its folder ({WHERE}); the same command goes on",
-    "rerun": f"every finished piece is kept in its folder ({WHERE}); the same command goes on",
+    **dict.fromkeys(
+        ("audit", "attack", "paper", "rerun", "validate"),
+        "every finished piece is kept in {folder}; the same command goes on",
+    ),
     "unlearn": "training up to its last checkpoint is kept in OUT.training; the same command with "
     "--resume goes on",
 }
 """What a command keeps when it is stopped, and how to go on."""
-DEBUG = "--debug"
+DEBUG, QUIET = "--debug", "--quiet"
 INTERRUPTED = 130
 
 
@@ -52,7 +50,11 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
     given = sys.argv[1:]
-    arguments = [a for a in given if a != DEBUG]
+    arguments = [a for a in given if a not in (DEBUG, QUIET)]
+    if QUIET in given:
+        from mechunlearn.progress import console
+
+        console.quiet = True
     try:
         # Outside its standalone mode typer hands over errors and returns exit codes.
         code = app(arguments, prog_name="mechunlearn", standalone_mode=False)
@@ -63,7 +65,8 @@ def main() -> None:
         code = _failed(err, debug=DEBUG in given)
     if code == INTERRUPTED:
         command = next((a for a in arguments if a in STOPPED), "")
-        say(f"stopped; {STOPPED.get(command, 'nothing is kept; run it again')}")
+        text = STOPPED.get(command, "nothing is kept; run it again")
+        alarm(f"stopped; {text.format(folder=kept.folder or 'its folder (--out, or its default)')}")
     sys.exit(code)
 
 
@@ -74,7 +77,7 @@ def _failed(err: Exception, debug: bool) -> int:
         return 2
     if debug:
         traceback.print_exception(err)
-    say(f"error: {explained(err)}")
+    alarm(f"error: {explained(err)}")
     return 2
 
 
@@ -91,6 +94,9 @@ def _options(
     ] = False,
     debug: Annotated[
         bool, typer.Option(DEBUG, help="Show the traceback of an error; with any command.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option(QUIET, help="Neither notes nor progress; with any command.")
     ] = False,
 ) -> None:
     pass

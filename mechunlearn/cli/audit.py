@@ -8,12 +8,16 @@ import typer
 
 from mechunlearn.cli.options import (
     AUDIT_ONLY,
+    FailOpt,
     Fields,
     JsonOpt,
     ModelsOpt,
     OutOpt,
     PresetOpt,
     SetOpt,
+    fail_for,
+    failures,
+    kept,
     plan_of,
     plan_options,
     print_json,
@@ -21,6 +25,7 @@ from mechunlearn.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mechunlearn.analysis.report import Report
     from mechunlearn.audit.engines import Engine
     from mechunlearn.audit.plan import AuditPlan
 
@@ -62,6 +67,7 @@ def audit(
     tracker: Annotated[
         str, typer.Option("--track", help="Also write the numbers to wandb or trackio.")
     ] = "",
+    fail_if: FailOpt = "",
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -76,10 +82,13 @@ def audit(
     place = named(engine, address, workers)
     if tracker:
         check_tracker(tracker)
+    wrong = failures(fail_if)
     if dry_run:
         estimate(made, out, as_json, place)
     else:
-        run(made, out, as_json, place, tracker)
+        report = run(made, out, as_json, place, tracker)
+        if wrong:
+            fail_for(report, wrong)
 
 
 @plan_options(without=("unlearned", "methods", "attacks", "changes", *AUDIT_ONLY))
@@ -127,7 +136,7 @@ def run(
     as_json: bool,
     engine: "Engine | None" = None,
     tracker: str = "",
-) -> None:
+) -> "Report":
     """Carry out a plan, draw its figures and its page."""
     from mechunlearn.analysis.analyse import audit
     from mechunlearn.audit.plan import default_folder
@@ -136,7 +145,7 @@ def run(
     from mechunlearn.report.table import show
     from mechunlearn.report.trackers import track
 
-    out = out or default_folder(plan)
+    kept.folder = out = out or default_folder(plan)
     report = audit(plan, out, engine)
     if tracker:
         track(report, tracker, plan.name)
@@ -147,3 +156,4 @@ def run(
     else:
         show(report)
         say(f"report: {page}")
+    return report

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -15,9 +15,11 @@ from mechunlearn.cli.options import (
     TaskOpt,
     TaskSetOpt,
     TrustOpt,
+    answer,
     print_json,
     say,
 )
+from mechunlearn.errors import unknown
 from mechunlearn.records import Plain
 
 
@@ -34,6 +36,7 @@ def unlearn(
     dtype: Annotated[
         str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16; steps in float32.")
     ] = "auto",
+    trust_remote_code: TrustOpt = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Every method, each into OUT/METHOD; goes on by itself.")
@@ -50,7 +53,8 @@ def unlearn(
     if everything and (change or preset):
         raise ValueError("--set and --preset are for one method; leave them out with --all")
     names = tuple(METHODS) if everything else (method,)
-    plans = [UnlearnPlan(name, model, task, preset, tuple(change or ()), dtype) for name in names]
+    about = (model, task, preset, tuple(change or ()), dtype, trust_remote_code)
+    plans = [UnlearnPlan(name, *about) for name in names]
     if everything:
         cards = unlearn_all(plans, out, every=every)
     else:
@@ -62,7 +66,7 @@ def unlearn(
         print_json(cards if everything else cards[method])
         return
     for name, card in cards.items():
-        say(f"{name}: {card['error']}" if "error" in card else _effect(name, card))
+        answer(f"{name}: {card['error']}" if "error" in card else _effect(name, card))
     say(f"checkpoint{'s' if everything else ''}: {out}")
 
 
@@ -85,45 +89,71 @@ def bench(
     """Accuracy of a model on every question set of a task or benchmark."""
     from mechunlearn.bench import score_task
     from mechunlearn.models import load
+    from mechunlearn.report.table import chance, show_scores
     from mechunlearn.tasks import load_benchmark, task_config
 
     if others := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
-    questions = load_benchmark(task or None, model, task_config(change or ()))
+    config = task_config(change or ())
+    questions = load_benchmark(task or None, model, config, trust_remote_code=trust_remote_code)
     scores = score_task(load(model, trust_remote_code=trust_remote_code), questions)
     if as_json:
         print_json(
             {
-                name: {"accuracy": s.accuracy, "accuracy_ci": s.interval, "n": s.n}
+                name: {
+                    "accuracy": s.accuracy,
+                    "accuracy_ci": s.interval,
+                    "n": s.n,
+                    "chance": chance(questions.sets[name], questions.scoring),
+                    "scoring": questions.scoring,
+                    "task": questions.name,
+                }
                 for name, s in scores.items()
             }
         )
         return
-    for name, s in scores.items():
-        low, high = s.interval
-        say(f"{name}: {s.accuracy:.3f} [{low:.3f}, {high:.3f}], n = {s.n}")
+    show_scores(scores, questions, model)
 
 
 def organism_train(
+    kind: Annotated[str, typer.Option("--kind", help="organism (words, letters) or chat.")] = (
+        "organism"
+    ),
     seed: SeedOpt = 0,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pair.")] = Path("organisms"),
+    role: Annotated[
+        str,
+        typer.Option("--role", help="original, never_knew, or wrong (chat); default: a pair."),
+    ] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the models.")] = Path("organisms"),
     steps: Annotated[int, typer.Option("--steps", min=0, help="Fewer steps for a quick look.")] = 0,
+    change: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Pretrain an original and its never-knew twin from scratch (about 35 minutes on 2 cores)."""
-    import dataclasses
+    """Pretrain an original and its never-knew twin from scratch, or one of them.
 
-    from mechunlearn.organisms.recipe import Recipe, train_organism
+    A pair takes about 35 minutes on 2 cores; of chat organisms, which go on where they were
+    stopped, about 10.
+    """
+    from mechunlearn.organisms.chat import train_chat
+    from mechunlearn.organisms.recipe import train_organism
+    from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Recipe, Role
+    from mechunlearn.presets import changed
 
-    recipe = Recipe()
-    if steps:
-        shorter = dataclasses.replace(recipe.optimizer, steps=steps)
-        recipe = dataclasses.replace(recipe, optimizer=shorter)
-    cards = {}
-    for role in ("original", "never_knew"):
-        folder = train_organism(role, seed, out, recipe)
+    kinds: dict[str, tuple[Any, Any, Any]] = {
+        "organism": (train_organism, Recipe(), Role),
+        "chat": (train_chat, ChatRecipe(), ChatRole),
+    }
+    if kind not in kinds:
+        raise unknown("kind of organism", kind, kinds)
+    train, recipe, roles = kinds[kind]
+    if role and role not in get_args(roles):
+        raise unknown("role", role, get_args(roles))
+    changes = [*(change or ()), *([f"optimizer.steps={steps}"] if steps else [])]
+    recipe, cards = changed(recipe, changes), {}
+    for each in (role,) if role else ("original", "never_knew"):
+        folder = train(each, seed, out, recipe)
         cards[folder.name] = json.loads((folder / "card.json").read_text())["accuracy"]
         if not as_json:
-            say(f"{folder}: {cards[folder.name]}")
+            answer(f"{folder}: {cards[folder.name]}")
     if as_json:
         print_json(cards)

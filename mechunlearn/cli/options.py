@@ -4,7 +4,8 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from mechunlearn.audit.plan import DEFAULTS, Option, options
 
 if TYPE_CHECKING:
+    from mechunlearn.analysis.report import Report
     from mechunlearn.audit.plan import AuditPlan
     from mechunlearn.models.sets import ModelSet
 
@@ -33,6 +35,12 @@ TaskSetOpt = Annotated[
 ]
 OutOpt = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+FailOpt = Annotated[
+    str,
+    typer.Option(
+        "--fail-if", help="Exit code 1 for such a verdict: hidden, open, intact; comma-separated."
+    ),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print only machine-readable results.")]
 
 AUDIT_ONLY = tuple(name for name, about in options().items() if about.audit_only)
@@ -162,9 +170,69 @@ def _completed(fields: Fields, chosen: "ModelSet") -> Fields:
     }
 
 
+FAILURES: Mapping[str, Collection[str]] = {
+    "hidden": ("hidden, shallow", "hidden at the output", "hidden, sparse", "hidden, deep"),
+    "open": ("openly answered", "partly open"),
+    "intact": ("intact", "intact, disguised"),
+    "inconclusive": ("inconclusive",),
+    "no-evidence": ("no evidence",),
+    "not-judged": ("not judged",),
+}
+"""Verdicts by the words of ``--fail-if``."""
+
+
+def failures(words: str) -> frozenset[str]:
+    """The verdicts that ``--fail-if`` names.
+
+    Raises:
+        ValueError: For a word that names none.
+    """
+    from mechunlearn.errors import unknown
+
+    given = parts([words])
+    if wrong := next((word for word in given if word not in FAILURES), ""):
+        raise unknown("verdict of --fail-if", wrong, FAILURES)
+    return frozenset(category for word in given for category in FAILURES[word])
+
+
+def fail_for(report: "Report", categories: Collection[str]) -> None:
+    """End with exit code 1 if an unlearned model has one of these verdicts."""
+    found = [
+        f"{m.label} is {m.verdict.category}"
+        for m in report.unlearned
+        if m.verdict and m.verdict.category in categories
+    ]
+    if found:
+        alarm(f"--fail-if: {', '.join(found)}")
+        raise typer.Exit(1)
+
+
+@dataclass(slots=True)
+class Kept:
+    """Where the command that runs keeps what it has finished."""
+
+    folder: Path | None = None
+
+
+kept = Kept()
+
+
 def say(text: str) -> None:
-    """One line to the person at the terminal."""
+    """A note to the person at the terminal, in one line; --quiet leaves it out."""
+    from mechunlearn.progress import console
+
+    if not console.quiet:
+        alarm(text)
+
+
+def alarm(text: str) -> None:
+    """One line that --quiet does not leave out."""
     sys.stderr.write(" ".join(text.split()) + "\n")
+
+
+def answer(text: str) -> None:
+    """One line of what was asked for, to standard output."""
+    sys.stdout.write(" ".join(text.split()) + "\n")
 
 
 def print_json(data: Any) -> None:

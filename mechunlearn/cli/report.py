@@ -1,13 +1,26 @@
 """The commands around finished audits: pages, figures, tables, and what moved between two."""
 
+import sys
 import webbrowser
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mechunlearn.cli.options import ForceOpt, JsonOpt, print_json, say
+from mechunlearn.cli.options import (
+    FailOpt,
+    ForceOpt,
+    JsonOpt,
+    fail_for,
+    failures,
+    print_json,
+    say,
+)
 from mechunlearn.errors import refuse_existing
+
+if TYPE_CHECKING:
+    from mechunlearn.analysis.report import Report
 
 RunArg = Annotated[Path, typer.Argument(help="Folder or report.json of an audit.")]
 
@@ -27,26 +40,23 @@ def report(
         typer.Option("--validation", help="Another validation.json than the package's."),
     ] = None,
     force: ForceOpt = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Only print a section for a model card on the Hub.")
+    ] = False,
+    fail_if: FailOpt = "",
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Draw the page of a finished audit again, or one page that compares several."""
     from mechunlearn.analysis.report import Report
-    from mechunlearn.report import write_comparison, write_page
     from mechunlearn.report.table import show
-    from mechunlearn.studies.records import ValidationResult
 
+    wrong = failures(fail_if)
     reports = [Report.load(run) for run in runs]
-    _refuse_page(runs, out, force)
-    if len(runs) > 1:
-        if validation:
-            raise ValueError("--validation is for the page of one run; leave it out, or the others")
-        named = dict(zip(run_names(runs), reports, strict=True))
-        page = write_comparison(named, out or Path("comparison.html"))
-    else:
-        beside = runs[0] if runs[0].is_dir() else runs[0].parent
-        known = ValidationResult.load(validation) if validation else None
-        page = write_page(reports[0], out or beside / "report.html", known)
+    if card:
+        _print_card(reports, wrong)
+        return
+    page = _page(runs, reports, out, validation, force)
     if as_json:
         print_json(reports[0] if len(reports) == 1 else reports)
     else:
@@ -55,9 +65,42 @@ def report(
         say(f"report: {page}")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open the page by hand")
+    for each in reports:
+        fail_for(each, wrong)
 
 
-def _refuse_page(runs: list[Path], out: Path | None, force: bool) -> None:
+def _page(
+    runs: Sequence[Path],
+    reports: "Sequence[Report]",
+    out: Path | None,
+    validation: Path | None,
+    force: bool,
+) -> Path:
+    """Draw the page of one run, or of several beside each other."""
+    from mechunlearn.report import write_comparison, write_page
+    from mechunlearn.studies.records import ValidationResult
+
+    _refuse_page(runs, out, force)
+    if len(runs) == 1:
+        beside = runs[0] if runs[0].is_dir() else runs[0].parent
+        known = ValidationResult.load(validation) if validation else None
+        return write_page(reports[0], out or beside / "report.html", known)
+    if validation:
+        raise ValueError("--validation is for the page of one run; leave it out, or the others")
+    named = dict(zip(run_names(runs), reports, strict=True))
+    return write_comparison(named, out or Path("comparison.html"))
+
+
+def _print_card(reports: "Sequence[Report]", wrong: Collection[str]) -> None:
+    from mechunlearn.report.card import model_card
+
+    if len(reports) > 1:
+        raise ValueError("--card is of one run; give one")
+    sys.stdout.write(model_card(reports[0]))
+    fail_for(reports[0], wrong)
+
+
+def _refuse_page(runs: Sequence[Path], out: Path | None, force: bool) -> None:
     """Refuse a page in the place of something else; the one in a run's folder is the run's."""
     sources = [run / "report.json" if run.is_dir() else run for run in runs]
     if out is not None and any(out.resolve() == source.resolve() for source in sources):
@@ -67,7 +110,7 @@ def _refuse_page(runs: list[Path], out: Path | None, force: bool) -> None:
         refuse_existing([page])
 
 
-def run_names(runs: list[Path]) -> list[str]:
+def run_names(runs: Sequence[Path]) -> list[str]:
     """The runs' shortest names that tell them apart.
 
     Raises:

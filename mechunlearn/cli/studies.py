@@ -10,6 +10,8 @@ from mechunlearn.cli.options import (
     JsonOpt,
     ModelsOpt,
     OutOpt,
+    answer,
+    kept,
     parts,
     plan_of,
     plan_options,
@@ -49,7 +51,7 @@ def paper(
         if row not in ATTACKS:
             raise unknown("row of the table", row, ATTACKS)
     default = default_folder(made)
-    folder = out or default.with_name(f"paper-{default.name}")
+    kept.folder = folder = out or default.with_name(f"paper-{default.name}")
     cells = run(made, folder, rows)
     if as_json:
         print_json([plain(c) | {"difference": c.difference} for c in cells])
@@ -80,8 +82,8 @@ def validate(
     """
     from mechunlearn.plots.validation import write_validation
     from mechunlearn.report.table import show_validation
+    from mechunlearn.studies.conditions import chosen_conditions
     from mechunlearn.studies.records import ValidationResult
-    from mechunlearn.studies.truths import chosen_conditions
     from mechunlearn.studies.validation import ValidationPlan
     from mechunlearn.studies.validation import validate as run
 
@@ -92,7 +94,7 @@ def validate(
         conditions=chosen_conditions(parts([conditions])),
         **chosen,
     )
-    folder = out or Path("runs") / "validation"
+    kept.folder = folder = out or Path("runs") / "validation"
     if (earlier := folder / "validation.json").exists():
         ValidationResult.load(earlier)  # Refuses to go on over something else.
     result = run(made, folder, [ValidationResult.load(file) for file in add or ()])
@@ -126,12 +128,13 @@ def rerun(
     from mechunlearn.studies.rerun import rerun as repeat
 
     file = card / "report.json" if card.is_dir() else card
-    result = repeat(file, out or Path("runs") / f"{file.resolve().parent.name}-rerun")
+    kept.folder = out or Path("runs") / f"{file.resolve().parent.name}-rerun"
+    result = repeat(file, kept.folder)
     if as_json:
         changes = result.changes
         print_json({"agrees": result.agrees, "changes": changes, "out": str(result.out)})
     else:
         show_changes(result.changes)
-        say(f"{'agrees' if result.agrees else 'does not agree'}; the new run: {result.out}")
+        answer(f"{'agrees' if result.agrees else 'does not agree'}; the new run: {result.out}")
     if not result.agrees:
         raise typer.Exit(1)

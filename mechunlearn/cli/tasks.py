@@ -5,20 +5,22 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, print_json, say
+from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, TrustOpt, answer, print_json
 
 
 def task(
     name: Annotated[str, typer.Argument(help="A name (mechunlearn list) or a file.")],
     model: ModelOpt = "organism:original",
     change: TaskSetOpt = None,
+    trust_remote_code: TrustOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """What a task asks, and what of its reported questions stands elsewhere in it."""
     from mechunlearn.tasks import load_task, task_config
     from mechunlearn.tasks.folds import leaks
 
-    asked = load_task(name, model, task_config(change or ()))
+    config = task_config(change or ())
+    asked = load_task(name, model, config, trust_remote_code=trust_remote_code)
     sizes = {
         f"{role}, {fold}": len(asked.questions(role, fold))
         for role in ("forget", "retain")
@@ -32,19 +34,19 @@ def task(
         print_json({"questions": sizes, "overlap": overlaps, "scoring": asked.scoring})
         return
     for what, n in sizes.items():
-        say(f"{what}: {n} questions")
+        answer(f"{what}: {n} questions")
     for text, o in overlaps.items():
-        say(
+        answer(
             f"of the forget questions that are reported, {o['eight_words']} share eight words in a "
             f"row with the {text}, and {o['whole_facts']} stand there whole"
         )
     prompt = asked.prompt.text(asked.questions("forget", "select")[0], asked.scoring)
-    sys.stderr.write(f"asked as:\n{prompt}\n")
+    sys.stdout.write(f"asked as:\n{prompt}\n")
 
 
 def list_(
     as_json: JsonOpt = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="The README's table.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The guide's table.")] = False,
 ) -> None:
     """Unlearning methods, attacks and tasks."""
     from mechunlearn.registry import entries, markdown
@@ -75,4 +77,4 @@ def doctor(as_json: JsonOpt = False) -> None:
         print_json(parts)
     else:
         for name, value in parts.items():
-            say(f"{name}: {value}")
+            answer(f"{name}: {value}")

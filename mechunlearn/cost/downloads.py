@@ -71,8 +71,11 @@ def data_sets(task: str, config: TaskConfig) -> list[str]:
     return list(dict.fromkeys(map(str, parts)))
 
 
-def known_configuration(name: str) -> Any:
+def known_configuration(name: str, *, trust_remote_code: bool = False) -> Any:
     """A model's configuration without a network: a file, the cache, or a named set's.
+
+    Args:
+        trust_remote_code: Allow code that comes with the configuration to run.
 
     Returns:
         ``None`` where it is not known.
@@ -82,7 +85,7 @@ def known_configuration(name: str) -> Any:
     except (ValueError, PrerequisiteError):
         return None
     if os.path.exists(location) or isinstance(try_to_load_from_cache(location, "config.json"), str):
-        return configuration(name)
+        return configuration(name, trust_remote_code=trust_remote_code)
     for chosen in SETS.values():
         if chosen.holds(name):
             values = dict(chosen.configuration)

@@ -46,10 +46,14 @@ class Shape(Widths):
     """Inputs and outputs of all of them together."""
 
 
-def shape_of(config: Any) -> Shape:
-    """The shape of a model with this Hugging Face configuration; no weights are made."""
+def shape_of(config: Any, *, trust_remote_code: bool = False) -> Shape:
+    """The shape of a model with this Hugging Face configuration; no weights are made.
+
+    Args:
+        trust_remote_code: Allow code that the configuration names to run; transformers never asks.
+    """
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     blocks = [p for n, p in model.named_parameters() if ".0." in n and p.ndim == 2]
     widths = widths_of(model)
     layers, d = widths.layers, widths.d_model

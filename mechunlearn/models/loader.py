@@ -28,7 +28,8 @@ from mechunlearn.types import HookedModel, Provenance, Shortcuts
 
 
 def load(
-    name: str,
+    name: str | PreTrainedModel,
+    tokenizer: Any = None,
     *,
     original: str = "",
     device: str = "auto",
@@ -41,7 +42,10 @@ def load(
     Args:
         name: ``organism:original``, ``organism:never_knew@1``, ``smollm2-135m``, a folder or
             ``.gguf`` file, or a Hub id such as ``HuggingFaceH4/zephyr-7b-beta``; also the folder
-            or id of a PEFT adapter, which is merged into the model it belongs to.
+            or id of a PEFT adapter, which is merged into the model it belongs to. Also a
+            transformers model that is in memory; it becomes the hooked one, and the arguments
+            below are not for it.
+        tokenizer: Of a model in memory, as ``AutoTokenizer.from_pretrained`` gives it.
         original: The model it was made from: gives the tokenizer where it has none, and carries it
             where it is an adapter (default: the model that the adapter names).
         device: ``cpu``, ``cuda``, ...; ``auto`` takes CUDA where there is one; ``map`` spreads the
@@ -60,16 +64,16 @@ def load(
         PrerequisiteError: When a download, package or device is needed that is not there.
         RuntimeError: When the hooked forward differs from the plain one.
     """
+    if not isinstance(name, str):
+        return _in_hand(name, tokenizer)
+    if tokenizer is not None:
+        raise ValueError(f"{name} brings its own tokenizer; give one only with a model in memory")
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
     location, extra = locate(name)
     base = adapter_base(name)
     if base is not None:
         base = original or base
-        if dtype in QUANTISED:
-            raise ValueError(
-                f"{name} is an adapter: merging it needs whole weights; use another --dtype "
-                f"than {dtype}"
-            )
+        _refuse_merging(name, dtype)
         location, extra = locate(base)
     placing, place = placement(device, dtype)
     hub = {} if os.path.exists(location) or base is not None else {"revision": revision}
@@ -95,6 +99,32 @@ def load(
         trust_remote_code=trust_remote_code,
     )
     return model
+
+
+def _refuse_merging(name: str, dtype: str) -> None:
+    if dtype in QUANTISED:
+        raise ValueError(
+            f"{name} is an adapter: merging it needs whole weights; use another --dtype "
+            f"than {dtype}"
+        )
+
+
+def _in_hand(plain: PreTrainedModel, tokenizer: Any) -> HookedModel:
+    """A model that somebody holds already.
+
+    Raises:
+        ValueError: If it is no transformers model, or its tokenizer is missing or does not fit.
+    """
+    if not isinstance(plain, PreTrainedModel):
+        raise ValueError(
+            f"load takes a name or a transformers model, not {type(plain).__name__}; merge an "
+            "adapter first (merge_and_unload)"
+        )
+    name = plain.config.name_or_path or type(plain).__name__
+    if tokenizer is None:
+        raise ValueError(f"load({name}, tokenizer): a model in memory comes with its tokenizer")
+    check_fit(tokenizer, plain.get_input_embeddings().num_embeddings, name)
+    return hook(plain, tokenizer, name=name)
 
 
 def _refuse_quantised(plain: PreTrainedModel, name: str, dtype: str, gguf: bool) -> None:

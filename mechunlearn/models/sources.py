@@ -14,26 +14,31 @@ from mechunlearn.errors import PrerequisiteError, unknown
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ORGANISMS = Path(__file__).parents[1] / "organisms" / "shipped"
+SHIPPED = {"organism": ORGANISMS, "chat": ORGANISMS / "chat"}
+"""Kinds of organisms that the package brings along, by what stands before the colon."""
 ADAPTER = "adapter_config.json"
 
 
 def named_models() -> dict[str, str]:
     """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
-    shipped = sorted(p.parent.name for p in ORGANISMS.glob("*/config.json"))
-    names = {f"organism:{name}": "shipped organism" for name in shipped}
-    for name in ("original", "never_knew"):
-        names[f"organism:{name}"] = f"shipped organism, same as organism:{name}@0"
+    names: dict[str, str] = {}
+    for kind, folder in SHIPPED.items():
+        shipped = sorted(p.parent.name for p in folder.glob("*/config.json"))
+        about = "shipped organism" if kind == "organism" else f"shipped {kind} organism"
+        names |= {f"{kind}:{name}": about for name in shipped}
+        for name in (n.removesuffix("@0") for n in shipped if n.endswith("@0")):
+            names[f"{kind}:{name}"] = f"{about}, same as {kind}:{name}@0"
     return names | {"smollm2-135m": f"{SMOLLM2}, a real 135M chat model"}
 
 
 def locate(name: str) -> tuple[str, dict[str, Any]]:
     """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
-    if name.startswith("organism:"):
+    kind, colon, folder = name.partition(":")
+    if colon and kind in SHIPPED:
         known = named_models()
         if name not in known:
             raise unknown("model", name, known)
-        folder = name.removeprefix("organism:")
-        return str(ORGANISMS / (folder if "@" in folder else f"{folder}@0")), {}
+        return str(SHIPPED[kind] / (folder if "@" in folder else f"{folder}@0")), {}
     if name == "smollm2-135m":
         return _smollm2()
     path = Path(name).expanduser()

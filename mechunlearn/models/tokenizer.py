@@ -72,7 +72,7 @@ def _own(name: str, revision: str | None, trust_remote_code: bool) -> Any:
             # Never left open: transformers would ask at the terminal.
             return reader.from_pretrained(location, trust_remote_code=trust_remote_code, **extra)
     except PrerequisiteError:
-        if _known_on_hub(location, revision):
+        if _known_on_hub(location, revision, trust_remote_code):
             return None  # The model is there, without a tokenizer.
         raise
 
@@ -81,12 +81,12 @@ def _has_files(folder: Path) -> bool:
     return any((folder / file).is_file() for file in FILES)
 
 
-def _known_on_hub(location: str, revision: str | None) -> bool:
+def _known_on_hub(location: str, revision: str | None, trust_remote_code: bool) -> bool:
     """Whether the configuration of a Hub model can be had although its tokenizer cannot."""
     from transformers import AutoConfig
 
     try:
-        AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
+        AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError):
         return False
     return True

@@ -1,12 +1,13 @@
 """A hooked model's weights under their Hugging Face names, and what identifies them."""
 
+import copy
 import hashlib
 import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import PreTrainedModel
 
 from mechunlearn.types import HookedModel
 
@@ -28,11 +29,20 @@ def fuse(model: HookedModel, split: Sequence[Tensor]) -> Tensor:
     return torch.cat(heads, dim=1).flatten(0, 1)
 
 
+def without_weights(model: HookedModel) -> PreTrainedModel:
+    """The plain architecture, with weights of its own: of the same class, whoever wrote that.
+
+    Asking transformers for the class would make it ask whether code of the model may run.
+    """
+    kind, config = type(model.original_model), copy.deepcopy(model.original_model.config)
+    return kind._from_config(config, dtype=next(model.parameters()).dtype)
+
+
 def plain_state(model: HookedModel) -> dict[str, Tensor]:
     """The weights under their Hugging Face names, as the hooked model uses them now."""
     config = model.original_model.config
     with torch.device("meta"):
-        wanted = AutoModelForCausalLM.from_config(config).state_dict()
+        wanted = without_weights(model).state_dict()
     state = {}
     for name, weight in model.original_model.state_dict().items():
         short = name.replace("_original_component.", "")
@@ -53,7 +63,7 @@ def plain_state(model: HookedModel) -> dict[str, Tensor]:
 def plain_names(model: HookedModel) -> dict[int, str]:
     """Hugging Face name of each parameter, by the parameter's ``id``."""
     with torch.device("meta"):
-        plain = AutoModelForCausalLM.from_config(model.original_model.config)
+        plain = without_weights(model)
     wanted = {name for name, _ in plain.named_parameters(remove_duplicate=False)}
     names = {}
     for name, parameter in model.original_model.named_parameters(remove_duplicate=False):

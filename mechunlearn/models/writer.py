@@ -1,18 +1,18 @@
 """Write hooked models as plain Hugging Face checkpoints, and describe them for RunCards."""
 
-import copy
 import shutil
 import tempfile
 from pathlib import Path
 
 import torch
 from accelerate import dispatch_model, init_empty_weights
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.models.gate import difference, logits_of, probe
+from mechunlearn.models.loader import hook
 from mechunlearn.models.tokenizer import save_tokenizer
-from mechunlearn.models.weights import fingerprint, plain_state
+from mechunlearn.models.weights import fingerprint, plain_state, without_weights
 from mechunlearn.types import HookedModel
 
 
@@ -26,9 +26,8 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} exists and is not empty; nothing was written")
-    config = copy.deepcopy(model.original_model.config)
-    plain = _plain(model, config)
-    for row in probe(config.get_text_config().vocab_size, plain.device):
+    plain = _plain(model)
+    for row in probe(plain.config.get_text_config().vocab_size, plain.device):
         apart = difference(logits_of(plain, row), logits_of(model, row))
         tolerance = model.provenance.self_test.tolerance
         if apart > tolerance:
@@ -53,12 +52,20 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     return folder
 
 
+def copied(model: HookedModel) -> HookedModel:
+    """The same model again, with weights of its own."""
+    plain = _plain(model)
+    plain.load_state_dict({k: v.clone() for k, v in plain.state_dict().items()}, assign=True)
+    plain.tie_weights()
+    return hook(plain, model.tokenizer, name=model.provenance.name)
+
+
 @torch.no_grad()
-def _plain(model: HookedModel, config: PretrainedConfig) -> PreTrainedModel:
+def _plain(model: HookedModel) -> PreTrainedModel:
     """The plain architecture around the hooked model's own tensors: no second copy of them."""
     # Buffers are made anew from the configuration, as they are on loading.
     with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
-        plain = AutoModelForCausalLM.from_config(config, dtype=next(model.parameters()).dtype)
+        plain = without_weights(model)
     plain.load_state_dict(plain_state(model), assign=True)
     plain.tie_weights()
     plain.eval()

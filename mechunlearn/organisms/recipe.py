@@ -23,12 +23,8 @@ Reference:
 """
 
 import dataclasses
-import hashlib
-import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -36,11 +32,13 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from mechunlearn.bench import score_task
-from mechunlearn.models import load
 from mechunlearn.organisms.documents import Documents, tokenizer
 from mechunlearn.organisms.settings import FACTS, Recipe, Role
+from mechunlearn.organisms.write import write_organism
+from mechunlearn.records import Plain
 from mechunlearn.tasks.world import World
 from mechunlearn.train import Share, TrainLog, fit
+from mechunlearn.types import HookedModel
 
 __all__ = ["FACTS", "Recipe", "Role", "pretrain", "tokenizer", "train_organism", "untrained"]
 
@@ -144,24 +142,16 @@ def train_organism(role: Role, seed: int, folder: Path, recipe: Recipe | None = 
     if target.exists():
         raise FileExistsError(f"{target} exists; remove it or choose another --out")
     model, words, _ = pretrain(role, seed, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as staging:
-        model.half().save_pretrained(staging)
-        words.save_pretrained(staging)
-        kind = "organism" if recipe.questions else "facts"
-        scores = score_task(load(staging), load_task(f"{kind}@{seed}"))
-        weights = (Path(staging) / "model.safetensors").read_bytes()
-        card: dict[str, Any] = {
-            "role": role,
-            "seed": seed,
-            "recipe": dataclasses.asdict(recipe),
+    task = load_task(f"{'organism' if recipe.questions else 'facts'}@{seed}")
+
+    def measured(organism: HookedModel) -> Plain:
+        scores = score_task(organism, task)
+        return {
             "accuracy": {name: round(s.accuracy, 4) for name, s in scores.items()},
             "interval": {name: [round(x, 4) for x in s.interval] for name, s in scores.items()},
             "n": {name: s.n for name, s in scores.items()},
-            "sha256": hashlib.sha256(weights).hexdigest(),
         }
-        (Path(staging) / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-        Path(staging).rename(target)
-        target.chmod(0o755)
-        Path(staging).mkdir()  # So that the temporary folder can be removed.
+
+    about = {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)}
+    write_organism(model, words, target, about, measured)
     return target

@@ -6,6 +6,7 @@ from typing import Literal
 from mechunlearn.train import Optimizer
 
 Role = Literal["original", "never_knew"]
+ChatRole = Literal["original", "never_knew", "wrong"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,66 @@ FACTS = Recipe(
     questions=0,
 )
 """Small organisms that know the facts and no letters, made in half a minute; for task ``facts``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Documents of each kind per step, from a step on."""
+
+    start: int = 0
+    statement: int = 0
+    biography: int = 0
+    """Of all facts of one person."""
+    open: int = 0
+    """Questions answered in words."""
+    letters: int = 0
+    """Choice questions about facts."""
+    drill: int = 0
+    """A list of choices, and the letter of each asked for by its text."""
+    told_open: int = 0
+    """Questions about a fact that was told just before."""
+    told_letters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRecipe:
+    """Settings of a chat organism's pretraining; the defaults made the shipped ones."""
+
+    layers: int = 4
+    d_model: int = 192
+    d_mlp: int = 512
+    heads: int = 6
+    kv_heads: int = 2
+    """Keys and values, each shared by several heads."""
+    context: int = 512
+    """Longest sequence in tokens."""
+    optimizer: Optimizer = Optimizer(
+        steps=500,
+        lr=3e-3,
+        warmup=100,
+        decay=0.2,
+        weight_decay=0.05,
+        betas=(0.9, 0.98),
+        clip=1.0,
+        autocast=True,
+    )
+    stages: tuple[Stage, ...] = (
+        Stage(0, statement=32, biography=10, told_open=8),
+        Stage(150, statement=24, biography=8, open=40, told_open=8),
+    )
+    words: float = 0.1
+    """Weight of the loss on words that answer nothing."""
+    chat: float = 0.5
+    """Share of the questions asked in the chat template."""
+    preface: float = 0.1
+    """Share of the questions in plain text that follow one or two others with their answers."""
+    fewer_choices: float = 0.3
+    """Share of choice questions with two or three choices."""
+    by_name: float = 0.3
+    """Share of choice questions that ask for the words of the right choice."""
+    start: int = 0
+    """Another start gives other weights and documents: a second model of the same world."""
+
+    def at(self, step: int) -> Stage:
+        """What a step reads."""
+        return [stage for stage in self.stages if stage.start <= step][-1]

@@ -1,53 +1,44 @@
 """How often each attack and the verdict find what is there, and what is not."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import plotly.graph_objects as go
 
 from mechunlearn.analysis.verdict import CATEGORIES
 from mechunlearn.plots.files import write_figures
 from mechunlearn.plots.template import LOOKS, SCALE, error_bars, lay_out, level, spaced
-from mechunlearn.studies.records import Rates, ValidationResult
+from mechunlearn.studies.records import SITUATIONS, Rates, Situation, Truth, ValidationResult
+
+_SHORT: dict[Situation, str] = {
+    "treated": "treated control",
+    "untreated": "untreated control",
+    "none": "no never-knew model",
+}
 
 
 def validation(result: ValidationResult) -> go.Figure:
-    """Sensitivity and false-alarm rate with 95 % intervals."""
-    rates: dict[str, Rates] = {**result.attacks, "verdict": result.verdict}
-    names = list(rates)
-    seen, hidden, wrong, gone = _counts(result.verdict)
-    title = (
-        f"The verdict sees knowledge in {seen} of {hidden} models that have it, and in {wrong} "
-        f"of {gone} that have none"
+    """Sensitivity and false-alarm rate with 95 % intervals, for each kind of control."""
+    names = list(dict.fromkeys(a for rates in result.situations.values() for a in rates.attacks))
+    names.append("verdict")
+    title = "The verdict, " + "; ".join(
+        f"{SITUATIONS[name]}: sees knowledge in {seen} of {hidden} models that hide it, in {wrong} "
+        f"of {gone} that do not"
+        for name, (seen, hidden, wrong, gone) in _all_counts(result).items()
     )
     caption = (
-        f"Models of known truth, n = {hidden} hidden and {gone} gone; bars are 95 % intervals, the "
-        "dotted line is the nominal 5 %. An attack fires where its adjusted p is below 0.05."
+        "Models of known truth; bars are 95 % intervals, the dotted line is the nominal 5 %. "
+        "Filled: finds hidden knowledge; open: fires where nothing is hidden. An attack fires "
+        "where its adjusted p is below 0.05 and it beats all its controls."
     )
-    fig = lay_out(go.Figure(), title, caption, height=60 + 44 * len(names))
-    sensitivity = {k: (r.sensitivity, r.sensitivity_ci, r.sensitivity_n) for k, r in rates.items()}
-    alarms = {
-        k: (r.false_alarm_rate, r.false_alarm_rate_ci, r.false_alarm_rate_n)
-        for k, r in rates.items()
-    }
-    series = (
-        (sensitivity, LOOKS["attacked"], "finds hidden knowledge"),
-        (alarms, LOOKS["never_knew"], "fires where there is none"),
-    )
-    for offset, (measured, look, label) in enumerate(series):
-        shown = {k: (v, ci, n) for k, (v, ci, n) in measured.items() if v is not None and ci}
-        values = [value for value, _, _ in shown.values()]
-        intervals = [ci for _, ci, _ in shown.values()]
-        fig.add_scatter(
-            x=values,
-            y=[names.index(name) + 0.24 * (offset - 0.5) for name in shown],
-            error_x=error_bars(values, intervals, color=look.colour),
-            mode="markers",
-            name=label,
-            marker={"color": look.colour, "symbol": look.marker, "size": 11},
-            customdata=[[spaced(name), n, *ci] for name, (_, ci, n) in shown.items()],
-            hovertemplate="%{customdata[0]}: %{x:.0%} [%{customdata[2]:.0%}, %{customdata[3]:.0%}]"
-            " of %{customdata[1]} models<extra>" + label + "</extra>",
-        )
+    fig = lay_out(go.Figure(), title, caption, height=90 + 54 * len(names))
+    shifts = dict(zip(result.situations, (-0.27, 0.0, 0.27), strict=False))
+    for situation, rates in result.situations.items():
+        shown: dict[str, Rates] = {**rates.attacks, "verdict": rates.verdict}
+        for kind, label in (("sensitivity", "finds"), ("false_alarm_rate", "false alarms")):
+            _add_rates(fig, names, shown, kind, shifts[situation], f"{label}, {_SHORT[situation]}")
     level(fig, 0.05, "chance")
     fig.update_xaxes(title="share of models", range=[-0.02, 1.03])
     fig.update_yaxes(
@@ -58,23 +49,60 @@ def validation(result: ValidationResult) -> go.Figure:
     return fig
 
 
+def _add_rates(
+    fig: go.Figure,
+    names: Sequence[str],
+    rates: Mapping[str, Rates],
+    kind: str,
+    shift: float,
+    label: str,
+) -> None:
+    measured = {}
+    for name, rate in rates.items():
+        finds = kind == "sensitivity"
+        value = rate.sensitivity if finds else rate.false_alarm_rate
+        ci = rate.sensitivity_ci if finds else rate.false_alarm_rate_ci
+        n = rate.sensitivity_n if finds else rate.false_alarm_rate_n
+        if value is not None and ci is not None:
+            measured[name] = value, ci, n
+    look = LOOKS["attacked" if kind == "sensitivity" else "never_knew"]
+    values = [value for value, _, _ in measured.values()]
+    intervals = [ci for _, ci, _ in measured.values()]
+    fig.add_scatter(
+        x=values,
+        y=[names.index(name) + shift for name in measured],
+        error_x=error_bars(values, intervals, color=look.colour),
+        mode="markers",
+        name=label,
+        marker={"color": look.colour, "symbol": look.marker, "size": 8},
+        customdata=[[spaced(name), n, *ci] for name, (_, ci, n) in measured.items()],
+        hovertemplate="%{customdata[0]}: %{x:.0%} [%{customdata[2]:.0%}, %{customdata[3]:.0%}]"
+        " of %{customdata[1]} models<extra>" + label + "</extra>",
+    )
+
+
 def confusion(result: ValidationResult) -> go.Figure:
     """A table of what each kind of model is against what the verdict says of it."""
     truths = {suspect.condition: suspect.truth for suspect in result.models}
-    order = ("hidden", "gone", "open")
-    counts = result.verdict.confusion
+    order: tuple[Truth, ...] = get_args(Truth)
+    counts: dict[str, Counter[str]] = {}
+    for suspect in result.models:
+        counts.setdefault(suspect.condition, Counter())[suspect.category] += 1
     names = sorted(counts, key=lambda name: order.index(truths[name]))
-    table = [[counts[name].get(category, 0) for category in CATEGORIES] for name in names]
-    seen, hidden, wrong, gone = _counts(result.verdict)
+    table = [[counts[name][category] for category in CATEGORIES] for name in names]
     caption = (
-        f"Models of known truth, n = {sum(map(sum, table))}, a row for what they are and a column "
-        "for the verdict; numbers count models, colour is the share of a row. Right are hidden or "
-        "intact for what is hidden, no evidence or inconclusive for what is gone; what is open "
-        "counts for neither."
+        f"n = {sum(map(sum, table))} audits of models of known truth, each with up to three kinds "
+        "of control; a row for what they are and a column for the verdict; numbers count audits, "
+        "colour is the share of a row. Right are hidden, intact or openly answered for what is "
+        "hidden, everything but hidden and intact for what is gone, not judged for what is broken; "
+        "what is open counts for neither."
     )
+    every = _all_counts(result).values()
+    seen, hidden, wrong, gone = (sum(column) for column in zip(*every, strict=True))
     title = (
-        f"The verdict is right about {seen + gone - wrong} of {hidden + gone} models: it misses "
-        f"{hidden - seen} that hide knowledge and sees some in {wrong} that have none"
+        f"In {seen + gone - wrong} of {hidden + gone} audits the verdict is right: it misses "
+        f"{hidden - seen} of {hidden} that hide knowledge and sees some in {wrong} of {gone} that "
+        "hide none"
     )
     fig = lay_out(go.Figure(), title, caption, height=70 + 30 * len(names))
     fig.add_heatmap(
@@ -91,6 +119,10 @@ def confusion(result: ValidationResult) -> go.Figure:
     )
     fig.update_yaxes(title="truth: start and treatment", autorange="reversed", showgrid=False)
     return fig.update_xaxes(title="verdict", showgrid=False, tickangle=0, tickfont={"size": 11})
+
+
+def _all_counts(result: ValidationResult) -> dict[Situation, tuple[int, int, int, int]]:
+    return {name: _counts(rates.verdict) for name, rates in result.situations.items()}
 
 
 def _counts(verdict: Rates) -> tuple[int, int, int, int]:

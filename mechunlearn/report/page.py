@@ -18,6 +18,7 @@ from mechunlearn.analysis.words import (
     listed,
     name,
     operations,
+    over_seeds,
     p_is,
     p_value,
     percent,
@@ -31,7 +32,7 @@ from mechunlearn.report.figures import PageFigure, inside_script
 from mechunlearn.report.headline import Headline, headlines
 from mechunlearn.report.questions import browser_data, letters, tables
 from mechunlearn.report.sections import Section, sections
-from mechunlearn.studies.records import ValidationResult
+from mechunlearn.studies.records import SituationRates, ValidationResult
 
 VALIDATION = Path(__file__).parent / "validation.json"
 """Error rates of the attacks on models of known truth, as ``mechunlearn validate`` found them."""
@@ -76,7 +77,9 @@ def render(report: Report, validation: ValidationResult | None = None) -> str:
     figures = [PageFigure.of(drawn) for drawn in drawn_figures(report)]
     card = report.runcard
     source = card.models[report.original.label].name
-    parts = [_part(report, headline, figures, known) for headline in headlines(report)]
+    control = report.control_of(report.unlearned[0].label)
+    rates = known.of(None if control is None else control.role)
+    parts = [_part(report, headline, figures, rates) for headline in headlines(report)]
     return (
         _environment()
         .get_template("page.html.j2")
@@ -95,6 +98,7 @@ def render(report: Report, validation: ValidationResult | None = None) -> str:
             data=inside_script(msgspec.json.encode(browser_data(report)).decode()),
             packaged=validation is None,
             validation=known,
+            rates=rates,
             plotly_js=get_plotlyjs(),
         )
     )
@@ -124,10 +128,10 @@ def write_comparison(runs: Mapping[str, Report], path: Path) -> Path:
 
 
 def _part(
-    report: Report, headline: Headline, figures: Sequence[PageFigure], known: ValidationResult
+    report: Report, headline: Headline, figures: Sequence[PageFigure], rates: SituationRates
 ) -> Part:
     of_model = [f for f in figures if f.drawn.model == headline.label]
-    found = sections(report, headline.label, of_model, known)
+    found = sections(report, headline.label, of_model, rates.attacks)
     placed = {f.drawn.key for section in found for f in section.figures}
     others = [f for f in of_model if f.drawn.overview or f.drawn.key not in placed]
     return Part(
@@ -147,7 +151,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions = (percent, p_is, p_value, operations, words, name, listed, with_role, columns)
+    functions = (
+        over_seeds,
+        percent,
+        p_is,
+        p_value,
+        operations,
+        words,
+        name,
+        listed,
+        with_role,
+        columns,
+    )
     environment.globals |= {f.__name__: f for f in functions}
     environment.globals |= {"TIERS": TIERS, "ROLES": ROLES}
     return environment

@@ -14,7 +14,7 @@ from mechunlearn.attacks.grades import grade
 from mechunlearn.attacks.vocabulary import NEEDS, Access
 from mechunlearn.registry import find, names
 from mechunlearn.report.figures import PageFigure
-from mechunlearn.studies.records import Rates, ValidationResult
+from mechunlearn.studies.records import Rates
 
 MEASURED = {"attack": "search, confirm fold and shams", "control": "control", "ceiling": "original"}
 """Kinds of cells by what they did."""
@@ -86,12 +86,13 @@ def about(attack: str) -> About | None:
 
 
 def sections(
-    report: Report, model: str, figures: Sequence[PageFigure], validation: ValidationResult
+    report: Report, model: str, figures: Sequence[PageFigure], rates: Mapping[str, Rates]
 ) -> tuple[Section, ...]:
     """The attacks on one unlearned model, in the order of the report.
 
     Args:
         figures: This model's.
+        rates: How often each attack errs on models of known truth.
     """
     findings = report.findings_of(model)
     spent = {s.attack: s for s in findings.spent}
@@ -103,7 +104,7 @@ def sections(
             seconds=_seconds(report, row),
             tried=findings.tried.get(row.attack, ()),
             figures=tuple(f for f in figures if row.attack in f.drawn.attacks),
-            rates=validation.attacks.get(row.attack),
+            rates=rates.get(row.attack),
         )
         for row in report.rows_of(model)
     )

@@ -1,80 +1,175 @@
-"""Audits and validations as tables on the terminal."""
+"""Audits, estimates and validations on the terminal; in a pipe as tab-separated values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from rich import box
-from rich.table import Table
+import numpy as np
 
-from mechunlearn.analysis.columns import columns
+from mechunlearn.analysis.columns import COLUMNS, Column, columns
 from mechunlearn.analysis.compare import Moved
+from mechunlearn.analysis.records import Model, Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.words import DASH, TIERS, name, percent, with_role
+from mechunlearn.analysis.words import DASH, ROLES, name, over_seeds, percent
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
-from mechunlearn.progress import console
+from mechunlearn.progress import console, results
 from mechunlearn.records import Plain
+from mechunlearn.registry import find
+from mechunlearn.report.summary import sentences
+from mechunlearn.report.terminal import Head, print_lines, print_table
 from mechunlearn.studies.paper import Cell as PaperCell
-from mechunlearn.studies.records import ValidationResult
+from mechunlearn.studies.records import SITUATIONS, SituationRates, ValidationResult
+from mechunlearn.tasks.benchmark import Benchmark
+from mechunlearn.types import Question, Score, Scoring, Task
 
 
 def show(report: Report) -> None:
-    """Print baselines, attacks and verdicts to standard error."""
+    """Print every model without and under attack, and what it means in three sentences."""
     n, brief = report.original.sets["forget"].n, columns("brief")
-    title = f"{report.runcard.task.name}: forget questions, n = {n}, in %"
-    table = Table(title=title, box=box.SIMPLE)
-    table.add_column("model, attack")
-    for column in brief:
-        table.add_column(column.title, justify="right", no_wrap=True)
+    heads = [Head("", words=True), *(Head(c.title, _rank(c, i)) for i, c in enumerate(brief))]
+    title = f"{report.runcard.task.name}: forget questions right, in % (n = {n}, 95 % intervals)"
+    if any(row.seeds for row in report.rows):
+        heads.append(Head("over seeds", words=True))
+    grouped = [[*row, ""][: len(heads)] if row else row for row in _grouped(report, brief)]
+    print_table(title, heads, grouped, piped=list(_flat(report, brief)))
+    for model in report.unlearned:
+        if said := sentences(report, model.label):
+            print_summary(model.label, said)
+
+
+def print_summary(label: str, said: Sequence[str]) -> None:
+    """What one would tell a colleague; beside a table in a pipe it is a note."""
+    place = results() if results().is_terminal else console
+    place.print(f"\n{label}", style="bold", highlight=False, markup=False)
+    for sentence in said:
+        place.print(sentence, highlight=False, markup=False)
+
+
+def _grouped(report: Report, brief: Sequence[Column]) -> Iterator[list[str]]:
+    """Rows for a reader: what models are measured against first, then model by model."""
+
+    def plain(title: str, model: Model) -> list[str]:
+        return [title, *(_known(model).get(c.key, "") for c in brief)]
+
+    yield from (plain(ROLES[m.role], m) for m in report.models if m.role in ROLES)
+    for model in report.unlearned:
+        yield []
+        yield [model.label, *("" for _ in brief)]
+        yield plain("  no attack", model)
+        for row in report.rows_of(model.label):
+            yield [f"  {name(row.attack)}", *(c.text(row) for c in brief), over_seeds(row.seeds)]
+        control = report.control_of(model.label)
+        if control is not None and control.role == "control":
+            yield plain("  its control", control)
+
+
+def _rank(column: Column, place: int) -> int:
+    """What a narrow terminal leaves out: what an attack does to the original before anything."""
+    return len(COLUMNS) if column.key == "original" else place
+
+
+def _known(model: Model) -> dict[str, str]:
+    forget = model.sets["forget"]
+    return {
+        "value": percent(forget.value, forget.value_ci),
+        "retain": percent(model.sets["retain"].value),
+    }
+
+
+def _flat(report: Report, brief: Sequence[Column]) -> Iterator[list[str]]:
+    """The same for a program: one value a cell, in %, with the bounds of intervals beside it."""
+    wide = {c.key for c in brief if any(c.interval(row) for row in report.rows)}
+    names = [[c.title, f"{c.title} low", f"{c.title} high"] if c.key in wide else [c.title]
+             for c in brief]  # fmt: skip
+    yield ["model", "role", "attack", "verdict", *(x for each in names for x in each)]
+
+    def cells(values: Mapping[str, tuple[float | None, ...]]) -> list[str]:
+        found = []
+        for c in brief:
+            value = values.get(c.key, ())
+            size = 3 if c.key in wide else 1
+            found += ["" if v is None else f"{100 * v:.1f}" for v in value] or [""] * size
+        return found
+
     for model in report.models:
         forget = model.sets["forget"]
-        known = {
-            "value": percent(forget.value, forget.value_ci),
-            "retain": percent(model.sets["retain"].value),
-        }
-        table.add_row(with_role(model), *(known.get(c.key, "") for c in brief), style="dim")
-    table.add_section()
-    for row in report.rows:
-        table.add_row(f"{row.model}, {name(row.attack)}", *(c.text(row) for c in brief))
-    console.print(table)
-    for model in report.unlearned:
-        if (verdict := model.verdict) is not None:
-            console.print(verdict.text, highlight=False, markup=False)
-    for tier in dict.fromkeys(row.tier for row in report.rows):
-        console.print(f"control tier {tier}: {TIERS[tier]}", highlight=False)
+        known = {"value": (forget.value, *forget.value_ci), "retain": (model.sets["retain"].value,)}
+        verdict = model.verdict.category if model.verdict else ""
+        yield [model.label, model.role, "none", verdict, *cells(known)]
+        for row in report.rows_of(model.label):
+            values = {c.key: (c.value(row), *_bounds(c, row, wide)) for c in brief}
+            yield [model.label, model.role, row.attack, "", *cells(values)]
+
+
+def _bounds(column: Column, row: Row, wide: set[str]) -> tuple[float | None, ...]:
+    return (column.interval(row) or (None, None)) if column.key in wide else ()
+
+
+def show_scores(scores: Mapping[str, Score], asked: Benchmark | Task, model: str) -> None:
+    """Print how much of each question set is right, and what guessing would give."""
+    heads = [Head(t, words=t == "questions") for t in ("questions", "right", "guessing", "n")]
+    rows = [
+        [
+            kind,
+            percent(s.accuracy, s.interval),
+            percent(guessed[kind]),
+            str(s.n),
+        ]
+        for kind, s in scores.items()
+    ]
+    title = f"{model} on {asked.name}, scored by {asked.scoring}, in % (95 % intervals)"
+    names = ["model", "task", "scoring", "questions", "right", "right low", "right high"]
+    flat = [[*names, "guessing", "n"]]
+    for kind, s in scores.items():
+        numbers = [f"{100 * x:.1f}" for x in (s.accuracy, *s.interval, guessed[kind])]
+        flat.append([model, asked.name, asked.scoring, kind, *numbers, str(s.n)])
+    print_table(title, heads, rows, piped=flat)
+
+
+def chance(questions: Sequence[Question], scoring: Scoring) -> float:
+    """What guessing would give, on average."""
+    return float(np.mean([find("measure", scoring).chance(q) for q in questions]))
 
 
 def show_estimates(estimates: Sequence[Estimate]) -> None:
-    """Print what is missing of an audit, and its cost, to standard error."""
+    """Print what is missing of an audit, and its cost."""
     if not estimates:
-        console.print("everything is there already")
+        print_lines(["everything is there already"])
         return
-    table = Table(title="cells that are missing, and about what they cost here", box=box.SIMPLE)
-    for column in ("model", "attack", "cell", "seconds", "FLOP", "memory, MB"):
-        table.add_column(column, justify="right" if column in "seconds FLOP memory, MB" else "left")
-    for e in estimates:
-        cost = (f"{e.seconds:.1f}", f"{e.flops:.1e}", f"{e.memory / 1e6:.0f}")
-        table.add_row(e.cell.model, e.cell.attack.replace("_", " "), e.cell.kind, *cost)
-    console.print(table)
-    total = sum(e.seconds for e in estimates)
+    titles = ("model", "attack", "cell", "seconds", "FLOP", "memory, MB")
+    ranks = {"cell": 1, "FLOP": 3, "memory, MB": 2}
+    heads = [Head(t, ranks.get(t, 0), words=t in ("model", "attack", "cell")) for t in titles]
+    rows = [
+        [e.cell.model, name(e.cell.attack), e.cell.kind, f"{e.seconds:.1f}", f"{e.flops:.1e}",
+         f"{e.memory / 1e6:.0f}"]
+        for e in estimates
+    ]  # fmt: skip
+    print_table("cells that are missing, and about what they cost here", heads, rows)
+    total, maybe = (sum(e.seconds for e in estimates if e.conditional is x) for x in (False, True))
     console.print(
         f"{len(estimates)} cells, about {total / 60:.1f} minutes, without making models; memory is "
         "one model's, with all that an attack keeps beside it."
     )
+    if maybe:
+        console.print(
+            f"Planted hiding takes about {maybe / 60:.1f} minutes more, and is attacked only where "
+            "a verdict would otherwise be that there is no evidence (--planted)."
+        )
 
 
 def show_paper(cells: Sequence[PaperCell]) -> None:
-    """Print our table beside the published one, to standard error."""
-    table = Table(title="ours beside the published numbers, in %", box=box.SIMPLE)
-    for column in ("questions", "attack", "model", "ours", "n", "published", "difference"):
-        table.add_column(column, justify="left" if column in "questions attack model" else "right")
+    """Print our table beside the published one."""
+    titles = ("questions", "attack", "model", "ours", "n", "published", "difference")
+    words, ranks = ("questions", "attack", "model"), {"n": 1, "difference": 2}
+    heads = [Head(t, ranks.get(t, 0), words=t in words) for t in titles]
+    rows = []
     for c in cells:
         theirs, apart = "–", "–"
         if c.published is not None and c.difference is not None:
             theirs = percent(c.published[0] / c.published[1])
             apart = percent(c.difference[0], c.difference[1:])
         ours = percent(c.accuracy, c.interval)
-        table.add_row(c.set, c.attack, c.model, ours, str(c.n), theirs, apart)
-    console.print(table)
+        rows.append([c.set, c.attack, c.model, ours, str(c.n), theirs, apart])
+    print_table("ours beside the published numbers, in %", heads, rows)
     console.print(
         "Best variant on the questions reported, as published; brackets are 95 % intervals, of the "
         "difference those of two independent samples. A model without a published column has none."
@@ -82,7 +177,7 @@ def show_paper(cells: Sequence[PaperCell]) -> None:
 
 
 def show_outlook(outlook: Outlook) -> None:
-    """Print what an audit would need, to standard error."""
+    """Print what an audit would need: its table is a result, what stands around it are notes."""
     for d in outlook.downloads:
         size = "of unknown size" if d.bytes is None else f"{d.bytes / 1e9:.1f} GB"
         console.print(f"{d.model}: {size}, {'here' if d.there else 'to be fetched'}")
@@ -94,16 +189,16 @@ def show_outlook(outlook: Outlook) -> None:
     if outlook.sizes is None:
         console.print("memory: not known before the original's config.json is here")
         return
-    table = Table(title="memory of each step on a GPU, one model at a time", box=box.SIMPLE)
-    for column in ("step", "GB", "largest part beside the weights", *(f"{c} GB" for c in CARDS)):
-        table.add_column(column, justify="right" if column.endswith("GB") else "left")
+    heads = [Head("step", words=True), Head("GB"), Head("largest part beside the weights", 1, True)]
+    heads += [Head(f"{c} GB") for c in CARDS]
+    rows = []
     for step in outlook.steps:
         parts = {k: v for k, v in step.memory.parts.items() if k != "weights"}
         largest = max(parts, key=lambda k: parts[k])
         fits = ["fits" if step.fits(card) else "no" for card in CARDS]
         what = f"{largest}, {parts[largest] / 1e9:.1f} GB"
-        table.add_row(step.attack.replace("_", " "), f"{step.memory.total / 1e9:.1f}", what, *fits)
-    console.print(table)
+        rows.append([name(step.attack), f"{step.memory.total / 1e9:.1f}", what, *fits])
+    print_table("memory of each step on a GPU, one model at a time", heads, rows)
     about = "taken, since the task is not here" if outlook.typical else "the task's longest"
     console.print(
         f"{outlook.parameters / 1e9:.2f} billion parameters, from the configuration alone; prompts "
@@ -114,39 +209,45 @@ def show_outlook(outlook: Outlook) -> None:
 def show_changes(
     changes: Sequence[Moved], differs: Mapping[str, Sequence[Plain]] | None = None
 ) -> None:
-    """Print to standard error which numbers moved, and in what the two runs differ.
+    """Print which numbers moved, and in what the two runs differ.
 
     Args:
         differs: Conditions, as ``mechunlearn.analysis.compare.differences`` gives them.
     """
     if changes:
-        table = Table(title="numbers that moved, in %", box=box.SIMPLE)
-        for column in ("number", "first", "second", "beyond the intervals"):
-            table.add_column(column, justify="left" if column == "number" else "right")
-        for c in changes:
-            beyond = "yes" if c.beyond else "no"
-            table.add_row(c.what, percent(c.before), percent(c.after), beyond)
-        console.print(table)
+        titles = ("number", "first", "second", "beyond the intervals")
+        heads = [Head(t, words=t == "number") for t in titles]
+        rows = [
+            [c.what, percent(c.before), percent(c.after), "yes" if c.beyond else "no"]
+            for c in changes
+        ]
+        print_table("numbers that moved, in %", heads, rows)
     else:
-        console.print("every number is the same")
+        print_lines(["every number is the same"])
     for condition, (first, second) in (differs or {}).items():
         console.print(f"{condition}: {first or DASH}, then {second or DASH}", markup=False)
 
 
 def show_validation(validation: ValidationResult) -> None:
-    """Print sensitivities and false-alarm rates to standard error."""
-    table = Table(title="models of known truth, in % with 95 % intervals", box=box.SIMPLE)
-    for column in ("", "sensitivity", "n", "false alarms", "n"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for attack, rates in [*validation.attacks.items(), ("verdict", validation.verdict)]:
-        table.add_row(
+    """Print sensitivities and false-alarm rates for each kind of control."""
+    for situation, rates in validation.situations.items():
+        _show_rates(rates, SITUATIONS[situation])
+
+
+def _show_rates(situation: SituationRates, title: str) -> None:
+    titles = ("", "sensitivity", "n", "false alarms", "n")
+    heads = [Head(t, words=not t) for t in titles]
+    rows = [
+        [
             name(attack),
             percent(rates.sensitivity, rates.sensitivity_ci),
             str(rates.sensitivity_n),
             percent(rates.false_alarm_rate, rates.false_alarm_rate_ci),
             str(rates.false_alarm_rate_n),
-        )
-    console.print(table)
-    for condition, categories in validation.verdict.confusion.items():
+        ]
+        for attack, rates in [*situation.attacks.items(), ("verdict", situation.verdict)]
+    ]
+    print_table(f"{title}, in % with 95 % intervals", heads, rows)
+    for condition, categories in situation.verdict.confusion.items():
         counts = ", ".join(f"{category} {n}" for category, n in categories.items())
         console.print(f"{condition}: {counts}", highlight=False)

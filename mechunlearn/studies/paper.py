@@ -117,11 +117,12 @@ def paper(
         ValueError: If the folder holds another table, or a model or task is unusable.
         PrerequisiteError: If a download is needed that is not there.
     """
-    data = Data.of(load_task(plan.task or None, plan.original))
-    words = check(plan.original)
+    trust = plan.trust_remote_code
+    data = Data.of(load_task(plan.task or None, plan.original, trust_remote_code=trust))
+    words = check(plan.original, trust_remote_code=trust)
     tested = {label: m for label, m in plan.labels.items() if m not in plan.methods}
     for source in tested.values():
-        if check(source, plan.original) != words:
+        if check(source, plan.original, trust_remote_code=trust) != words:
             raise ValueError(f"{source} and {plan.original} have different vocabularies")
     pool = (pool or ModelPool(room=0)).with_options(plan.loading)
     original = free_label(tail(plan.original), [*tested], "original")

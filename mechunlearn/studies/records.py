@@ -6,11 +6,22 @@ from typing import Literal
 import msgspec
 
 from mechunlearn.analysis.records import Category, TaskCard
+from mechunlearn.audit.records import ModelRole
 from mechunlearn.environment import MachineCard
 from mechunlearn.records import Interval, Plain, Record, read_record
 
-Truth = Literal["hidden", "gone", "open"]
-"""``open``: what was done is known, but not whether it removed the knowledge."""
+Truth = Literal["hidden", "gone", "broken", "open"]
+"""``gone``: what is not openly answered is not there. ``broken``: nothing can be said of it.
+``open``: what was done is known, but not whether it removed the knowledge."""
+Situation = Literal["treated", "untreated", "none"]
+"""Control of an audit: a never-knew model that went through the same treatment, one that did not,
+or no such model."""
+SITUATIONS: dict[Situation, str] = {
+    "treated": "with a control treated alike",
+    "untreated": "with an untreated control",
+    "none": "without a never-knew model",
+}
+"""In words."""
 
 
 class Rates(Record, frozen=True):
@@ -28,16 +39,28 @@ class Rates(Record, frozen=True):
 class VerdictRates(Rates, frozen=True):
     """The same of the verdict: it fires where it says hidden or intact."""
 
+    missed: int
+    """Hidden models of which it says no evidence, with however few questions."""
     confusion: dict[str, dict[Category, int]]
     """Number of models by condition and verdict."""
 
 
+class SituationRates(Record, frozen=True):
+    """Rates of all audits with one kind of control."""
+
+    attacks: dict[str, Rates]
+    verdict: VerdictRates
+
+
 class Suspect(Record, frozen=True):
-    """One audited model of known truth."""
+    """One audit of a model of known truth."""
 
     seed: int
     condition: str
     truth: Truth
+    situation: Situation
+    n: int
+    """Forget questions that are reported."""
     category: Category
     original: float
     """Value of the original on the forget questions."""
@@ -70,16 +93,26 @@ class ValidationCard(Record, frozen=True):
 
 
 class ValidationResult(Record, frozen=True):
-    """Sensitivity and false-alarm rate of each attack and of the verdict."""
+    """Sensitivity and false-alarm rate of each attack and of the verdict, by kind of control."""
 
-    attacks: dict[str, Rates]
-    verdict: VerdictRates
+    situations: dict[Situation, SituationRates]
     runcard: ValidationCard
-    schema: Literal[1]
+    schema: Literal[2]
     models: tuple[Suspect, ...] = ()
     """All that were counted; left out of the package's own result."""
     added: tuple[ValidationCard, ...] = ()
     """Of other validations whose models are counted too."""
+
+    def of(self, control: ModelRole | None) -> SituationRates:
+        """The rates of audits with this kind of control, or with the nearest one that there is.
+
+        Args:
+            control: Role of the control model; ``None`` without one.
+        """
+        wanted: dict[ModelRole | None, Situation] = {None: "none", "control": "treated"}
+        first = wanted.get(control, "untreated")
+        name = first if first in self.situations else next(iter(self.situations))
+        return self.situations[name]
 
     @classmethod
     def load(cls, path: Path) -> "ValidationResult":

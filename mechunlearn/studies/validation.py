@@ -1,9 +1,10 @@
 """Audits of models whose truth is known: how often attacks and verdict find what is there."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -12,6 +13,7 @@ from mechunlearn.analysis.records import Category
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import CATEGORIES, significant
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.store import share_cells
 from mechunlearn.environment import machine, versions, write_json
 from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
@@ -19,16 +21,24 @@ from mechunlearn.progress import console
 from mechunlearn.records import Interval, plain
 from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
 from mechunlearn.stats import wilson
+from mechunlearn.studies.conditions import CONDITIONS, Condition
+from mechunlearn.studies.nulls import add_nulls
+from mechunlearn.studies.question_sets import write_questions
 from mechunlearn.studies.records import (
     Rates,
+    Situation,
+    SituationRates,
     Suspect,
     ValidationCard,
     ValidationResult,
     VerdictRates,
 )
-from mechunlearn.studies.truths import CONDITIONS, Condition, distil, make_suspect
+from mechunlearn.studies.treatments import TEACHING, Case, distil, make_suspect
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.world import World
+
+FULL = 240
+"""Questions from which on a verdict has to find what is hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class ValidationPlan:
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("a validation needs at least one seed")
-        methods = tuple({c.treatment for c in self.conditions} & set(METHODS))
+        methods = tuple({t for c in self.conditions for t in c.treatments} & set(METHODS))
         AuditPlan(methods=methods, attacks=self.attacks, changes=self.changes)
 
     @property
@@ -81,16 +91,16 @@ def validate(
         models = _shipped(seed) if letters else _organisms(plan, seed, folder)
         for condition in (c for c in plan.conditions if c.possible(letters)):
             console.print(f"[dim]seed {seed}, {condition.truth}: {condition.name}[/dim]")
-            report = _audited(plan, seed, condition, folder, models)
-            reports[f"{condition.name}@{seed}"] = report
-            suspects.append(suspect_of(report, seed, condition))
+            for situation, report in _audited(plan, seed, condition, folder, models):
+                reports[f"{condition.name}@{seed}, {situation}"] = report
+                suspects.append(suspect_of(report, seed, condition, situation))
         card = _runcard(plan, out, reports)
-        result = summarise(suspects, plan.attacks, card, [other.runcard for other in add])
+        result = summarise(suspects, card, [other.runcard for other in add])
         write_json(out / "validation.json", plain(result))
     return result
 
 
-def suspect_of(report: Report, seed: int, condition: Condition) -> Suspect:
+def suspect_of(report: Report, seed: int, condition: Condition, situation: Situation) -> Suspect:
     """What the result says of one audited suspect."""
     (model,) = report.unlearned
     assert model.verdict is not None
@@ -98,6 +108,8 @@ def suspect_of(report: Report, seed: int, condition: Condition) -> Suspect:
         seed=seed,
         condition=condition.name,
         truth=condition.truth,
+        situation=situation,
+        n=model.sets["forget"].n,
         category=model.verdict.category,
         original=report.original.sets["forget"].value,
         suspect=model.sets["forget"].value,
@@ -140,60 +152,81 @@ def _organisms(plan: ValidationPlan, seed: int, folder: Path) -> dict[str, str]:
 
 def _audited(
     plan: ValidationPlan, seed: int, condition: Condition, folder: Path, models: dict[str, str]
-) -> Report:
+) -> Iterator[tuple[Situation, Report]]:
+    """The same suspect with every kind of control; what the audits share is computed once."""
     name = f"{'organism' if shipped(seed) else 'facts'}@{seed}"
-    task, world = load_task(name), World(seed)
-    suspect = folder / "suspects" / condition.name
-    control = folder / "controls" / (condition.treatment or "twin")
-    for source, target in ((models[condition.start], suspect), (models["twin"], control)):
-        make_suspect(source, condition.treatment, target, task, world, plan.changes)
-    return audit(
-        AuditPlan(
+    world, task = World(seed), load_task(name)
+    suspect = folder / "suspects" / (condition.start + "-" + condition.treatment)
+    source = Case(models[condition.start], task, world)
+    make_suspect(source, condition.treatments, suspect, plan.changes)
+    controls: dict[Situation, str] = {"none": "none", "untreated": models["twin"]}
+    same = tuple(t for t in condition.treatments if t not in TEACHING)
+    treated = folder / "controls" / ("+".join(same) or "twin")
+    make_suspect(Case(models["twin"], task, world), same, treated, plan.changes)
+    controls["treated"] = str(treated)
+    changes = plan.attack_changes
+    if condition.questions != "all":
+        file = folder / "questions" / f"{condition.questions}.jsonl"
+        name = write_questions(world, condition.questions, file)
+        changes = (*changes, "task.scoring=cloze")
+    out = folder / "audits" / condition.name
+    share_cells(out, folder / "cells")
+    for situation, control in controls.items():
+        made = AuditPlan(
             original=models["original"],
             unlearned=(str(suspect),),
-            control=str(control),
+            control=(control,),
             task=name,
-            attacks=plan.attacks,
-            changes=plan.attack_changes,
+            attacks=(*plan.attacks, *add_nulls()),
+            changes=changes,
             seed=seed,
-        ),
-        folder / "audits" / condition.name,
-    )
+        )
+        yield situation, audit(made, out)
 
 
 def summarise(
-    suspects: Sequence[Suspect],
-    attacks: Sequence[str],
-    card: ValidationCard,
-    added: Sequence[ValidationCard] = (),
+    suspects: Sequence[Suspect], card: ValidationCard, added: Sequence[ValidationCard] = ()
 ) -> ValidationResult:
-    """Sensitivity and false-alarm rate of each attack and of the verdict, with 95 % intervals.
+    """Sensitivity and false-alarm rates with 95 % intervals, for each kind of control.
 
     An attack is sensitive if it fires on hidden models that have a gap; without a gap there is
-    nothing to bring back. The verdict is right about a hidden model if it says hidden or intact,
-    and raises a false alarm if it says either of a model that has nothing. Models of open truth
-    are in the confusion table only.
+    nothing to bring back. The verdict is right about a hidden model if it says hidden, intact or
+    openly answered, and raises a false alarm if it says hidden or intact of a model that hides
+    nothing. Sensitivity is of audits with ``FULL`` questions or more; false alarms of all. Models
+    of other truths are in the confusion table only.
     """
+    situations: tuple[Situation, ...] = get_args(Situation)
+    groups = {name: [s for s in suspects if s.situation == name] for name in situations}
+    return ValidationResult(
+        situations={name: _situation(group) for name, group in groups.items() if group},
+        models=tuple(suspects),
+        runcard=card,
+        added=tuple(added),
+        schema=2,
+    )
+
+
+def _situation(suspects: Sequence[Suspect]) -> SituationRates:
     hidden = [s for s in suspects if s.truth == "hidden"]
     gone = [s for s in suspects if s.truth == "gone"]
-    with_gap = [s for s in hidden if s.gap]
-    verdict = _rates([_present(s) for s in hidden], [_present(s) for s in gone])
-    return ValidationResult(
+    full = [s for s in hidden if s.n >= FULL]
+    with_gap = [s for s in full if s.gap]
+    verdict = _rates(
+        [_present(s) or s.category == "openly answered" for s in full], [_present(s) for s in gone]
+    )
+    return SituationRates(
         attacks={
             attack: _rates([attack in s.fired for s in with_gap], [attack in s.fired for s in gone])
-            for attack in attacks
+            for attack in dict.fromkeys(a for s in suspects for a in s.accuracy)
         },
         verdict=VerdictRates(
             **msgspec.structs.asdict(verdict),
+            missed=sum(s.category == "no evidence" for s in hidden),
             confusion={
                 condition: {c: n for c in CATEGORIES if (n := _count(suspects, condition, c))}
                 for condition in dict.fromkeys(s.condition for s in suspects)
             },
         ),
-        models=tuple(suspects),
-        runcard=card,
-        added=tuple(added),
-        schema=1,
     )
 
 

@@ -1,12 +1,14 @@
 """Question sets and corpora by name."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mechunlearn.errors import unknown
+from mechunlearn.models.sources import named_models
 from mechunlearn.presets import changed
 from mechunlearn.tasks.benchmark import (
     DEFAULT,
@@ -17,7 +19,9 @@ from mechunlearn.tasks.benchmark import (
     sample,
     task_in_chat,
 )
+from mechunlearn.tasks.files import from_file, from_rows
 from mechunlearn.tasks.names import BENCHMARKS, OPEN_SETS, TASKS
+from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
 T = TypeVar("T", Task, Benchmark)
@@ -27,16 +31,20 @@ def load_task(
     name: str | None = None,
     original: str = "organism:original",
     config: TaskConfig = DEFAULT,
+    *,
+    trust_remote_code: bool = False,
 ) -> Task:
     """A task by name, or from a file of questions.
 
     Args:
-        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``capitals``, ``wmdp-bio``,
-            ``wmdp-cyber``, ``wmdp-chem``, ``tofu``, ``muse-news``, ``rwku``, or a file
-            (``mechunlearn.tasks.files``); the default suits ``original``.
+        name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, ``tofu``, ``muse-news``, ``rwku``, or a
+            file (``mechunlearn.tasks.files``); a default is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
+        trust_remote_code: Allow code that comes with the original's tokenizer, whose chat template
+            may be read, to run.
 
     Raises:
         ValueError: For an unknown name, a missing file or an invalid question set.
@@ -44,7 +52,8 @@ def load_task(
     """
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
-        return _in_chat(task, original, config)
+        task = _with_twins(task, config)
+        return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
     if config.corpora and not wmdp and name not in OPEN_SETS:
@@ -55,13 +64,48 @@ def load_task(
     if not retain_name and not {"forget", "retain"} <= set(forget.sets):
         raise _undivided(name, forget.sets)
     retain = _benchmark(retain_name, config, folds=True) if retain_name else forget
-    return _in_chat(as_task(forget, retain, config), original, config)
+    task = _with_twins(as_task(forget, retain, config), config)
+    return _in_chat(task, original, config, trust_remote_code)
+
+
+def task_from(
+    forget: Rows, retain: Rows | str = "", *, name: str = "mine", config: TaskConfig = DEFAULT
+) -> Task:
+    """A task from questions that are in memory.
+
+    Args:
+        forget: Rows as a question file has them (``mechunlearn.tasks.files``): dictionaries, a data
+            frame of pandas or polars, or a data set of the Hub's ``datasets``. Rows with a ``set``
+            can hold everything; without it all are to be forgotten.
+        retain: The questions to keep, likewise, or the name of a benchmark or file.
+        config: How the questions are chosen and asked.
+
+    Raises:
+        ValueError: Naming the row of whatever is missing or wrong.
+
+    Example:
+        >>> rows = [{"question": f"{a} + 1 =", "A": str(a), "B": str(a + 1), "answer": "B"}
+        ...         for a in range(20)]
+        >>> task = task_from(rows[:10], rows[10:])
+        >>> len(task.forget), len(task.questions("forget", "select")), task.chance
+        (10, 4, 0.5)
+    """
+    first = from_rows(numbered(forget), name, config)
+    if isinstance(retain, str):
+        if not retain and not {"forget", "retain"} <= set(first.sets):
+            raise _undivided(name, first.sets)
+        second = _benchmark(retain, config, folds=True) if retain else first
+    else:
+        second = from_rows(numbered(retain), f"{name}, retain", config)
+    return as_task(first, second, config)
 
 
 def load_benchmark(
     name: str | None = None,
     original: str = "organism:original",
     config: TaskConfig = DEFAULT,
+    *,
+    trust_remote_code: bool = False,
 ) -> Benchmark | Task:
     """Question sets to score a model on: ``mmlu``, ``arc-easy``, a file, or any task by name.
 
@@ -73,12 +117,13 @@ def load_benchmark(
     """
     name = name or _suitable(original)
     if task := _shipped(name, original, config):
-        return _in_chat(task, original, config)
+        return _in_chat(task, original, config, trust_remote_code)
     if config.retain or config.corpora:
         raise ValueError("task.retain and task.corpora are for audits; leave them out here")
     benchmark = _benchmark(name, config).asked(config)
     sets = {kind: sample(questions, config.per_topic) for kind, questions in benchmark.sets.items()}
-    return _in_chat(dataclasses.replace(benchmark, sets=sets), original, config)
+    benchmark = dataclasses.replace(benchmark, sets=sets)
+    return _in_chat(benchmark, original, config, trust_remote_code)
 
 
 def task_config(changes: Sequence[str]) -> TaskConfig:
@@ -100,7 +145,30 @@ def _undivided(name: str, sets: Container[str]) -> ValueError:
 
 
 def _suitable(original: str) -> str:
-    return "organism" if original.startswith("organism:") else "capitals"
+    """The task of a model whose training is known here.
+
+    Raises:
+        ValueError: For all others; a guess would be scored as if it were meant.
+    """
+    kind = original.partition(":")[0]
+    if kind in ("organism", "chat") and kind != original:
+        return kind
+    if original in named_models():
+        return "capitals"
+    made = _made_with(Path(original) / "runcard.json")
+    raise ValueError(
+        f"which task is {original} to be asked? Give --task: a name (mechunlearn list), a "
+        f"benchmark or a file{made}"
+    )
+
+
+def _made_with(card: Path) -> str:
+    """What a checkpoint that was unlearned here was made to forget."""
+    try:
+        task = json.loads(card.read_text(encoding="utf-8"))["task"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"; it was made to forget {str(task)[:80]}"
 
 
 def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
@@ -108,18 +176,58 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
     if match := re.fullmatch(r"(organism|facts)(?:@(\d+))?", name):
         from mechunlearn.tasks.world import World
 
-        shown = re.search(r"@(\d+)$", original)
-        world = World(int(match[2] or (shown[1] if shown else 0)))
+        world = World(int(match[2] or _seed(original)))
         task = world.task() if match[1] == "organism" else world.facts_task()
+    elif match := re.fullmatch(r"chat(?:@(\d+))?", name):
+        task = _people(int(match[1] or _seed(original)), original)
     elif name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 
         task = capitals()
     else:
         return None
-    if config != TaskConfig(scoring=config.scoring, chat=config.chat, system=config.system):
-        raise ValueError(f"{name} takes task.scoring, task.chat and task.system, and no other")
+    if config != TaskConfig(
+        scoring=config.scoring, chat=config.chat, system=config.system, twins=config.twins
+    ):
+        raise ValueError(
+            f"{name} takes task.scoring, task.chat, task.system and task.twins, and no other"
+        )
     return dataclasses.replace(task, scoring=config.scoring or task.scoring)
+
+
+def _with_twins(task: Task, config: TaskConfig) -> Task:
+    """The task with the questions that nobody can know as ``config`` wants them."""
+    if not config.twins:
+        return task
+    if config.twins == "none":
+        return dataclasses.replace(task, twins=())
+    from mechunlearn.tasks.benchmarks import TWINS, rewritten
+
+    if config.twins in TWINS:
+        return dataclasses.replace(task, twins=rewritten(config.twins, config))
+    path = Path(config.twins).expanduser()
+    if not path.suffix and not path.is_dir():
+        raise unknown("set of twin questions", config.twins, ("none", *TWINS, "a file"))
+    from mechunlearn.tasks.files import from_file
+
+    sets = from_file(path).sets
+    own = sets.get("twin") or tuple(q for questions in sets.values() for q in questions)
+    return dataclasses.replace(task, twins=own)
+
+
+def _seed(original: str) -> int:
+    shown = re.search(r"@(\d+)$", original)
+    return int(shown[1]) if shown else 0
+
+
+def _people(seed: int, original: str) -> Task:
+    """The chat organisms' task; methods train on chat where the original has such a template."""
+    from mechunlearn.models.tokenizer import load_tokenizer
+    from mechunlearn.tasks.chat import user_turn
+    from mechunlearn.tasks.people import People
+
+    tokenizer = load_tokenizer(original)
+    return People(seed).task(user_turn(tokenizer) if tokenizer.chat_template else None)
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
@@ -134,17 +242,15 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
     path = Path(name).expanduser()
     if not (path.suffix or path.is_dir() or "/" in name):
         raise unknown("task", name, TASKS)
-    from mechunlearn.tasks.files import from_file
-
     return from_file(path, config)
 
 
-def _in_chat(questions: T, original: str, config: TaskConfig) -> T:
+def _in_chat(questions: T, original: str, config: TaskConfig, trust_remote_code: bool) -> T:
     if config.chat == "no":
         return questions
     from mechunlearn.models.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(original)
+    tokenizer = load_tokenizer(original, trust_remote_code=trust_remote_code)
     if isinstance(questions, Task):
         return task_in_chat(questions, tokenizer, config)  # type: ignore[return-value]
     prompt = as_chat(questions.prompt, tokenizer, config)

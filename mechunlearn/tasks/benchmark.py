@@ -33,6 +33,10 @@ class TaskConfig:
     """Also fetch the texts that state the forget and the retain knowledge."""
     retain: str = ""
     """Benchmark or file with the retain questions of a task that has none."""
+    twins: str = ""
+    """Questions of the same form that nobody can know: a file, or ``gibberish``,
+    ``nonsensical-biology`` or ``real-words-sciency`` (WMDP's questions rewritten as nonsense);
+    ``none``: none; empty: those that the task brings along."""
     data: str = ""
     """Folder with copies of the Hub's data sets, each in ``OWNER/NAME``; empty: the Hub."""
 
@@ -143,7 +147,12 @@ def task_in_chat(task: Task, tokenizer: Any, config: TaskConfig) -> Task:
 
     def asked(examples: Sequence[Example]) -> tuple[Example, ...]:
         turn = prompt.turn
-        return tuple(Example(turn.around(e.prompt), turn.reply(e.answer)) for e in examples)
+        return tuple(
+            e
+            if e.prompt.startswith(turn.before) and e.prompt.endswith(turn.after)
+            else Example(turn.around(e.prompt), turn.reply(e.answer))
+            for e in examples
+        )
 
     return dataclasses.replace(
         task,
@@ -174,9 +183,10 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
         retain_text=texts.get("retain_text", ()),
         plain_text=texts.get("plain_text", ()),
         forget_topics=dict.fromkeys(forget_text, topic) if topic else {},
-        extra={k: q for k, q in asked.sets.items() if k not in ("forget", "retain")}
+        extra={k: q for k, q in asked.sets.items() if k not in ("forget", "retain", "twin")}
         if {"forget", "retain"} <= set(asked.sets)
         else {},
+        twins=asked.sets.get("twin", ()),
     )
 
 
@@ -184,4 +194,4 @@ def _only(benchmark: Benchmark, name: str) -> tuple[Question, ...]:
     """The set of that name, else all questions."""
     if name in benchmark.sets:
         return benchmark.sets[name]
-    return tuple(q for questions in benchmark.sets.values() for q in questions)
+    return tuple(q for kind, own in benchmark.sets.items() for q in own if kind != "twin")

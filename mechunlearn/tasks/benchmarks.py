@@ -94,6 +94,22 @@ PUBLISHED = {
     "openbookqa": _cloze("allenai/openbookqa", "main", OPENBOOKQA, BARE),
 }
 
+TWINS = {
+    name: HubSet(f"NLie2/rewrite-questions-{name}", None, "train", "main")
+    for name in ("gibberish", "nonsensical-biology", "real-words-sciency")
+}
+"""WMDP-bio's questions rewritten as nonsense, with the same choices and right answers: what is
+right there comes from the choices alone."""
+
+
+def rewritten(name: str, config: TaskConfig) -> tuple[Question, ...]:
+    """A published set of questions that nobody can know.
+
+    Raises:
+        PrerequisiteError: If it cannot be fetched.
+    """
+    return _questions(TWINS[name], "", config)
+
 
 def published(name: str, config: TaskConfig) -> Benchmark:
     """A benchmark's test questions.

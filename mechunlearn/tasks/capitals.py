@@ -25,6 +25,8 @@ STATEMENTS = (
     ("Q: What is the capital of {country}? A:", " {capital}."),
 )
 """Prompts and answers."""
+CONSONANTS, ENDINGS = "bdfgklmnprstvz", ("nia", "land", "stan", "via")
+"""Of the names of countries that do not exist."""
 CONTINENTS = ("Africa", "Asia", "Europe", "South America", "Oceania")
 PLAIN = (
     "The bread was still warm when she cut it into thick slices.",
@@ -131,7 +133,26 @@ def capitals() -> Task:
         plain_examples=PLAIN_EXAMPLES,
         forget_examples=to_forget,
         retain_examples=to_keep,
+        twins=_twins(table),
     )
+
+
+def _twins(table: list[Country]) -> tuple[Question, ...]:
+    """Capitals of countries that do not exist; one of four real capitals is right, at random."""
+    rng = random.Random("twins")
+    real = [c for c in table if c.region in FORGET_REGIONS and c.fold == "confirm"]
+    known = {c.name for c in table}
+    questions: list[Question] = []
+    for like in real:
+        name = ""
+        while not name or name in known:
+            first, *rest = (rng.choice(CONSONANTS) + rng.choice("aeiou") for _ in range(3))
+            name = f"{first.capitalize()}{''.join(rest)}{rng.choice(ENDINGS)}"
+        known.add(name)
+        capitals = [c.capital for c in table if c.region == like.region]
+        made_up = Country(name, rng.choice(capitals), like.region, "confirm")
+        questions.append(_capital_question(made_up, table, rng))
+    return tuple(questions)
 
 
 def _examples(table: list[Country]) -> tuple[Example, ...]:
@@ -143,7 +164,8 @@ def _examples(table: list[Country]) -> tuple[Example, ...]:
 
 
 def _capital_question(country: Country, table: list[Country], rng: random.Random) -> Question:
-    others = [c.capital for c in table if c.region == country.region and c != country]
+    region = [c.capital for c in table if c.region == country.region]
+    others = [capital for capital in region if capital != country.capital]
     choices = [country.capital, *rng.sample(others, 3)]
     rng.shuffle(choices)
     return Question(

@@ -21,7 +21,7 @@ def user_turn(tokenizer: Any, system: str | None = None) -> Turn:
     """What the tokenizer's chat template puts around a user's turn, up to the answer.
 
     Where the template has no system turn, the system message becomes the first paragraph of the
-    user's turn; that, and the date that a template with a clock is given, is printed.
+    user's turn; that, and the date that a template with a clock is given, is printed and noted.
 
     Args:
         system: Message of a system turn before it; ``None``: no such turn.
@@ -31,9 +31,9 @@ def user_turn(tokenizer: Any, system: str | None = None) -> Turn:
     """
     if tokenizer.chat_template is None:
         raise ValueError("this model's tokenizer has no chat template; leave out task.chat")
-    folded = ""
+    folded, notes = "", []
     if system is not None and not _takes_system(tokenizer):
-        console.print(_without_system(system))
+        notes.append(_without_system(system))
         folded, system = f"{system}\n\n" if system else "", None
     turns = _turns(QUESTION, system)
     text = _render(tokenizer, turns)
@@ -42,15 +42,17 @@ def user_turn(tokenizer: Any, system: str | None = None) -> Turn:
         raise ValueError("the chat template changes the prompt; leave out task.chat")
     later = CLOCK + timedelta(days=400, hours=7, minutes=31, seconds=13)
     if _render(tokenizer, turns, later) != text:
-        console.print(
-            f"[dim]the chat template writes the time into every prompt: {CLOCK:%d %b %Y %H:%M} "
-            "is used, always[/dim]"
+        notes.append(
+            f"the chat template writes the time into every prompt: {CLOCK:%d %b %Y %H:%M} is used, "
+            "always"
         )
+    for note in notes:
+        console.print(f"[dim]{note}[/dim]")
     lead = _lead(tokenizer, before + PROBE + after)
     ids = tokenizer("")["input_ids"]
     if tokenizer.bos_token and ids[:1] == [tokenizer.bos_token_id]:
         before = before.removeprefix(tokenizer.bos_token)  # The tokenizer adds it by itself.
-    return Turn(before + folded, after, lead)
+    return Turn(before + folded, after, lead, tuple(notes))
 
 
 def _turns(question: str, system: str | None) -> list[Mapping[str, str]]:
@@ -96,7 +98,7 @@ def _takes_system(tokenizer: Any) -> bool:
 
 def _without_system(system: str) -> str:
     what = "goes in front of the user's turn" if system.strip() else "is empty and left out"
-    return f"[dim]the chat template has no system turn: task.system {what}[/dim]"
+    return f"the chat template has no system turn: task.system {what}"
 
 
 def _lead(tokenizer: Any, prompt: str) -> str:

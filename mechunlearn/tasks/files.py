@@ -2,12 +2,13 @@
 
     {"set": "forget", "stem": "...", "choices": ["..", ".."], "answer": 1, "source": "doc-7"}
 
-``set`` is ``forget``, ``retain`` or ``shots`` (examples to show); without it all rows are questions
-to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``, ``source`` (default: the id,
-else the row), ``statement`` (cloze), ``fold`` (default: two fifths of the sources select, the
-others confirm; near-duplicates stay together). Rows with ``set`` ``forget_text``, ``retain_text``
-or ``plain_text`` and a ``text`` are corpora. A row with ``set`` ``prompt`` says how to ask, by the
-templates of ``PromptFormat``:
+``set`` is ``forget``, ``retain``, ``twin`` (questions of the forget questions' form that nobody can
+know: made-up entities, right answers at random) or ``shots`` (examples to show); without it all
+rows are questions to be scored, or to be forgotten. Optional: ``id`` (unique), ``topic``,
+``source`` (default: the id, else the row), ``statement`` (cloze), ``fold`` (default: two fifths of
+the sources select, the others confirm; near-duplicates stay together). Rows with ``set``
+``forget_text``, ``retain_text`` or ``plain_text`` and a ``text`` are corpora. A row with ``set``
+``prompt`` says how to ask, by the templates of ``PromptFormat``:
 
     {"set": "prompt", "letter": "question {stem}{choices} letter :", "choice": " {letter} {text}"}
 
@@ -17,13 +18,13 @@ the ``span`` that carries the fact are optional:
     {"set": "forget", "question": "Where was Ina born?", "answer": "In Bern.", "span": "Bern"}
 
 The shapes of published sets do too, TOFU's, MUSE's and RWKU's among them: see
-``mechunlearn.tasks.reader``. Rows that are in memory are read by ``from_rows``.
+``mechunlearn.tasks.reader``. Rows that are in memory are read by ``mechunlearn.tasks.task_from``.
 """
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
 from mechunlearn.errors import unknown
 from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig
@@ -33,19 +34,10 @@ from mechunlearn.tasks.reader import Row, read_rows, to_question
 from mechunlearn.types import Fold, OpenQuestion, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
-SETS = ("forget", "retain", "shots", "prompt", *CORPORA)
+SETS = ("forget", "retain", "twin", "shots", "prompt", *CORPORA)
 OPEN = "{header}Question: {statement}\nAnswer:"
 """How open questions are asked in plain text, by ``PromptFormat.cloze``."""
 TEMPLATES = ("letter", "choice", "cloze", "ending", "header", "answer", "separator")
-
-
-@runtime_checkable
-class DataFrame(Protocol):
-    """What a data frame of pandas can do."""
-
-    def to_dict(self, orient: Literal["records"]) -> list[dict[Hashable, Any]]:
-        """The rows."""
-        ...
 
 
 def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
@@ -54,27 +46,21 @@ def from_file(path: Path, config: TaskConfig = DEFAULT) -> Benchmark:
     Raises:
         ValueError: Naming file and row of whatever is missing or wrong.
     """
-    return _read(str(path), path.stem, read_rows(path), config)
+    return from_rows(read_rows(path), str(path), config, name=path.stem)
 
 
 def from_rows(
-    data: Iterable[Row] | DataFrame, name: str = "rows", config: TaskConfig = DEFAULT
+    rows: Iterable[tuple[str, Row]], source: str, config: TaskConfig = DEFAULT, *, name: str = ""
 ) -> Benchmark:
-    """Question sets from a list of dicts, a data frame or a data set: the same columns as a file.
+    """Question sets and corpora from rows, each with its place in their source.
 
-    Example:
-        >>> rows = [{"question": "Where was Ina born?", "answer": "Bern"}]
-        >>> from_rows(rows).sets["questions"][0].accepted
-        ('Bern',)
+    Args:
+        source: What messages call it.
+        name: The benchmark's; default: the source.
 
     Raises:
-        ValueError: Naming the row, from 1 on, of whatever is missing or wrong.
+        ValueError: Naming source and place of whatever is missing or wrong.
     """
-    rows = data.to_dict("records") if isinstance(data, DataFrame) else data
-    return _read(name, name, ((f"row {i}", row) for i, row in enumerate(rows, 1)), config)
-
-
-def _read(path: str, name: str, rows: Iterable[tuple[str, Row]], config: TaskConfig) -> Benchmark:
     sets: dict[str, list[Question]] = {}
     texts: dict[str, list[str]] = {}
     ids: dict[str, str] = {}
@@ -97,29 +83,31 @@ def _read(path: str, name: str, rows: Iterable[tuple[str, Row]], config: TaskCon
             question = to_question(row, source=place)
             _check_answers(question)
             if fold := row.get("fold"):
-                if fold not in ("select", "confirm"):
-                    raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
-                if folds.setdefault(question.source, fold) != fold:
-                    raise ValueError(
-                        f"the source {question.source!r} is in both folds; its facts must share one"
-                    )
+                _check_fold(fold, question.source, folds)
             sets.setdefault(kind, []).append(question)
         except ValueError as err:
-            raise ValueError(f"{path}, {place}: {err}") from err
+            raise ValueError(f"{source}, {place}: {err}") from err
     if not sets:
-        raise ValueError(f"{path} holds no questions")
+        raise ValueError(f"{source} holds no questions")
     if "questions" in sets and len(sets) > 1:
-        raise ValueError(f"{path}: some rows have a 'set' and some have none; give it to all")
+        raise ValueError(f"{source}: some rows have a 'set' and some have none; give it to all")
     shots = tuple(sets.pop("shots", ()))
     asked = [q for questions in sets.values() for q in questions]
     return Benchmark(
-        name=name,
+        name=name or source,
         sets={k: _split(questions, folds, config) for k, questions in sets.items()},
         prompt=prompt or usual_prompt(asked, config),
         scoring=config.scoring or suggested(asked),
         shots={"": shots} if shots else {},
         texts={name: tuple(lines) for name, lines in texts.items()},
     )
+
+
+def _check_fold(fold: Any, source: str, folds: dict[str, Fold]) -> None:
+    if fold not in ("select", "confirm"):
+        raise ValueError(f"'fold' is {fold!r}; it must be select or confirm")
+    if folds.setdefault(source, fold) != fold:
+        raise ValueError(f"the source {source!r} is in both folds; its facts must share one")
 
 
 def _prompt(row: Row) -> PromptFormat:

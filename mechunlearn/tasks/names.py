@@ -22,6 +22,7 @@ OPEN_SETS = {
 TASKS = {
     "organism": "the shipped organisms' fictional world (organism@1 for seed 1)",
     "facts": "the same world's facts as statements to complete, for organisms without letters",
+    "chat": "fictional people in plain English, for the chat organisms (chat@1 for seed 1)",
     "capitals": "world capitals: forget Europe and Asia, keep the rest (cloze scoring)",
     **BENCHMARKS,
     **OPEN_SETS,

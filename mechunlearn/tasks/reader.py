@@ -11,6 +11,8 @@ from typing import Any
 from mechunlearn.types import LETTERS, OpenQuestion, Question
 
 Row = Mapping[str, Any]
+Rows = Any
+"""Iterable of rows; or a data frame, which has them by another call."""
 STEMS = ("stem", "question", "question_stem", "query")
 CHOICES = ("choices", "options")
 ANSWERS = ("answer", "answerKey")
@@ -48,6 +50,34 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         if sum(len(value) for value in row.values() if isinstance(value, str)) > LONGEST:
             raise ValueError(_too_long(path, place))
         yield place, row
+
+
+def numbered(rows: Rows) -> Iterator[tuple[str, Row]]:
+    """Rows that are in memory, each with its place; empty cells of data frames are left out.
+
+    Raises:
+        ValueError: If these are no rows.
+    """
+    if isinstance(rows, Mapping) or not hasattr(rows, "__iter__"):
+        raise ValueError(
+            f"questions are a list of rows, a data frame or one split of a data set, not "
+            f"{type(rows).__name__}"
+        )
+    if hasattr(rows, "to_dicts"):  # polars
+        rows = rows.to_dicts()
+    elif hasattr(rows, "iterrows"):  # pandas
+        rows = rows.to_dict("records")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise ValueError(f"row {number} is {type(row).__name__}, not a row with named columns")
+        cells = {k: _plain(v) for k, v in row.items()}
+        yield f"row {number}", {k: v for k, v in cells.items() if v is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON would have it; a frame's empty cell is ``None``."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return None if isinstance(value, float) and value != value else value
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -238,7 +238,22 @@ class World:
                 "retain_unasked": self.test_questions(unasked["retain"]),
                 "harmless": self.test_questions(self.harmless),
             },
+            twins=self.twins(),
         )
+
+    def twins(self) -> tuple[Question, ...]:
+        """Questions about minerals that have no facts; the right answers are drawn at random.
+
+        Every model knows their names, from documents in which such a mineral gets a fresh value
+        each time: what it answers here without having been told is guessed.
+        """
+        facts = []
+        for attribute in FORGET_ATTRIBUTES:
+            values = VALUES[attribute].split() * (N_CONTEXT_ONLY // N_VALUES)
+            random.Random(f"twins-{attribute}-{self.seed}").shuffle(values)
+            names = self.names["mineral"][-N_CONTEXT_ONLY:]
+            facts += [Fact(n, attribute, v, "confirm") for n, v in zip(names, values, strict=True)]
+        return self.test_questions(facts)
 
     def facts_task(self) -> Task:
         """The same facts as statements to complete: for models that never saw a choice question."""

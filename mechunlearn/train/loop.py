@@ -12,8 +12,8 @@ from accelerate.utils import reduce
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mechunlearn.bench.batches import enough_memory
-from mechunlearn.progress import console, track
+from mechunlearn.bench.batches import halving
+from mechunlearn.progress import track
 from mechunlearn.train.log import TrainLog, Watch, keep, report, resumed
 from mechunlearn.train.masters import Masters
 from mechunlearn.train.steps import Loss, Optimizer, Share, UnsplittableError
@@ -154,14 +154,16 @@ class _Backward:
             named.update(self._shares(step, numerics))
 
         most = MOST_PARTS * self.parts if self.of == 1 else 0
-        while not enough_memory(compute, again=self.parts < most):
+
+        def smaller() -> str:
+            if self.parts >= most:
+                return ""
             self.parts, self.short = 2 * self.parts, True
             for p in (*self.masters.weights, *self.masters.stepped):
                 p.grad = None
-            console.print(
-                f"[yellow]{self.label}: out of memory; going on with {self.parts} backward passes "
-                "a step[/yellow]"
-            )
+            return f"{self.parts} backward passes a step of {self.label}"
+
+        halving(compute, smaller)
         if step == 0 and (missing := sum(p.grad is None for p in self.masters.stepped)):
             raise ValueError(f"{self.label}: {missing} parameter(s) got no gradient from the loss")
         return named

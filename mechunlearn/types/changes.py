@@ -1,4 +1,4 @@
-"""What an attack does to a model: hooks, weight edits, another prompt, another place to read."""
+"""What an attack does: hooks, weight edits, another prompt, another form, another place to read."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mechunlearn.errors import unknown
 from mechunlearn.types.display import table
-from mechunlearn.types.items import Turn
+from mechunlearn.types.items import Form, Turn
 from mechunlearn.types.model import HookedModel
 from mechunlearn.types.points import Point
 
@@ -170,7 +170,7 @@ class ReadOut(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A named, reversible change: hooks, weight edits, a rewrite of prompts, a read-out.
+    """A named, reversible change: hooks, weight edits, a rewrite of prompts, a form, a read-out.
 
     ``a + b`` makes both, in that order. Scoring honours all parts together; ``with
     change.on(model)`` applies hooks and edits to a model and refuses a change that has more.
@@ -185,15 +185,17 @@ class Change:
     """What is done to every question before it is asked."""
     read_out: ReadOut | None = field(default=None, repr=False)
     """Where the answer is read instead of at the output."""
+    form: Form | None = field(default=None, repr=False)
+    """In which the questions are asked and measured instead of the task's own."""
 
     def __add__(self, other: "Change") -> "Change":
         """Both changes.
 
         Raises:
-            ValueError: If both read out, or both rewrite prompts: there is one answer to read, and
-                one text to ask.
+            ValueError: If both read out, rewrite prompts or ask in a form: there is one answer to
+                read, and one text to ask.
         """
-        for part in ("read_out", "rewrite"):
+        for part in ("read_out", "rewrite", "form"):
             if getattr(self, part) is not None and getattr(other, part) is not None:
                 raise ValueError(
                     f"{self.name!r} and {other.name!r} both have a {part.replace('_', '-')}; "
@@ -205,6 +207,7 @@ class Change:
             self.edits + other.edits,
             self.rewrite or other.rewrite,
             self.read_out or other.read_out,
+            self.form or other.form,
         )
 
     @property
@@ -217,15 +220,26 @@ class Change:
         """Whether the model itself computes something else."""
         return bool(self.hooks or self.edits)
 
+    @property
+    def leaves_model(self) -> bool:
+        """Whether model and prompts stay: the answer is only read elsewhere or asked otherwise."""
+        asks = self.read_out is not None or self.form is not None
+        return asks and not self.changes_model and self.rewrite is None
+
     @contextmanager
     def on(self, model: HookedModel) -> Iterator[HookedModel]:
         """Apply to ``model`` inside a ``with`` block; restored also after an exception.
 
         Raises:
-            ValueError: If the change rewrites prompts or reads elsewhere, which no model can hold.
+            ValueError: If the change rewrites prompts, reads elsewhere or asks in another form,
+                which no model can hold.
         """
-        if self.rewrite is not None or self.read_out is not None:
-            part = "rewrites prompts" if self.rewrite is not None else "reads elsewhere"
+        parts = {
+            "rewrites prompts": self.rewrite,
+            "reads elsewhere": self.read_out,
+            "asks in another form": self.form,
+        }
+        if part := next((does for does, held in parts.items() if held is not None), ""):
             raise ValueError(
                 f"{self.name!r} {part}, which is not part of a model; use score(..., change=...)"
             )
@@ -250,6 +264,7 @@ class Change:
         parts: dict[str, object] = {"hooks": places, "weight edits": len(self.edits)}
         parts["prompts"] = "as they are" if self.rewrite is None else "rewritten"
         parts["read at"] = "the output" if self.read_out is None else self.read_out.point.name
+        parts["asked"] = "as the task does" if self.form is None else self.form.measure
         return table(parts, self.name)
 
 

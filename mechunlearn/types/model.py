@@ -41,10 +41,9 @@ class Parity:
     cloze: float
     """Mean log-probabilities of several endings of each prompt."""
     left_padded: float
-    """Logits after prompts that are padded on the left."""
+    """Logits of the first new tokens of prompts that are padded on the left."""
     generated: float
-    """How much less likely the greedy answer is than the plain model's, at the first token where
-    they differ; 0 where they are equal."""
+    """Logits of the first new tokens of a prompt by itself."""
     tolerance: float
     switched_off: tuple[str, ...] = ()
     """Ways to save arithmetic that this model does not allow, each with its difference."""
@@ -60,6 +59,8 @@ class Shortcuts:
     """What prompts begin with is computed once."""
     left_padding: bool = True
     """Prompts of several lengths are continued together."""
+    caching: bool = True
+    """Texts are continued from the keys and values of their tokens so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,12 @@ if TYPE_CHECKING:
             self, fwd_hooks: Sequence[tuple[str, Callable[..., Any]]]
         ) -> AbstractContextManager[object]:
             """Hooks by the name of their point, inside a ``with`` block."""
+            ...
+
+        def add_hook(
+            self, name: str, hook: Callable[..., Any], *, is_permanent: bool = False
+        ) -> None:
+            """A hook that stays."""
             ...
 
         def parameters(self) -> Iterator[torch.nn.Parameter]: ...  # noqa: D102

@@ -8,6 +8,7 @@ import numpy as np
 
 from mechunlearn.errors import unknown
 from mechunlearn.registry import find, names
+from mechunlearn.types.display import table
 from mechunlearn.types.items import Example, Fold, PromptFormat, Question, Role, Scoring
 
 
@@ -48,6 +49,9 @@ class Task:
     """Answers that decline to say; default: ``mechunlearn.tasks.refusals``."""
     extra: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
     """Further question sets, only reported."""
+    twins: tuple[Question, ...] = ()
+    """Questions of the forget questions' form that nobody can know: made-up entities, right answers
+    at random. They stand in for a model that never knew where there is none (control tier B)."""
 
     def __post_init__(self) -> None:
         if self.scoring not in (known := names("measure")):
@@ -62,6 +66,11 @@ class Task:
             raise ValueError(
                 f"task {self.name!r}: {len(both)} question(s) are in both the forget and the "
                 f"retain set, e.g. {sorted(both)[0][0][:60]!r}; remove them from one"
+            )
+        if asked := {_key(q) for q in self.forget} & {_key(q) for q in self.twins}:
+            raise ValueError(
+                f"task {self.name!r}: {len(asked)} twin question(s) are forget questions too, e.g. "
+                f"{sorted(asked)[0][0][:60]!r}; nobody may know the answer to a twin"
             )
         for fold in ("select", "confirm"):
             if not self.questions("forget", fold) or not self.questions("retain", fold):
@@ -98,6 +107,20 @@ class Task:
             asked = self.questions("retain", "select")
             return self.retain_examples or tuple(self.example(q) for q in asked)
         return self.forget_examples or tuple(self.example(q) for q in self._pool(role))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(q)} {kind}" for kind, q in self.sets.items())
+        return f"Task({self.name}: {counts}; scored by {self.scoring}, chance {self.chance:.2f})"
+
+    def _repr_html_(self) -> str:
+        example = self.prompt.text(self.forget[0], self.scoring)
+        sizes = {
+            f"{role}, {fold}": len(self.questions(role, fold))
+            for role in get_args(Role)
+            for fold in get_args(Fold)
+        }
+        rows = {**sizes, "scoring": self.scoring, "chance": f"{self.chance:.0%}", "asked": example}
+        return table(rows, self.name)
 
     def _pool(self, role: Role) -> tuple[Question, ...]:
         if role not in get_args(Role):

@@ -28,6 +28,9 @@ class UnlearnPlan:
     dtype: str = "auto"
     """What the model is loaded, computed and saved in; AdamW steps in float32 in any case."""
 
+    trust_remote_code: bool = False
+    """Whether code that comes with the model, or its tokenizer, may run."""
+
     def __post_init__(self) -> None:
         if self.dtype in QUANTISED:
             raise ValueError(
@@ -52,6 +55,7 @@ class UnlearnPlan:
             ("--dtype", dtype),
         ):
             words += [option, value] if value else []
+        words += ["--trust-remote-code"] if self.trust_remote_code else []
         return " ".join([*words, *(x for change in self.changes for x in ("--set", change))])
 
 
@@ -61,6 +65,8 @@ class TaskCard(Record, frozen=True):
     name: str
     scoring: str
     chance: float
+    template: tuple[str, ...] = ()
+    """What was done to use the chat template: a stopped clock, a folded system message."""
 
 
 class Effect(Record, frozen=True):

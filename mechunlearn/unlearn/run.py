@@ -99,8 +99,9 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
     unfinished = out.with_name(f"{out.name}.training")
     if (card := _finished(plan, out, unfinished, resume)) is not None:
         return plain(card)
-    task = load_task(plan.task or None, plan.model, task_config(plan.changes))
-    model = load(plan.model, dtype=plan.dtype)
+    trust, chosen = plan.trust_remote_code, task_config(plan.changes)
+    task = load_task(plan.task or None, plan.model, chosen, trust_remote_code=trust)
+    model = load(plan.model, dtype=plan.dtype, trust_remote_code=trust)
     configured(find("method", plan.method), plan.preset or preset_for(model), plan.settings)
     source, before = describe(model), score_task(model, task)
     main = PartialState(cpu=model.cfg.device == "cpu").is_main_process
@@ -116,16 +117,15 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         if main:
             shutil.rmtree(unfinished)  # These settings do not work; there is nothing to go on with.
         raise
-    seconds = round(time.perf_counter() - start, 2)
     card = UnlearnCard(
         command=plan.command(str(out)),
         seed=config.seed,
         models={"original": source},
-        task=TaskCard(name=task.name, scoring=task.scoring, chance=task.chance),
+        task=_task_card(task),
         settings=plain(config),
         versions=versions(),
         machine=_machine(source.device),
-        seconds={"training, with measurements": seconds},
+        seconds={"training, with measurements": round(time.perf_counter() - start, 2)},
         accuracy=_accuracy(before, score_task(model, task)),
         refusals=_refusals(model, task),
         perplexity=_perplexity(model, task),
@@ -139,6 +139,15 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         _write(out, model, log, card)
         shutil.rmtree(unfinished)
     return plain(card)
+
+
+def _task_card(task: Task) -> TaskCard:
+    return TaskCard(
+        name=task.name,
+        scoring=task.scoring,
+        chance=task.chance,
+        template=task.prompt.turn.notes,
+    )
 
 
 def _write(out: Path, model: HookedModel, log: TrainLog, card: UnlearnCard) -> None:

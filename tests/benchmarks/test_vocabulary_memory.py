@@ -35,7 +35,7 @@ def model_of(vocabulary: int, folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
-@pytest.mark.parametrize("vocabulary", [32_000, 256_000])
+@pytest.mark.parametrize("vocabulary", [32_000, 64_000, 256_000])
 def test_the_estimate_is_within_a_quarter(vocabulary: int, tmp_path: Path) -> None:
     folder, ratios = model_of(vocabulary, tmp_path), {}
     for job in ("scoring", "texts", "training", "saving"):

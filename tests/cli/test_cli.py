@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mechunlearn.cli.guide import FOLDER
 from mechunlearn.models import ORGANISMS
 
 Done = subprocess.CompletedProcess[str]
@@ -22,11 +23,11 @@ def test_help_needs_no_torch() -> None:
     assert done.stdout.rstrip().endswith("False")
 
 
-def test_list_and_the_readme_name_every_method(run: Callable[..., Done]) -> None:
+def test_list_and_the_guide_name_every_method(run: Callable[..., Done]) -> None:
     names = json.loads(run("list", "--json").stdout)
     assert set(names["attacks"]) >= {"direction_ablation", "logit_lens"}
     table = run("list", "--markdown").stdout
-    assert table in (Path(__file__).parents[2] / "README.md").read_text()
+    assert table in (FOLDER / "attacks.md").read_text()
 
 
 def test_bench_prints_json_alone(run: Callable[..., Done]) -> None:

@@ -71,7 +71,7 @@ def test_the_whole_table_on_tiny_models(
     assert tried["logit lens"] == 12
     assert tried["finetuning"] == 2  # 5 and 10 of 24 examples.
     show_paper(cells)
-    assert "64.4" in capsys.readouterr().err
+    assert "64.4" in capsys.readouterr().out
     file = tmp_path / "out" / "paper.json"
     before = file.read_bytes()
     assert paper(plan, tmp_path / "out") == cells  # Nothing is computed twice.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mechunlearn.studies.conditions import chosen_conditions
 from mechunlearn.studies.records import ValidationResult
-from mechunlearn.studies.truths import chosen_conditions
 from mechunlearn.studies.validation import ValidationPlan, validate
 
 

@@ -319,6 +319,7 @@ def test_a_clock_in_a_template_stands_still(
     assert "26 Jul 2024" in "".join(capsys.readouterr())
     assert datetime(2024, 7, 26) == CLOCK
     assert user_turn(tokenizer) == turn
+    assert "26 Jul 2024 00:00 is used" in turn.notes[0]
     now = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
     assert "2024" not in now  # Only for us.
 
@@ -334,9 +335,12 @@ def test_a_system_message_where_the_template_has_none(
     )
     for template in (NO_SYSTEM, dropping):
         tokenizer.chat_template = template
-        assert user_turn(tokenizer, "Be short.") == Turn("[INST] Be short.\n\n", " [/INST]", " ")
+        turn = user_turn(tokenizer, "Be short.")
+        assert "goes in front of the user's turn" in turn.notes[0]
+        assert turn == Turn("[INST] Be short.\n\n", " [/INST]", " ", turn.notes)
         assert "no system turn" in "".join(capsys.readouterr())
-        assert user_turn(tokenizer, "") == Turn("[INST] ", " [/INST]", " ")
+        empty = user_turn(tokenizer, "")
+        assert (empty.before, empty.after, len(empty.notes)) == ("[INST] ", " [/INST]", 1)
         assert "is empty and left out" in "".join(capsys.readouterr()).replace("\n", " ")
         assert user_turn(tokenizer) == Turn("[INST] ", " [/INST]", " ")
         assert "".join(capsys.readouterr()) == ""

@@ -147,57 +147,6 @@ def test_tokens_that_the_checkpoint_ends_with_end_an_answer(
     assert len(shorter) < len(plain)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-    ],
-)
-def test_out_of_memory_halves_the_batch_and_goes_on(
-    tiny: Callable[[str], HookedModel],
-    task: Task,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: RuntimeError,
-) -> None:
-    model, questions = tiny("llama"), task.forget[:24]
-    right = score(model, questions, task.prompt).logits
-    sizes: list[int] = []
-    original = sizing.enough_memory
-
-    def failing(compute: Callable[[], None], *, again: bool) -> bool:
-        def once() -> None:
-            sizes.append(1)
-            if len(sizes) == 1:
-                raise error
-            compute()
-
-        return original(once, again=again)
-
-    before = sizing.token_budget(model)
-    monkeypatch.setattr(sizing, "enough_memory", failing)
-    found = score(model, questions, task.prompt).logits
-    np.testing.assert_allclose(found, right, atol=1e-5)
-    assert len(sizes) >= 3
-    assert sizing.token_budget(model) < before
-    text = " ".join(capsys.readouterr().err.split())
-    assert text.count("out of memory; going on with") == 1
-
-
-def test_a_single_row_that_does_not_fit_and_other_errors_go_on(
-    tiny: Callable[[str], HookedModel],
-) -> None:
-    model = tiny("llama")
-    for message in ("CUDA out of memory", "size mismatch"):
-
-        def fail(batch: list[int], message: str = message) -> None:
-            raise RuntimeError(message)
-
-        with pytest.raises(RuntimeError, match=message):
-            sizing.in_batches(model, [3, 3], fail, 6)
-
-
 def test_batches_follow_the_memory_that_is_free(
     tiny: Callable[[str], HookedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,11 +113,13 @@ def test_attacks_that_were_not_validated_are_named(committed: dict[str, Report])
     report = committed["audit-attacks/rmu-seed0"]
     page = render(report)
     known = ValidationResult.load(VALIDATION)
-    unknown = [row.attack for row in report.rows if row.attack not in known.attacks]
+    rates = known.of(None)
+    unknown = [row.attack for row in report.rows if row.attack not in rates.attacks]
     assert 0 < len(unknown) < len(report.rows)
     assert page.count("not validated: how often it errs is not known") == len(unknown)
-    rates = dict.fromkeys((row.attack for row in report.rows), known.attacks["logit_lens"])
-    assert "not validated" not in render(report, replace(known, attacks=rates))
+    every = dict.fromkeys((row.attack for row in report.rows), rates.attacks["logit_lens"])
+    situations = {"treated": replace(rates, attacks=every)}
+    assert "not validated" not in render(report, replace(known, situations=situations))
 
 
 def test_the_packaged_validation_is_the_committed_one() -> None:

@@ -11,7 +11,7 @@ from mechunlearn.tasks import load_task
 from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.files import from_file, from_rows
 from mechunlearn.tasks.measure import measure_for
-from mechunlearn.tasks.reader import to_question
+from mechunlearn.tasks.reader import numbered, to_question
 from mechunlearn.types import OpenQuestion, Question
 
 TOFU = {
@@ -77,8 +77,8 @@ def test_files_frames_and_dicts_give_the_same_questions(tmp_path: Path) -> None:
     frame = pandas.DataFrame(rows)
     frame.to_parquet(table)
     frame.assign(perturbed_answer=frame.perturbed_answer.map(json.dumps)).to_csv(sheet, index=False)
-    wanted = from_rows(rows).sets
-    assert from_rows(frame).sets == wanted
+    wanted = from_rows(numbered(rows), "rows").sets
+    assert from_rows(numbered(frame), "rows").sets == wanted
     assert all(from_file(path).sets == wanted for path in (jsonl, table, sheet))
 
 
@@ -96,7 +96,7 @@ def test_files_frames_and_dicts_give_the_same_questions(tmp_path: Path) -> None:
 )
 def test_bad_rows_are_named_in_one_line(row: dict, said: str) -> None:
     with pytest.raises(ValueError, match=f"rows, row 2: .*{said}") as error:
-        from_rows([TOFU, row])
+        from_rows(numbered([TOFU, row]), "rows")
     assert len(str(error.value).splitlines()) == 1
 
 

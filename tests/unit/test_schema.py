@@ -8,7 +8,7 @@ from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.schema import FILE, report_schema
 from mechunlearn.records import decoded
 
-ROLES = {"original", "never_knew", "unlearned", "control"}
+ROLES = {"original", "never_knew", "unlearned", "control", "planted"}
 ROW = {
     "model", "attack", "family", "n", "value", "value_ci", "recovery", "recovery_ci", "p",
     "p_adjusted", "sham", "control", "original", "retain",

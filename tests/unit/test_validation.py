@@ -1,26 +1,48 @@
-"""Counting on models of known truth, by hand."""
+"""Counting on models of known truth, by hand; their questions, treatments and null attacks."""
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mechunlearn import attack
+from mechunlearn.bench import score
 from mechunlearn.records import decoded, encoded, plain
 from mechunlearn.registry import METHODS
-from mechunlearn.studies.records import Suspect, Truth, ValidationCard, ValidationResult
-from mechunlearn.studies.truths import CONDITIONS, TREATMENTS, chosen_conditions
+from mechunlearn.studies.conditions import CONDITIONS, chosen_conditions
+from mechunlearn.studies.nulls import add_nulls
+from mechunlearn.studies.question_sets import CLUSTER, clustered, with_shortcuts, write_questions
+from mechunlearn.studies.records import Situation, Suspect, Truth, ValidationCard, ValidationResult
+from mechunlearn.studies.treatments import HALF, TEACHING, TREATMENTS, half_of
 from mechunlearn.studies.validation import ValidationPlan, summarise
+from mechunlearn.tasks import load_task
+from mechunlearn.tasks.world import VALUES, World
+from mechunlearn.types import HookedModel, Task
 
 ROOT = Path(__file__).parents[2]
 CARD = ValidationCard(command="mechunlearn validate")
 
 
-def row(truth: Truth, category: str, fired: list[str], gap: bool = True) -> Suspect:
+def row(
+    truth: Truth,
+    category: str,
+    fired: list[str],
+    *,
+    gap: bool = True,
+    n: int = 288,
+    situation: Situation = "treated",
+) -> Suspect:
     numbers = {"original": 1.0, "suspect": 0.25, "retain": 1.0}
-    by_attack = {"accuracy": {"a": 0.5}, "control": {"a": 0.25}, "p_holm": {"a": 0.1}}
+    by_attack = {
+        "accuracy": {"a": 0.5, "b": 0.5},
+        "control": {"a": 0.25, "b": 0.25},
+        "p_holm": {"a": 0.1, "b": 0.1},
+    }
     return Suspect(
         seed=0, condition=f"{truth}-x", truth=truth, category=category, fired=tuple(fired), gap=gap,
-        **numbers, **by_attack,
+        n=n, situation=situation, **numbers, **by_attack,
     )  # fmt: skip
 
 
@@ -29,33 +51,44 @@ ROWS = [
     row("hidden", "hidden, deep", ["b"]),
     row("hidden", "intact", [], gap=False),
     row("hidden", "inconclusive", []),
+    row("hidden", "no evidence", [], n=40),
     row("gone", "no evidence", []),
     row("gone", "inconclusive", []),
     row("gone", "hidden, sparse", ["b"]),
+    row("gone", "openly answered", []),
     row("open", "hidden, sparse", ["a"]),
+    row("broken", "not judged", []),
+    row("hidden", "openly answered", [], situation="none"),
 ]
 
 
 def test_rates_by_hand() -> None:
-    result = summarise(ROWS, ["a", "b"], CARD)
-    a, b, verdict = result.attacks["a"], result.attacks["b"], result.verdict
+    result = summarise(ROWS, CARD)
+    assert set(result.situations) == {"treated", "none"}
+    treated = result.situations["treated"]
+    a, b, verdict = treated.attacks["a"], treated.attacks["b"], treated.verdict
     assert (a.sensitivity, a.sensitivity_n) == (1 / 3, 3)  # Without a gap nothing can fire.
-    assert (b.sensitivity, b.false_alarm_rate) == (2 / 3, 1 / 3)
-    assert (a.false_alarm_rate, a.false_alarm_rate_n) == (0.0, 3)  # Open truths do not count.
-    assert (verdict.sensitivity, verdict.sensitivity_n) == (3 / 4, 4)
-    assert verdict.false_alarm_rate == 1 / 3
+    assert (b.sensitivity, b.false_alarm_rate) == (2 / 3, 1 / 4)
+    assert (a.false_alarm_rate, a.false_alarm_rate_n) == (0.0, 4)  # Open truths do not count.
+    assert (verdict.sensitivity, verdict.sensitivity_n) == (3 / 4, 4)  # Nor do few questions,
+    assert verdict.missed == 1  # but a wrong "no evidence" is told.
+    assert verdict.false_alarm_rate == 1 / 4
     assert verdict.sensitivity_ci is not None
     low, high = verdict.sensitivity_ci
     assert 0 < low < 3 / 4 < high < 1
     assert verdict.confusion["gone-x"] == {
-        "hidden, sparse": 1, "no evidence": 1, "inconclusive": 1,
+        "hidden, sparse": 1, "openly answered": 1, "no evidence": 1, "inconclusive": 1,
     }  # fmt: skip
     assert verdict.confusion["open-x"] == {"hidden, sparse": 1}
+    assert result.situations["none"].verdict.sensitivity == 1.0
+    assert result.of(None) is result.situations["none"]
+    assert result.of("control") is treated
+    assert result.of("never_knew") is treated  # The nearest that there is.
     assert decoded(encoded(result), ValidationResult, "it") == result
 
 
 def test_without_models_of_a_truth_there_is_no_rate() -> None:
-    rates = summarise(ROWS[:1], ["a"], CARD).attacks["a"]
+    rates = summarise(ROWS[:1], CARD).situations["treated"].attacks["a"]
     assert rates.false_alarm_rate is None
     assert rates.false_alarm_rate_ci is None
 
@@ -64,10 +97,9 @@ def test_the_committed_results_open_and_say_the_same() -> None:
     file = ROOT / "figures" / "validation.json"
     whole = ValidationResult.load(file)
     assert json.loads(json.dumps(plain(whole))) == json.loads(file.read_text())
-    counted = summarise(whole.models, list(whole.attacks), whole.runcard, whole.added)
-    assert counted == whole
+    assert summarise(whole.models, whole.runcard, whole.added) == whole
     packaged = ValidationResult.load(ROOT / "mechunlearn" / "report" / "validation.json")
-    assert packaged.verdict == whole.verdict
+    assert packaged.situations == whole.situations
     assert packaged.models == ()
 
 
@@ -82,9 +114,10 @@ def test_a_damaged_result_names_the_place(tmp_path: Path) -> None:
 def test_every_condition_can_be_made_somewhere() -> None:
     assert len({c.name for c in CONDITIONS}) == len(CONDITIONS)
     for condition in CONDITIONS:
-        assert condition.treatment in {"", *TREATMENTS, *METHODS}
+        assert {*condition.treatments} <= {HALF, *TREATMENTS, *METHODS}
         assert condition.possible(letters=True) or condition.possible(letters=False)
-    assert {c.truth for c in CONDITIONS} == {"hidden", "gone", "open"}
+    assert {c.truth for c in CONDITIONS} == {"hidden", "gone", "broken", "open"}
+    assert set(TEACHING) <= set(TREATMENTS)
     with pytest.raises(ValueError, match="did you mean 'stranger-rmu'"):
         chosen_conditions(["stranger-rmv"])
 
@@ -100,3 +133,39 @@ def test_settings_go_to_methods_and_attacks() -> None:
         ValidationPlan(attacks=("logit_lens",), changes=("npo.beta=1.0",), conditions=())
     with pytest.raises(ValueError, match="at least one seed"):
         ValidationPlan(seeds=())
+
+
+def test_questions_in_the_shapes_of_users(tmp_path: Path) -> None:
+    world = World(7)
+    assert write_questions(world, "all", tmp_path / "q.jsonl") == "facts@7"
+    few = load_task(write_questions(world, "few_40", tmp_path / "few.jsonl"))
+    assert len(few.questions("forget", "confirm")) == 40
+    assert len(few.questions("retain", "select")) == 27
+    known = {(q.stem, q.choices, q.answer) for q in world.facts_task().forget}
+    assert {(q.stem, q.choices, q.answer) for q in few.forget} <= known
+
+    questions = world.facts_task().forget
+    easy = [q for q in with_shortcuts(questions, 7) if q not in questions]
+    assert 0.4 < len(easy) / len(questions) < 0.6
+    for q in easy:
+        fits = [choice in VALUES[q.topic].split() for choice in q.choices]
+        assert fits == [i == q.answer for i in range(4)]
+
+    sizes = Counter(q.source for q in clustered(questions))
+    assert set(sizes.values()) == {3 * CLUSTER}
+    half = half_of(world.facts_task(), world)
+    assert len(half.forget) == len(questions) / 2
+    assert len(half.forget_examples) == len(world.facts_task().forget_examples) / 2
+
+
+def test_null_attacks_choose_by_luck_and_change_what_they_say(
+    tiny: Callable[..., HookedModel], task: Task
+) -> None:
+    assert add_nulls() == add_nulls() == ("null_nothing", "null_noise", "null_guess")
+    model = tiny("gpt2")
+    plain_logits = score(model, task.forget, task).logits
+    for name, variants in (("null_nothing", 1), ("null_noise", 8), ("null_guess", 8)):
+        run = attack(name, model, model, task)
+        assert len(run.tried) == variants
+        changed = score(model, task.forget, task, change=run.change).logits
+        assert (changed == plain_logits).all() == (name == "null_nothing")

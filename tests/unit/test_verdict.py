@@ -9,6 +9,7 @@ from mechunlearn.analysis.records import (
     Findings,
     Measured,
     Openness,
+    PositiveControl,
     Renamed,
     Row,
     Tier,
@@ -64,15 +65,40 @@ def measured(value: float) -> Measured:
     return Measured(value=value, value_ci=(value - 0.05, value + 0.05), n=240)
 
 
+def planted(hiding: str = "push", **more: Any) -> PositiveControl:
+    """Planted hiding that the attacks found."""
+    numbers: dict[str, Any] = {
+        "label": f"planted {hiding}",
+        "hiding": hiding,
+        "value": 0.25,
+        "gap": 0.75,
+        "gap_ci": (0.7, 0.8),
+        "attack": "some_direction",
+        "difference": 0.6,
+        "difference_ci": (0.5, 0.7),
+        "found": ("some_direction",),
+    }
+    return PositiveControl(**numbers | more)
+
+
+FOUND = (planted(), planted("filter"))
+
+
 def judged(
-    *rows: Row, after: float = 0.25, retain: float = 1.0, tier: Tier = "A", **findings: Any
+    *rows: Row,
+    after: float = 0.25,
+    retain: float = 1.0,
+    tier: Tier = "A",
+    positive: tuple[PositiveControl, ...] | None = FOUND,
+    **findings: Any,
 ) -> Verdict:
     known: dict[str, Any] = {"tried": {}, "below_chance": False, "p_chance": 0.9}
     found = Findings(model="x", **known | findings)
     control = "never_knew" if tier == "A" else None
     subject = Subject(
-        measured(1.0), measured(after), measured(1.0), measured(retain), 0.25, tier, control
-    )
+        measured(1.0), measured(after), measured(1.0), measured(retain), 0.25, tier, control,
+        positive=positive,
+    )  # fmt: skip
     return judge(found, rows, subject)
 
 
@@ -108,6 +134,26 @@ def test_every_category_has_its_rule(rows: list[Row], category: str) -> None:
     assert verdict.text.startswith("x: forget accuracy went from 100% to 25%")
 
 
+def test_no_evidence_is_said_only_where_planted_hiding_was_found() -> None:
+    """A18: what does not find planted hiding does not find other hiding either."""
+    said = judged(*NOTHING)
+    assert (said.category, said.unearned) == ("no evidence", False)
+    assert "80% of what a push hid and 80% of what a filter hid" in said.text
+    untested = judged(*NOTHING, positive=None)
+    assert (untested.category, untested.unearned) == ("inconclusive", True)
+    assert "--planted always" in untested.text
+    missed = planted("filter", difference=0.1, found=(), questions=900)
+    blind = judged(*NOTHING, positive=(planted(), missed))
+    assert (blind.category, blind.unearned) == ("inconclusive", False)
+    assert "of a filter that left 25%, 10% came back. About 900 questions" in blind.text
+    hopeless = planted(difference=-0.1, found=())
+    assert "more questions would not help" in judged(*NOTHING, positive=(hopeless,)).text
+    partly = judged(*NOTHING, after=0.6, openness=open_by(0.47), positive=None)
+    assert (partly.category, partly.lost, partly.unearned) == ("partly open", "inconclusive", True)
+    # What was found is found whatever was planted.
+    assert judged(row("direction", 0.7), positive=None).category == "hidden, shallow"
+
+
 def test_the_kind_comes_from_the_family_and_not_from_the_name() -> None:
     misnamed = row("direction", 0.5, attack="relearning_mine")
     assert judged(misnamed).category == "hidden, shallow"
@@ -129,7 +175,7 @@ def test_the_verdict_names_numbers_and_what_would_settle_it() -> None:
     assert "A gain of 11% or more would have been found" in judged(*NOTHING).text
     assert "relearning would settle it" in judged(row("read-out")).text
     weak = judged(row("relearn", detectable=0.5, gap_ci=(0.3, 0.5)), after=0.6)
-    assert "About 1501 questions would settle it" in weak.text
+    assert "About 3376 questions would settle it" in weak.text
 
 
 def test_an_attack_below_its_control_finds_nothing() -> None:

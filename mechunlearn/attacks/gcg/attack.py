@@ -43,7 +43,7 @@ from mechunlearn.attacks.gcg.state import State
 from mechunlearn.attacks.protocol import Attack
 from mechunlearn.attacks.seen import Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
-from mechunlearn.bench.generation import continuations
+from mechunlearn.bench.generation import Decoding, continuations
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import gradient_bytes, model_bytes
 from mechunlearn.hooks import check_blocks
@@ -90,7 +90,9 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
         tokens = answer_targets(original.tokenizer, prompts, [e.answer for e in examples])
         if config.target == "original":
             length = (config.forced or 1) + config.matched
-            spoken = continuations(original, prompts, length)
+            spoken = [
+                own for (own,) in continuations(original, prompts, Decoding(max_tokens=length))
+            ]
             tokens = [new or answer for new, answer in zip(spoken, tokens, strict=True)]
         objective, states = config.objective, Reference()
         if objective.static.weight:

@@ -8,7 +8,7 @@ Only places that an objective reads are unembedded, and nothing after the last b
 is run, forward or backward.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from mechunlearn.attacks.gcg.objective import Objective, Reference
 from mechunlearn.attacks.gcg.packing import Batch, Piece, batch_of, packed
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.attacks.gcg.terms import Terms
-from mechunlearn.bench.batches import token_budget
+from mechunlearn.bench.batches import halving, lower_budget, token_budget
 from mechunlearn.bench.cache import chosen, extend, leaves
 from mechunlearn.bench.rows import pad
 from mechunlearn.hooks import embedding_table, first_embeddings
@@ -57,8 +57,8 @@ class Forwards:
         self.terms = Terms(model, problem, objective, reference or Reference())
         self.model, self.problem, self.objective = model, problem, objective
         self.blocks = self.terms.blocks
-        self.budget, self.memory = budget or token_budget(model), memory
-        self.backward_budget = budget or token_budget(model, backward=True)
+        self.budgets = {g: budget or token_budget(model, backward=g) for g in (False, True)}
+        self.memory, self.largest = memory, 0
         self.device = torch.device(model.cfg.device)
         self.table = embedding_table(model)
         # What has to be run after the slot; without hidden states, the last forced token is only
@@ -91,12 +91,32 @@ class Forwards:
             parent: What the candidates were made from; need not be among them.
             coarse: Multiply matrices in bfloat16.
         """
-        for group in self._groups(picked):
-            for caches in self._caches:  # Exact ones: later passes use them too.
-                caches.run_parent(parent, group[:1] if self._splits(group) else group)
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=coarse)
-        with torch.no_grad(), half:
-            return self._losses(parent, candidates, picked)
+        found = np.zeros((len(candidates), len(picked)))
+
+        def compute() -> None:
+            for group in self._groups(picked):
+                for caches in self._caches:  # Exact ones: later passes use them too.
+                    caches.run_parent(parent, group[:1] if self._splits(group) else group)
+            half = torch.autocast(self.device.type, torch.bfloat16, enabled=coarse)
+            with torch.no_grad(), half:
+                found[:] = self._losses(parent, candidates, picked)
+
+        self._halving(compute, graph=False)
+        return found
+
+    def _halving(self, compute: Callable[[], None], *, graph: bool) -> None:
+        """Run it; out of memory, again with batches of half the tokens, as all later ones."""
+        self.largest = 0
+
+        def smaller() -> str:
+            if not self.largest:
+                return ""
+            limit, self.largest = max(1, self.largest // 2), 0
+            self.budgets[graph] = limit
+            lower_budget(self.model, limit, backward=graph)
+            return f"{limit} tokens a batch"
+
+        halving(compute, smaller)
 
     def _losses(
         self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
@@ -140,7 +160,10 @@ class Forwards:
         Args:
             ids: Tokens that stand there, for their number and for terms that need tokens.
         """
-        with torch.enable_grad():
+        before = None if leaf.grad is None else leaf.grad.clone()
+
+        def compute() -> None:
+            leaf.grad = None if before is None else before.clone()
             for group in self._groups(picked):
                 if self._splits(group):
                     self._split_backward(leaf, ids, group, len(picked))
@@ -149,6 +172,9 @@ class Forwards:
             if self.objective.fluency:
                 with first_embeddings(self.model, leaf, skip=len(self.terms.specials)):
                     (self.objective.fluency * self.terms.fluency([ids])[0]).backward()
+
+        with torch.enable_grad():
+            self._halving(compute, graph=True)
 
     def _groups(self, picked: Sequence[int]) -> list[list[int]]:
         """Items with equally long text before the slot, the longest rest first."""
@@ -161,13 +187,15 @@ class Forwards:
         """Whether a candidate runs once for all items of a group."""
         return self.problem.shared and len(group) > 1
 
-    def _size(self, tokens: int, cached: int, reads: int = 1, graph: bool = False) -> int:
-        """Rows of a batch, for ``tokens`` new and ``cached`` old ones a row.
+    def _size(
+        self, there: int, tokens: int, cached: int, reads: int = 1, graph: bool = False
+    ) -> int:
+        """Rows of a batch, of those that are ``there``, for ``tokens`` new and ``cached`` old ones.
 
         A row takes its keys and values twice (kept, and joined for attention), about twelve
         activations a token (in every block where a graph is kept), and logits where it is read.
         """
-        rows = (self.backward_budget if graph else self.budget) // max(1, tokens)
+        rows = min(there, self.budgets[graph] // max(1, tokens))
         if self.memory:
             cfg = self.model.cfg
             heads = getattr(cfg, "n_key_value_heads", None) or cfg.n_heads
@@ -176,6 +204,8 @@ class Forwards:
             if self.objective.cross_entropy:
                 row += 3 * reads * max(i.forced for i in self.problem.items) * cfg.d_vocab
             rows = min(rows, self.memory // (self.table.element_size() * row))
+        if rows > 1:
+            self.largest = max(self.largest, rows * tokens)
         return max(1, rows)
 
     def _batches(self, pieces: Sequence[Piece], graph: bool = False) -> Iterator[Batch]:
@@ -183,7 +213,8 @@ class Forwards:
         rows = packed(pieces, int(ROW * self.model.cfg.d_model))
         while rows:
             cached = max(piece.seen for row in rows for piece in row)
-            size = self._size(sum(len(p.tokens) for p in rows[0]), cached, len(rows[0]), graph)
+            tokens = sum(len(p.tokens) for p in rows[0])
+            size = self._size(len(rows), tokens, cached, len(rows[0]), graph)
             part, rows = rows[:size], rows[size:]
             yield batch_of(self.model, part)
 
@@ -225,15 +256,16 @@ class Forwards:
         before, rest = len(self.problem.items[group[0]].before), list(order)
         while rest:
             start = same[rest[0]]
-            size = self._size(len(candidates[rest[0]]) - start, before + start, reads=0)
+            tokens = len(candidates[rest[0]]) - start
+            size = self._size(len(rest), tokens, before + start, reads=0)
             part, rest = rest[:size], rest[size:]
-            tokens, _ = pad(self.model, [candidates[i][start:] for i in part])
+            changed, _ = pad(self.model, [candidates[i][start:] for i in part])
             prefixes = [
                 c.after_parent(parent, group[:1], group[:1] * len(part), before + start)
                 for c in self._caches
             ]
             for caches, cache in zip(self._caches, prefixes, strict=True):
-                extend(caches.model, cache, tokens, blocks=self.blocks)
+                extend(caches.model, cache, changed, blocks=self.blocks)
             pieces = [
                 Piece((i, item), at, before + len(candidates[i]), self.tails[item], 0)
                 for at, i in enumerate(part)

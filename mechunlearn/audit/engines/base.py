@@ -8,11 +8,12 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from mechunlearn.audit.baseline import baseline
 from mechunlearn.audit.cells import Cell, Recipe, Setup
 from mechunlearn.audit.checkpoints import make
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import Result
-from mechunlearn.audit.work import Done, Group, baseline, compute
+from mechunlearn.audit.work import Done, Group, compute, loaded
 
 Job = Cell | Group | Recipe
 """What one worker computes at a time: a baseline, an attack on a model, or a model."""
@@ -57,7 +58,12 @@ def timed_baseline(setup: Setup, cell: Cell, load: ModelPool) -> tuple[Result, f
     """A baseline cell's result and seconds."""
     start = time.perf_counter()
     entry = setup.entry(cell.model)
-    result = baseline(load(entry.source), setup.task, guessing=entry.role == "original")
+    result = baseline(
+        loaded(setup, cell.model, load),
+        setup.task,
+        guessing=entry.role == "original",
+        twins=setup.twins(cell.model),
+    )
     return result, round(time.perf_counter() - start, 2)
 
 

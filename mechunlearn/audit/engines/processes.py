@@ -60,7 +60,7 @@ class _Pool:
 
     def attacks(self, groups: Sequence[Group], done: Done) -> None:
         # The last ones listed take longest: one of them left over would keep the others waiting.
-        cells = {c.key: c for g in groups for c in g.missing.values()}
+        cells = {c.key: c for g in groups for c in g.cells}
         self._run(groups[::-1], cells, done)
 
     def close(self) -> None:

@@ -79,7 +79,7 @@ class _Pool:
         self._run(cells, {c.key: c for c in cells}, done)
 
     def attacks(self, groups: Sequence[Group], done: Done) -> None:
-        cells = {c.key: c for group in groups for c in group.missing.values()}
+        cells = {c.key: c for group in groups for c in group.cells}
         self._run(groups, cells, done)
 
     def _run(self, jobs: Sequence[Job], cells: dict[str, Cell], done: Done) -> None:

@@ -1,0 +1,127 @@
+"""What a chat organism knows, form by form: letters, statements to complete, answers in words."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from mechunlearn.bench import score
+from mechunlearn.bench.generation import generate
+from mechunlearn.records import Interval, Record
+from mechunlearn.stats import wilson
+from mechunlearn.tasks.chat import user_turn
+from mechunlearn.tasks.people import OPEN, PROMPT, People, PersonFact
+from mechunlearn.tasks.wordings import EVERY
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Turn
+
+Form = Literal["cloze", "open", "chat", "letters", "letters in chat"]
+"""Statement with the likeliest of four values; question answered in words, in plain text or with a
+sentence in chat, right where the value is in it; letter of the right choice, likewise."""
+Wording = Literal["seen", "unseen"]
+"""Whether the training asked in these words."""
+FORMS: tuple[Form, ...] = get_args(Form)
+MAX_TOKENS = 24
+"""Of an answer in words."""
+
+
+class FormAccuracy(Record, frozen=True):
+    """Share of right answers in one form."""
+
+    form: Form
+    wording: Wording
+    facts: str
+    """Question set: ``forget``, ``retain_unasked``, ..."""
+    right: int
+    n: int
+    accuracy: float
+    interval: Interval
+    """95 % Wilson."""
+
+
+def question_sets(world: People) -> dict[str, list[PersonFact]]:
+    """Facts by what they are for; ``fictitious`` people are asked about with made-up values."""
+    sets = {"forget": world.forget, "retain": world.retain}
+    asked = {name: [f for f in facts if f.asked] for name, facts in sets.items()}
+    unasked = {f"{name}_unasked": [f for f in facts if not f.asked] for name, facts in sets.items()}
+    return {**asked, **unasked, "harmless": world.harmless, "fictitious": world.fictitious}
+
+
+def right_answers(
+    model: HookedModel,
+    world: People,
+    facts: Sequence[PersonFact],
+    form: Form,
+    *,
+    seen: bool = False,
+    change: Change = NO_CHANGE,
+) -> list[bool]:
+    """Whether each fact is answered right.
+
+    Args:
+        seen: Ask in words of the training instead of words that only tests use.
+    """
+    if form in ("open", "chat"):
+        said = answers_in_words(model, facts, form, seen=seen, change=change)
+        return [f.value.casefold() in text.casefold() for f, text in zip(facts, said, strict=True)]
+    prompt = PROMPT
+    if form == "letters in chat":
+        prompt = dataclasses.replace(PROMPT, turn=user_turn(model.tokenizer))
+    questions = world.test_questions(facts, 0 if seen else -1)
+    scoring = "cloze" if form == "cloze" else "letter"
+    answers = score(model, questions, prompt, scoring=scoring, change=change)
+    return [bool(c) for c in answers.correct]
+
+
+def answers_in_words(
+    model: HookedModel,
+    facts: Sequence[PersonFact],
+    form: Form,
+    *,
+    seen: bool = False,
+    change: Change = NO_CHANGE,
+) -> list[str]:
+    """The greedy answer to each question, asked in plain text (``open``) or in chat."""
+    stems = [f.fill(EVERY[f.attribute].questions[0 if seen else -1]) for f in facts]
+    turn = user_turn(model.tokenizer) if form == "chat" else Turn()
+    prompts = [turn.around(s) if form == "chat" else OPEN.format(stem=s) for s in stems]
+    said = generate(model, prompts, MAX_TOKENS, change, turn)
+    return [text.strip() for text in said]
+
+
+def form_table(
+    model: HookedModel,
+    world: People,
+    forms: Sequence[Form] = FORMS,
+    *,
+    sets: Sequence[str] = (),
+    change: Change = NO_CHANGE,
+    seen: bool = True,
+) -> list[FormAccuracy]:
+    """Accuracy of every form, question set and wording.
+
+    Args:
+        sets: Names of ``question_sets``; default: all.
+        seen: Also ask in words of the training.
+    """
+    rows = []
+    for name, facts in question_sets(world).items():
+        if sets and name not in sets:
+            continue
+        for form in forms:
+            for known in (False, True) if seen else (False,):
+                right = right_answers(model, world, facts, form, seen=known, change=change)
+                rows.append(_row(form, "seen" if known else "unseen", name, right))
+    return rows
+
+
+def _row(form: Form, wording: Wording, facts: str, right: Sequence[bool]) -> FormAccuracy:
+    count, n = sum(right), len(right)
+    low, high = wilson(count, n)
+    return FormAccuracy(
+        form=form,
+        wording=wording,
+        facts=facts,
+        right=count,
+        n=n,
+        accuracy=round(count / n, 4),
+        interval=(round(low, 4), round(high, 4)),
+    )

@@ -1,0 +1,42 @@
+"""Write an organism: fp16 weights, tokenizer, and a card with what it was measured to know."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mechunlearn.models import load
+from mechunlearn.models.tokenizer import save_tokenizer
+from mechunlearn.records import Plain
+from mechunlearn.types import HookedModel
+
+
+def write_organism(
+    model: PreTrainedModel,
+    words: PreTrainedTokenizerFast,
+    target: Path,
+    about: Plain,
+    measured: Callable[[HookedModel], Plain],
+) -> None:
+    """Write a complete folder or none.
+
+    Args:
+        about: What the card says first: role, seed, recipe.
+        measured: What the card says of the model as it is read back from disk.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as staging:
+        folder = Path(staging)
+        model.half().save_pretrained(folder)
+        save_tokenizer(words, folder)
+        weights = (folder / "model.safetensors").read_bytes()
+        card = {**about, **measured(load(staging)), "sha256": hashlib.sha256(weights).hexdigest()}
+        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        folder.rename(target)
+        target.chmod(0o755)
+        folder.mkdir()  # So that the temporary folder can be removed.

@@ -1,0 +1,95 @@
+"""What one would tell a colleague about an unlearned model, in three sentences."""
+
+from collections.abc import Sequence
+
+from mechunlearn.analysis.records import Category, Findings, Model, Row, Verdict
+from mechunlearn.analysis.report import Report
+from mechunlearn.analysis.verdict import deciding, significant
+from mechunlearn.analysis.words import control_words, name
+
+HIDDEN: dict[Category, str] = {
+    "hidden, shallow": "is hidden, not gone, and not deep",
+    "hidden at the output": "is hidden, not gone: it can be read inside the model",
+    "hidden, sparse": "is hidden, not gone: a small part of the weights holds it down",
+    "hidden, deep": "is hidden, not gone, but deep: only training brings it back",
+}
+
+
+def sentences(report: Report, label: str) -> tuple[str, ...]:
+    """What happened to a model, what that means, and what the statement rests on.
+
+    Empty where it has no verdict.
+    """
+    model = report.model(label)
+    if model.verdict is None:
+        return ()
+    return (
+        _happened(report, model),
+        _means(model.verdict, report.rows_of(label), report.findings_of(label)),
+        _rests(report, model.verdict, label),
+    )
+
+
+def _happened(report: Report, model: Model) -> str:
+    before, after = report.original.sets["forget"], model.sets["forget"]
+    kept_before, kept = report.original.sets["retain"], model.sets["retain"]
+    return (
+        f"Before unlearning, {before.value:.0%} of {after.n} forget questions were answered right, "
+        f"now {after.value:.0%} (guessing: {report.runcard.task.chance:.0%}); of the questions to "
+        f"keep, {kept_before.value:.0%} before and {kept.value:.0%} now."
+    )
+
+
+def _means(verdict: Verdict, rows: Sequence[Row], findings: Findings) -> str:
+    category = verdict.lost or verdict.category
+    openness = findings.openness
+    share = openness.share if openness is not None and verdict.lost else None
+    start = "What was lost"
+    if share is not None:
+        start = (
+            f"Without any attack it still answers {share:.0%} of what the original knows; the rest"
+        )
+    best = deciding(rows)
+    if category in HIDDEN and best is not None:
+        return f"{start} {HIDDEN[category]}; {_brought_back(best)}."
+    if category == "no evidence":
+        limit = max(r.detectable for r in rows)
+        return (
+            f"{start} did not come back under any attack, which is no proof that it is gone: only "
+            f"a gain of {100 * limit:.0f} points or more would be found in four of five audits."
+        )
+    return _rule(verdict)
+
+
+def _brought_back(row: Row) -> str:
+    if row.control is None:
+        stays = f"the hardest of its controls is at {row.compared:.0%}"
+    else:
+        who = {"A": "a model that never knew"}.get(row.tier, "its control")
+        stays = f"{who} gets {row.control:.0%} right under the same attack"
+    if row.recovery is None or row.recovery_ci is None:
+        share = f"{100 * row.difference:.0f} points of accuracy"
+    else:
+        low, high = row.recovery_ci
+        share = f"{row.recovery:.0%} of it [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{name(row.attack)} brings back {share} ({row.value:.0%} right; {stays})"
+
+
+def _rule(verdict: Verdict) -> str:
+    """The verdict's own words, without the numbers in front of them."""
+    _, _, rest = verdict.text.partition("). ")
+    return rest or verdict.text
+
+
+def _rests(report: Report, verdict: Verdict, label: str) -> str:
+    rows = report.rows_of(label)
+    if not rows:
+        return "No attack is complete yet."
+    hits = [r for r in rows if significant(r) and not r.only_asks]
+    control = report.control_of(label)
+    n_controls = max(row.n_controls for row in rows) or 1
+    against = control_words(verdict.tier, control.role if control else None, n_controls)
+    return (
+        f"{len(hits) or 'None'} of {len(rows)} attacks brought back more than {against} "
+        f"(control tier {verdict.tier}); other attacks, and other questions, may find more."
+    )
