@@ -107,13 +107,9 @@ def _bounds(column: Column, row: Row, wide: set[str]) -> tuple[float | None, ...
 def show_scores(scores: Mapping[str, Score], asked: Benchmark | Task, model: str) -> None:
     """Print how much of each question set is right, and what guessing would give."""
     heads = [Head(t, words=t == "questions") for t in ("questions", "right", "guessing", "n")]
+    guessed = {kind: chance(questions, asked.scoring) for kind, questions in asked.sets.items()}
     rows = [
-        [
-            kind,
-            percent(s.accuracy, s.interval),
-            percent(guessed[kind]),
-            str(s.n),
-        ]
+        [kind, percent(s.accuracy, s.interval), percent(guessed[kind]), str(s.n)]
         for kind, s in scores.items()
     ]
     title = f"{model} on {asked.name}, scored by {asked.scoring}, in % (95 % intervals)"
