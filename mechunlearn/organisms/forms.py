@@ -11,7 +11,7 @@ from mechunlearn.stats import wilson
 from mechunlearn.tasks.chat import user_turn
 from mechunlearn.tasks.people import OPEN, PROMPT, People, PersonFact
 from mechunlearn.tasks.wordings import EVERY
-from mechunlearn.types import NO_CHANGE, Change, HookedModel, Turn
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Scoring, Turn
 
 Form = Literal["cloze", "open", "chat", "letters", "letters in chat"]
 """Statement with the likeliest of four values; question answered in words, in plain text or with a
@@ -21,6 +21,12 @@ Wording = Literal["unseen", "other unseen", "seen"]
 WORDINGS: dict[Wording, int] = {"unseen": -1, "other unseen": -2, "seen": 0}
 """Which of an attribute's questions and statements asks."""
 FORMS: tuple[Form, ...] = get_args(Form)
+MEASURES: dict[Form, Scoring] = {
+    "cloze": "cloze",
+    "letters": "letter",
+    "letters in chat": "letter",
+}
+"""Of the forms that compare choices."""
 MAX_TOKENS = 24
 """Of an answer in words."""
 
@@ -61,15 +67,14 @@ def right_answers(
     Args:
         wording: Words of the training, or words that only tests use.
     """
-    if form in ("open", "chat"):
+    if form not in MEASURES:
         said = answers_in_words(model, facts, form, wording=wording, change=change)
         return [f.value.casefold() in text.casefold() for f, text in zip(facts, said, strict=True)]
     prompt = PROMPT
     if form == "letters in chat":
         prompt = dataclasses.replace(PROMPT, turn=user_turn(model.tokenizer))
     questions = world.test_questions(facts, WORDINGS[wording])
-    scoring = "cloze" if form == "cloze" else "letter"
-    answers = score(model, questions, prompt, scoring=scoring, change=change)
+    answers = score(model, questions, prompt, scoring=MEASURES[form], change=change)
     return [bool(c) for c in answers.correct]
 
 
