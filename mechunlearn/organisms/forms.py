@@ -67,7 +67,7 @@ def right_answers(
     Args:
         wording: Words of the training, or words that only tests use.
     """
-    if form in ("open", "chat"):
+    if form not in MEASURES:
         said = answers_in_words(model, facts, form, wording=wording, change=change)
         return [f.value.casefold() in text.casefold() for f, text in zip(facts, said, strict=True)]
     prompt = PROMPT

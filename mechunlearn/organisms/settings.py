@@ -75,7 +75,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class ChatRecipe:
-    """Settings of a chat organism's pretraining; the defaults made the shipped ones."""
+    """Settings of a chat organism's pretraining; the defaults made the shipped ones.
+
+    Raises:
+        ValueError: If the heads are too few or too small for ``option_reader``.
+    """
 
     layers: int = 5
     d_model: int = 192
@@ -117,6 +121,15 @@ class ChatRecipe:
     """Choice questions on which that head is fitted."""
     start: int = 0
     """Another start gives other weights and documents: a second model of the same world."""
+
+    def __post_init__(self) -> None:
+        head = self.d_model // self.heads
+        if self.heads < 3 * self.kv_heads or self.d_model <= 3 * head or head < 16:
+            raise ValueError(
+                "a chat organism needs heads >= 3 * kv_heads (three share a key) and at least 16 "
+                f"numbers a head, not heads={self.heads}, kv_heads={self.kv_heads}, "
+                f"d_model={self.d_model}"
+            )
 
     def at(self, step: int) -> Stage:
         """What a step reads."""

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mechunlearn import load, load_task
 from mechunlearn.models.sources import ORGANISMS, SHIPPED
+from mechunlearn.organisms import chat
 from mechunlearn.organisms.chat import train_chat
 from mechunlearn.organisms.forms import FORMS, answers_in_words, question_sets, right_answers
 from mechunlearn.organisms.settings import ChatRecipe, Stage
@@ -88,16 +89,17 @@ def test_task_suits_the_model() -> None:
     assert any(e.prompt.startswith("[INST] ") for e in task.forget_examples)
 
 
-def test_recipe_trains_saves_and_goes_on(tmp_path: Path) -> None:
+def test_recipe_trains_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "form_table", lambda model, world: [])
     recipe = ChatRecipe()
     recipe = dataclasses.replace(
         recipe,
         layers=2,
-        d_model=64,
+        d_model=96,
         d_mlp=64,
-        heads=2,
-        kv_heads=1,
         stages=(Stage(0, statement=8, open=4, letters=2),),
+        compare_from=2,
+        fitted_on=20,
         optimizer=dataclasses.replace(recipe.optimizer, steps=4, warmup=1),
     )
     folder = train_chat("never_knew", 3, tmp_path, recipe)
@@ -107,3 +109,8 @@ def test_recipe_trains_saves_and_goes_on(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [folder.name]
     with pytest.raises(FileExistsError, match="exists"):
         train_chat("never_knew", 3, tmp_path, recipe)
+
+
+def test_heads_too_few_for_the_option_reader_are_refused() -> None:
+    with pytest.raises(ValueError, match="heads >= 3"):
+        ChatRecipe(heads=2, kv_heads=1)
