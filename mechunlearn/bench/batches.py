@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,6 +27,8 @@ TYPICAL_LENGTH = 256
 
 CONTINUED = 256
 """Texts that are continued at once at most: a step of more takes as much longer."""
+CONTINUED_PADDING = 1 / 2
+"""As ``WORTH_SPLITTING``: padded keys cost attention only, another batch every step again."""
 COPIES = 3
 """Of cached keys and values, while one token is added to them."""
 LOGIT_BYTES = 24
@@ -96,6 +99,7 @@ def in_batches(
     *,
     backward: bool = False,
     alike: bool = False,
+    padding: float = WORTH_SPLITTING,
     undo: Callable[[], None] | None = None,
 ) -> None:
     """Call ``compute`` with the indices of each batch; out of memory, go on with half the tokens.
@@ -108,6 +112,7 @@ def in_batches(
         budget: Tokens per batch; default: ``token_budget``.
         backward: Whether there is a backward pass in it.
         alike: Only rows of one length share a batch, so that nothing is padded.
+        padding: As for ``batches``.
         undo: Forgets what all batches left behind; then they are computed from the first on. For
             sums that hooks add to in the middle of a forward.
 
@@ -116,7 +121,8 @@ def in_batches(
     """
     limit = budget or token_budget(model, backward=backward)
     everything = list(range(len(lengths)))
-    waiting = _parts(lengths, everything, limit, alike)
+    cut = partial(_parts, lengths, alike=alike, padding=padding)
+    waiting = cut(everything, limit)
 
     def run() -> None:
         while waiting:
@@ -131,7 +137,7 @@ def in_batches(
         limit = max(1, min(limit, max(lengths[i] for i in batch) * len(batch)) // 2)
         lower_budget(model, limit, backward=backward)
         rest = everything if undo else [i for part in waiting for i in part]
-        waiting[:] = _parts(lengths, rest, limit, alike)
+        waiting[:] = cut(rest, limit)
         if undo:
             undo()
         return f"{limit} tokens a batch"
@@ -140,7 +146,7 @@ def in_batches(
 
 
 def _parts(
-    lengths: Sequence[int], which: Sequence[int], limit: int, alike: bool
+    lengths: Sequence[int], which: Sequence[int], limit: int, alike: bool, padding: float
 ) -> list[list[int]]:
     """Batches of some of the rows."""
     groups: dict[int, list[int]] = {}
@@ -149,7 +155,7 @@ def _parts(
     return [
         [group[j] for j in part]
         for group in groups.values()
-        for part in batches([lengths[i] for i in group], limit)
+        for part in batches([lengths[i] for i in group], limit, padding)
     ]
 
 
@@ -190,24 +196,30 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of rows of similar length, at most ``budget`` padded tokens a batch."""
+def batches(
+    lengths: Sequence[int], budget: int, padding: float = WORTH_SPLITTING
+) -> Iterator[list[int]]:
+    """Indices of rows of similar length, at most ``budget`` padded tokens a batch.
+
+    Args:
+        padding: Share of the budget that saved padding has to exceed for one batch more.
+    """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield from _split(batch, lengths, budget)
+            yield from _split(batch, lengths, padding * budget)
             batch = []
         batch.append(i)
     if batch:
-        yield from _split(batch, lengths, budget)
+        yield from _split(batch, lengths, padding * budget)
 
 
-def _split(batch: list[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def _split(batch: list[int], lengths: Sequence[int], worth: float) -> Iterator[list[int]]:
     """The batch, longest rows first, in parts where that saves enough padding."""
     longest, n = lengths[batch[0]], len(batch)
     at = max(range(n), key=lambda i: (longest - lengths[batch[i]]) * (n - i))
-    if (longest - lengths[batch[at]]) * (n - at) > WORTH_SPLITTING * budget:
-        yield from _split(batch[:at], lengths, budget)
-        yield from _split(batch[at:], lengths, budget)
+    if (longest - lengths[batch[at]]) * (n - at) > worth:
+        yield from _split(batch[:at], lengths, worth)
+        yield from _split(batch[at:], lengths, worth)
     else:
         yield batch

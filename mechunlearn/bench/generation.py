@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mechunlearn.bench.batches import generation_budget, in_batches
+from mechunlearn.bench.batches import (
+    CONTINUED_PADDING,
+    WORTH_SPLITTING,
+    generation_budget,
+    in_batches,
+)
 from mechunlearn.bench.decoding import Cached, Whole, continued, sampled
 from mechunlearn.bench.rotation import reset_rotation, rotation_limit
 from mechunlearn.stats import wilson
@@ -174,7 +179,9 @@ def continuations(
                 for (i, k), row in zip(own, new, strict=True):
                     answers[i][k] = row
 
-            in_batches(model, lengths, compute, generation_budget(model, lengths, cached))
+            budget = generation_budget(model, lengths, cached)
+            padding = CONTINUED_PADDING if cached else WORTH_SPLITTING
+            in_batches(model, lengths, compute, budget, padding=padding)
     return answers
 
 

@@ -105,7 +105,7 @@ def bench(
                     "accuracy": s.accuracy,
                     "accuracy_ci": s.interval,
                     "n": s.n,
-                    "chance": chance(questions.sets[name]),
+                    "chance": chance(questions.sets[name], questions.scoring),
                     "scoring": questions.scoring,
                     "task": questions.name,
                 }

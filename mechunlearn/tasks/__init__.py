@@ -20,7 +20,7 @@ from mechunlearn.tasks.benchmark import (
     task_in_chat,
 )
 from mechunlearn.tasks.files import from_file, from_rows
-from mechunlearn.tasks.names import BENCHMARKS, TASKS
+from mechunlearn.tasks.names import BENCHMARKS, OPEN_SETS, TASKS
 from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
@@ -38,8 +38,8 @@ def load_task(
 
     Args:
         name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
-            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); a
-            default is known of shipped models only.
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, ``tofu``, ``muse-news``, ``rwku``, or a
+            file (``mechunlearn.tasks.files``); a default is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
@@ -56,8 +56,8 @@ def load_task(
         return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
-    if config.corpora and not wmdp:
-        raise ValueError(f"task.corpora fetches the corpora of WMDP, not of {name}")
+    if config.corpora and not wmdp and name not in OPEN_SETS:
+        raise ValueError(f"task.corpora fetches the corpora of published sets, not of {name}")
     if name in BENCHMARKS and not retain_name:
         raise _undivided(name, ())
     forget = _benchmark(name, config, folds=True)
@@ -235,6 +235,10 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
         from mechunlearn.tasks.benchmarks import divided, published
 
         return divided(name, config) if folds else published(name, config)
+    if name in OPEN_SETS:
+        from mechunlearn.tasks.open_sets import open_set
+
+        return open_set(name, config)
     path = Path(name).expanduser()
     if not (path.suffix or path.is_dir() or "/" in name):
         raise unknown("task", name, TASKS)

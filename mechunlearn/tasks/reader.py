@@ -4,17 +4,25 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.types import LETTERS, Question
+from mechunlearn.types import LETTERS, OpenQuestion, Question
 
 Row = Mapping[str, Any]
 Rows = Any
 """Iterable of rows; or a data frame, which has them by another call."""
-STEMS = ("stem", "question", "question_stem")
+STEMS = ("stem", "question", "question_stem", "query")
 CHOICES = ("choices", "options")
 ANSWERS = ("answer", "answerKey")
+GOLDS = ("answers", "golds", "answer")
+WRONG = ("wrong", "perturbed_answer")
+PARAPHRASES = ("paraphrases", "paraphrased_question")
+GOLD_PARAPHRASES = ("gold_paraphrases", "paraphrased_answer")
+SPANS = ("span", "entity")
+SOURCES = ("source", "author", "document", "subject")
+"""Columns of open questions: our own names, then those of TOFU, MUSE and RWKU."""
 LONGEST = 1_000_000
 """Characters of a row; the longest documents of corpora have less, and a question far less."""
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -155,7 +163,74 @@ def _saved(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def to_question(row: Row, source: str) -> Question:
-    """A question of any of the known shapes.
+    """A question of any of the known shapes: with choices, or an open one.
+
+    Raises:
+        ValueError: Saying which columns are missing, or what is wrong with the answer.
+    """
+    return open_question(row, source) if _is_open(row) else choice_question(row, source)
+
+
+def _is_open(row: Row) -> bool:
+    """Whether answers are texts, with no choices beside them."""
+    if _first(row, CHOICES) is not None or any(row.get(x) not in (None, "") for x in LETTERS):
+        return False
+    columns = (*GOLDS[:-1], *WRONG, *PARAPHRASES, *GOLD_PARAPHRASES, *SPANS, "query")
+    if any(row.get(name) is not None for name in columns):
+        return True
+    answer = row.get("answer")
+    return isinstance(answer, (str, list)) and not str(answer).strip().isdigit()
+
+
+def open_question(row: Row, source: str) -> OpenQuestion:
+    """A question that is answered in words.
+
+    ``question``, ``answer`` or a list of ``answers``; optional: ``wrong``, ``paraphrases``,
+    ``gold_paraphrases`` (texts or lists of them), ``span``, ``topic``, ``source``, ``statement``.
+    TOFU's columns (``perturbed_answer``, ``paraphrased_question``, ``paraphrased_answer``), RWKU's
+    (``query``, ``answer``, ``subject``) and MUSE's (``question``, ``answer``) do too; lists in CSV
+    files are JSON.
+
+    Args:
+        source: As ``to_question``; ``author``, ``document`` or ``subject`` come before it.
+
+    Raises:
+        ValueError: If the question or the gold answer is missing or empty, or as ``OpenQuestion``.
+    """
+    stem, golds = _first(row, STEMS), _texts(row, GOLDS)
+    paraphrases, gold_paraphrases = _texts(row, PARAPHRASES), _texts(row, GOLD_PARAPHRASES)
+    if stem is None or not str(stem).strip():
+        what = "a paraphrase without a question" if paraphrases else "no question"
+        raise ValueError(f"there is {what}; give the column question")
+    if not golds:
+        what = "a paraphrased answer without a gold answer" if gold_paraphrases else "no answer"
+        raise ValueError(f"there is {what} to {str(stem)[:60]!r}; give the column answer")
+    return OpenQuestion(
+        str(stem).strip(),
+        golds=golds,
+        wrong=_texts(row, WRONG),
+        paraphrases=paraphrases,
+        gold_paraphrases=gold_paraphrases,
+        span=str(_first(row, SPANS) or "").strip(),
+        topic=str(row.get("topic") or row.get("subject") or ""),
+        source=str(_first(row, SOURCES) or row.get("id") or source),
+        statement=str(row.get("statement") or ""),
+    )
+
+
+def _texts(row: Row, names: Sequence[str]) -> tuple[str, ...]:
+    """The text or texts of the first of some columns that is there."""
+    value = _first(row, names)
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(json.JSONDecodeError):  # A text may begin with a bracket.
+            value = json.loads(value)
+    if value is None or value == "":
+        return ()
+    return tuple(str(x).strip() for x in (value if isinstance(value, list | tuple) else [value]))
+
+
+def choice_question(row: Row, source: str) -> Question:
+    """A question with choices.
 
     ``stem``, ``choices`` and ``answer`` (an index), as this package writes them; ``question``,
     ``choices``, ``answer`` and ``subject`` (WMDP, MMLU); ``choices`` of ``text`` and ``label``
