@@ -178,8 +178,8 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
 
         world = World(int(match[2] or _seed(original)))
         task = world.task() if match[1] == "organism" else world.facts_task()
-    elif match := re.fullmatch(r"chat(?:@(\d+))?", name):
-        task = _people(int(match[1] or _seed(original)), original)
+    elif match := re.fullmatch(r"(chat|chat-open)(?:@(\d+))?", name):
+        task = _people(match[1], int(match[2] or _seed(original)), original, config)
     elif name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 
@@ -220,14 +220,17 @@ def _seed(original: str) -> int:
     return int(shown[1]) if shown else 0
 
 
-def _people(seed: int, original: str) -> Task:
+def _people(name: str, seed: int, original: str, config: TaskConfig) -> Task:
     """The chat organisms' task; methods train on chat where the original has such a template."""
     from mechunlearn.models.tokenizer import load_tokenizer
     from mechunlearn.tasks.chat import user_turn
     from mechunlearn.tasks.people import People
 
     tokenizer = load_tokenizer(original)
-    return People(seed).task(user_turn(tokenizer) if tokenizer.chat_template else None)
+    turn = user_turn(tokenizer) if tokenizer.chat_template else None
+    if name == "chat":
+        return People(seed).task(turn)
+    return People(seed).open_task(turn, spoken=config.chat != "no")
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:

@@ -23,6 +23,7 @@ TASKS = {
     "organism": "the shipped organisms' fictional world (organism@1 for seed 1)",
     "facts": "the same world's facts as statements to complete, for organisms without letters",
     "chat": "fictional people in plain English, for the chat organisms (chat@1 for seed 1)",
+    "chat-open": "the same people, asked in words and answered in words (--set task.chat=user too)",
     "capitals": "world capitals: forget Europe and Asia, keep the rest (cloze scoring)",
     **BENCHMARKS,
     **OPEN_SETS,

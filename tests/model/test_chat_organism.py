@@ -8,12 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mechunlearn import load, load_task
+from mechunlearn import load, load_task, score
 from mechunlearn.models.sources import ORGANISMS, SHIPPED
 from mechunlearn.organisms import chat
 from mechunlearn.organisms.chat import train_chat
 from mechunlearn.organisms.forms import FORMS, answers_in_words, question_sets, right_answers
 from mechunlearn.organisms.settings import ChatRecipe, Stage
+from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.people import People
 from mechunlearn.types import HookedModel
 
@@ -87,6 +88,17 @@ def test_task_suits_the_model() -> None:
     task = load_task(original="chat:original@0")
     assert task.name == "chat@0"
     assert any(e.prompt.startswith("[INST] ") for e in task.forget_examples)
+
+
+@pytest.mark.parametrize("chat", ["no", "user"])
+def test_open_task_by_containment(
+    chat: str, original: HookedModel, never_knew: HookedModel
+) -> None:
+    task = load_task("chat-open", original="chat:original", config=TaskConfig(chat=chat))
+    asked = task.questions("forget", "confirm")[::6]
+    assert score(original, asked, task).values.mean() > 0.9
+    assert score(never_knew, asked, task).values.mean() < 0.4
+    assert score(original, task.twins[::8], task).values.mean() < 0.5
 
 
 def test_recipe_trains_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from mechunlearn.organisms.chat import facts_of
 from mechunlearn.organisms.chat_documents import ChatDocuments, document
 from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.settings import ChatRecipe, Stage
+from mechunlearn.registry import find
 from mechunlearn.tasks.chat import user_turn
 from mechunlearn.tasks.people import PROMPT, People
 from mechunlearn.tasks.wordings import ATTRIBUTES, EVERY, SURNAMES
@@ -73,6 +74,22 @@ def test_task_asks_in_unseen_words_and_trains_on_seen_ones(world: People) -> Non
     for fold in ("select", "confirm"):
         positions = Counter(q.answer for q in task.questions("forget", fold))
         assert max(positions.values()) - min(positions.values()) <= 1
+
+
+@pytest.mark.parametrize("spoken", [False, True])
+def test_open_task_asks_without_choices_and_accepts_word_or_sentence(
+    world: People, spoken: bool
+) -> None:
+    task = world.open_task(spoken=spoken)
+    question, fact = task.forget[0], next(f for f in world.forget if f.asked)
+    assert (fact.value in question.golds[0], "born" in question.golds[0]) == (True, spoken)
+    asked = task.prompt.text(question, task.scoring)
+    assert asked == (question.stem if spoken else f"Question: {question.stem}\nAnswer:")
+    judge = find("measure", "containment").judge
+    assert judge(f"It was {fact.value}, I think", question) == 1
+    assert judge(f"It was {question.wrong[0]}", question) == 0
+    people = {f.person.name for f in world.fictitious}
+    assert {q.source for q in task.twins} < people
 
 
 def test_every_value_and_letter_is_one_piece(words: PreTrainedTokenizerFast) -> None:
