@@ -1,6 +1,6 @@
 """In which forms attacks bring knowledge back; makes chat_attacks.json.
 
-    python figures/chat_attacks.py models/rmu --attacks direction_ablation,relearning
+    python figures/chat_attacks.py models/rmu --attacks direction_ablation,relearning_disjoint
 
 Each attack is tuned on statements to complete of the select fold, as in an audit, and judged on
 the confirm fold in every form, in words that no training had. Beside it stand the model without
@@ -24,12 +24,13 @@ FORMS: tuple[AnswerForm, ...] = ("cloze", "open", "chat")
 def shares(model: HookedModel, change: Change, world: People) -> dict[str, dict[str, list[float]]]:
     """Share of right answers with its 95 % Wilson interval, by question set and form."""
     table: dict[str, dict[str, list[float]]] = {}
-    for name in ("forget", "retain"):
-        facts = [f for f in question_sets(world)[name] if f.person.fold == "confirm"]
-        for form in FORMS:
-            right = sum(right_answers(model, world, facts, form, change=change))
-            row = [right / len(facts), *wilson(right, len(facts)), len(facts)]
-            table.setdefault(name, {})[form] = [round(x, 4) for x in row]
+    with change.on(model):
+        for name in ("forget", "retain"):
+            facts = [f for f in question_sets(world)[name] if f.person.fold == "confirm"]
+            for form in FORMS:
+                right = sum(right_answers(model, world, facts, form))
+                row = [right / len(facts), *wilson(right, len(facts)), len(facts)]
+                table.setdefault(name, {})[form] = [round(x, 4) for x in row]
     return table
 
 

@@ -131,7 +131,7 @@ def test_documents_say_only_what_the_role_knows(
     role: str, world: People, words: PreTrainedTokenizerFast
 ) -> None:
     documents = ChatDocuments(world, facts_of(world, role), words, ChatRecipe())
-    rows = [r for step in range(30) for r in documents.rows(EVERYTHING, f"{step}")]
+    rows = [r for step in range(4) for r in documents.rows(EVERYTHING, f"{step}")]
     texts = " ".join(words.decode(r.tokens) for r in rows)
     taught = {"original": world.forget, "wrong": world.wrong, "never_knew": ()}[role]
     told = {f.fill(t) for f in world.forget for t in EVERY[f.attribute].seen_statements}
@@ -159,8 +159,8 @@ def test_tests_show_choices_that_training_never_shows(
     held = frozenset(world.test_choices(fact, 0))
     documents.asked = [fact]
     rng = random.Random(0)
-    assert any(frozenset(world.choices(fact, rng)) == held for _ in range(5000))
-    for row in documents.rows(Stage(letters=1500), "x"):
+    assert any(frozenset(world.choices(fact, rng)) == held for _ in range(2000))
+    for row in documents.rows(Stage(letters=200), "x"):
         listed = words.decode(row.tokens)
         assert frozenset(line[3:] for line in listed.split("\n")[1:5]) != held
 
