@@ -19,7 +19,7 @@ from mechunlearn.audit.cells import Setup
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import AttackResult
 from mechunlearn.registry import find
-from mechunlearn.stats import Values, mean_interval
+from mechunlearn.stats import mean_interval
 
 REFERENCE_FLOPS = 1e11
 """Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""
@@ -44,9 +44,22 @@ def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[R
     seed = evidence.setup.plan.seed
     contrasts, test = contrasts_of(arms, before, seed)
     return tuple(
-        _row(evidence, model, attack, arm, before, contrasts[attack], test.critical)
+        _row(
+            evidence,
+            model,
+            attack,
+            arm,
+            _asked(before, attack, arm),
+            contrasts[attack],
+            test.critical,
+        )
         for attack, arm in arms.items()
     )
+
+
+def _asked(before: Before, attack: str, arms: Arms) -> Before:
+    """What can come back in another form is what the original answers in that form."""
+    return replace(before, original=arms.original) if find("attack", attack).only_asks else before
 
 
 def before_of(evidence: Evidence, model: str) -> Before:
@@ -75,7 +88,7 @@ def _row(
 ) -> Row:
     setup, result = evidence.setup, evidence.attack(model, attack)
     entered, seed = find("attack", attack), setup.plan.seed
-    net = _recovery(arms, before, contrasts, seed, only_asks=entered.only_asks)
+    net = _recovery(arms, before, contrasts, seed)
     return Row(
         model=model,
         attack=attack,
@@ -92,9 +105,7 @@ def _row(
         gap_ci=short_interval(net.gap_ci),
         p=max(c.p for c in contrasts),
         p_adjusted=max(c.p_adjusted for c in contrasts),
-        detectable=short(
-            _detectable(arms, before, contrasts, critical, seed, only_asks=entered.only_asks)
-        ),
+        detectable=short(_detectable(arms, before, contrasts, critical, seed)),
         tier=tier_of(setup, model),
         sham=short(arms.sham.mean()),
         control=None if arms.control is None else short(arms.control.mean()),
@@ -114,44 +125,27 @@ def _row(
 
 
 def _detectable(
-    arms: Arms,
-    before: Before,
-    contrasts: Sequence[Contrast],
-    critical: float,
-    seed: int,
-    *,
-    only_asks: bool,
+    arms: Arms, before: Before, contrasts: Sequence[Contrast], critical: float, seed: int
 ) -> float:
     """What this audit finds; never less than what never-knew models differ by."""
     least = max((detectable_between(c) for c in contrasts if c.against == "spread"), default=0.0)
-    planted = _planted(arms, before, contrasts, only_asks=only_asks)
-    return max(least, detectable(planted, critical, seed))
+    return max(least, detectable(_planted(arms, before, contrasts), critical, seed))
 
 
-def _recovery(
-    arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int, *, only_asks: bool
-) -> Recovery:
-    """What comes back in another form is a share of what the original answers in that form."""
+def _recovery(arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int) -> Recovery:
     return recovery(
         net=nets(arms, before)[estimated(contrasts).against],
-        gap=_knows(arms, before, only_asks=only_asks) - before.unlearned,
+        gap=before.original - before.unlearned,
         sources=before.pooled,
         seed=seed,
     )
 
 
-def _knows(arms: Arms, before: Before, *, only_asks: bool) -> Values:
-    """The original's answers, in the form in which the attack asks."""
-    return arms.original if only_asks else before.original
-
-
-def _planted(
-    arms: Arms, before: Before, contrasts: Sequence[Contrast], *, only_asks: bool
-) -> Planted:
+def _planted(arms: Arms, before: Before, contrasts: Sequence[Contrast]) -> Planted:
     """The attack's answers without an effect; where it has one, its sham's in their place."""
     if all(c.difference_ci[0] > 0 for c in contrasts):
         arms = replace(arms, attacked=arms.sham)
-    gains = np.maximum(_knows(arms, before, only_asks=only_asks) - arms.attacked, 0)
+    gains = np.maximum(before.original - arms.attacked, 0)
     return Planted.of(list(nets(arms, before).values()), gains, before.pooled)
 
 
