@@ -14,7 +14,13 @@ import sys
 from pathlib import Path
 
 from mechunlearn import load
-from mechunlearn.organisms.forms import FORMS, Form, answers_in_words, form_table, question_sets
+from mechunlearn.organisms.forms import (
+    FORMS,
+    AnswerForm,
+    answers_in_words,
+    form_table,
+    question_sets,
+)
 from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People
 from mechunlearn.tasks.wordings import EVERY
@@ -26,7 +32,7 @@ def about(name: str, world: People, dtype: str) -> Plain:
     sets = ("forget", "retain", "forget_unasked", "retain_unasked", "harmless", "fictitious")
     known = question_sets(world)
     facts = [*known["forget"][::16], *known["retain"][::16]]
-    forms: list[Form] = ["chat" if i % 2 else "open" for i in range(len(facts))]
+    forms: list[AnswerForm] = ["chat" if i % 2 else "open" for i in range(len(facts))]
     said = [
         text
         for fact, form in zip(facts, forms, strict=True)

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from mechunlearn import attack, load, load_task
-from mechunlearn.organisms.forms import Form, question_sets, right_answers
+from mechunlearn.organisms.forms import AnswerForm, question_sets, right_answers
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.people import People
 from mechunlearn.types import NO_CHANGE, Change, HookedModel
 
-FORMS: tuple[Form, ...] = ("cloze", "open", "chat")
+FORMS: tuple[AnswerForm, ...] = ("cloze", "open", "chat")
 
 
 def shares(model: HookedModel, change: Change, world: People) -> dict[str, dict[str, list[float]]]:

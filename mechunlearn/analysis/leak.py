@@ -101,38 +101,40 @@ def leak_at_k(
     arms = [_Arm(x >= threshold, ks) for x in (values, control)]
     members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
     spread = _deviations(arms, members, seed)
-    leak, other = (arm.estimates.mean(axis=0) for arm in arms)
-    points = []
-    for at, k in enumerate(ks):
-        own, its = (
-            _interval(arm.estimates[:, at], spread[i][:, at], len(members))
-            for i, arm in enumerate(arms)
-        )
-        difference = float(leak[at] - other[at])
-        low, high = difference + np.quantile(
-            spread[0][:, at] - spread[1][:, at], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        )
-        if low == high:  # Newcombe 1998, method 10: neither curve varies.
-            low = difference - np.hypot(leak[at] - own[0], its[1] - other[at])
-            high = difference + np.hypot(own[1] - leak[at], other[at] - its[0])
-        points.append(
-            LeakPoint(
-                k=k,
-                leak=float(leak[at]),
-                leak_ci=own,
-                control=float(other[at]),
-                control_ci=its,
-                difference=difference,
-                difference_ci=(max(-1.0, float(low)), min(1.0, float(high))),
-            )
-        )
     return LeakCurve(
-        points=tuple(points),
+        points=tuple(_point(k, at, arms, spread, len(members)) for at, k in enumerate(ks)),
         questions=len(values),
         sources=len(members),
         samples=values.shape[1],
         control_samples=control.shape[1],
         threshold=threshold,
+    )
+
+
+def _point(
+    k: int, at: int, arms: Sequence["_Arm"], spread: Sequence[np.ndarray], sources: int
+) -> LeakPoint:
+    """Both curves and their difference at one k, the ``at``-th."""
+    leak, other = (float(arm.estimates[:, at].mean()) for arm in arms)
+    own, its = (
+        _interval(arm.estimates[:, at], deviations[:, at], sources)
+        for arm, deviations in zip(arms, spread, strict=True)
+    )
+    difference = leak - other
+    low, high = difference + np.quantile(
+        spread[0][:, at] - spread[1][:, at], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    )
+    if low == high:  # Newcombe 1998, method 10: neither curve varies.
+        low = difference - np.hypot(leak - own[0], its[1] - other)
+        high = difference + np.hypot(own[1] - leak, other - its[0])
+    return LeakPoint(
+        k=k,
+        leak=leak,
+        leak_ci=own,
+        control=other,
+        control_ci=its,
+        difference=difference,
+        difference_ci=(max(-1.0, float(low)), min(1.0, float(high))),
     )
 
 

@@ -138,13 +138,7 @@ def continuations(
         ValueError: If a prompt is empty or too long for the model's context, or the change has a
             read-out or a form: text is the model's own, and the prompts are asked as they are.
     """
-    if change.read_out is not None:
-        raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
-    if change.form is not None:
-        raise ValueError(
-            f"{change.name!r} asks questions in another form, but these prompts are texts already; "
-            "use score(..., change=...)"
-        )
+    _refuse_what_is_no_text(change)
     if not prompts:
         return []
     given = prompts
@@ -183,6 +177,16 @@ def continuations(
             padding = CONTINUED_PADDING if cached else WORTH_SPLITTING
             in_batches(model, lengths, compute, budget, padding=padding)
     return answers
+
+
+def _refuse_what_is_no_text(change: Change) -> None:
+    if change.read_out is not None:
+        raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
+    if change.form is not None:
+        raise ValueError(
+            f"{change.name!r} asks questions in another form, but these prompts are texts already; "
+            "use score(..., change=...)"
+        )
 
 
 def _groups(

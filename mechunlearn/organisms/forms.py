@@ -13,20 +13,20 @@ from mechunlearn.tasks.people import OPEN, PROMPT, People, PersonFact
 from mechunlearn.tasks.wordings import EVERY
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Scoring, Turn
 
-Form = Literal["cloze", "open", "chat", "letters", "letters in chat"]
+AnswerForm = Literal["cloze", "open", "chat", "letters", "letters in chat"]
 """Statement with the likeliest of four values; question answered in words, in plain text or with a
 sentence in chat, right where the value is in it; letter of the right choice, likewise."""
 Wording = Literal["unseen", "other unseen", "seen"]
 """Whether the training asked in these words."""
 WORDINGS: dict[Wording, int] = {"unseen": -1, "other unseen": -2, "seen": 0}
 """Which of an attribute's questions and statements asks."""
-FORMS: tuple[Form, ...] = get_args(Form)
-MEASURES: dict[Form, Scoring] = {
+FORMS: tuple[AnswerForm, ...] = get_args(AnswerForm)
+MEASURES: dict[AnswerForm, Scoring] = {
     "cloze": "cloze",
     "letters": "letter",
     "letters in chat": "letter",
 }
-"""Of the forms that compare choices."""
+"""Of the forms that show or compare choices."""
 MAX_TOKENS = 24
 """Of an answer in words."""
 
@@ -34,7 +34,7 @@ MAX_TOKENS = 24
 class FormAccuracy(Record, frozen=True):
     """Share of right answers in one form."""
 
-    form: Form
+    form: AnswerForm
     wording: Wording
     facts: str
     """Question set: ``forget``, ``retain_unasked``, ..."""
@@ -57,7 +57,7 @@ def right_answers(
     model: HookedModel,
     world: People,
     facts: Sequence[PersonFact],
-    form: Form,
+    form: AnswerForm,
     *,
     wording: Wording = "unseen",
     change: Change = NO_CHANGE,
@@ -81,7 +81,7 @@ def right_answers(
 def answers_in_words(
     model: HookedModel,
     facts: Sequence[PersonFact],
-    form: Form,
+    form: AnswerForm,
     *,
     wording: Wording = "unseen",
     change: Change = NO_CHANGE,
@@ -97,7 +97,7 @@ def answers_in_words(
 def form_table(
     model: HookedModel,
     world: People,
-    forms: Sequence[Form] = FORMS,
+    forms: Sequence[AnswerForm] = FORMS,
     *,
     sets: Sequence[str] = (),
     wordings: Sequence[Wording] = tuple(WORDINGS),
@@ -119,7 +119,7 @@ def form_table(
     return rows
 
 
-def _row(form: Form, wording: Wording, facts: str, right: Sequence[bool]) -> FormAccuracy:
+def _row(form: AnswerForm, wording: Wording, facts: str, right: Sequence[bool]) -> FormAccuracy:
     count, n = sum(right), len(right)
     low, high = wilson(count, n)
     return FormAccuracy(

@@ -30,7 +30,8 @@ from mechunlearn.errors import unknown
 from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig
 from mechunlearn.tasks.folds import assign_folds, words
 from mechunlearn.tasks.measure import suggested
-from mechunlearn.tasks.reader import Row, read_rows, to_question
+from mechunlearn.tasks.open_reader import Row
+from mechunlearn.tasks.reader import read_rows, to_question
 from mechunlearn.types import Fold, OpenQuestion, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")

@@ -23,7 +23,7 @@ from mechunlearn.tasks.files import usual_prompt
 from mechunlearn.tasks.folds import assign_folds
 from mechunlearn.tasks.hub import HubSet, rows
 from mechunlearn.tasks.measure import suggested
-from mechunlearn.tasks.reader import open_question
+from mechunlearn.tasks.open_reader import open_question
 from mechunlearn.types import OpenQuestion, Question
 
 TOFU = "324592d84ae4f482ac7249b9285c2ecdb53e3a68"

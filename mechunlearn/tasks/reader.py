@@ -4,25 +4,15 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.types import LETTERS, OpenQuestion, Question
+from mechunlearn.tasks.open_reader import CHOICES, STEMS, Row, first, is_open, open_question
+from mechunlearn.types import LETTERS, Question
 
-Row = Mapping[str, Any]
 Rows = Any
 """Iterable of rows; or a data frame, which has them by another call."""
-STEMS = ("stem", "question", "question_stem", "query")
-CHOICES = ("choices", "options")
 ANSWERS = ("answer", "answerKey")
-GOLDS = ("answers", "golds", "answer")
-WRONG = ("wrong", "perturbed_answer")
-PARAPHRASES = ("paraphrases", "paraphrased_question")
-GOLD_PARAPHRASES = ("gold_paraphrases", "paraphrased_answer")
-SPANS = ("span", "entity")
-SOURCES = ("source", "author", "document", "subject")
-"""Columns of open questions: our own names, then those of TOFU, MUSE and RWKU."""
 LONGEST = 1_000_000
 """Characters of a row; the longest documents of corpora have less, and a question far less."""
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -168,65 +158,7 @@ def to_question(row: Row, source: str) -> Question:
     Raises:
         ValueError: Saying which columns are missing, or what is wrong with the answer.
     """
-    return open_question(row, source) if _is_open(row) else choice_question(row, source)
-
-
-def _is_open(row: Row) -> bool:
-    """Whether answers are texts, with no choices beside them."""
-    if _first(row, CHOICES) is not None or any(row.get(x) not in (None, "") for x in LETTERS):
-        return False
-    columns = (*GOLDS[:-1], *WRONG, *PARAPHRASES, *GOLD_PARAPHRASES, *SPANS, "query")
-    if any(row.get(name) is not None for name in columns):
-        return True
-    answer = row.get("answer")
-    return isinstance(answer, (str, list)) and not str(answer).strip().isdigit()
-
-
-def open_question(row: Row, source: str) -> OpenQuestion:
-    """A question that is answered in words.
-
-    ``question``, ``answer`` or a list of ``answers``; optional: ``wrong``, ``paraphrases``,
-    ``gold_paraphrases`` (texts or lists of them), ``span``, ``topic``, ``source``, ``statement``.
-    TOFU's columns (``perturbed_answer``, ``paraphrased_question``, ``paraphrased_answer``), RWKU's
-    (``query``, ``answer``, ``subject``) and MUSE's (``question``, ``answer``) do too; lists in CSV
-    files are JSON.
-
-    Args:
-        source: As ``to_question``; ``author``, ``document`` or ``subject`` come before it.
-
-    Raises:
-        ValueError: If the question or the gold answer is missing or empty, or as ``OpenQuestion``.
-    """
-    stem, golds = _first(row, STEMS), _texts(row, GOLDS)
-    paraphrases, gold_paraphrases = _texts(row, PARAPHRASES), _texts(row, GOLD_PARAPHRASES)
-    if stem is None or not str(stem).strip():
-        what = "a paraphrase without a question" if paraphrases else "no question"
-        raise ValueError(f"there is {what}; give the column question")
-    if not golds:
-        what = "a paraphrased answer without a gold answer" if gold_paraphrases else "no answer"
-        raise ValueError(f"there is {what} to {str(stem)[:60]!r}; give the column answer")
-    return OpenQuestion(
-        str(stem).strip(),
-        golds=golds,
-        wrong=_texts(row, WRONG),
-        paraphrases=paraphrases,
-        gold_paraphrases=gold_paraphrases,
-        span=str(_first(row, SPANS) or "").strip(),
-        topic=str(row.get("topic") or row.get("subject") or ""),
-        source=str(_first(row, SOURCES) or row.get("id") or source),
-        statement=str(row.get("statement") or ""),
-    )
-
-
-def _texts(row: Row, names: Sequence[str]) -> tuple[str, ...]:
-    """The text or texts of the first of some columns that is there."""
-    value = _first(row, names)
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        with suppress(json.JSONDecodeError):  # A text may begin with a bracket.
-            value = json.loads(value)
-    if value is None or value == "":
-        return ()
-    return tuple(str(x).strip() for x in (value if isinstance(value, list | tuple) else [value]))
+    return open_question(row, source) if is_open(row) else choice_question(row, source)
 
 
 def choice_question(row: Row, source: str) -> Question:
@@ -244,7 +176,7 @@ def choice_question(row: Row, source: str) -> Question:
     Raises:
         ValueError: Saying which columns are missing, or what is wrong with the answer.
     """
-    stem, answer = _first(row, STEMS), _first(row, ANSWERS)
+    stem, answer = first(row, STEMS), first(row, ANSWERS)
     choices, labels = _choices(row)
     if missing := [
         "/".join(names)
@@ -267,18 +199,14 @@ def choice_question(row: Row, source: str) -> Question:
 
 def _names_labels(row: Row) -> bool:
     """ARC and OpenBookQA: an ``answerKey`` is always a label, whatever the choices say."""
-    choices = _first(row, CHOICES)
+    choices = first(row, CHOICES)
     own = isinstance(choices, Mapping) and "label" in choices
     return own and row.get("answer") is None and row.get("answerKey") is not None
 
 
-def _first(row: Row, names: Sequence[str]) -> Any:
-    return next((row[name] for name in names if row.get(name) is not None), None)
-
-
 def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
     """The choices and their labels; ``None`` where the row has none."""
-    choices = _first(row, CHOICES)
+    choices = first(row, CHOICES)
     if choices is None:
         letters = [x for x in LETTERS if row.get(x) not in (None, "")]
         if len(letters) < 2:

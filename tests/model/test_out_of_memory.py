@@ -16,7 +16,7 @@ from mechunlearn.attacks.logit_lens import answer_ranks, logit_lens
 from mechunlearn.attacks.perturbation_informed import Informed, split_token
 from mechunlearn.bench import batches as sizing
 from mechunlearn.bench import perplexity, score
-from mechunlearn.bench.generation import continuations
+from mechunlearn.bench.generation import Decoding, continuations
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.hooks import live_parameters
 from mechunlearn.train import Optimizer, Share, fit
@@ -119,7 +119,8 @@ LOOPS: dict[str, Callable[[HookedModel, Task], Numbers]] = {
     "cloze": lambda m, t: [score(m, t.forget[:24], t.prompt, scoring="cloze").logits],
     "perplexity": lambda m, t: [np.array(perplexity(m, t.retain_text[:24]).nats_per_token)],
     "generation": lambda m, t: [
-        np.array(row) for row in continuations(m, [q.stem for q in t.forget[:24]], 3)
+        np.array(row)
+        for (row,) in continuations(m, [q.stem for q in t.forget[:24]], Decoding(max_tokens=3))
     ],
     "snip": attribution("snip"),
     "wanda": attribution("wanda"),
