@@ -25,7 +25,7 @@ from mechunlearn.stats import wilson
 
 DRAWS = 2_000
 """Resampled sets of questions."""
-LEVEL = 0.95
+QUANTILES = (0.025, 0.975)
 
 
 class LeakPoint(Record, frozen=True):
@@ -101,33 +101,8 @@ def leak_at_k(
     arms = [_Arm(x >= threshold, ks) for x in (values, control)]
     members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
     spread = _deviations(arms, members, seed)
-    leak, other = (arm.estimates.mean(axis=0) for arm in arms)
-    points = []
-    for at, k in enumerate(ks):
-        own, its = (
-            _interval(arm.estimates[:, at], spread[i][:, at], len(members))
-            for i, arm in enumerate(arms)
-        )
-        difference = float(leak[at] - other[at])
-        low, high = difference + np.quantile(
-            spread[0][:, at] - spread[1][:, at], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        )
-        if low == high:  # Newcombe 1998, method 10: neither curve varies.
-            low = difference - np.hypot(leak[at] - own[0], its[1] - other[at])
-            high = difference + np.hypot(own[1] - leak[at], other[at] - its[0])
-        points.append(
-            LeakPoint(
-                k=k,
-                leak=float(leak[at]),
-                leak_ci=own,
-                control=float(other[at]),
-                control_ci=its,
-                difference=difference,
-                difference_ci=(max(-1.0, float(low)), min(1.0, float(high))),
-            )
-        )
     return LeakCurve(
-        points=tuple(points),
+        points=tuple(_point(arms, spread, at, k, len(members)) for at, k in enumerate(ks)),
         questions=len(values),
         sources=len(members),
         samples=values.shape[1],
@@ -167,12 +142,40 @@ def _deviations(
     ]
 
 
+def _point(
+    arms: Sequence[_Arm],
+    spread: Sequence[Float[np.ndarray, "draw k"]],
+    at: int,
+    k: int,
+    sources: int,
+) -> LeakPoint:
+    leak, control = (float(arm.estimates[:, at].mean()) for arm in arms)
+    own, its = (
+        _interval(arm.estimates[:, at], draws[:, at], sources)
+        for arm, draws in zip(arms, spread, strict=True)
+    )
+    difference = leak - control
+    low, high = difference + np.quantile(spread[0][:, at] - spread[1][:, at], QUANTILES)
+    if low == high:  # Newcombe 1998, method 10: neither curve varies.
+        low = difference - np.hypot(leak - own[0], its[1] - control)
+        high = difference + np.hypot(own[1] - leak, control - its[0])
+    return LeakPoint(
+        k=k,
+        leak=leak,
+        leak_ci=own,
+        control=control,
+        control_ci=its,
+        difference=difference,
+        difference_ci=(max(-1.0, float(low)), min(1.0, float(high))),
+    )
+
+
 def _interval(estimates: np.ndarray, spread: np.ndarray, sources: int) -> Interval:
     """Around a mean; of questions that are all alike nothing can be resampled."""
     value = float(estimates.mean())
     if estimates.min() == estimates.max() and value in (0.0, 1.0):
-        return wilson(value * sources, sources, LEVEL)
-    low, high = value + np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return wilson(value * sources, sources)
+    low, high = value + np.quantile(spread, QUANTILES)
     return max(0.0, min(value, float(low))), min(1.0, max(value, float(high)))
 
 

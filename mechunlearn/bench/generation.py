@@ -147,17 +147,9 @@ def continuations(
         )
     if not prompts:
         return []
-    given = prompts
-    if change.rewrite is not None:
-        prompts = change.rewrite.prompts(model, prompts, turn)
-    rows = model.tokenizer(list(prompts))["input_ids"]
     most, n = decoding.max_tokens, decoding.samples
-    room = (model.cfg.n_ctx or 1 << 30) - most
-    if not all(0 < len(row) <= room for row in rows):
-        raise ValueError(
-            f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
-            f"max_tokens={most}"
-        )
+    asked = change.rewrite.prompts(model, prompts, turn) if change.rewrite else prompts
+    rows = _rows(model, asked, most)
     ends, stopped = _ends(model), _stopped(model, decoding.stop)
     answers: list[list[list[int]]] = [[[] for _ in range(n)] for _ in rows]
     with change.applied(model):
@@ -172,7 +164,7 @@ def continuations(
                 cached: bool = cached,
             ) -> None:
                 own = [each[j] for j in batch]
-                draw = _draw(decoding, [(given[i], k) for i, k in own])
+                draw = _draw(decoding, [(prompts[i], k) for i, k in own])
                 tokens, items = [rows[i] for i, _ in own], [i for i, _ in own]
                 texts = Cached(model, tokens) if cached else Whole(model, tokens, items)
                 new = continued(texts, draw, ends, stopped, most, len(own))
@@ -183,6 +175,18 @@ def continuations(
             padding = CONTINUED_PADDING if cached else WORTH_SPLITTING
             in_batches(model, lengths, compute, budget, padding=padding)
     return answers
+
+
+def _rows(model: HookedModel, prompts: Sequence[str], most: int) -> list[list[int]]:
+    """Tokens of prompts, each of which leaves room for the new ones."""
+    rows: list[list[int]] = model.tokenizer(list(prompts))["input_ids"]
+    room = (model.cfg.n_ctx or 1 << 30) - most
+    if not all(0 < len(row) <= room for row in rows):
+        raise ValueError(
+            f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
+            f"max_tokens={most}"
+        )
+    return rows
 
 
 def _groups(

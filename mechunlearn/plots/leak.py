@@ -1,10 +1,15 @@
 """leak@k: what sampling an answer again and again tells, beside a model that never knew."""
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.leak import LeakCurve
-from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level
+from mechunlearn.plots.template import LOOKS, Look, error_bars, lay_out, level
+from mechunlearn.records import Interval
+
+DIFFERENCE = "difference"
 
 
 def leak_at_k(curve: LeakCurve, label: str, role: str = "unlearned") -> go.Figure:
@@ -30,40 +35,40 @@ def leak_at_k(curve: LeakCurve, label: str, role: str = "unlearned") -> go.Figur
         f"{curve.sources} sources, {curve.samples} samples each. Below: less the control."
     )
     lay_out(fig, title, caption, height=420)
-    for name, look, values, intervals in (
-        (label, LOOKS[role], [p.leak for p in points], [p.leak_ci for p in points]),
-        (
-            "never knew",
-            LOOKS["never_knew"],
-            [p.control for p in points],
-            [p.control_ci for p in points],
-        ),
-        (
-            "difference",
-            LOOKS["attacked"],
-            [p.difference for p in points],
-            [p.difference_ci for p in points],
-        ),
-    ):
-        below = name == "difference"
-        fig.add_scatter(
-            x=ks,
-            y=values,
-            error_y=error_bars(values, intervals, color=look.colour, width=0, thickness=1.2),
-            mode="lines+markers",
-            name=name,
-            showlegend=not below,
-            line={"color": look.colour, "dash": look.dash},
-            marker={"color": look.colour, "symbol": look.marker, "size": 8},
-            customdata=intervals,
-            hovertemplate=f"{name}, k = %{{x}}<br>%{{y:.3f}} [%{{customdata[0]:.3f}}, "
-            "%{customdata[1]:.3f}]<extra></extra>",
-            row=2 if below else 1,
-            col=1,
-        )
+    own, its = [p.leak_ci for p in points], [p.control_ci for p in points]
+    more = [p.difference_ci for p in points]
+    _draw(fig, ks, label, LOOKS[role], [p.leak for p in points], own)
+    _draw(fig, ks, "never knew", LOOKS["never_knew"], [p.control for p in points], its)
+    _draw(fig, ks, DIFFERENCE, LOOKS["attacked"], [p.difference for p in points], more)
     level(fig, 0.0, "chance", "y", row=2, col=1)
     fig.update_xaxes(type="log", tickvals=ks, ticktext=[str(k) for k in ks])
     fig.update_xaxes(title="samples k", row=2, col=1)
     fig.update_yaxes(title="leak@k", range=[0, 1.03], row=1, col=1)
     fig.update_yaxes(title="difference", row=2, col=1)
     return fig
+
+
+def _draw(
+    fig: go.Figure,
+    ks: Sequence[int],
+    name: str,
+    look: Look,
+    values: Sequence[float],
+    intervals: Sequence[Interval],
+) -> None:
+    below = name == DIFFERENCE
+    fig.add_scatter(
+        x=ks,
+        y=values,
+        error_y=error_bars(values, intervals, color=look.colour, width=0, thickness=1.2),
+        mode="lines+markers",
+        name=name,
+        showlegend=not below,
+        line={"color": look.colour, "dash": look.dash},
+        marker={"color": look.colour, "symbol": look.marker, "size": 8},
+        customdata=intervals,
+        hovertemplate=f"{name}, k = %{{x}}<br>%{{y:.3f}} [%{{customdata[0]:.3f}}, "
+        "%{customdata[1]:.3f}]<extra></extra>",
+        row=2 if below else 1,
+        col=1,
+    )
