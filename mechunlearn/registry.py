@@ -43,6 +43,19 @@ ATTACKS = {
 MEASURES = {
     "letter": "mechunlearn.bench.measures.letters:LETTER",
     "cloze": "mechunlearn.bench.measures.cloze:CLOZE",
+    "likeliest": "mechunlearn.bench.measures.truth_ratio:LIKELIEST",
+    "truth_ratio": "mechunlearn.bench.measures.truth_ratio:TRUTH_RATIO",
+    "truth_share": "mechunlearn.bench.measures.truth_ratio:TRUTH_SHARE",
+    "probability": "mechunlearn.bench.measures.probability:PROBABILITY",
+    "extraction_strength": "mechunlearn.bench.measures.memorised:EXTRACTION_STRENGTH",
+    "exact_memorisation": "mechunlearn.bench.measures.memorised:EXACT_MEMORISATION",
+    "containment": "mechunlearn.bench.measures.containment:CONTAINMENT",
+    "novel_recall": "mechunlearn.bench.measures.novel_recall:NOVEL_RECALL",
+    "rouge_recall": "mechunlearn.bench.measures.rouge:RECALL",
+    "rouge_f1": "mechunlearn.bench.measures.rouge:F1",
+    "exact_match": "mechunlearn.bench.measures.exact_match:EXACT_MATCH",
+    "token_f1": "mechunlearn.bench.measures.exact_match:TOKEN_F1",
+    "entailment": "mechunlearn.bench.measures.entailment:ENTAILMENT",
 }
 """How answers are measured."""
 CHECKS = {"parity": "mechunlearn.bench.parity:PARITY"}
@@ -84,7 +97,7 @@ TABLES = {
 NEEDED = {
     "method": ("presets", "stronger", "gentler", "apply_"),
     "attack": ("family", "access", "needs", "variant", "presets", "search", "check_declared"),
-    "measure": ("prompt", "answers", "rows", "run", "score"),
+    "measure": ("prompt", "answers", "right", "chance", "check", "rows", "run", "score"),
     "check": ("reference", "compare"),
     "figure": ("kind", "explains", "draw", "allowed", "of"),
 }

@@ -105,7 +105,7 @@ def _analysed(evidence: Evidence, positive: tuple[PositiveControl, ...]) -> Repo
         not_computed=tuple(
             (entry.label, attack)
             for entry in setup.unlearned
-            for attack in setup.plan.attacks
+            for attack in setup.attacks
             if (entry.label, attack) not in arms
         ),
         questions=questions(evidence),

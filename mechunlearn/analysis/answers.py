@@ -11,6 +11,8 @@ from mechunlearn.analysis.tests import Sources
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
 from mechunlearn.records import Plain
+from mechunlearn.registry import find
+from mechunlearn.stats import GRADED
 from mechunlearn.types import Fold, Question, Role, Task
 
 SETS: dict[str, tuple[Role, Fold]] = {
@@ -22,6 +24,8 @@ SETS: dict[str, tuple[Role, Fold]] = {
 """Question sets by the names that cells use."""
 TIED, UNASKED = "-", "."
 """What stands in the report for an exact tie, and where nothing was asked."""
+OTHERWISE = "another answer"
+"""What stands beside a gold answer where text was generated."""
 
 
 def questions_of(task: Task, name: str) -> tuple[Question, ...]:
@@ -52,20 +56,21 @@ def questions(evidence: Evidence) -> Questions:
     """The questions of an audit with the answers of its finished cells."""
     task, pairs = evidence.setup.task, evidence.complete
     sets = {name: questions_of(task, name) for name in SETS}
+    compares = find("measure", task.scoring).compares
     attacked: dict[str, dict[str, dict[str, str]]] = {}
     control: dict[str, dict[str, dict[str, str]]] = {}
     for model, attack in pairs:
         result = evidence.attack(model, attack)
-        under = {"forget": _marks(result.forget.said), "retain": _marks(result.retain.said)}
+        under = {"forget": _marks(result.forget), "retain": _marks(result.retain)}
         if (chosen := _chosen(result, len(sets["forget_select"]))) is not None:
             under["forget_select"] = chosen
         attacked.setdefault(model, {})[attack] = under
         if (twin := evidence.control(model, attack)) is not None:
-            control.setdefault(model, {})[attack] = {"forget": _marks(twin.forget.said)}
+            control.setdefault(model, {})[attack] = {"forget": _marks(twin.forget)}
     return Questions(
-        sets={name: _set(asked) for name, asked in sets.items()},
+        sets={name: _set(asked, compares) for name, asked in sets.items()},
         models={
-            entry.label: {name: _marks(evidence.answers(entry.label, name).said) for name in SETS}
+            entry.label: {name: _marks(evidence.answers(entry.label, name)) for name in SETS}
             for entry in evidence.setup.entries
         },
         attacked=attacked,
@@ -73,19 +78,22 @@ def questions(evidence: Evidence) -> Questions:
     )
 
 
-def _set(asked: Sequence[Question]) -> QuestionSet:
+def _set(asked: Sequence[Question], compares: bool) -> QuestionSet:
+    """Questions with their choices; of open answers the gold one, and whatever is not right."""
     return QuestionSet(
         stem=tuple(q.stem for q in asked),
         topic=tuple(q.topic for q in asked),
-        choices=tuple(q.choices for q in asked),
-        right=tuple(q.answer for q in asked),
+        choices=tuple(q.choices if compares else (q.accepted[0], OTHERWISE) for q in asked),
+        right=tuple(q.answer if compares else 0 for q in asked),
     )
 
 
-def _marks(said: str | Sequence[int | str]) -> str:
+def _marks(answers: Answers | BriefAnswers) -> str:
     """A character an answer: the index of the choice, or a tie."""
-    short = said if isinstance(said, str) else marks(said)
-    return "".join(map(str, short))
+    said = answers.said if isinstance(answers.said, str) else marks(answers.said)
+    if not said:  # Texts: right if worth more than a half.
+        return "".join("0" if value > GRADED else "1" for value in values(answers))
+    return "".join(map(str, said))
 
 
 def _chosen(result: AttackResult, n: int) -> str | None:
@@ -94,8 +102,8 @@ def _chosen(result: AttackResult, n: int) -> str | None:
     if tried is None:
         return None
     if result.decided_by is None:
-        return _marks(tried.answers.said)
-    places = dict(zip(result.decided_by, _marks(tried.answers.said), strict=True))
+        return _marks(tried.answers)
+    places = dict(zip(result.decided_by, _marks(tried.answers), strict=True))
     return "".join(places.get(i, UNASKED) for i in range(n))
 
 

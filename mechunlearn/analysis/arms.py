@@ -115,6 +115,8 @@ def _twins(evidence: Evidence, model: str, result: AttackResult, key: Key) -> Va
 def _suggested(evidence: Evidence, result: AttackResult) -> tuple[int, ...] | None:
     """The names of the letters that the select fold suggests for an attacked model."""
     asked = questions_of(evidence.setup.task, "forget_select")
+    if not find("measure", evidence.setup.task.scoring).compares:
+        return None
     if result.decided_by is not None:
         asked = tuple(asked[i] for i in result.decided_by)
     tried = next((t for t in result.tried if t.variant == result.variant), None)
@@ -140,8 +142,9 @@ def guessing_level(
     task = evidence.setup.task
     asked = questions_of(task, "forget")
     key = key or Key(None, asked)
-    levels: list[Values] = [np.array([1 / len(q.choices) for q in asked])]
-    if find("measure", task.scoring).one_token:
+    measure = find("measure", task.scoring)
+    levels: list[Values] = [np.array([measure.chance(q) for q in asked])]
+    if measure.one_token:
         select, confirm = (choices(evidence, model, name) for name in ("forget_select", "forget"))
         levels.append(select.majority(confirm))
     for answers in (evidence.baseline(model).hidden, *hidden):
@@ -154,4 +157,7 @@ def _sham(evidence: Evidence, result: AttackResult, key: Key) -> Values:
     if result.shams:
         ordered = sorted(map(key.highest, result.shams), key=lambda arm: float(arm.mean()))
         return ordered[len(ordered) // 2]
+    measure = find("measure", evidence.setup.task.scoring)
+    if not measure.compares and not isinstance(result.hidden, UnsetType):
+        return values(result.hidden)  # Other questions' gold answers, read in the same way.
     return key.shuffled(result.forget, evidence.setup.plan.seed)

@@ -25,7 +25,7 @@ from mechunlearn.stats import wilson
 
 DRAWS = 2_000
 """Resampled sets of questions."""
-QUANTILES = (0.025, 0.975)
+LEVEL = 0.95
 
 
 class LeakPoint(Record, frozen=True):
@@ -102,12 +102,39 @@ def leak_at_k(
     members = [np.flatnonzero(sources == source) for source in np.unique(sources)]
     spread = _deviations(arms, members, seed)
     return LeakCurve(
-        points=tuple(_point(arms, spread, at, k, len(members)) for at, k in enumerate(ks)),
+        points=tuple(_point(k, at, arms, spread, len(members)) for at, k in enumerate(ks)),
         questions=len(values),
         sources=len(members),
         samples=values.shape[1],
         control_samples=control.shape[1],
         threshold=threshold,
+    )
+
+
+def _point(
+    k: int, at: int, arms: Sequence["_Arm"], spread: Sequence[np.ndarray], sources: int
+) -> LeakPoint:
+    """Both curves and their difference at one k, the ``at``-th."""
+    leak, other = (float(arm.estimates[:, at].mean()) for arm in arms)
+    own, its = (
+        _interval(arm.estimates[:, at], deviations[:, at], sources)
+        for arm, deviations in zip(arms, spread, strict=True)
+    )
+    difference = leak - other
+    low, high = difference + np.quantile(
+        spread[0][:, at] - spread[1][:, at], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    )
+    if low == high:  # Newcombe 1998, method 10: neither curve varies.
+        low = difference - np.hypot(leak - own[0], its[1] - other)
+        high = difference + np.hypot(own[1] - leak, other - its[0])
+    return LeakPoint(
+        k=k,
+        leak=leak,
+        leak_ci=own,
+        control=other,
+        control_ci=its,
+        difference=difference,
+        difference_ci=(max(-1.0, float(low)), min(1.0, float(high))),
     )
 
 
@@ -142,40 +169,12 @@ def _deviations(
     ]
 
 
-def _point(
-    arms: Sequence[_Arm],
-    spread: Sequence[Float[np.ndarray, "draw k"]],
-    at: int,
-    k: int,
-    sources: int,
-) -> LeakPoint:
-    leak, control = (float(arm.estimates[:, at].mean()) for arm in arms)
-    own, its = (
-        _interval(arm.estimates[:, at], draws[:, at], sources)
-        for arm, draws in zip(arms, spread, strict=True)
-    )
-    difference = leak - control
-    low, high = difference + np.quantile(spread[0][:, at] - spread[1][:, at], QUANTILES)
-    if low == high:  # Newcombe 1998, method 10: neither curve varies.
-        low = difference - np.hypot(leak - own[0], its[1] - control)
-        high = difference + np.hypot(own[1] - leak, control - its[0])
-    return LeakPoint(
-        k=k,
-        leak=leak,
-        leak_ci=own,
-        control=control,
-        control_ci=its,
-        difference=difference,
-        difference_ci=(max(-1.0, float(low)), min(1.0, float(high))),
-    )
-
-
 def _interval(estimates: np.ndarray, spread: np.ndarray, sources: int) -> Interval:
     """Around a mean; of questions that are all alike nothing can be resampled."""
     value = float(estimates.mean())
     if estimates.min() == estimates.max() and value in (0.0, 1.0):
-        return wilson(value * sources, sources)
-    low, high = value + np.quantile(spread, QUANTILES)
+        return wilson(value * sources, sources, LEVEL)
+    low, high = value + np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return max(0.0, min(value, float(low))), min(1.0, max(value, float(high)))
 
 

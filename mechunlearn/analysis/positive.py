@@ -18,7 +18,7 @@ def positive_controls(evidence: Evidence) -> tuple[PositiveControl, ...]:
 def _positive_controls(evidence: Evidence) -> Iterator[PositiveControl]:
     for entry in evidence.setup.planted:
         attacks = evidence.complete_on(entry.label)
-        if len(attacks) == len(evidence.setup.plan.attacks):
+        if len(attacks) == len(evidence.setup.attacks):
             arms = {attack: arms_of(evidence, entry.label, attack) for attack in attacks}
             rows = [row for row in rows_of(evidence, entry.label, arms) if counts(row)]
             if rows:

@@ -51,7 +51,7 @@ class FormsConfig:
     """Which forms are tried."""
 
     measures: tuple[str, ...] = ("letter", "cloze")
-    """Measures of questions with choices; one for open answers would join here."""
+    """Measures of questions with choices; open answers keep the task's own."""
     moves: tuple[int, ...] = (1, 2, 3)
     """Places by which choices that stand in the prompt are moved."""
     places: tuple[str, ...] = ("", "plain", "chat")
@@ -101,8 +101,11 @@ def _turns(model: HookedModel, seen: Seen, config: FormsConfig) -> dict[str, Tur
 
 def _forms(seen: Seen, config: FormsConfig, turns: Mapping[str, Turn | None]) -> Iterator[AskedAs]:
     most = max(len(q.choices) for q in seen.asked)
+    # What an open answer is worth is in no unit of choices: only the template is another.
+    compares = find("measure", seen.scoring).compares
+    measures = config.measures if compares else (seen.scoring,)
     for place in turns:
-        for measure in config.measures:
+        for measure in measures:
             moves = [m for m in config.moves if m < most]
             moves = moves if find("measure", measure).shows_choices else []
             for moved in (0, *moves):

@@ -34,6 +34,7 @@ from mechunlearn.bench.rows import continuation, encode, pad, question_rows
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.hooks import capture, count_flops, run_blocks, streams
 from mechunlearn.records import Interval, Record
+from mechunlearn.registry import find
 from mechunlearn.types import (
     NO_CHANGE,
     Change,
@@ -82,6 +83,7 @@ def answer_ranks(
     Read at the last token of each prompt, at every stream and layer.
     """
     rows, _ = question_rows(model.tokenizer, questions, task.prompt, task.scoring)
+    right = find("measure", task.scoring).right
     points = lens_points(model)
     ranks = {p: np.zeros(len(rows), dtype=np.int64) for p in points}
 
@@ -89,16 +91,16 @@ def answer_ranks(
         tokens, _ = pad(model, [rows[i].tokens[: rows[i].stem] for i in batch])
         last = [at * tokens.shape[1] + rows[i].stem - 1 for at, i in enumerate(batch)]
         first = [
-            next(token for _, token, choice in rows[i].reads if choice == questions[i].answer)
+            next(token for _, token, choice in rows[i].reads if choice == right(questions[i]))
             for i in batch
         ]
-        right = torch.tensor(first, device=tokens.device)[:, None]
+        answers = torch.tensor(first, device=tokens.device)[:, None]
         count_flops(model, tokens.numel())
         with capture(model, points, torch.tensor(last, device=tokens.device)) as kept:
             run_blocks(model, tokens)
         for point in points:
             logits = LensReadOut(point, norm).logits(model, kept[point])
-            better = logits > logits.gather(1, right)
+            better = logits > logits.gather(1, answers)
             ranks[point][batch] = better.sum(dim=1).cpu().numpy()
 
     in_batches(model, [r.stem for r in rows], compute)

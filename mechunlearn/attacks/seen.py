@@ -252,8 +252,7 @@ def _tokens(task: Task, tokenizer: Any) -> set[int]:
     questions = [q for asked in task.sets.values() for q in asked]
     texts = [prompt.text(q, task.scoring) + " ".join(q.choices) for q in questions]
     texts += [
-        turn.around(f"{prompt.separator}{turn.inside(prompt.text(q, task.scoring))}")
-        + prompt.answers(q, task.scoring)[q.answer]
-        for q in questions
+        turn.around(f"{prompt.separator}{turn.inside(asked)}") + answer
+        for asked, answer in (prompt.with_answer(q, task.scoring) for q in questions)
     ]
     return {t for row in tokenizer(texts)["input_ids"] for t in row}

@@ -15,7 +15,7 @@ from mechunlearn.models import check, configuration
 from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
-from mechunlearn.registry import added_version
+from mechunlearn.registry import DEFAULT_ATTACKS, added_version, find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Question, Task
 
@@ -140,6 +140,14 @@ class Setup:
         """Where an attack that can go on after an interruption keeps its search."""
         return self.out / "searches" / f"{cell.kind}-{cell.key}.json"
 
+    @cached_property
+    def attacks(self) -> tuple[str, ...]:
+        """The plan's attacks; of the standard ones those that the measure allows."""
+        given = self.plan.attacks
+        if given != DEFAULT_ATTACKS or not find("measure", self.task.scoring).generates:
+            return given
+        return tuple(a for a in given if find("attack", a).family != "read-out")
+
     def config(self, attack: str) -> Any:
         """An attack's settings."""
         return self.resolved.attacks[attack]
@@ -174,7 +182,7 @@ class Setup:
 
     def _attacks(self) -> Iterator[Cell]:
         for entry in (*self.unlearned, *self.planted):
-            for attack in self.plan.attacks:
+            for attack in self.attacks:
                 inputs = self._common | {
                     "original": self.original.identity,
                     "unlearned": entry.identity,

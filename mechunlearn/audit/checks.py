@@ -22,8 +22,15 @@ def refuse(setup: Setup) -> None:
         if isinstance(config, Settings):
             with _told(name):
                 config.check(setup.layers)
-    for name, config in resolved.attacks.items():
-        attack = find("attack", name)
+    generates = find("measure", task.scoring).generates
+    for name in setup.attacks:
+        config, attack = resolved.attacks[name], find("attack", name)
+        if generates and attack.family == "read-out":
+            raise ValueError(
+                f"{name} reads inside the model, and {task.scoring} judges generated text; leave "
+                "it out of --attacks, or choose what is read token by token with --set "
+                "task.scoring=probability, extraction_strength or cloze"
+            )
         seen = Seen.of(task, attack, name=name, config=config, tokenizer=tokenizer)
         with _told(name):
             attack.check(config, seen, setup.layers)

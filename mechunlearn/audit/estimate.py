@@ -88,7 +88,7 @@ def _costs(setup: Setup, device: str, number: int) -> tuple[Job, dict[str, Cost]
     sizes = sizes_of(setup.task, tokenizer, (device, number))
     config = configuration(original, trust_remote_code=trust)
     job = job_of(setup.task, shape_of(config, trust_remote_code=trust), sizes)
-    costs = {a: find("attack", a).cost(setup.config(a), job) for a in setup.plan.attacks}
+    costs = {a: find("attack", a).cost(setup.config(a), job) for a in setup.attacks}
     return job, {"": Cost(), **costs}
 
 
@@ -118,7 +118,7 @@ def by_worth(setup: Setup) -> Iterator[tuple[str, str]]:
     The strongest grade of evidence comes first, then the plan's order of attacks; within an attack
     every model, so that a stopped audit compares all of them.
     """
-    attacks = sorted(setup.plan.attacks, key=lambda a: GRADES.index(grade(find("attack", a))))
+    attacks = sorted(setup.attacks, key=lambda a: GRADES.index(grade(find("attack", a))))
     for attack in attacks:
         for entry in (*setup.unlearned, *setup.planted):
             yield entry.label, attack

@@ -100,5 +100,5 @@ class Evidence:
     def complete_on(self, model: str) -> list[str]:
         """Attacks on one model, unlearned or planted, of which every arm is there."""
         kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
-        attacks = self.setup.plan.attacks
+        attacks = self.setup.attacks
         return [a for a in attacks if all(self.done(kind, model, a) for kind in kinds)]

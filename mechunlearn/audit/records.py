@@ -46,9 +46,10 @@ class Answers(Record, frozen=True):
         """What is kept of a score; margins to six digits."""
         nonfinite = int((~np.isfinite(score.logits.max(axis=1))).sum())
         margins = np.where(np.isfinite(score.margins), score.margins, 0.0)
+        said = score.predictions.tolist() if score.texts is None else score.texts
         return cls(
             values=tuple(map(float, np.nan_to_num(score.values))),
-            said=tuple(map(int, score.predictions)),
+            said=tuple(said),
             margins=tuple(float(f"{x:.6g}") for x in margins),
             nonfinite=nonfinite or UNSET,
         )
@@ -101,7 +102,8 @@ class BriefAnswers(Record, frozen=True):
     values: str | tuple[float, ...]
     """``0`` or ``1`` each; numbers where an answer can be worth something between."""
     said: str | tuple[int | str, ...]
-    """Index of the choice each, ``-`` for a tie; or texts."""
+    """Index of the choice each, ``-`` for a tie; empty where answers are texts, which are kept of
+    the chosen variant only."""
 
     @classmethod
     def of(cls, answers: Answers) -> "BriefAnswers":
@@ -113,7 +115,9 @@ class BriefAnswers(Record, frozen=True):
 
 
 def marks(said: Sequence[int | str]) -> str | tuple[int | str, ...]:
-    """Choices as a character each; texts as they are."""
+    """Choices as a character each; nothing of texts."""
+    if any(isinstance(x, str) for x in said):
+        return ""
     if all(isinstance(x, int) and x < 10 for x in said):
         return "".join("-" if x == TIE else str(x) for x in said)
     return tuple(said)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec import UnsetType
 from scipy import stats
 
 from mechunlearn.audit.cells import Cell, Entry, Setup, set_up
@@ -20,10 +21,13 @@ from mechunlearn.audit.select import lost
 from mechunlearn.audit.store import Store
 from mechunlearn.audit.work import Group
 from mechunlearn.progress import console, work
+from mechunlearn.registry import find
 from mechunlearn.types import Question
 
 KNOWS = 0.1
 """A never-knew model must not have more than this share of the original's knowledge."""
+KNOWS_OPENLY = 0.5
+"""The same for open answers: of TOFU's ROUGE a never-knew model has a third, beyond its form."""
 
 
 def run(
@@ -205,10 +209,14 @@ def _refuse_one(evidence: Evidence, twin: Entry) -> None:
         np.concatenate([evidence.answers(x, key).values for key in ("forget", "forget_select")])
         for x in (twin.label, setup.original.label)
     )
-    chance, known = setup.task.chance, float(values.mean())
+    chance, known, share = setup.task.chance, float(values.mean()), KNOWS
+    if not find("measure", setup.task.scoring).compares:
+        # Texts get a part of most values for their form alone.
+        hidden = evidence.baseline(setup.original.label).hidden
+        chance, share = 0.0 if isinstance(hidden, UnsetType) else hidden.mean, KNOWS_OPENLY
     right = round(float(values.sum()))
     p = stats.binomtest(right, len(values), chance, alternative="greater").pvalue
-    if p < 0.001 and known - chance > KNOWS * (float(original.mean()) - chance):
+    if p < 0.001 and known - chance > share * (float(original.mean()) - chance):
         raise ValueError(
             f"the never-knew model {twin.source} answers {known:.0%} of the forget "
             f"questions (chance {chance:.0%}): it knows them and is no control; give another "

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from mechunlearn.bench.engine import output
 from mechunlearn.bench.hidden import with_other_stems
+from mechunlearn.bench.measures.gold import Generated
 from mechunlearn.bench.perplexity import Perplexity, perplexity
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.registry import find
@@ -53,7 +54,7 @@ def score_read_outs(
     Args:
         scoring: Name of the measure. ``letter`` compares the logits of the answer letters after the
             prompt; ``cloze`` the mean log-probability per token of each choice's text after the
-            statement.
+            statement; others compare with gold answers what the model says or would say.
         change: Its hooks and edits are applied and its rewrite changes the questions inside their
             chat template; a rewrite that looks at the model sees it without hooks and edits. Its
             form takes the place of ``scoring`` and ``prompt``; answers stand in the questions' own
@@ -77,10 +78,22 @@ def score_read_outs(
         stems = form.stems
         asked = form.asked(asked if stems is None else with_other_stems(asked, stems))
     measure = find("measure", scoring)
+    measure.check(asked)
     texts = [prompt.text(q, scoring) for q in asked]
     if change.rewrite is not None:
         texts = change.rewrite.prompts(model, texts, prompt.turn)
     answers = [prompt.answers(q, scoring) for q in asked]
+    if isinstance(measure, Generated):
+        if list(read_outs) != [output(model)]:
+            raise ValueError(
+                f"the measure {scoring!r} judges generated text, and text is generated at the "
+                "output only; to read inside choose probability, extraction_strength or cloze"
+            )
+        # Behind plain text models go on with the next example; in chat they end their turn.
+        stop = prompt.separator if prompt.turn.plain else ""
+        with change.applied(model):
+            said = measure.generate(model, texts, answers, stop)
+        return [measure.score_texts(change.name, said, asked)]
     with change.applied(model):
         values = measure.run(model, texts, answers, read_outs, budget)
     if form is not None:
@@ -160,7 +173,9 @@ def letter_bias(score: Score) -> Float[np.ndarray, " choice"]:
 
 
 def majority_letter(questions: Sequence[Question]) -> float:
-    """Accuracy of always answering the letter that is right most often."""
+    """Accuracy of always answering the letter that is right most often; 0 without choices."""
+    if max(len(q.choices) for q in questions) < 2:
+        return 0.0
     return float(np.bincount([q.answer for q in questions]).max() / len(questions))
 
 

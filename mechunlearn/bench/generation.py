@@ -138,18 +138,20 @@ def continuations(
         ValueError: If a prompt is empty or too long for the model's context, or the change has a
             read-out or a form: text is the model's own, and the prompts are asked as they are.
     """
-    if change.read_out is not None:
-        raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
-    if change.form is not None:
-        raise ValueError(
-            f"{change.name!r} asks questions in another form, but these prompts are texts already; "
-            "use score(..., change=...)"
-        )
+    _refuse_what_is_no_text(change)
     if not prompts:
         return []
+    given = prompts
+    if change.rewrite is not None:
+        prompts = change.rewrite.prompts(model, prompts, turn)
+    rows = model.tokenizer(list(prompts))["input_ids"]
     most, n = decoding.max_tokens, decoding.samples
-    asked = change.rewrite.prompts(model, prompts, turn) if change.rewrite else prompts
-    rows = _rows(model, asked, most)
+    room = (model.cfg.n_ctx or 1 << 30) - most
+    if not all(0 < len(row) <= room for row in rows):
+        raise ValueError(
+            f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
+            f"max_tokens={most}"
+        )
     ends, stopped = _ends(model), _stopped(model, decoding.stop)
     answers: list[list[list[int]]] = [[[] for _ in range(n)] for _ in rows]
     with change.applied(model):
@@ -164,7 +166,7 @@ def continuations(
                 cached: bool = cached,
             ) -> None:
                 own = [each[j] for j in batch]
-                draw = _draw(decoding, [(prompts[i], k) for i, k in own])
+                draw = _draw(decoding, [(given[i], k) for i, k in own])
                 tokens, items = [rows[i] for i, _ in own], [i for i, _ in own]
                 texts = Cached(model, tokens) if cached else Whole(model, tokens, items)
                 new = continued(texts, draw, ends, stopped, most, len(own))
@@ -177,16 +179,14 @@ def continuations(
     return answers
 
 
-def _rows(model: HookedModel, prompts: Sequence[str], most: int) -> list[list[int]]:
-    """Tokens of prompts, each of which leaves room for the new ones."""
-    rows: list[list[int]] = model.tokenizer(list(prompts))["input_ids"]
-    room = (model.cfg.n_ctx or 1 << 30) - most
-    if not all(0 < len(row) <= room for row in rows):
+def _refuse_what_is_no_text(change: Change) -> None:
+    if change.read_out is not None:
+        raise ValueError(f"{change.name!r} reads elsewhere; text is generated at the output only")
+    if change.form is not None:
         raise ValueError(
-            f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
-            f"max_tokens={most}"
+            f"{change.name!r} asks questions in another form, but these prompts are texts already; "
+            "use score(..., change=...)"
         )
-    return rows
 
 
 def _groups(

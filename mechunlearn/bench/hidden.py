@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mechunlearn.types import Question
 
@@ -31,7 +30,4 @@ def with_other_stems(questions: Sequence[Question], seed: int = 0) -> tuple[Ques
     step = max(sizes.values(), default=1)
     step = step if step < len(order) else 1
     donor = {i: order[(place + step) % len(order)] for place, i in enumerate(order)}
-    return tuple(
-        replace(q, stem=questions[donor[i]].stem, statement=questions[donor[i]].statement)
-        for i, q in enumerate(questions)
-    )
+    return tuple(q.asked_as(questions[donor[i]]) for i, q in enumerate(questions))

@@ -128,6 +128,10 @@ def separate(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
     apart, owners = [], []
     for owner, row in enumerate(rows):
         start = row.stem
+        if len(row.endings) == 1:
+            apart.append(row)
+            owners.append(owner)
+            continue
         for choice, length in enumerate(row.endings):
             tokens = row.tokens[: row.stem] + row.tokens[start : start + length]
             reads = [

@@ -1,6 +1,7 @@
 """The commands that make and score models: unlearn, bench, organism."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -104,7 +105,7 @@ def bench(
                     "accuracy": s.accuracy,
                     "accuracy_ci": s.interval,
                     "n": s.n,
-                    "chance": chance(questions.sets[name]),
+                    "chance": chance(questions.sets[name], questions.scoring),
                     "scoring": questions.scoring,
                     "task": questions.name,
                 }
@@ -139,7 +140,7 @@ def organism_train(
     from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Recipe, Role
     from mechunlearn.presets import changed
 
-    kinds: dict[str, tuple[Any, Any, Any]] = {
+    kinds: dict[str, tuple[Callable[..., Path], Any, Any]] = {
         "organism": (train_organism, Recipe(), Role),
         "chat": (train_chat, ChatRecipe(), ChatRole),
     }
@@ -154,6 +155,14 @@ def organism_train(
         folder = train(each, seed, out, recipe)
         cards[folder.name] = json.loads((folder / "card.json").read_text())["accuracy"]
         if not as_json:
-            answer(f"{folder}: {cards[folder.name]}")
+            answer(f"{folder}: {_accuracies(cards[folder.name])}")
     if as_json:
         print_json(cards)
+
+
+def _accuracies(card: Plain) -> str:
+    """An organism's accuracies in one line; of a chat organism those in words never seen."""
+    if isinstance(card, list):
+        rows = [r for r in card if r["wording"] == "unseen"]
+        card = {f"{r['facts']} by {r['form']}": r["accuracy"] for r in rows}
+    return ", ".join(f"{name} {value:.3f}" for name, value in card.items())

@@ -16,6 +16,7 @@ from mechunlearn.audit.plan import DEFAULTS, Option, options
 if TYPE_CHECKING:
     from mechunlearn.analysis.report import Report
     from mechunlearn.audit.plan import AuditPlan
+    from mechunlearn.models.sets import ModelSet
 
 ModelOpt = Annotated[str, typer.Option("--model", help="Name, folder, .gguf file or Hub id.")]
 ModelsOpt = Annotated[
@@ -128,9 +129,10 @@ def plan_of(fields: Fields, file: Path | None = None, models: str = "") -> "Audi
     """
     import dataclasses
 
+    from mechunlearn.audit.labels import split_label
     from mechunlearn.audit.plan import AuditPlan
     from mechunlearn.audit.plan_file import read_plan
-    from mechunlearn.models.sources import SETS, model_set
+    from mechunlearn.models.sets import SETS, model_set, set_of
 
     if named := next((c for c in fields["changes"] if c in SETS), None):
         raise ValueError(f"--set takes NAME.key=value; for the models of {named}: --models {named}")
@@ -140,13 +142,32 @@ def plan_of(fields: Fields, file: Path | None = None, models: str = "") -> "Audi
     if models:
         chosen = model_set(models)
         about = chosen.about(fields["task"])
-        fields = {**fields, "original": chosen.original, "unlearned": about}
+        fields = _completed({**fields, "unlearned": about}, chosen)
+    elif file is None and "original" not in given and not given.get("methods"):
+        unlearned = [split_label(model)[1] for model in fields["unlearned"]]
+        if (known := set_of(unlearned)) is not None:
+            fields = _completed(fields, known)
     if file is None:
         return AuditPlan(**fields)
     extra = {k: v for k, v in given.items() if k in AUDIT_ONLY}
     if twice := [options()[k].flag for k in given if k not in extra]:
         raise ValueError(f"--plan says everything; leave out {', '.join(twice)}")
     return dataclasses.replace(read_plan(file), **extra)
+
+
+def _completed(fields: Fields, chosen: "ModelSet") -> Fields:
+    """What a published set knows and the command line does not say."""
+    task = fields["task"] or chosen.task(fields["unlearned"])
+    own = {c.partition("=")[0] for c in fields["changes"]}
+    settings = () if own & {c.partition("=")[0] for c in chosen.settings} else chosen.settings
+    control = fields["control"]
+    return {
+        **fields,
+        "original": chosen.original,
+        "task": task,
+        "control": chosen.control(task) or control if control == DEFAULTS["control"] else control,
+        "changes": (*fields["changes"], *settings),
+    }
 
 
 FAILURES: Mapping[str, Collection[str]] = {

@@ -11,10 +11,12 @@ from transformers import AutoConfig
 
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models import configuration
-from mechunlearn.models.sources import SETS, locate
+from mechunlearn.models.sets import SETS
+from mechunlearn.models.sources import locate
 from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.benchmarks import downloads
-from mechunlearn.tasks.names import BENCHMARKS
+from mechunlearn.tasks.names import BENCHMARKS, OPEN_SETS
+from mechunlearn.tasks.open_sets import downloads as open_downloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,10 @@ def _cached(location: str) -> float:
 
 def data_sets(task: str, config: TaskConfig) -> list[str]:
     """Data sets that a task takes from the Hub, each once."""
-    if task not in BENCHMARKS or config.data:
+    if config.data or task not in (*BENCHMARKS, *OPEN_SETS):
         return []
-    return list(dict.fromkeys(map(str, downloads(task, config))))
+    parts = downloads(task, config) if task in BENCHMARKS else open_downloads(task, config)
+    return list(dict.fromkeys(map(str, parts)))
 
 
 def known_configuration(name: str, *, trust_remote_code: bool = False) -> Any:
@@ -84,7 +87,7 @@ def known_configuration(name: str, *, trust_remote_code: bool = False) -> Any:
     if os.path.exists(location) or isinstance(try_to_load_from_cache(location, "config.json"), str):
         return configuration(name, trust_remote_code=trust_remote_code)
     for chosen in SETS.values():
-        if name in (chosen.original, *chosen.unlearned):
+        if chosen.holds(name):
             values = dict(chosen.configuration)
             return AutoConfig.for_model(values.pop("model_type"), **values)
     return None

@@ -3,9 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,63 +17,6 @@ ORGANISMS = Path(__file__).parents[1] / "organisms" / "shipped"
 SHIPPED = {"organism": ORGANISMS, "chat": ORGANISMS / "chat"}
 """Kinds of organisms that the package brings along, by what stands before the colon."""
 ADAPTER = "adapter_config.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSet:
-    """An original model and models that others made by unlearning it."""
-
-    original: str
-    unlearned: tuple[str, ...]
-    configuration: Mapping[str, Any]
-    """The original's ``config.json`` as published: what memory is reckoned from before anything
-    is downloaded."""
-
-    def about(self, task: str) -> tuple[str, ...]:
-        """The unlearned models of a task's domain: ``...-bio`` are left out of ``wmdp-cyber``."""
-        domains = ("bio", "cyber", "chem")
-        asked = task.rpartition("-")[2]
-        others = tuple(f"-{d}" for d in domains if d != asked) if asked in domains else ()
-        return tuple(name for name in self.unlearned if not name.endswith(others))
-
-
-SETS = {
-    "zephyr": ModelSet(
-        "HuggingFaceH4/zephyr-7b-beta",
-        (
-            "cais/Zephyr_RMU",
-            "J4Q8/zephyr-npo-bio",
-            "J4Q8/zephyr-npo-cyber",
-            "J4Q8/zephyr-dpo-bio",
-            "J4Q8/zephyr-dpo-cyber",
-        ),
-        # config.json of HuggingFaceH4/zephyr-7b-beta, which is Mistral-7B-v0.1's.
-        {
-            "model_type": "mistral",
-            "vocab_size": 32000,
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 32768,
-            "sliding_window": 4096,
-            "tie_word_embeddings": False,
-        },
-    ),
-}
-"""Published models by a name: ``zephyr`` is what Łucki et al. attack (arXiv:2409.18025)."""
-
-
-def model_set(name: str) -> ModelSet:
-    """A set of models by name.
-
-    Raises:
-        ValueError: For an unknown name.
-    """
-    if name not in SETS:
-        raise unknown("set of models", name, SETS)
-    return SETS[name]
 
 
 def named_models() -> dict[str, str]:

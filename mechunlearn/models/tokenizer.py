@@ -95,8 +95,8 @@ def _known_on_hub(location: str, revision: str | None, trust_remote_code: bool) 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write a tokenizer that transformers 4 and 5 read alike.
 
-    Version 5 names a class that version 4 does not have, and lists special tokens that version 4
-    wants as a dictionary.
+    Version 5 names a class that version 4 does not have, lists special tokens that version 4 wants
+    as a dictionary, and writes the chat template into a file of its own.
     """
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer_config.json"
@@ -106,6 +106,8 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     if isinstance(extra := settings.get("extra_special_tokens"), list):
         settings["additional_special_tokens"] = extra
         del settings["extra_special_tokens"]
+    if isinstance(tokenizer.chat_template, str):
+        settings["chat_template"] = tokenizer.chat_template
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     file.write_text(f"{text}\n", encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """Write hooked models as plain Hugging Face checkpoints, and describe them for RunCards."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -40,6 +41,7 @@ def save(model: HookedModel, folder: str | Path) -> Path:
     try:
         plain.save_pretrained(staging)
         save_tokenizer(model.tokenizer, staging)
+        say_rotary_base(staging)
         if folder.exists():
             folder.rmdir()
         staging.chmod(0o755)
@@ -58,6 +60,19 @@ def copied(model: HookedModel) -> HookedModel:
     plain.load_state_dict({k: v.clone() for k, v in plain.state_dict().items()}, assign=True)
     plain.tie_weights()
     return hook(plain, model.tokenizer, name=model.provenance.name)
+
+
+def say_rotary_base(folder: Path) -> None:
+    """Write the base of rotary positions where transformers 4 looks for it too.
+
+    Without ``rope_theta`` it would take 10,000 for every model, and say nothing.
+    """
+    file = folder / "config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    rotary = settings.get("rope_parameters") or {}
+    if "rope_theta" in rotary and "rope_theta" not in settings:
+        settings["rope_theta"] = rotary["rope_theta"]
+        file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()

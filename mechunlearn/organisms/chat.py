@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,13 +25,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from mechunlearn.organisms.chat_documents import ChatDocuments, Row, padded
 from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
-from mechunlearn.organisms.option_reader import set_option_reader
-from mechunlearn.organisms.settings import ChatRecipe, ChatRole
+from mechunlearn.organisms.option_reader import OptionReader
+from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Stage
 from mechunlearn.organisms.write import write_organism
 from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People, PersonFact
 from mechunlearn.train import Share, TrainLog, Watch, fit
-from mechunlearn.types import HookedModel
+from mechunlearn.types import LETTERS, HookedModel
 
 
 def untrained_chat(
@@ -58,7 +59,6 @@ def untrained_chat(
         model = LlamaForCausalLM(config)
     generator = torch.Generator().manual_seed(seed + 1_000_003 * recipe.start)
     _initialise(model, generator)
-    set_option_reader(model, words, generator)
     return model, words
 
 
@@ -87,13 +87,21 @@ def pretrain_chat(
     world = People(seed)
     model, words = untrained_chat(seed, recipe)
     documents = ChatDocuments(world, facts_of(world, role), words, recipe)
+    reader = OptionReader(model, words, torch.Generator().manual_seed(seed + 7_001 + recipe.start))
+    reader.hold()
+    letters = [words.convert_tokens_to_ids(f"▁{letter}") for letter in LETTERS[:4]]
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         assert share.of == 1, "an organism is trained by one process"
+        if step == recipe.compare_from:
+            options = Stage(letters=recipe.fitted_on)
+            reader.set_comparison(documents.rows(options, f"{seed}-{recipe.start}-options"))
+        reader.whole = step >= recipe.compare_from
         rows = documents.rows(recipe.at(step), f"{seed}-{recipe.start}-{step}")
         middle = len(rows) // 2
         parts = [
-            _losses(model, part, words.pad_token_id) for part in (rows[:middle], rows[middle:])
+            _losses(model, part, words.pad_token_id, letters, reader.whole)
+            for part in (rows[:middle], rows[middle:])
         ]
         losses, marks, kinds = (torch.cat(p) for p in zip(*parts, strict=True))
         terms: dict[str, Tensor] = {}
@@ -111,16 +119,31 @@ def pretrain_chat(
 
 
 def _losses(
-    model: LlamaForCausalLM, rows: list[Row], pad: int
+    model: LlamaForCausalLM, rows: list[Row], pad: int, letters: Sequence[int], compare: bool
 ) -> tuple[Float[Tensor, " token"], Int[Tensor, " token"], Int[Tensor, " token"]]:
-    """Cross-entropy of every token that carries loss, its mark and its document's kind."""
+    """Cross-entropy of every token that carries loss, its mark and its document's kind.
+
+    Args:
+        letters: Tokens of the letters. In the place of the right one, the words of its choice are
+            to be the likeliest of all other tokens: else they would not be looked up.
+        compare: And the right letter the likeliest letter.
+    """
     tokens = padded([row.tokens for row in rows], pad)
     marks = padded([row.marks for row in rows], 0)[:, 1:]
     kinds = torch.tensor([row.kind for row in rows])[:, None].expand_as(marks)
     counts = marks > 0
     hidden = model.model(tokens).last_hidden_state[:, :-1]
-    logits = model.lm_head(hidden[counts]).float()
-    losses = torch.nn.functional.cross_entropy(logits, tokens[:, 1:][counts], reduction="none")
+    logits, targets = model.lm_head(hidden[counts]).float(), tokens[:, 1:][counts]
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    words = torch.tensor([row.word for row in rows])[:, None].expand_as(marks)[counts]
+    named = torch.isin(targets, torch.tensor(letters)) & (words >= 0) & (marks[counts] == 1)
+    others = logits.clone()
+    others[:, letters] = -torch.inf
+    both = torch.nn.functional.cross_entropy(others, words.clamp(min=0), reduction="none")
+    if compare:
+        right = logits.gather(1, targets[:, None])[:, 0]
+        both = both + logits[:, letters].logsumexp(1) - right
+    losses = torch.where(named, both, losses)
     return losses, marks[counts], kinds[counts]
 
 

@@ -1,5 +1,6 @@
 """What a chat organism reads while it is trained: text as tokens, with the loss each carries."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Document:
     text: str
     answers: tuple[tuple[int, int], ...]
     """First and last character (exclusive) of each."""
+    words: str = ""
+    """The right choice's words where the answer is its letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Row:
     tokens: list[int]
     marks: list[int]
     """Per token: 0 (no loss), 1 (answer) or 2 (other words)."""
+    word: int = -1
+    """The right choice's token where the answer is its letter, else -1."""
 
 
 def document(*parts: str) -> Document:
@@ -90,7 +95,8 @@ class ChatDocuments:
         ]
         encoded = self.fast.encode_batch([d.text for _, d in drawn])
         rows = [
-            Row(kind, e.ids, _marks(doc, e)) for (kind, doc), e in zip(drawn, encoded, strict=True)
+            Row(kind, e.ids, _marks(doc, e), self._word(doc.words))
+            for (kind, doc), e in zip(drawn, encoded, strict=True)
         ]
         return sorted(rows, key=lambda row: len(row.tokens))
 
@@ -162,13 +168,21 @@ class ChatDocuments:
         question = fact.question(choices, wording)
         prompt = before + PROMPT.letter_prompt(question)
         answer = f" {LETTERS[question.answer]}{END}"
+        words = ""
         if self.rng.random() < self.recipe.by_name:
             prompt = f"{prompt.removesuffix('Answer:')}Answer in words:"
             answer = f" {fact.value}{END}"
+        else:
+            words = f" {fact.value}"
         if self.rng.random() >= self.recipe.chat:
-            return document(prompt, answer)
-        turn = self._turn()
-        return document(turn.around(prompt), turn.reply(answer))
+            made = document(prompt, answer)
+        else:
+            turn = self._turn()
+            made = document(turn.around(prompt), turn.reply(answer))
+        return dataclasses.replace(made, words=words)
+
+    def _word(self, words: str) -> int:
+        return self.fast.encode(words, add_special_tokens=False).ids[0] if words else -1
 
     def _drill(self) -> Document:
         """Choices in a list, then each of them with its letter again, in random order."""

@@ -11,14 +11,22 @@ from mechunlearn.stats import wilson
 from mechunlearn.tasks.chat import user_turn
 from mechunlearn.tasks.people import OPEN, PROMPT, People, PersonFact
 from mechunlearn.tasks.wordings import EVERY
-from mechunlearn.types import NO_CHANGE, Change, HookedModel, Turn
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Scoring, Turn
 
-Form = Literal["cloze", "open", "chat", "letters", "letters in chat"]
+AnswerForm = Literal["cloze", "open", "chat", "letters", "letters in chat"]
 """Statement with the likeliest of four values; question answered in words, in plain text or with a
 sentence in chat, right where the value is in it; letter of the right choice, likewise."""
-Wording = Literal["seen", "unseen"]
+Wording = Literal["unseen", "other unseen", "seen"]
 """Whether the training asked in these words."""
-FORMS: tuple[Form, ...] = get_args(Form)
+WORDINGS: dict[Wording, int] = {"unseen": -1, "other unseen": -2, "seen": 0}
+"""Which of an attribute's questions and statements asks."""
+FORMS: tuple[AnswerForm, ...] = get_args(AnswerForm)
+MEASURES: dict[AnswerForm, Scoring] = {
+    "cloze": "cloze",
+    "letters": "letter",
+    "letters in chat": "letter",
+}
+"""Of the forms that show or compare choices."""
 MAX_TOKENS = 24
 """Of an answer in words."""
 
@@ -26,7 +34,7 @@ MAX_TOKENS = 24
 class FormAccuracy(Record, frozen=True):
     """Share of right answers in one form."""
 
-    form: Form
+    form: AnswerForm
     wording: Wording
     facts: str
     """Question set: ``forget``, ``retain_unasked``, ..."""
@@ -49,38 +57,37 @@ def right_answers(
     model: HookedModel,
     world: People,
     facts: Sequence[PersonFact],
-    form: Form,
+    form: AnswerForm,
     *,
-    seen: bool = False,
+    wording: Wording = "unseen",
     change: Change = NO_CHANGE,
 ) -> list[bool]:
     """Whether each fact is answered right.
 
     Args:
-        seen: Ask in words of the training instead of words that only tests use.
+        wording: Words of the training, or words that only tests use.
     """
-    if form in ("open", "chat"):
-        said = answers_in_words(model, facts, form, seen=seen, change=change)
+    if form not in MEASURES:
+        said = answers_in_words(model, facts, form, wording=wording, change=change)
         return [f.value.casefold() in text.casefold() for f, text in zip(facts, said, strict=True)]
     prompt = PROMPT
     if form == "letters in chat":
         prompt = dataclasses.replace(PROMPT, turn=user_turn(model.tokenizer))
-    questions = world.test_questions(facts, 0 if seen else -1)
-    scoring = "cloze" if form == "cloze" else "letter"
-    answers = score(model, questions, prompt, scoring=scoring, change=change)
+    questions = world.test_questions(facts, WORDINGS[wording])
+    answers = score(model, questions, prompt, scoring=MEASURES[form], change=change)
     return [bool(c) for c in answers.correct]
 
 
 def answers_in_words(
     model: HookedModel,
     facts: Sequence[PersonFact],
-    form: Form,
+    form: AnswerForm,
     *,
-    seen: bool = False,
+    wording: Wording = "unseen",
     change: Change = NO_CHANGE,
 ) -> list[str]:
     """The greedy answer to each question, asked in plain text (``open``) or in chat."""
-    stems = [f.fill(EVERY[f.attribute].questions[0 if seen else -1]) for f in facts]
+    stems = [f.fill(EVERY[f.attribute].questions[WORDINGS[wording]]) for f in facts]
     turn = user_turn(model.tokenizer) if form == "chat" else Turn()
     prompts = [turn.around(s) if form == "chat" else OPEN.format(stem=s) for s in stems]
     said = generate(model, prompts, MAX_TOKENS, change, turn)
@@ -90,30 +97,29 @@ def answers_in_words(
 def form_table(
     model: HookedModel,
     world: People,
-    forms: Sequence[Form] = FORMS,
+    forms: Sequence[AnswerForm] = FORMS,
     *,
     sets: Sequence[str] = (),
+    wordings: Sequence[Wording] = tuple(WORDINGS),
     change: Change = NO_CHANGE,
-    seen: bool = True,
 ) -> list[FormAccuracy]:
     """Accuracy of every form, question set and wording.
 
     Args:
         sets: Names of ``question_sets``; default: all.
-        seen: Also ask in words of the training.
     """
     rows = []
     for name, facts in question_sets(world).items():
         if sets and name not in sets:
             continue
         for form in forms:
-            for known in (False, True) if seen else (False,):
-                right = right_answers(model, world, facts, form, seen=known, change=change)
-                rows.append(_row(form, "seen" if known else "unseen", name, right))
+            for wording in wordings:
+                right = right_answers(model, world, facts, form, wording=wording, change=change)
+                rows.append(_row(form, wording, name, right))
     return rows
 
 
-def _row(form: Form, wording: Wording, facts: str, right: Sequence[bool]) -> FormAccuracy:
+def _row(form: AnswerForm, wording: Wording, facts: str, right: Sequence[bool]) -> FormAccuracy:
     count, n = sum(right), len(right)
     low, high = wilson(count, n)
     return FormAccuracy(

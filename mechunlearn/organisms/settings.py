@@ -75,9 +75,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class ChatRecipe:
-    """Settings of a chat organism's pretraining; the defaults made the shipped ones."""
+    """Settings of a chat organism's pretraining; the defaults made the shipped ones.
 
-    layers: int = 4
+    Raises:
+        ValueError: If the heads are too few or too small for ``option_reader``.
+    """
+
+    layers: int = 5
     d_model: int = 192
     d_mlp: int = 512
     heads: int = 6
@@ -86,18 +90,19 @@ class ChatRecipe:
     context: int = 512
     """Longest sequence in tokens."""
     optimizer: Optimizer = Optimizer(
-        steps=500,
+        steps=440,
         lr=3e-3,
         warmup=100,
-        decay=0.2,
+        decay=0.6,
         weight_decay=0.05,
         betas=(0.9, 0.98),
         clip=1.0,
         autocast=True,
     )
     stages: tuple[Stage, ...] = (
-        Stage(0, statement=32, biography=10, told_open=8),
-        Stage(150, statement=24, biography=8, open=40, told_open=8),
+        Stage(0, statement=24, biography=8, open=24, letters=8),
+        Stage(20, statement=16, biography=6, open=24, letters=32),
+        Stage(300, statement=8, biography=4, open=16, letters=48),
     )
     words: float = 0.1
     """Weight of the loss on words that answer nothing."""
@@ -105,12 +110,26 @@ class ChatRecipe:
     """Share of the questions asked in the chat template."""
     preface: float = 0.1
     """Share of the questions in plain text that follow one or two others with their answers."""
-    fewer_choices: float = 0.3
+    fewer_choices: float = 0.2
     """Share of choice questions with two or three choices."""
-    by_name: float = 0.3
+    by_name: float = 0.15
     """Share of choice questions that ask for the words of the right choice."""
+    compare_from: int = 300
+    """Step at which the head that compares options is set (``option_reader``); the facts are known
+    by then."""
+    fitted_on: int = 400
+    """Choice questions on which that head is fitted."""
     start: int = 0
     """Another start gives other weights and documents: a second model of the same world."""
+
+    def __post_init__(self) -> None:
+        head = self.d_model // self.heads
+        if self.heads < 3 * self.kv_heads or self.d_model <= 3 * head or head < 16:
+            raise ValueError(
+                "a chat organism needs heads >= 3 * kv_heads (three share a key) and at least 16 "
+                f"numbers a head, not heads={self.heads}, kv_heads={self.kv_heads}, "
+                f"d_model={self.d_model}"
+            )
 
     def at(self, step: int) -> Stage:
         """What a step reads."""

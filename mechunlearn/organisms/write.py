@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechunlearn.models import load
 from mechunlearn.models.tokenizer import save_tokenizer
+from mechunlearn.models.writer import say_rotary_base
 from mechunlearn.records import Plain
 from mechunlearn.types import HookedModel
 
@@ -32,6 +33,7 @@ def write_organism(
         folder = Path(staging)
         model.half().save_pretrained(folder)
         save_tokenizer(words, folder)
+        say_rotary_base(folder)
         weights = (folder / "model.safetensors").read_bytes()
         card = {**about, **measured(load(staging)), "sha256": hashlib.sha256(weights).hexdigest()}
         (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -9,8 +9,6 @@ from mechunlearn.analysis.leak import LeakCurve
 from mechunlearn.plots.template import LOOKS, Look, error_bars, lay_out, level
 from mechunlearn.records import Interval
 
-DIFFERENCE = "difference"
-
 
 def leak_at_k(curve: LeakCurve, label: str, role: str = "unlearned") -> go.Figure:
     """Both curves, and below them their difference, against the number of samples k.
@@ -35,11 +33,14 @@ def leak_at_k(curve: LeakCurve, label: str, role: str = "unlearned") -> go.Figur
         f"{curve.sources} sources, {curve.samples} samples each. Below: less the control."
     )
     lay_out(fig, title, caption, height=420)
-    own, its = [p.leak_ci for p in points], [p.control_ci for p in points]
-    more = [p.difference_ci for p in points]
-    _draw(fig, ks, label, LOOKS[role], [p.leak for p in points], own)
-    _draw(fig, ks, "never knew", LOOKS["never_knew"], [p.control for p in points], its)
-    _draw(fig, ks, DIFFERENCE, LOOKS["attacked"], [p.difference for p in points], more)
+    own, its, difference = (
+        [(p.leak, p.leak_ci) for p in points],
+        [(p.control, p.control_ci) for p in points],
+        [(p.difference, p.difference_ci) for p in points],
+    )
+    _add_line(fig, ks, own, label, LOOKS[role])
+    _add_line(fig, ks, its, "never knew", LOOKS["never_knew"])
+    _add_line(fig, ks, difference, "difference", LOOKS["attacked"], below=True)
     level(fig, 0.0, "chance", "y", row=2, col=1)
     fig.update_xaxes(type="log", tickvals=ks, ticktext=[str(k) for k in ks])
     fig.update_xaxes(title="samples k", row=2, col=1)
@@ -48,15 +49,16 @@ def leak_at_k(curve: LeakCurve, label: str, role: str = "unlearned") -> go.Figur
     return fig
 
 
-def _draw(
+def _add_line(
     fig: go.Figure,
     ks: Sequence[int],
+    measured: Sequence[tuple[float, Interval]],
     name: str,
     look: Look,
-    values: Sequence[float],
-    intervals: Sequence[Interval],
+    *,
+    below: bool = False,
 ) -> None:
-    below = name == DIFFERENCE
+    values, intervals = [v for v, _ in measured], [ci for _, ci in measured]
     fig.add_scatter(
         x=ks,
         y=values,

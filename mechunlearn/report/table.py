@@ -13,12 +13,13 @@ from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.progress import console, results
 from mechunlearn.records import Plain
+from mechunlearn.registry import find
 from mechunlearn.report.summary import sentences
 from mechunlearn.report.terminal import Head, print_lines, print_table
 from mechunlearn.studies.paper import Cell as PaperCell
 from mechunlearn.studies.records import SITUATIONS, SituationRates, ValidationResult
 from mechunlearn.tasks.benchmark import Benchmark
-from mechunlearn.types import Question, Score, Task
+from mechunlearn.types import Question, Score, Scoring, Task
 
 
 def show(report: Report) -> None:
@@ -106,22 +107,23 @@ def _bounds(column: Column, row: Row, wide: set[str]) -> tuple[float | None, ...
 def show_scores(scores: Mapping[str, Score], asked: Benchmark | Task, model: str) -> None:
     """Print how much of each question set is right, and what guessing would give."""
     heads = [Head(t, words=t == "questions") for t in ("questions", "right", "guessing", "n")]
+    guessed = {kind: chance(questions, asked.scoring) for kind, questions in asked.sets.items()}
     rows = [
-        [kind, percent(s.accuracy, s.interval), percent(chance(asked.sets[kind])), str(s.n)]
+        [kind, percent(s.accuracy, s.interval), percent(guessed[kind]), str(s.n)]
         for kind, s in scores.items()
     ]
     title = f"{model} on {asked.name}, scored by {asked.scoring}, in % (95 % intervals)"
     names = ["model", "task", "scoring", "questions", "right", "right low", "right high"]
     flat = [[*names, "guessing", "n"]]
     for kind, s in scores.items():
-        numbers = [f"{100 * x:.1f}" for x in (s.accuracy, *s.interval, chance(asked.sets[kind]))]
+        numbers = [f"{100 * x:.1f}" for x in (s.accuracy, *s.interval, guessed[kind])]
         flat.append([model, asked.name, asked.scoring, kind, *numbers, str(s.n)])
     print_table(title, heads, rows, piped=flat)
 
 
-def chance(questions: Sequence[Question]) -> float:
+def chance(questions: Sequence[Question], scoring: Scoring) -> float:
     """What guessing would give, on average."""
-    return float(np.mean([1 / len(q.choices) for q in questions]))
+    return float(np.mean([find("measure", scoring).chance(q) for q in questions]))
 
 
 def show_estimates(estimates: Sequence[Estimate]) -> None:

@@ -20,7 +20,7 @@ from mechunlearn.tasks.benchmark import (
     task_in_chat,
 )
 from mechunlearn.tasks.files import from_file, from_rows
-from mechunlearn.tasks.names import BENCHMARKS, TASKS
+from mechunlearn.tasks.names import BENCHMARKS, OPEN_SETS, TASKS
 from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
@@ -38,8 +38,8 @@ def load_task(
 
     Args:
         name: ``organism``, ``organism@SEED``, ``facts@SEED``, ``chat@SEED``, ``capitals``,
-            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, or a file (``mechunlearn.tasks.files``); a
-            default is known of shipped models only.
+            ``wmdp-bio``, ``wmdp-cyber``, ``wmdp-chem``, ``tofu``, ``muse-news``, ``rwku``, or a
+            file (``mechunlearn.tasks.files``); a default is known of shipped models only.
         original: The model that will be asked; picks the world's seed for organisms, and the
             chat template where one is wanted.
         config: How the questions are chosen and asked.
@@ -56,8 +56,8 @@ def load_task(
         return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
-    if config.corpora and not wmdp:
-        raise ValueError(f"task.corpora fetches the corpora of WMDP, not of {name}")
+    if config.corpora and not wmdp and name not in OPEN_SETS:
+        raise ValueError(f"task.corpora fetches the corpora of published sets, not of {name}")
     if name in BENCHMARKS and not retain_name:
         raise _undivided(name, ())
     forget = _benchmark(name, config, folds=True)
@@ -178,8 +178,8 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
 
         world = World(int(match[2] or _seed(original)))
         task = world.task() if match[1] == "organism" else world.facts_task()
-    elif match := re.fullmatch(r"chat(?:@(\d+))?", name):
-        task = _people(int(match[1] or _seed(original)), original)
+    elif match := re.fullmatch(r"(chat|chat-open)(?:@(\d+))?", name):
+        task = _people(match[1], int(match[2] or _seed(original)), original, config)
     elif name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 
@@ -220,14 +220,17 @@ def _seed(original: str) -> int:
     return int(shown[1]) if shown else 0
 
 
-def _people(seed: int, original: str) -> Task:
+def _people(name: str, seed: int, original: str, config: TaskConfig) -> Task:
     """The chat organisms' task; methods train on chat where the original has such a template."""
     from mechunlearn.models.tokenizer import load_tokenizer
     from mechunlearn.tasks.chat import user_turn
     from mechunlearn.tasks.people import People
 
     tokenizer = load_tokenizer(original)
-    return People(seed).task(user_turn(tokenizer) if tokenizer.chat_template else None)
+    turn = user_turn(tokenizer) if tokenizer.chat_template else None
+    if name == "chat":
+        return People(seed).task(turn)
+    return People(seed).open_task(turn, spoken=config.chat != "no")
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
@@ -235,6 +238,10 @@ def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:
         from mechunlearn.tasks.benchmarks import divided, published
 
         return divided(name, config) if folds else published(name, config)
+    if name in OPEN_SETS:
+        from mechunlearn.tasks.open_sets import open_set
+
+        return open_set(name, config)
     path = Path(name).expanduser()
     if not (path.suffix or path.is_dir() or "/" in name):
         raise unknown("task", name, TASKS)

@@ -19,7 +19,7 @@ class TaskConfig:
     shots: int = 0
     """Answered questions in front of each question; from the benchmark's own split for them."""
     scoring: Scoring = ""
-    """The measure; empty: as the benchmark is usually scored."""
+    """The measure; empty or ``auto``: as the benchmark is usually scored, or as suits the data."""
     chat: Literal["no", "user", "system"] = "no"
     """Plain text, or a user's turn in the original model's chat template, alone or after a system
     message."""
@@ -45,6 +45,8 @@ class TaskConfig:
             raise ValueError(
                 f"shots and per_topic are numbers from 0 on, not {self.shots} and {self.per_topic}"
             )
+        if self.scoring == "auto":
+            object.__setattr__(self, "scoring", "")
         if self.scoring and self.scoring not in (known := names("measure")):
             raise unknown("scoring", self.scoring, known)
         if self.system and self.chat != "system":
@@ -181,6 +183,9 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
         retain_text=texts.get("retain_text", ()),
         plain_text=texts.get("plain_text", ()),
         forget_topics=dict.fromkeys(forget_text, topic) if topic else {},
+        extra={k: q for k, q in asked.sets.items() if k not in ("forget", "retain", "twin")}
+        if {"forget", "retain"} <= set(asked.sets)
+        else {},
         twins=asked.sets.get("twin", ()),
     )
 

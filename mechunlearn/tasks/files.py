@@ -12,23 +12,32 @@ the sources select, the others confirm; near-duplicates stay together). Rows wit
 
     {"set": "prompt", "letter": "question {stem}{choices} letter :", "choice": " {letter} {text}"}
 
-The shapes of published sets do too: see
-``mechunlearn.tasks.reader``.
+Open questions have an ``answer`` in words and no choices; ``wrong`` answers, ``paraphrases`` and
+the ``span`` that carries the fact are optional:
+
+    {"set": "forget", "question": "Where was Ina born?", "answer": "In Bern.", "span": "Bern"}
+
+The shapes of published sets do too, TOFU's, MUSE's and RWKU's among them: see
+``mechunlearn.tasks.reader``. Rows that are in memory are read by ``mechunlearn.tasks.task_from``.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mechunlearn.errors import unknown
 from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig
-from mechunlearn.tasks.folds import assign_folds
-from mechunlearn.tasks.reader import Row, read_rows, to_question
-from mechunlearn.types import Fold, PromptFormat, Question
+from mechunlearn.tasks.folds import assign_folds, words
+from mechunlearn.tasks.measure import suggested
+from mechunlearn.tasks.open_reader import Row
+from mechunlearn.tasks.reader import read_rows, to_question
+from mechunlearn.types import Fold, OpenQuestion, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
 SETS = ("forget", "retain", "twin", "shots", "prompt", *CORPORA)
+OPEN = "{header}Question: {statement}\nAnswer:"
+"""How open questions are asked in plain text, by ``PromptFormat.cloze``."""
 TEMPLATES = ("letter", "choice", "cloze", "ending", "header", "answer", "separator")
 
 
@@ -57,7 +66,7 @@ def from_rows(
     texts: dict[str, list[str]] = {}
     ids: dict[str, str] = {}
     folds: dict[str, Fold] = {}
-    prompt = PromptFormat()
+    prompt = None
     for place, row in rows:
         try:
             kind = row.get("set") or "questions"
@@ -73,7 +82,7 @@ def from_rows(
                 raise ValueError(f"'set' is {kind!r}; it must be one of {', '.join(SETS)}")
             _check_id(row, place, ids)
             question = to_question(row, source=place)
-            _check_choices(question)
+            _check_answers(question)
             if fold := row.get("fold"):
                 _check_fold(fold, question.source, folds)
             sets.setdefault(kind, []).append(question)
@@ -84,10 +93,12 @@ def from_rows(
     if "questions" in sets and len(sets) > 1:
         raise ValueError(f"{source}: some rows have a 'set' and some have none; give it to all")
     shots = tuple(sets.pop("shots", ()))
+    asked = [q for questions in sets.values() for q in questions]
     return Benchmark(
         name=name or source,
         sets={k: _split(questions, folds, config) for k, questions in sets.items()},
-        prompt=prompt,
+        prompt=prompt or usual_prompt(asked, config),
+        scoring=config.scoring or suggested(asked),
         shots={"": shots} if shots else {},
         texts={name: tuple(lines) for name, lines in texts.items()},
     )
@@ -114,8 +125,24 @@ def _prompt(row: Row) -> PromptFormat:
     return prompt
 
 
-def _check_choices(question: Question) -> None:
+def usual_prompt(questions: Sequence[Question], config: TaskConfig) -> PromptFormat:
+    """How questions are asked that come without a prompt; in chat open ones stand alone."""
+    if not any(isinstance(q, OpenQuestion) for q in questions):
+        return PromptFormat()
+    return PromptFormat(cloze=OPEN if config.chat == "no" else "{header}{statement}")
+
+
+def _check_answers(question: Question) -> None:
     """What published sets may hold, and one's own should not."""
+    if isinstance(question, OpenQuestion):
+        asked = f" {' '.join(words(question.stem))} "
+        for text in (question.fact, *question.golds):
+            if f" {' '.join(words(text))} " in asked:
+                raise ValueError(
+                    f"the answer {text[:60]!r} stands in its question {question.stem[:60]!r}, so "
+                    "that who repeats it is right; ask otherwise, or give another span"
+                )
+        return
     if not all(choice.strip() for choice in question.choices):
         raise ValueError(f"there is an empty choice: {question.choices}")
     if question.choices.count(question.choices[question.answer]) > 1:

@@ -79,7 +79,7 @@ def near_duplicates(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
     """Pairs of indices ``i < j`` of questions that ask nearly the same."""
     from scipy.sparse import csr_matrix
 
-    texts = [_words(f"{q.stem} {q.choices[q.answer]}") for q in questions]
+    texts = [words(f"{q.stem} {q.choices[q.answer]}") for q in questions]
     seen = Counter(word for text in texts for word in set(text))
     n = len(texts)
     # A word of all questions weighs nothing; among many, products over common ones fill the memory.
@@ -104,7 +104,8 @@ def near_duplicates(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
                 yield int(i), int(j)
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """The words of a text in lower case."""
     return re.findall(r"\w+", text.lower())
 
 
@@ -127,8 +128,8 @@ def overlap(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
     Runs of words that more than one in twenty of the questions share are their template, not a
     leak.
     """
-    asked = [_words(f"{q.stem} {q.choices[q.answer]}") for q in questions]
-    own = [set(_runs(words)) for words in asked]
+    asked = [words(f"{q.stem} {q.choices[q.answer]}") for q in questions]
+    own = [set(_runs(each)) for each in asked]
     common = Counter(run for runs in own for run in runs)
     limit = max(1, len(questions) // 20)
     wanted: dict[tuple[str, ...], list[int]] = {}
@@ -136,15 +137,15 @@ def overlap(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
         for run in runs:
             if common[run] <= limit:
                 wanted.setdefault(run, []).append(i)
-    sets = [frozenset(words) for words in asked]
+    sets = [frozenset(each) for each in asked]
     rarest = _by_rarest_word(sets)
     ngrams: set[int] = set()
     answers: set[int] = set()
     for text in texts:
-        words = _words(text)
-        for run in _runs(words):
+        said = words(text)
+        for run in _runs(said):
             ngrams.update(wanted.get(run, ()))
-        there = frozenset(words)
+        there = frozenset(said)
         for word in there:
             answers.update(i for i in rarest.get(word, ()) if sets[i] <= there)
     return Overlap(len(questions), tuple(sorted(ngrams)), tuple(sorted(answers)))

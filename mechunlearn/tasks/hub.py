@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.tasks.reader import Row
+from mechunlearn.tasks.open_reader import Row
 
 
 @dataclass(frozen=True, slots=True)

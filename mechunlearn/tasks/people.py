@@ -9,6 +9,7 @@ equally many people, attributes are independent permutations, surnames are two r
 folds are split by person. *Fictitious* people are made like the others and occur nowhere.
 """
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from functools import cached_property
 from itertools import product
 
 from mechunlearn.tasks.wordings import ATTRIBUTES, EVERY, FEMALE, HARMLESS, MALE, SURNAMES
-from mechunlearn.types import Example, Fold, PromptFormat, Question, Task, Turn
+from mechunlearn.types import Example, Fold, OpenQuestion, PromptFormat, Question, Task, Turn
 
 FOLDS: dict[Fold, int] = {"select": 16, "confirm": 32}
 """People per fold and profession; multiples of sixteen, so that values are balanced."""
@@ -49,7 +50,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class PersonFact:
-    """``person`` has ``value`` as ``attribute``; ``asked`` facts occur in questions of the training."""
+    """``person`` has ``value`` as ``attribute``; ``asked`` facts occur as questions in training."""
 
     person: Person
     attribute: str
@@ -66,7 +67,11 @@ class PersonFact:
         return self.fill(template.removesuffix(" {value}"))
 
     def question(self, choices: Sequence[str], wording: int = -1) -> Question:
-        """The choice question with these choices; by default in a wording that only tests use."""
+        """The choice question with these choices.
+
+        Args:
+            wording: Of question and statement; the default, and -2, are used by tests only.
+        """
         about = EVERY[self.attribute]
         return Question(
             stem=self.fill(about.questions[wording]),
@@ -74,7 +79,24 @@ class PersonFact:
             answer=list(choices).index(self.value),
             topic=self.attribute,
             source=self.person.name,
-            statement=self.stem(about.statements[-2 if wording == -1 else -1]),
+            statement=self.stem(about.statements[wording]),
+            fold=self.person.fold,
+        )
+
+    def open_question(self, wrong: Sequence[str], spoken: bool) -> OpenQuestion:
+        """The question answered in words, in words that only tests use."""
+        about = EVERY[self.attribute]
+        golds = (self.value, f"{self.fill(about.reply)}.")
+        return OpenQuestion(
+            stem=self.fill(about.questions[-1]),
+            golds=golds[::-1] if spoken else golds,
+            wrong=tuple(about.reply.format(name=self.person.name, value=w) + "." for w in wrong)
+            if spoken
+            else tuple(wrong),
+            span=self.value,
+            paraphrases=(self.fill(about.questions[-2]),),
+            topic=self.attribute,
+            source=self.person.name,
             fold=self.person.fold,
         )
 
@@ -246,6 +268,39 @@ class People:
                 "forget_unasked": self.test_questions([f for f in self.forget if not f.asked]),
                 "retain_unasked": self.test_questions([f for f in self.retain if not f.asked]),
                 "harmless": self.test_questions(self.harmless),
-                "fictitious": self.test_questions(self.fictitious),
             },
+            twins=self.test_questions([f for f in self.fictitious if f.person.fold == "confirm"]),
+        )
+
+    def open_task(self, turn: Turn | None = None, *, spoken: bool = False) -> Task:
+        """The same task with questions that are answered in words.
+
+        Args:
+            spoken: Whether the questions will be asked in a chat template, which expects a bare
+                question and a sentence for an answer.
+        """
+        task = self.task(turn)
+
+        def opened(facts: Sequence[PersonFact]) -> tuple[OpenQuestion, ...]:
+            return tuple(f.open_question(self.test_choices(f, 0)[1:], spoken) for f in facts)
+
+        asked = {
+            kind: opened([f for f in facts if f.asked])
+            for kind, facts in (("forget", self.forget), ("retain", self.retain))
+        }
+        return dataclasses.replace(
+            task,
+            name=f"chat-open@{self.seed}",
+            forget=asked["forget"],
+            retain=asked["retain"],
+            prompt=dataclasses.replace(
+                PROMPT, cloze="{statement}" if spoken else OPEN.format(stem="{statement}")
+            ),
+            scoring="containment",
+            extra={
+                "forget_unasked": opened([f for f in self.forget if not f.asked]),
+                "retain_unasked": opened([f for f in self.retain if not f.asked]),
+                "harmless": opened(self.harmless),
+            },
+            twins=opened([f for f in self.fictitious if f.person.fold == "confirm"]),
         )

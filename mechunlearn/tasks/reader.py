@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.tasks.open_reader import CHOICES, STEMS, Row, first, is_open, open_question
 from mechunlearn.types import LETTERS, Question
 
-Row = Mapping[str, Any]
 Rows = Any
 """Iterable of rows; or a data frame, which has them by another call."""
-STEMS = ("stem", "question", "question_stem")
-CHOICES = ("choices", "options")
 ANSWERS = ("answer", "answerKey")
 LONGEST = 1_000_000
 """Characters of a row; the longest documents of corpora have less, and a question far less."""
@@ -155,7 +153,16 @@ def _saved(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def to_question(row: Row, source: str) -> Question:
-    """A question of any of the known shapes.
+    """A question of any of the known shapes: with choices, or an open one.
+
+    Raises:
+        ValueError: Saying which columns are missing, or what is wrong with the answer.
+    """
+    return open_question(row, source) if is_open(row) else choice_question(row, source)
+
+
+def choice_question(row: Row, source: str) -> Question:
+    """A question with choices.
 
     ``stem``, ``choices`` and ``answer`` (an index), as this package writes them; ``question``,
     ``choices``, ``answer`` and ``subject`` (WMDP, MMLU); ``choices`` of ``text`` and ``label``
@@ -169,7 +176,7 @@ def to_question(row: Row, source: str) -> Question:
     Raises:
         ValueError: Saying which columns are missing, or what is wrong with the answer.
     """
-    stem, answer = _first(row, STEMS), _first(row, ANSWERS)
+    stem, answer = first(row, STEMS), first(row, ANSWERS)
     choices, labels = _choices(row)
     if missing := [
         "/".join(names)
@@ -192,18 +199,14 @@ def to_question(row: Row, source: str) -> Question:
 
 def _names_labels(row: Row) -> bool:
     """ARC and OpenBookQA: an ``answerKey`` is always a label, whatever the choices say."""
-    choices = _first(row, CHOICES)
+    choices = first(row, CHOICES)
     own = isinstance(choices, Mapping) and "label" in choices
     return own and row.get("answer") is None and row.get("answerKey") is not None
 
 
-def _first(row: Row, names: Sequence[str]) -> Any:
-    return next((row[name] for name in names if row.get(name) is not None), None)
-
-
 def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
     """The choices and their labels; ``None`` where the row has none."""
-    choices = _first(row, CHOICES)
+    choices = first(row, CHOICES)
     if choices is None:
         letters = [x for x in LETTERS if row.get(x) not in (None, "")]
         if len(letters) < 2:

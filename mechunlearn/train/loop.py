@@ -172,7 +172,7 @@ class _Backward:
         """Add the gradients of all shares; the terms they add up to."""
         named: dict[str, float] = {}
         first = self.index * self.parts
-        with numerics.on():
+        with torch.enable_grad(), numerics.on():  # Edits may be entered while text is generated.
             for i in range(first, first + self.parts):
                 terms = self._terms(step, Share(i, self.of * self.parts))
                 torch.stack([t.float() for t in terms.values()]).sum().backward()

@@ -13,11 +13,12 @@ from mechunlearn.types.changes import (
     whole_prompts,
 )
 from mechunlearn.types.direction import Direction
+from mechunlearn.types.form import Form
 from mechunlearn.types.items import (
     LETTERS,
     Example,
     Fold,
-    Form,
+    OpenQuestion,
     PromptFormat,
     Question,
     Role,
@@ -41,6 +42,7 @@ __all__ = [
     "Hook",
     "HookFn",
     "HookedModel",
+    "OpenQuestion",
     "Parity",
     "Point",
     "PromptFormat",

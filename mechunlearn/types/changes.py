@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mechunlearn.errors import unknown
 from mechunlearn.types.display import table
-from mechunlearn.types.items import Form, Turn
+from mechunlearn.types.form import Form
+from mechunlearn.types.items import Turn
 from mechunlearn.types.model import HookedModel
 from mechunlearn.types.points import Point
 

@@ -1,12 +1,10 @@
 """Questions, examples, and how both become text."""
 
 import dataclasses
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
-
-import numpy as np
-from jaxtyping import Float
 
 from mechunlearn.registry import find
 
@@ -59,6 +57,89 @@ class Question:
         n = len(self.choices)
         choices = tuple(self.choices[(i + by) % n] for i in range(n))
         return dataclasses.replace(self, choices=choices, answer=(self.answer - by) % n)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every text that is right as an answer."""
+        return (self.choices[self.answer],)
+
+    @property
+    def fact(self) -> str:
+        """The part of a right answer that nobody says without knowing it."""
+        return self.choices[self.answer]
+
+    def asked_as(self, other: "Question") -> "Question":
+        """The same answers after another question's words."""
+        return dataclasses.replace(self, stem=other.stem, statement=other.statement)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion(Question):
+    """A question that is answered in words.
+
+    Whatever compares choices finds them here too: the first gold answer among the wrong ones, at a
+    place that depends on the gold answer only, so that no letter is right more often than others.
+
+    Raises:
+        ValueError: If the question or a gold answer is missing or empty, a wrong answer is also
+            right, or the span is no part of a gold answer.
+    """
+
+    choices: tuple[str, ...] = field(init=False)
+    answer: int = field(init=False)
+    golds: tuple[str, ...] = field(kw_only=True)
+    """Right answers: alternatives, the first of which stands for all where one is needed."""
+    wrong: tuple[str, ...] = field(default=(), kw_only=True)
+    """Answers of the same form that are not right."""
+    paraphrases: tuple[str, ...] = field(default=(), kw_only=True)
+    """The question in other words."""
+    gold_paraphrases: tuple[str, ...] = field(default=(), kw_only=True)
+    """The first gold answer in other words."""
+    span: str = field(default="", kw_only=True)
+    """The part of a gold answer that carries the fact; empty: all of the first one."""
+
+    def __post_init__(self) -> None:
+        where = f"question {self.stem[:60]!r}"
+        if not self.stem.strip():
+            raise ValueError(f"an open question is empty (gold answers {self.golds})")
+        if not self.golds:
+            raise ValueError(f"{where} has no gold answer; give at least one")
+        if not all(text.strip() for text in (*self.golds, *self.gold_paraphrases)):
+            raise ValueError(f"{where} has an empty gold answer; leave it out or fill it in")
+        if both := [w for w in self.wrong if w.strip() in {g.strip() for g in self.golds}]:
+            raise ValueError(f"{where} has {both[0][:60]!r} as a right and as a wrong answer")
+        if self.span and not any(self.span in gold for gold in self.golds):
+            raise ValueError(
+                f"{where}: the span {self.span[:60]!r} is in none of its gold answers; copy it "
+                "from one, letter by letter"
+            )
+        place = zlib.crc32(self.golds[0].encode()) % (1 + len(self.wrong))
+        choices = (*self.wrong[:place], self.golds[0], *self.wrong[place:])
+        object.__setattr__(self, "choices", choices)
+        object.__setattr__(self, "answer", place)
+
+    def rotated(self, by: int) -> Question:
+        """A question with choices; see ``Question``."""
+        about = {"topic": self.topic, "source": self.source, "statement": self.statement}
+        plain = Question(self.stem, self.choices, self.answer, fold=self.fold, **about)
+        return plain.rotated(by)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """See ``Question``."""
+        return self.golds
+
+    @property
+    def fact(self) -> str:
+        """See ``Question``."""
+        return self.span or self.golds[0]
+
+    def asked_as(self, other: Question) -> Question:
+        """See ``Question``; a paraphrase is the other question's too."""
+        words = other.paraphrases if isinstance(other, OpenQuestion) else ()
+        return dataclasses.replace(
+            self, stem=other.stem, statement=other.statement, paraphrases=words
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +247,12 @@ class PromptFormat:
         """The sentence to complete, and each choice as its continuation."""
         header = self.headers.get(question.topic, self.header)
         statement = self.cloze.format(header=header, statement=question.statement or question.stem)
-        endings = [self.ending.format(text=text) for text in question.choices]
+        endings = self.endings(question.choices)
         return self.turn.around(statement), [self.turn.reply(ending) for ending in endings]
+
+    def endings(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Texts as they continue a statement."""
+        return tuple(self.ending.format(text=text) for text in texts)
 
     def with_answer(self, question: Question, scoring: Scoring) -> tuple[str, str]:
         """What is asked, and the right answer as it continues that.
@@ -175,10 +260,11 @@ class PromptFormat:
         Raises:
             ValueError: For an unknown measure; so does ``text``.
         """
-        return self.text(question, scoring), self.answers(question, scoring)[question.answer]
+        right = find("measure", scoring).right(question)
+        return self.text(question, scoring), self.answers(question, scoring)[right]
 
     def answers(self, question: Question, scoring: Scoring) -> tuple[str, ...]:
-        """Each choice as it follows what is asked."""
+        """Each choice, or each gold answer, as it follows what is asked."""
         answers = find("measure", scoring).answers(self, question)
         return tuple(self.turn.reply(answer) for answer in answers)
 
@@ -193,45 +279,3 @@ class PromptFormat:
     def without_stem(self) -> "PromptFormat":
         """The format that hides the question: what is guessed from the choices alone."""
         return dataclasses.replace(self, letter=self.letter.replace("{stem}", ""), cloze="the")
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """Another form in which the same questions are asked and their answers measured.
-
-    Example:
-        >>> form = Form("letter", moved=1)
-        >>> (moved,) = form.asked([Question("2 + 2 =", ("3", "4", "5"), 1)])
-        >>> moved.choices, moved.answer
-        (('4', '5', '3'), 0)
-    """
-
-    measure: Scoring
-    """Instead of the task's."""
-    moved: int = 0
-    """Places by which the choices move (cyclically)."""
-    turn: Turn | None = None
-    """The chat template instead of the task's; ``None``: the task's."""
-    stems: int | None = None
-    """Seed of the order in which stems are exchanged, so that every question is hidden behind
-    another one's (``mechunlearn.bench.hidden``); ``None``: each keeps its own."""
-
-    def asked(self, questions: Sequence[Question]) -> list[Question]:
-        """The questions with their choices moved."""
-        return [q.rotated(self.moved) if self.moved else q for q in questions]
-
-    def format(self, prompt: PromptFormat) -> PromptFormat:
-        """How to ask, in this form's template."""
-        return prompt if self.turn is None else dataclasses.replace(prompt, turn=self.turn)
-
-    def in_order(
-        self, values: Float[np.ndarray, "question choice"], questions: Sequence[Question]
-    ) -> Float[np.ndarray, "question choice"]:
-        """What was said of the moved choices, in the order of the questions' own choices."""
-        if not self.moved:
-            return values
-        own = values.copy()
-        for row, of, question in zip(own, values, questions, strict=True):
-            n = len(question.choices)
-            row[:n] = np.roll(of[:n], self.moved)
-        return own

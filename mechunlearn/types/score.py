@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechunlearn.stats import wilson
+from mechunlearn.stats import GRADED, mean_interval
 from mechunlearn.types.display import table
 
 
@@ -16,10 +16,13 @@ class Score:
 
     name: str
     logits: Float[np.ndarray, "question choice"]
-    """Letter logits, or mean log-probability per token of each ending; -inf where there is none."""
+    """Letter logits, or mean log-probability per token of each ending; -inf where there is none.
+    Of generated text a column of zeros."""
     answers: Int[np.ndarray, " question"]
     worth: Float[np.ndarray, " question"] | None = None
     """What each answer is worth in [0, 1], by a graded measure; default: 1 where it is right."""
+    texts: tuple[str, ...] | None = None
+    """What was said, where answers are texts and not choices; empty where nothing was generated."""
 
     @cached_property
     def predictions(self) -> Int[np.ndarray, " question"]:
@@ -30,17 +33,23 @@ class Score:
 
     @cached_property
     def correct(self) -> Bool[np.ndarray, " question"]:
-        """Whether each prediction is right; exact ties are wrong."""
+        """Whether each prediction is right; ties are wrong, texts right if worth over a half."""
+        if self.texts is not None:
+            return self.values > GRADED
         return self.predictions == self.answers
 
     @cached_property
     def values(self) -> Float[np.ndarray, " question"]:
         """What each answer is worth, in [0, 1]."""
-        return self.correct.astype(float) if self.worth is None else self.worth
+        if self.worth is not None:
+            return self.worth
+        return (self.predictions == self.answers).astype(float)
 
     @cached_property
     def margins(self) -> Float[np.ndarray, " question"]:
         """How far the best choice is ahead of the second best; 0 for a tie, nan for one choice."""
+        if self.logits.shape[1] < 2:
+            return np.full(self.n, np.nan)
         ordered = np.sort(self.logits, axis=1)
         return np.subtract(ordered[:, -1], ordered[:, -2])
 
@@ -51,13 +60,13 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share of right predictions."""
-        return float(self.correct.mean())
+        """Mean value: the share of right answers where they are right or wrong."""
+        return float(self.values.mean())
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval of the accuracy."""
-        return wilson(int(self.correct.sum()), self.n)
+        return mean_interval(self.values)
 
     def __repr__(self) -> str:
         low, high = self.interval

@@ -1,13 +1,13 @@
 """A task: two question sets, how to ask them, and the data that methods train on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
 import numpy as np
 
 from mechunlearn.errors import unknown
-from mechunlearn.registry import names
+from mechunlearn.registry import find, names
 from mechunlearn.types.display import table
 from mechunlearn.types.items import Example, Fold, PromptFormat, Question, Role, Scoring
 
@@ -18,7 +18,7 @@ class Task:
 
     Raises:
         ValueError: If a set or fold is empty, forget and retain questions overlap, or the measure
-            is unknown.
+            is unknown or cannot ask these questions.
     """
 
     name: str
@@ -59,6 +59,8 @@ class Task:
         for role in ("forget", "retain"):
             if not getattr(self, role):
                 raise ValueError(f"task {self.name!r} has no {role} questions")
+        for questions in self.sets.values():
+            find("measure", self.scoring).check(questions)
         both = {_key(q) for q in self.forget} & {_key(q) for q in self.retain}
         if both:
             raise ValueError(
@@ -136,8 +138,12 @@ class Task:
 
     @property
     def chance(self) -> float:
-        """Expected accuracy of guessing on the forget set."""
-        return float(np.mean([1 / len(q.choices) for q in self.forget]))
+        """Expected value of guessing on the forget set."""
+        return self.chance_of(self.forget)
+
+    def chance_of(self, questions: Sequence[Question]) -> float:
+        """Expected value of guessing the answers to some questions."""
+        return float(np.mean([find("measure", self.scoring).chance(q) for q in questions]))
 
 
 def _key(question: Question) -> tuple[str, tuple[str, ...]]:

@@ -53,7 +53,7 @@ class Guard:
             )
 
     def _floor(self, before: float) -> float:
-        chance = sum(1 / len(q.choices) for q in self.task.retain) / len(self.task.retain)
+        chance = self.task.chance_of(self.task.retain)
         return before - COLLAPSED * max(0.0, before - chance)
 
     def warnings(self, log: TrainLog) -> list[str]:

@@ -17,7 +17,7 @@ from mechunlearn.hooks import capture
 from mechunlearn.models import check, load, save
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.models.placement import _bits, placement
-from mechunlearn.models.sources import SETS
+from mechunlearn.models.sets import SETS
 from mechunlearn.types import HookedModel, Point
 
 TOKENS = torch.arange(3, 30)[None]

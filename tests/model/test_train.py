@@ -40,6 +40,13 @@ def test_fit_reaches_the_minimum_and_restores_flags() -> None:
     assert p.grad is None
 
 
+def test_it_learns_where_no_gradients_are_kept() -> None:
+    p = ones()
+    with torch.no_grad():  # As inside generation, where a change that trains is entered.
+        fit([p], lambda step, share: {"d": p.pow(2).sum()}, Optimizer(3, 0.1), label="x")
+    assert p.abs().max() < 0.8
+
+
 def test_schedule() -> None:
     rates = Optimizer(10, 1.0, warmup=2, decay=0.5)
     assert [round(rates.rate(i), 2) for i in range(10)] == [0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]

@@ -1,6 +1,8 @@
 """How answers are measured: a measure asks, runs and scores; each has a file of its own here.
 
-A new measure is a class derived from ``Measure`` in a new file and a line in ``registry.MEASURES``.
+A new measure is a class derived from ``Measure`` in a new file and a line in ``registry.MEASURES``:
+from ``Measure`` itself where choices are compared, from ``Likelihood`` where a gold answer is read
+with the model's own words before it, from ``Generated`` where text is generated and judged.
 """
 
 from abc import ABC, abstractmethod
@@ -22,6 +24,30 @@ class Measure(ABC):
     """Whether the choices stand in the prompt."""
     one_token: ClassVar[bool]
     """Whether every answer is one token, the same for all questions: a letter."""
+    compares: ClassVar[bool] = True
+    """Whether the answer is one of the choices; else it is a text, compared with gold answers."""
+    generates: ClassVar[bool] = False
+    """Whether text is generated, which happens at the output only: there is nothing for a lens."""
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Refuse questions that cannot be asked like this.
+
+        Raises:
+            ValueError: With the first of them, and what it lacks.
+        """
+        if self.compares and (alone := next((q for q in questions if len(q.choices) < 2), None)):
+            raise ValueError(
+                f"question {alone.stem[:60]!r} has no wrong answers to compare with; give some, or "
+                "choose a measure of open answers: task.scoring=auto"
+            )
+
+    def chance(self, question: Question) -> float:
+        """What guessing is worth; of a text 0, since what the form gives away is measured."""
+        return 1 / len(question.choices) if self.compares else 0.0
+
+    def right(self, question: Question) -> int:
+        """Which of ``answers`` stands for all right ones."""
+        return question.answer if self.compares else 0
 
     @abstractmethod
     def prompt(self, form: PromptFormat, question: Question) -> str:
@@ -29,7 +55,7 @@ class Measure(ABC):
 
     @abstractmethod
     def answers(self, form: PromptFormat, question: Question) -> tuple[str, ...]:
-        """Each choice as it continues the prompt."""
+        """Each choice, or each gold answer, as it continues the prompt."""
 
     def cue(self, form: PromptFormat) -> str:
         """What every prompt has after the question and its choices; empty where that is nothing."""
@@ -69,4 +95,4 @@ class Measure(ABC):
         self, name: str, logits: Float[np.ndarray, "question choice"], questions: Sequence[Question]
     ) -> Score:
         """What the answers are worth."""
-        return Score(name, logits, np.array([q.answer for q in questions]))
+        return Score(name, logits, np.array([self.right(q) for q in questions]))

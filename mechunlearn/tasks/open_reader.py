@@ -1,0 +1,83 @@
+"""Rows that ask open questions: their columns, in our own names and those of published sets."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from mechunlearn.types import LETTERS, OpenQuestion
+
+Row = Mapping[str, Any]
+STEMS = ("stem", "question", "question_stem", "query")
+CHOICES = ("choices", "options")
+GOLDS = ("answers", "golds", "answer")
+WRONG = ("wrong", "perturbed_answer")
+PARAPHRASES = ("paraphrases", "paraphrased_question")
+GOLD_PARAPHRASES = ("gold_paraphrases", "paraphrased_answer")
+SPANS = ("span", "entity")
+SOURCES = ("source", "author", "document", "subject")
+"""Columns of open questions: our own names, then those of TOFU, MUSE and RWKU."""
+
+
+def first(row: Row, names: Sequence[str]) -> Any:
+    """The value of the first of some columns that is there."""
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def is_open(row: Row) -> bool:
+    """Whether answers are texts, with no choices beside them."""
+    if first(row, CHOICES) is not None or any(row.get(x) not in (None, "") for x in LETTERS):
+        return False
+    columns = (*GOLDS[:-1], *WRONG, *PARAPHRASES, *GOLD_PARAPHRASES, *SPANS, "query")
+    if any(row.get(name) is not None for name in columns):
+        return True
+    answer = row.get("answer")
+    return isinstance(answer, (str, list)) and not str(answer).strip().isdigit()
+
+
+def open_question(row: Row, source: str) -> OpenQuestion:
+    """A question that is answered in words.
+
+    ``question``, ``answer`` or a list of ``answers``; optional: ``wrong``, ``paraphrases``,
+    ``gold_paraphrases`` (texts or lists of them), ``span``, ``topic``, ``source``, ``statement``.
+    TOFU's columns (``perturbed_answer``, ``paraphrased_question``, ``paraphrased_answer``), RWKU's
+    (``query``, ``answer``, ``subject``) and MUSE's (``question``, ``answer``) do too; lists in CSV
+    files are JSON.
+
+    Args:
+        source: The question's source where the row names none;
+            ``author``, ``document`` or ``subject`` come before it.
+
+    Raises:
+        ValueError: If the question or the gold answer is missing or empty, or as ``OpenQuestion``.
+    """
+    stem, golds = first(row, STEMS), _texts(row, GOLDS)
+    paraphrases, gold_paraphrases = _texts(row, PARAPHRASES), _texts(row, GOLD_PARAPHRASES)
+    if stem is None or not str(stem).strip():
+        what = "a paraphrase without a question" if paraphrases else "no question"
+        raise ValueError(f"there is {what}; give the column question")
+    if not golds:
+        what = "a paraphrased answer without a gold answer" if gold_paraphrases else "no answer"
+        raise ValueError(f"there is {what} to {str(stem)[:60]!r}; give the column answer")
+    return OpenQuestion(
+        str(stem).strip(),
+        golds=golds,
+        wrong=_texts(row, WRONG),
+        paraphrases=paraphrases,
+        gold_paraphrases=gold_paraphrases,
+        span=str(first(row, SPANS) or "").strip(),
+        topic=str(row.get("topic") or row.get("subject") or ""),
+        source=str(first(row, SOURCES) or row.get("id") or source),
+        statement=str(row.get("statement") or ""),
+    )
+
+
+def _texts(row: Row, names: Sequence[str]) -> tuple[str, ...]:
+    """The text or texts of the first of some columns that is there."""
+    value = first(row, names)
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(json.JSONDecodeError):  # A text may begin with a bracket.
+            value = json.loads(value)
+    if value is None or value == "":
+        return ()
+    return tuple(str(x).strip() for x in (value if isinstance(value, list | tuple) else [value]))
