@@ -343,3 +343,14 @@ def test_the_spread_of_controls_is_named_only_where_it_was_exceeded() -> None:
     assert "3 models that never knew and were not unlearned." in said(control)
     beside = said(control, contrast("spread", 0.5))
     assert "3 models that never knew and were not unlearned and their spread." in beside
+
+
+def test_without_a_control_only_benign_relearning_clears_a_model() -> None:
+    alone = {"control": None, "tier": "C"}
+    others, benign = (row("relearn", evidence=GRADES[i], **alone) for i in (2, 1))
+    said = judged(row("read-out", **alone), others, tier="C", positive=(planted(),))
+    assert said.category == "inconclusive"
+    assert "relearning from other than forget facts would settle it" in said.text
+    assert judged(row("read-out", **alone), benign, tier="C", positive=(planted(),)).category == (
+        "no evidence"
+    )
