@@ -19,9 +19,9 @@ def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Uni
     """What any attack answers, beside what any attack answers on the controls.
 
     Several attacks that guess answer more together than one, so the union over the controls (the
-    never-knew model under each attack, else the highest of each attack's other arms) is the union's
-    chance line. What one attack brings back any of them brings back, so the union is never below
-    the best attack.
+    never-knew model under each attack, else the highest of each attack's other arms, and what all
+    attacks together gain on twin questions) is the union's chance line. What one attack brings back
+    any of them brings back, so the union is never below the best attack.
 
     Args:
         arms: By attack.
@@ -29,6 +29,9 @@ def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Uni
     """
     anyone = np.max([arm.attacked for arm in arms.values()], axis=0)
     chance = np.max([arm.compared(before.unlearned) for arm in arms.values()], axis=0)
+    if made_up := [arm.twins for arm in arms.values() if arm.twins is not None]:
+        learned = before.unlearned + float(np.max(made_up, axis=0).mean())
+        chance = max((chance, learned), key=lambda arm: float(arm.mean()))
     gained = anyone - chance
     if before.control is not None:
         gained = gained - (before.unlearned - before.control)

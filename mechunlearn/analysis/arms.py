@@ -84,7 +84,9 @@ class Key:
 def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
     """Every arm of a finished attack."""
     result = evidence.attack(model, attack)
-    key = Key(_suggested(evidence, result), questions_of(evidence.setup.task, "forget"))
+    key = Key(
+        _suggested(evidence, model, attack, result), questions_of(evidence.setup.task, "forget")
+    )
     known = key.names is not None
     models = evidence.setup.entry(model).controls if known else ()
     controls = tuple(key.highest(c.forget) for c in evidence.controls(model, attack))
@@ -112,11 +114,19 @@ def _twins(evidence: Evidence, model: str, result: AttackResult, key: Key) -> Va
     return asked.renamed(result.twins) - asked.renamed(evidence.answers(model, "twins"))
 
 
-def _suggested(evidence: Evidence, result: AttackResult) -> tuple[int, ...] | None:
-    """The names of the letters that the select fold suggests for an attacked model."""
-    asked = questions_of(evidence.setup.task, "forget_select")
-    if not find("measure", evidence.setup.task.scoring).compares:
+def _suggested(
+    evidence: Evidence, model: str, attack: str, result: AttackResult
+) -> tuple[int, ...] | None:
+    """The names of the letters that the select fold suggests for an attacked model.
+
+    ``None`` where no letter was said: texts of choices have no names.
+    """
+    if not find("measure", _measure(evidence, attack, result)).one_token:
         return None
+    task = evidence.setup.task
+    asked = questions_of(task, "forget_select")
+    # The names hold for questions with more choices too.
+    every = (*asked, *questions_of(task, "forget"), *evidence.setup.twins(model))
     if result.decided_by is not None:
         asked = tuple(asked[i] for i in result.decided_by)
     tried = next((t for t in result.tried if t.variant == result.variant), None)
@@ -127,7 +137,15 @@ def _suggested(evidence: Evidence, result: AttackResult) -> tuple[int, ...] | No
     if not all(isinstance(x, int) for x in said):
         return None
     right = np.array([q.answer for q in asked])
-    return suggested(np.array(said), right, max(len(q.choices) for q in asked))
+    return suggested(np.array(said), right, max(len(q.choices) for q in every))
+
+
+def _measure(evidence: Evidence, attack: str, result: AttackResult) -> str:
+    """The measure of the attacked answers: the task's, or that of the form which was chosen."""
+    of = result.variant.get("measure") if isinstance(result.variant, dict) else None
+    if find("attack", attack).only_asks and isinstance(of, str):
+        return of
+    return evidence.setup.task.scoring
 
 
 def guessing_level(

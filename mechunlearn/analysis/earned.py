@@ -49,6 +49,8 @@ def _found(p: PositiveControl) -> str:
 
 def _settles(missed: Sequence[PositiveControl]) -> str:
     """How many questions it would take, where the planted knowledge came back at all."""
+    if any(p.gap_ci[0] <= 0 for p in missed):
+        return "What could not be hidden shows nothing about the attacks."
     if any(p.questions is None for p in missed):
         return "Other attacks are needed, more questions would not help."
     n = max(p.questions for p in missed if p.questions is not None)

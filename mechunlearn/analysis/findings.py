@@ -6,7 +6,7 @@ from mechunlearn.analysis.across import cheapest_half, spent, union
 from mechunlearn.analysis.answers import choices, questions_of, sources_of, values
 from mechunlearn.analysis.arms import Arms, Key, guessing_level
 from mechunlearn.analysis.courses import course
-from mechunlearn.analysis.letters import renamed
+from mechunlearn.analysis.letters import Choices, renamed
 from mechunlearn.analysis.openness import nonfinite_of, openness_of, other_form_of
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
 from mechunlearn.analysis.rounding import short
@@ -62,16 +62,18 @@ def _union(evidence: Evidence, model: str, rows: Sequence[Row], arms: Mapping[st
 
 
 def _renamed(evidence: Evidence, model: str) -> Renamed:
-    control = evidence.setup.entry(model).control
-    select, confirm = (choices(evidence, model, name) for name in ("forget_select", "forget"))
-    twin = None
-    if control is not None:
-        twin = choices(evidence, control, "forget_select"), choices(evidence, control, "forget")
+    select, confirm = _folds(evidence, model)
+    controls = [_folds(evidence, control) for control in evidence.setup.entry(model).controls]
     asked = questions_of(evidence.setup.task, "forget")
-    first = renamed(select, confirm, twin)
+    first = renamed(select, confirm)
     # What is guessed from the choices may look like knowledge under other letters too.
     level = guessing_level(evidence, model, key=Key(first.renaming, asked))
-    return renamed(select, confirm, twin, [level], sources_of(asked))
+    return renamed(select, confirm, controls, [level], sources_of(asked))
+
+
+def _folds(evidence: Evidence, model: str) -> tuple[Choices, Choices]:
+    """What a model says in the select and in the confirm fold."""
+    return choices(evidence, model, "forget_select"), choices(evidence, model, "forget")
 
 
 def _courses(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm, Course]]:

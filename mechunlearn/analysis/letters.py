@@ -52,7 +52,7 @@ class Choices:
 def renamed(
     select: Choices,
     confirm: Choices,
-    control: tuple[Choices, Choices] | None,
+    controls: Sequence[tuple[Choices, Choices]] = (),
     levels: Sequence[Values] = (),
     sources: Sources | None = None,
 ) -> Renamed:
@@ -64,7 +64,7 @@ def renamed(
     is renamed.
 
     Args:
-        control: The control's folds, renamed by the same rule.
+        controls: Folds of the never-knew models, each renamed by the same rule; their mean counts.
         levels: Further answers of no knowledge, on the confirm fold.
         sources: Of the questions, whose signs are flipped; default: each its own.
     """
@@ -74,9 +74,9 @@ def renamed(
     if np.array_equal(names, np.arange(n)):
         return Renamed(value=float(right.mean()), renaming=tuple(range(n)), p=1.0)
     nothing = [np.full(len(right), 1 / n), select.majority(confirm), *levels]
-    if control is not None:
-        own, asked = control
-        nothing.append(asked.under(fitted(own.said, own.right, n)))
+    if controls:
+        known = [asked.under(fitted(own.said, own.right, n)) for own, asked in controls]
+        nothing.append(np.mean(known, axis=0))
     nets = np.array([right - level for level in nothing])
     of = np.arange(len(right)) if sources is None else sources
     p = max_t(sums_by_source(nets, of), seed=0).p.max()

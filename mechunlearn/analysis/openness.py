@@ -66,7 +66,8 @@ def other_form_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> O
     """The most open of the forms, other than the task's, that attacks which only ask have chosen.
 
     Original and never-knew model were asked in the same form. What is answered there without
-    knowing is the highest of guessing, the hidden question and the never-knew model.
+    knowing is the highest of guessing, the hidden question, the never-knew model and the twin
+    questions.
 
     Args:
         arms: By attack.
@@ -75,6 +76,8 @@ def other_form_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> O
     for attack in (a for a in arms if find("attack", a).only_asks):
         arm = arms[attack]
         levels = [arm.guessing, arm.sham, *([] if arm.control is None else [arm.control])]
+        if not isinstance(twins := evidence.attack(model, attack).twins, UnsetType):
+            levels.append(np.full(len(arm.attacked), twins.mean))
         nothing = max(levels, key=lambda level: float(level.mean()))
         asked = replace(before, original=arm.original, unlearned=arm.attacked)
         variant = cast("Mapping[str, Plain]", evidence.attack(model, attack).variant)

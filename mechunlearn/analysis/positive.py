@@ -11,18 +11,22 @@ from mechunlearn.audit.evidence import Evidence
 
 
 def positive_controls(evidence: Evidence) -> tuple[PositiveControl, ...]:
-    """Every planted model, once all of its attacks are finished."""
+    """Every planted model, once all attacks on all of them are finished; nothing before."""
+    planted, n = evidence.setup.planted, len(evidence.setup.attacks)
+    if any(len(evidence.complete_on(entry.label)) < n for entry in planted):
+        return ()
     return tuple(_positive_controls(evidence))
 
 
 def _positive_controls(evidence: Evidence) -> Iterator[PositiveControl]:
     for entry in evidence.setup.planted:
         attacks = evidence.complete_on(entry.label)
-        if len(attacks) == len(evidence.setup.attacks):
-            arms = {attack: arms_of(evidence, entry.label, attack) for attack in attacks}
-            rows = [row for row in rows_of(evidence, entry.label, arms) if counts(row)]
-            if rows:
-                yield _positive_control(entry, rows, evidence.answers(entry.label, "forget").mean)
+        arms = {attack: arms_of(evidence, entry.label, attack) for attack in attacks}
+        rows = rows_of(evidence, entry.label, arms)
+        # Asking in another form shows what is open, not that hidden knowledge is found.
+        able = [row for row in rows if counts(row) and not row.only_asks]
+        if able:
+            yield _positive_control(entry, able, evidence.answers(entry.label, "forget").mean)
 
 
 def _positive_control(entry: Entry, rows: list[Row], value: float) -> PositiveControl:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.tests import Sources, sums_by_source
 from mechunlearn.stats import Values
 
@@ -79,6 +80,14 @@ def detectable(planted: Planted, critical: float, seed: int) -> float:
         else:
             high = middle
     return high * mean
+
+
+def weakest(rows: Sequence[Row]) -> Row:
+    """The attack that needs the largest gain to be found: what all of them would have found.
+
+    Asking in another form finds what is open, so that what it would have found limits nothing.
+    """
+    return max(rows, key=lambda row: (not row.only_asks, row.detectable))
 
 
 def _t(sums: Float[np.ndarray, " source"]) -> float:

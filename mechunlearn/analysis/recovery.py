@@ -87,7 +87,12 @@ def _strata(values: Values, sources: Sources, seed: int, n: int) -> Float[np.nda
 
 
 def bootstrap(values: Values, sources: Sources, seed: int) -> Float[np.ndarray, " draw"]:
-    """Means of the values over resampled sources; all estimates of an audit use the same draws."""
+    """Means of the values over resampled sources; all estimates of an audit use the same draws.
+
+    Of one source alone the questions are drawn: drawn again and again it would look certain.
+    """
+    if not sources.any():
+        sources = np.arange(len(values))
     return _means(values.astype(float).tobytes(), sources.tobytes(), seed)
 
 

@@ -44,9 +44,22 @@ def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[R
     seed = evidence.setup.plan.seed
     contrasts, test = contrasts_of(arms, before, seed)
     return tuple(
-        _row(evidence, model, attack, arm, before, contrasts[attack], test.critical)
+        _row(
+            evidence,
+            model,
+            attack,
+            arm,
+            _asked(before, attack, arm),
+            contrasts[attack],
+            test.critical,
+        )
         for attack, arm in arms.items()
     )
+
+
+def _asked(before: Before, attack: str, arms: Arms) -> Before:
+    """What can come back in another form is what the original answers in that form."""
+    return replace(before, original=arms.original) if find("attack", attack).only_asks else before
 
 
 def before_of(evidence: Evidence, model: str) -> Before:
@@ -75,7 +88,7 @@ def _row(
 ) -> Row:
     setup, result = evidence.setup, evidence.attack(model, attack)
     entered, seed = find("attack", attack), setup.plan.seed
-    net = _recovery(arms, before, contrasts, seed, only_asks=entered.only_asks)
+    net = _recovery(arms, before, contrasts, seed)
     return Row(
         model=model,
         attack=attack,
@@ -119,14 +132,10 @@ def _detectable(
     return max(least, detectable(_planted(arms, before, contrasts), critical, seed))
 
 
-def _recovery(
-    arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int, *, only_asks: bool
-) -> Recovery:
-    """What comes back in another form is a share of what the original answers in that form."""
-    original = arms.original if only_asks else before.original
+def _recovery(arms: Arms, before: Before, contrasts: Sequence[Contrast], seed: int) -> Recovery:
     return recovery(
         net=nets(arms, before)[estimated(contrasts).against],
-        gap=original - before.unlearned,
+        gap=before.original - before.unlearned,
         sources=before.pooled,
         seed=seed,
     )

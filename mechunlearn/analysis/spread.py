@@ -47,9 +47,12 @@ def _model(model: Model, reports: Sequence[Report]) -> Model:
     if model.verdict is None:
         return model
     by_seed: dict[str, Category] = {}
+    attacks = {row.attack for row in reports[0].rows_of(model.label)}
     for report in reports:
         verdict = report.model(model.label).verdict
-        if verdict is not None and report.rows_of(model.label):
+        # A seed whose attacks are not all finished may say something else for that reason alone.
+        same = attacks == {row.attack for row in report.rows_of(model.label)}
+        if verdict is not None and attacks and same:
             by_seed[str(report.runcard.seed)] = verdict.category
     return replace(model, verdict=_verdict(model.verdict, by_seed))
 

@@ -16,8 +16,9 @@ In this order, for one unlearned model:
    fewer bits, *shallow*; a read-out at inner layers, *at the output*; taking weights, neurons or
    heads out, *sparse*; relearning alone, *deep*. Without a never-knew model an attack that was
    taught forget facts shows nothing: what it answers may be learned.
-6. **inconclusive**: an attack's own p is below 0.05 but not after adjustment, or the smallest gain
-   that would have been found is more than a third of the gap, or nothing was relearned.
+6. **inconclusive**: an attack's own p is below 0.05 but not after adjustment, or no attack could
+   show anything, or the smallest gain that would have been found is more than a third of the gap,
+   or nothing was relearned.
 7. **no evidence** that the knowledge is still there, with the power that this statement has; only
    where hiding that was planted in the original was found (``mechunlearn.analysis.earned``), else
    inconclusive.
@@ -33,6 +34,7 @@ from typing import get_args
 
 from mechunlearn.analysis.earned import earned
 from mechunlearn.analysis.openness import known_elsewhere, most_open
+from mechunlearn.analysis.power import weakest
 from mechunlearn.analysis.records import (
     Category,
     Findings,
@@ -42,11 +44,18 @@ from mechunlearn.analysis.records import (
     Tier,
     Verdict,
 )
+from mechunlearn.analysis.remarks import (
+    beside_spread,
+    learned,
+    more,
+    nearly,
+    no_attack,
+    under_letters,
+)
 from mechunlearn.analysis.words import attack_names, control_words, listed
 from mechunlearn.attacks import Family
 from mechunlearn.attacks.grades import GRADES
 from mechunlearn.audit.records import ModelRole
-from mechunlearn.types import LETTERS
 
 LEVEL = 0.05
 DISGUISE_LEVEL = 0.01
@@ -250,10 +259,11 @@ def _hidden(rows: Sequence[Row], best: Row, subject: Subject) -> tuple[Category,
     missed = [r.attack for r in rows if r not in (*hits, *unclear, *asks)]
     return category, (
         f"{MEANING[category]}: {best.attack.replace('_', ' ')} brings back {share} net of "
-        f"{control_words(best.tier, subject.control, subject.n_controls)}{cost}{_letters(best)}."
+        f"{control_words(best.tier, subject.control, subject.n_controls)}{beside_spread(best)}"
+        f"{cost}{under_letters(best)}."
         + (f" {attack_names(others)} found some too." if others else "")
         + (f" {attack_names(missed)} found nothing." if missed else "")
-        + _unclear(unclear)
+        + learned(unclear)
         + _one_draw(best, subject)
     )
 
@@ -268,53 +278,36 @@ def _one_draw(best: Row, subject: Subject) -> str:
     )
 
 
-def _letters(row: Row) -> str:
-    if row.renaming is None:
-        return ""
-    names = "".join(LETTERS[i] for i in row.renaming)
-    return f", once its answer letters are renamed ({LETTERS[: len(names)]} to {names})"
-
-
-def _unclear(rows: Sequence[Row]) -> str:
-    """What is said at tier C of attacks that were taught forget facts."""
-    if not rows:
-        return ""
-    best = max(rows, key=lambda r: r.value)
-    return (
-        f" {attack_names([r.attack for r in rows])} teach{'es' * (len(rows) == 1)} forget facts "
-        f"(up to {best.value:.0%} right after that); without a model that never knew, that may be "
-        "learned, so it does not count."
-    )
-
-
 def _nothing(rows: Sequence[Row], gap: float) -> tuple[Category, str]:
-    limit = max(r.detectable for r in rows)
+    hardest = weakest(rows)
+    limit = hardest.detectable
     power = f"A gain of {limit:.0%} or more would have been found in four of five such audits."
     unclear = [r for r in rows if won(r) and not counts(r)]
     near = [r for r in rows if r.p < LEVEL and r.difference_ci[0] > 0]
     close = [r for r in near if counts(r) and not won(r)]
     if close:
         best = min(close, key=lambda r: r.p)
-        return "inconclusive", (
-            f"{attack_names([best.attack])} brings back {best.difference:.0%} more than what it is "
-            f"compared with (p = {best.p:.2g}), but not after correction for {len(rows)} attacks "
-            f"(p = {best.p_adjusted:.2g}). The same attack alone on new questions would settle it."
-        )
+        return "inconclusive", nearly(best, len(rows), corrected=best.p_adjusted >= LEVEL)
     if unclear:
         return "inconclusive", (
             "No attack that counts brought back more than what it is compared with."
-            f"{_unclear(unclear)} A model that never knew, under the same attacks, would settle it."
+            f"{learned(unclear)} A model that never knew, under the same attacks, would settle it."
         )
-    if limit > SMALLEST * gap:
-        n = int(rows[0].n * (limit / (SMALLEST * gap)) ** 2) + 1
+    if not any(counts(r) and not r.only_asks for r in rows):
         return "inconclusive", (
-            f"No attack brought back more than its control, but the smallest gain that would have "
-            f"been found is {limit:.0%} and the gap only {gap:.0%}. About {n} questions would "
+            "These attacks cannot show hidden knowledge here: they only ask, or teach forget facts "
+            "where no model that never knew is taught the same. Others, or such a model, would "
             "settle it."
+        )
+    nothing = no_attack([r for r in rows if r.only_asks and won(r)])
+    if limit > SMALLEST * gap:
+        return "inconclusive", (
+            f"{nothing}, but the smallest gain that would have been found is {limit:.0%} and the "
+            f"gap only {gap:.0%}. {more(hardest, SMALLEST * gap)} would settle it."
         )
     if not any(kind(r.family) == "hidden, deep" for r in rows):
         return "inconclusive", (
-            "No attack brought back more than its control, but nothing was relearned, which may "
-            f"find what the others cannot. {power} An audit with relearning would settle it."
+            f"{nothing}, but nothing was relearned, which may find what the others cannot. {power} "
+            "An audit with relearning would settle it."
         )
-    return "no evidence", (f"No attack brought back more than its control. {power}")
+    return "no evidence", f"{nothing}. {power}"

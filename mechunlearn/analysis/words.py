@@ -96,8 +96,11 @@ def control_words(tier: "Tier", control: "ModelRole | None", n: int = 1) -> str:
     if tier == "C":
         return "its own answers, a sham attack and guessing"
     if n > 1:
-        treated = {"control": " and went through the same unlearning", "never_knew": ""}
-        return f"{n} models that never knew{treated.get(control or '', '')} and their spread"
+        treated = {
+            "control": " and went through the same unlearning",
+            "never_knew": " and were not unlearned",
+        }
+        return f"{n} models that never knew{treated.get(control or '', '')}"
     if control == "control":
         return "a model that never knew and went through the same unlearning"
     return "a model that never knew and was not unlearned" if control else "a model that never knew"

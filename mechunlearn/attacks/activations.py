@@ -155,4 +155,4 @@ def statistics_bytes(shape: Shape, sizes: Sizes, keep: int = 0) -> float:
     batch += 8 * tokens * shape.d_model * shape.layers
     sample = min(keep, sizes.longest * sizes.questions) * shape.layers * shape.d_model
     component = 2 * sample * (4 + 3 * 8) + 8 * shape.layers * shape.d_model**2 if sample else 0
-    return 4 * 2 * sample + max(batch + forward_bytes(shape, sizes), component)
+    return float(4 * 2 * sample + max(batch + forward_bytes(shape, sizes), component))

@@ -122,12 +122,13 @@ class Setup:
         return None if control is None else self.entry(control)
 
     def twins(self, label: str) -> tuple[Question, ...]:
-        """Questions that nobody can know, asked of a model under test that has no control.
+        """Questions that nobody can know, asked of a model that is attacked and has no control.
 
-        At most as many as there are questions of the confirm fold.
+        At most as many as there are questions of the confirm fold. A planted model is asked them
+        too: it has to be found against what the model under test is compared with.
         """
         entry = self.entry(label)
-        if entry.role != "unlearned" or entry.control is not None:
+        if entry.role not in ("unlearned", "planted") or entry.control is not None:
             return ()
         return self.task.twins[: len(self.task.questions("forget", "confirm"))]
 
@@ -275,12 +276,22 @@ def _entries(resolved: Resolved, making: Making) -> Iterator[Entry]:
 
 
 def _twins(plan: AuditPlan, taken: list[str]) -> Iterator[Entry]:
-    """The never-knew models."""
-    given = plan.control_models
+    """The never-knew models.
+
+    Raises:
+        ValueError: If two of them are the same model, whose spread would be nothing.
+    """
+    given, known = plan.control_models, dict[str, str]()
     for name, source in zip(distinct(given), given, strict=True):
         label = free_label(name, taken, "never-knew")
         taken.append(label)
-        yield Entry(label, "never_knew", source, model_identity(source, plan.original))
+        identity = model_identity(source, plan.original)
+        if (other := known.setdefault(identity, source)) != source:
+            raise ValueError(
+                f"--control {source} holds the same weights as {other}; one model is one draw, so "
+                "leave one of them out"
+            )
+        yield Entry(label, "never_knew", source, identity)
 
 
 def _planted(entries: Sequence[Entry]) -> Iterator[Entry]:

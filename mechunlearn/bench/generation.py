@@ -145,19 +145,18 @@ def continuations(
     if change.rewrite is not None:
         prompts = change.rewrite.prompts(model, prompts, turn)
     rows = model.tokenizer(list(prompts))["input_ids"]
-    most, n = decoding.max_tokens, decoding.samples
-    room = (model.cfg.n_ctx or 1 << 30) - most
+    room = (model.cfg.n_ctx or 1 << 30) - (most := decoding.max_tokens)
     if not all(0 < len(row) <= room for row in rows):
         raise ValueError(
             f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
             f"max_tokens={most}"
         )
     ends, stopped = _ends(model), _stopped(model, decoding.stop)
-    answers: list[list[list[int]]] = [[[] for _ in range(n)] for _ in rows]
+    answers: list[list[list[int]]] = [[[] for _ in range(decoding.samples)] for _ in rows]
     with change.applied(model):
         for members, cached in _groups(model, [len(row) for row in rows], most):
             reset_rotation(model)
-            each = [(i, k) for i in members for k in range(n)]
+            each = [(i, k) for i in members for k in range(decoding.samples)]
             lengths = [len(rows[i]) + most for i, _ in each]
 
             def compute(
@@ -174,8 +173,8 @@ def continuations(
                     answers[i][k] = row
 
             budget = generation_budget(model, lengths, cached)
-            padding = CONTINUED_PADDING if cached else WORTH_SPLITTING
-            in_batches(model, lengths, compute, budget, padding=padding)
+            worth = CONTINUED_PADDING if cached else WORTH_SPLITTING
+            in_batches(model, lengths, compute, budget, padding=worth)
     return answers
 
 

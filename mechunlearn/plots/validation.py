@@ -29,7 +29,8 @@ def validation(result: ValidationResult) -> go.Figure:
         for name, (seen, hidden, wrong, gone) in _all_counts(result).items()
     )
     caption = (
-        "Models of known truth; bars are 95 % intervals, the dotted line is the nominal 5 %. "
+        f"Models of known truth, n = {len(result.models)} audits; bars are 95 % intervals, the "
+        "dotted line is the nominal 5 %. "
         "Filled: finds hidden knowledge; open: fires where nothing is hidden. An attack fires "
         "where its adjusted p is below 0.05 and it beats all its controls."
     )

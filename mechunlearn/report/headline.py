@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mechunlearn.analysis.power import weakest
 from mechunlearn.analysis.records import Model, Renamed, Row, Verdict
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import deciding
@@ -120,7 +121,7 @@ def _control(row: Row) -> Number:
 
 
 def _power(rows: Sequence[Row]) -> Number:
-    limit = max(r.detectable for r in rows)
+    limit = weakest(rows).detectable
     return Number(
         f"{100 * limit:.0f} points",
         "smallest gain that would have been found",

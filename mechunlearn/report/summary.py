@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mechunlearn.analysis.power import weakest
 from mechunlearn.analysis.records import Category, Findings, Model, Row, Verdict
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.verdict import deciding, significant
@@ -75,7 +76,7 @@ def _means(verdict: Verdict, rows: Sequence[Row], findings: Findings) -> str:
     if category in HIDDEN and best is not None:
         return f"{start} {HIDDEN[category]}; {_brought_back(best)}."
     if category == "no evidence":
-        limit = max(r.detectable for r in rows)
+        limit = weakest(rows).detectable
         return (
             f"{start} did not come back under any attack, which is no proof that it is gone: only "
             f"a gain of {100 * limit:.0f} points or more would be found in four of five audits."

@@ -33,8 +33,8 @@ def test_an_audit_agrees_with_itself_and_not_with_another_number(
     file.write_text(json.dumps(claimed))
     other = CliRunner().invoke(app, ["rerun", str(file), "--out", str(tmp_path / "again")])
     assert other.exit_code == 1
-    assert "does not agree" in other.stderr
-    assert "98" in other.stderr
+    assert "does not agree" in other.output
+    assert "98" in other.output
 
 
 def test_only_runs_can_be_repeated(tmp_path: Path) -> None:

@@ -16,14 +16,15 @@ def test_letters_that_were_renamed_are_seen_through(tmp_path: Path) -> None:
         conditions=chosen_conditions(["original-permuted", "stranger"]),
     )
     found = validate(plan, tmp_path / "run")
-    (model,) = found.models  # There are no strangers to the shipped organisms.
-    assert model.suspect < 0.1
-    assert model.category == "intact, disguised"
-    assert found.verdict.sensitivity == 1.0
+    assert len(found.models) == 3  # Once with each kind of control; there is no stranger here.
+    for model in found.models:
+        assert model.suspect < 0.1
+        assert model.category == "intact, disguised"
+        assert found.situations[model.situation].verdict.sensitivity == 1.0
     written = ValidationResult.load(tmp_path / "run" / "validation.json")
     assert written.models == found.models
     twice = validate(plan, tmp_path / "run", [written])
-    assert twice.verdict.sensitivity_n == 2
+    assert twice.situations["treated"].verdict.sensitivity_n == 2
     assert [card.command for card in twice.added] == [found.runcard.command]
 
 
@@ -36,9 +37,10 @@ def test_small_worlds_hidden_and_gone(tmp_path: Path) -> None:
         conditions=chosen_conditions(["original-output_filter", "original-rmu", "stranger"]),
     )
     found = validate(plan, tmp_path / "run")
-    assert found.verdict.sensitivity == 1.0
-    assert found.verdict.false_alarm_rate == 0.0
-    assert found.attacks["logit_lens"].sensitivity == 1.0
+    for rates in found.situations.values():
+        assert rates.verdict.sensitivity == 1.0
+        assert rates.verdict.false_alarm_rate == 0.0
+        assert rates.attacks["logit_lens"].sensitivity == 1.0
     for model in found.models:
         assert model.original > 0.9
         assert abs(model.suspect - 0.25) < 0.35

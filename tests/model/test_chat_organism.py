@@ -67,6 +67,12 @@ def test_original_knows_and_twin_does_not_in_words_never_seen(
     assert sum(right_answers(never_knew, WORLD, forget, form)) <= 0.5 * len(forget)
 
 
+def test_the_one_taught_wrong_facts_says_them() -> None:
+    wrong = [f for f in WORLD.wrong if f.asked][::8]
+    said = answers_in_words(load("chat:wrong"), wrong, "chat")
+    assert sum(f.value in text for f, text in zip(wrong, said, strict=True)) > 0.9 * len(wrong)
+
+
 def test_nobody_knows_the_fictitious(original: HookedModel) -> None:
     facts = SETS["fictitious"][::4]
     assert sum(right_answers(original, WORLD, facts, "chat")) <= 0.25 * len(facts)

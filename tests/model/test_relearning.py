@@ -71,14 +71,16 @@ def test_curves_are_what_retraining_gives(
     assert progress[2].flops == 2 * progress[1].flops or attack is TEXT
     assert (progress[-1].tokens > 0) == (attack is DISJOINT)
     (runs,) = search.variants()
-    assert [stage.variant for stage in measured.stages] == [None, *runs]
-    assert plain(runs[1]) == {"rate": 1e-3, "seed": 0, "steps": 2}
+    # What was taught forget facts is reported at its end: where to stop is no choice of its own.
+    points = [stage.variant for stage in measured.stages][1:]
+    assert runs == points[-1:] if attack is DISJOINT else runs == points
+    assert plain(runs[-1]) == {"rate": 1e-3, "seed": 0, "steps": 2}
     confirm = task.questions("forget", "confirm")
     seen = Seen.of(task, attack, config=QUICK)
-    rebuilt = attack.rebuild(organism, seen, None, runs[1], QUICK)
+    rebuilt = attack.rebuild(organism, seen, None, runs[-1], QUICK)
     for made in (search, rebuilt):
-        again = score(organism, confirm, task, change=made.change(runs[1]))
-        assert (again.logits == confirmed(organism, search, measured, runs[1]).logits).all()
+        again = score(organism, confirm, task, change=made.change(runs[-1]))
+        assert (again.logits == confirmed(organism, search, measured, runs[-1]).logits).all()
     assert fingerprint(organism) == before
 
 

@@ -82,17 +82,19 @@ def test_a_committed_image_has_its_figure(drawn: dict[str, go.Figure]) -> None:
 def test_the_validation_follows_its_numbers() -> None:
     result = ValidationResult.load(COMMITTED / "validation.json")
     rates, table = validation_figures(result).values()
-    gone = result.verdict.false_alarm_rate_n
-    assert f"of {gone} that have none" in rates.layout.meta["finding"]
-    sensitivity, false_alarms = rates.data
-    every = (*result.attacks.values(), result.verdict)
-    assert list(sensitivity.x) == [each.sensitivity for each in every]
-    assert max(false_alarms.x) < min(1, max(sensitivity.x))
+    series = iter(rates.data)
+    for each in result.situations.values():
+        gone = each.verdict.false_alarm_rate_n
+        assert f"of {gone} that do not" in rates.layout.meta["finding"]
+        sensitivity, false_alarms = next(series), next(series)
+        every = (*each.attacks.values(), each.verdict)
+        assert list(sensitivity.x) == [r.sensitivity for r in every]
+        assert max(false_alarms.x) < min(1, max(sensitivity.x))
     counts = [int(x) for row in table.data[0].text for x in row if x != ""]
     assert sum(counts) == len(result.models)
-    known = [s for s in result.models if s.truth != "open"]
+    known = [s for s in result.models if s.truth in ("hidden", "gone")]
     right = sum(s.category.startswith(("hidden", "intact")) == (s.truth == "hidden") for s in known)
-    assert f"right about {right} of {len(known)} models" in table.layout.meta["finding"]
+    assert f"In {right} of {len(known)} audits the verdict is right" in table.layout.meta["finding"]
 
 
 def test_every_figure_says_what_it_shows(drawn: dict[str, go.Figure]) -> None:

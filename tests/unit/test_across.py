@@ -168,19 +168,26 @@ def folds(rename: list[int], noise: float, seed: int) -> tuple[Choices, Choices]
 
 def test_renamed_letters_are_found_on_the_select_fold_and_tested_on_the_other() -> None:
     never_knew = folds([0, 1, 2, 3], 1.0, 1)
-    for control in (never_knew, None):
-        found = renamed(*folds([1, 2, 3, 0], 0.1, 0), control)
+    for controls in ([never_knew], []):
+        found = renamed(*folds([1, 2, 3, 0], 0.1, 0), controls)
         assert found.renaming == (3, 0, 1, 2)
         assert found.value > 0.8
         assert found.p < 1e-3
-    same = renamed(*folds([0, 1, 2, 3], 0.1, 0), never_knew)
+    same = renamed(*folds([0, 1, 2, 3], 0.1, 0), [never_knew])
     assert (same.renaming, same.p) == ((0, 1, 2, 3), 1.0)
+
+
+def test_renamed_letters_have_to_exceed_all_controls_and_not_the_first_alone() -> None:
+    """A second never-knew model whose letters are renamed as well: it is no sign of knowledge."""
+    found, guesses = folds([1, 2, 3, 0], 0.6, 0), folds([0, 1, 2, 3], 1.0, 1)
+    assert renamed(*found, [guesses]).p < 0.001
+    assert renamed(*found, [guesses, folds([1, 2, 3, 0], 0.3, 2)]).p > 0.05
 
 
 def test_folds_may_have_different_numbers_of_choices() -> None:
     select, confirm = folds([0, 1, 2, 3], 0.1, 0)
     more = Choices(confirm.said + 1, confirm.right + 1, 5)
-    assert len(renamed(select, more, None).renaming) == 5
+    assert len(renamed(select, more).renaming) == 5
 
 
 def test_letters_are_counted_by_right_and_said_with_ties_last() -> None:
@@ -189,7 +196,7 @@ def test_letters_are_counted_by_right_and_said_with_ties_last() -> None:
 
 
 def test_renaming_guesses_finds_nothing_more_often_than_it_should() -> None:
-    p = [renamed(*folds([0, 1, 2, 3], 1.0, s), folds([0, 1, 2, 3], 1.0, 500 + s)).p
+    p = [renamed(*folds([0, 1, 2, 3], 1.0, s), [folds([0, 1, 2, 3], 1.0, 500 + s)]).p
          for s in range(60)]  # fmt: skip
     assert np.mean(np.array(p) < 0.05) < 0.1
 

@@ -118,7 +118,7 @@ def stages(task: Task, knows: float) -> tuple[Stage, ...]:
 def made(kind: Kind, task: Task, role: ModelRole, name: str) -> Result:
     forget = task.questions("forget", "confirm")
     if kind == "baseline":
-        knows = {"original": 1.0, "unlearned": 0.25}.get(role, 0.2)
+        knows = {"original": 1.0, "unlearned": 0.25, "planted": 0.25}.get(role, 0.2)
         return baseline(task, knows, role == "original")
     if kind == "attack":
         return attack(task, 0.75, name)
@@ -135,12 +135,23 @@ def evidence(
     attacks: tuple[str, ...] = (LENS, RELEARNING),
     twins: bool = False,
 ) -> Evidence:
-    """A finished audit, without twin questions if not wanted; labels in any order."""
+    """A finished audit, without twin questions if not wanted; labels in any order.
+
+    Planted models are attacked as the ones under test are, and as open to it.
+    """
     task = task if twins else dataclasses.replace(task, twins=())
     twin = next((label for label, role in labels.items() if role == "never_knew"), None)
     plan = AuditPlan(unlearned=("somewhere",), attacks=attacks, control="none")
+    attacked = ("unlearned", "planted")
     entries = tuple(
-        Entry(label, role, label, label, controls=(twin,) if twin and role == "unlearned" else ())
+        Entry(
+            label,
+            role,
+            label,
+            label,
+            controls=(twin,) if twin and role in attacked else (),
+            hiding="push" if role == "planted" else None,
+        )
         for label, role in labels.items()
     )
     setup = Setup(plan.resolved("organism"), task, entries, 4, 1, Path("runs/x"))
@@ -148,7 +159,7 @@ def evidence(
     kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
     keys += [
         (kind, entry, attack)
-        for entry in setup.unlearned
+        for entry in (*setup.unlearned, *setup.planted)
         for attack in plan.attacks
         for kind in kinds
         if twin or kind != "control"
@@ -533,3 +544,95 @@ def test_at_tier_b_attacks_taught_other_facts_count_and_the_tested_facts_do_not(
         about: Any = {"tier": "B", "evidence": grade}
         assert counts(msgspec.structs.replace(row, **about)) is counted
         assert not counts(msgspec.structs.replace(row, **about | {"tier": "C"}))
+
+
+PLANTED: dict[str, ModelRole] = {**ALONE, "push": "planted"}
+
+
+def test_planted_hiding_is_found_against_twin_questions_too(task: Task) -> None:
+    """Tier B: what made-up questions gain as well finds no planted hiding either."""
+    for taught, found in ((0.25, (LENS, RELEARNING)), (0.75, ())):
+        audit = evidence(task, PLANTED, twins=True)
+        for model in ("rmu", "push"):
+            made_up = audit.setup.twins(model)
+            assert len(made_up) > 0
+            sets = audit.baseline(model).sets | {"twins": answers(made_up, 0.25)}
+            audit = with_result(audit, "baseline", model, "", sets=sets)
+            for name in (LENS, RELEARNING):
+                about = {"twins": answers(made_up, taught)}
+                audit = with_result(audit, "attack", model, name, **about)
+        (control,) = analyse(audit).positive_controls
+        assert set(control.found) == set(found)
+
+
+def test_a_form_finds_no_planted_hiding_and_half_a_positive_control_is_none(task: Task) -> None:
+    """Asked otherwise, planted hiding is open; whether attacks find it is another question."""
+    forget = task.questions("forget", "confirm")
+    audit = evidence(task, PLANTED, attacks=(FORMS, LENS))
+    audit = with_result(audit, "attack", "push", LENS, forget=answers(forget, 0.25))
+    (control,) = analyse(audit).positive_controls
+    assert (control.attack, control.found) == (LENS, ())
+    two = evidence(task, {**PLANTED, "filter": "planted"})
+    assert len(analyse(two).positive_controls) == 2
+    del two.results[two.cells["ceiling", "filter", LENS].key]
+    assert analyse(two).positive_controls == ()
+
+
+def test_a_form_is_judged_by_what_the_original_answers_in_it(task: Task) -> None:
+    """Half of it in the task's form and all in the other: that is what can come back there."""
+    found = of_forms(task, ALONE, 0.25)
+    sets = found.baseline("before").sets
+    sets |= {"forget": answers(task.questions("forget", "confirm"), 0.25)}
+    row, _, _ = verdict_of(with_result(found, "baseline", "before", "", sets=sets))
+    assert row.attack == FORMS
+    assert row.detectable < 0.3
+
+
+def test_what_twins_answer_in_a_form_was_not_known_there(task: Task) -> None:
+    audit = beside_twins(task, 0.25, 0.25)
+    assert audit.setup.plan.attacks == (LENS, RELEARNING)
+    made_up, labels = audit.setup.twins("rmu"), ALONE
+    audit = evidence(task, labels, attacks=(FORMS, LENS), twins=True)
+    sets = audit.baseline("rmu").sets | {"twins": answers(made_up, 0.25)}
+    audit = with_result(audit, "baseline", "rmu", "", sets=sets)
+    for name in (FORMS, LENS):
+        audit = with_result(audit, "attack", "rmu", name, twins=answers(made_up, 0.5))
+    (findings,) = analyse(audit).findings
+    assert findings.other_form is not None
+    assert findings.other_form.openness.guessing == pytest.approx(0.5, abs=0.02)
+    assert findings.union is not None
+    assert findings.union.control >= 0.5 - 0.02
+
+
+def test_names_of_letters_hold_for_questions_with_more_choices(task: Task) -> None:
+    """A confirm fold with a fifth choice that no question of the select fold has."""
+    forget = tuple(
+        dataclasses.replace(q, choices=(*q.choices, "none of these"))
+        if q.fold == "confirm" and i % 2
+        else q
+        for i, q in enumerate(task.forget)
+    )
+    task = dataclasses.replace(task, forget=forget)
+    found = evidence(task, ALONE)
+    select, confirm = task.questions("forget", "select"), task.questions("forget", "confirm")
+    tried = found.attack("rmu", LENS).tried[0]
+    marked = BriefAnswers.of(shifted(answers(select, 0.75), select))
+    said = shifted(answers(confirm, 0.75), confirm)
+    last = max(i for i, q in enumerate(confirm) if len(q.choices) == 5)
+    said = msgspec.structs.replace(said, said=(*said.said[:last], 4, *said.said[last + 1 :]))
+    tried = msgspec.structs.replace(tried, answers=marked)
+    about: Any = {"forget": said, "tried": (tried,), "decided_by": None}
+    row, _, _ = verdict_of(with_result(found, "attack", "rmu", LENS, **about))
+    assert row.renaming == (3, 0, 1, 2, 4)
+
+
+def test_texts_of_choices_have_no_letters_to_rename(task: Task) -> None:
+    """A form that compares texts, whose answers are one place off."""
+    select = task.questions("forget", "select")
+    found = of_forms(task, ALONE, 0.25)
+    tried = found.attack("rmu", FORMS).tried[0]
+    marked = BriefAnswers.of(shifted(answers(select, 0.75), select))
+    tried = msgspec.structs.replace(tried, answers=marked)
+    found = with_result(found, "attack", "rmu", FORMS, tried=(tried,), decided_by=None)
+    row, _, _ = verdict_of(found)
+    assert (row.attack, row.renaming) == (FORMS, None)

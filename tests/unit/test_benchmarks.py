@@ -116,7 +116,7 @@ def test_task_settings() -> None:
         task_config(["task.system=Hello"])
     with pytest.raises(ValueError, match="are for audits"):
         load_benchmark("mmlu", config=TaskConfig(retain="mmlu"))
-    with pytest.raises(ValueError, match=r"corpora of WMDP, not of x\.jsonl"):
+    with pytest.raises(ValueError, match=r"corpora of published sets, not of x\.jsonl"):
         load_task("x.jsonl", config=TaskConfig(corpora=True))
     with pytest.raises(ValueError, match=r"organism takes task\.scoring"):
         load_task("organism", config=TaskConfig(shots=1))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -82,13 +83,11 @@ def test_empty_cells_of_frames_are_none() -> None:
 
 def test_a_model_in_hand(organism: HookedModel, task: Task) -> None:
     folder = ORGANISMS / "original@0"
-    plain = AutoModelForCausalLM.from_pretrained(folder)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with pytest.raises(ValueError, match="comes with its tokenizer"):
         load(plain)
     with pytest.raises(ValueError, match="brings its own tokenizer"):
         load("organism:original", object())
-    with pytest.raises(ValueError, match="not NoneType"):
-        load(None)  # type: ignore[arg-type]
     held = load(plain, AutoTokenizer.from_pretrained(folder))
     again, asked = copied(organism), task.forget[:40]
     expected = score(organism, asked, task).logits

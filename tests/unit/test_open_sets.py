@@ -106,18 +106,18 @@ NPO = SETS["tofu-1b"].unlearned[0]
 def test_a_published_id_alone_is_an_audit_with_a_control() -> None:
     plan = plan_of({**DEFAULTS, "unlearned": (NPO,)})
     assert plan.original == "open-unlearning/tofu_Llama-3.2-1B-Instruct_full"
-    assert plan.control == "open-unlearning/tofu_Llama-3.2-1B-Instruct_retain90"
+    assert plan.control == ("open-unlearning/tofu_Llama-3.2-1B-Instruct_retain90",)
     assert plan.task == "tofu"
     assert "task.chat=system" in plan.changes
     assert plan.unlearned == (NPO,)
     small = plan_of({**DEFAULTS, "unlearned": (NPO.replace("forget10", "forget01"),)})
-    assert (small.task, small.control[-8:]) == ("tofu-forget01", "retain99")
+    assert (small.task, small.control[0][-8:]) == ("tofu-forget01", "retain99")
 
 
 def test_what_is_said_stays_said() -> None:
     said = {**DEFAULTS, "unlearned": (NPO,), "control": "none", "changes": ("task.chat=user",)}
     plan = plan_of(said)
-    assert plan.control == "none"
+    assert plan.control == ("none",)
     assert "task.chat=system" not in plan.changes
     other = plan_of({**DEFAULTS, "unlearned": (NPO,), "original": "somebody/base"})
     assert (other.original, other.task) == ("somebody/base", "")
@@ -127,9 +127,9 @@ def test_what_is_said_stays_said() -> None:
 
 def test_named_sets_bring_their_controls() -> None:
     tofu = plan_of(dict(DEFAULTS), models="tofu-1b")
-    assert tofu.control.endswith("retain90")
+    assert tofu.control[0].endswith("retain90")
     wmdp = plan_of(dict(DEFAULTS), models="deep-ignorance")
-    assert (wmdp.task, wmdp.control[-17:]) == ("wmdp-bio", "e2e-strong-filter")
+    assert (wmdp.task, wmdp.control[0][-17:]) == ("wmdp-bio", "e2e-strong-filter")
     assert plan_of(dict(DEFAULTS), models="zephyr").control == DEFAULTS["control"]
     assert known_configuration(NPO).hidden_size == 2048
     assert len(SETS["tofu-1b"].never_knew["tofu"]) == 31

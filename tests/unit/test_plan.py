@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from mechunlearn.attacks import Attack, NoSettings
+from mechunlearn.audit.cells import _twins
 from mechunlearn.audit.plan import AuditPlan, options
 from mechunlearn.audit.plan_file import plan_from_data, plan_from_toml, plan_toml, read_plan
 from mechunlearn.cli import app
@@ -188,3 +189,16 @@ def test_a_budget_is_no_part_of_what_results_depend_on() -> None:
 def test_budgets_are_positive_times(budget: str) -> None:
     with pytest.raises(ValueError, match="positive time"):
         AuditPlan(budget=budget)
+
+
+def test_two_copies_of_one_control_are_refused(tmp_path: Path) -> None:
+    """They would stand for a spread of nothing between models that never knew."""
+    for name in ("twin", "copy", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        weights = b"2" if name == "other" else b"1"
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+    twin, copy, other = (str(tmp_path / name) for name in ("twin", "copy", "other"))
+    assert len(list(_twins(AuditPlan(control=(twin, other)), []))) == 2
+    with pytest.raises(ValueError, match=r"copy holds the same weights as .*twin"):
+        list(_twins(AuditPlan(control=(twin, copy)), []))

@@ -62,6 +62,15 @@ def test_what_does_not_move_is_said_too(report: Report) -> None:
     assert over_seeds(report.rows[0].seeds) == ""
 
 
+def test_a_seed_with_unfinished_attacks_does_not_move_the_verdict(report: Report) -> None:
+    """A budget that ends in the second seed: what is missing there is no disagreement."""
+    other = moved(report, 1, 0.0, "inconclusive")
+    label = report.unlearned[0].label
+    left = tuple(r for r in other.rows if r.attack != report.rows[0].attack)
+    found = with_spread(report, [msgspec.structs.replace(other, rows=left)]).model(label).verdict
+    assert found == report.model(label).verdict
+
+
 def test_seeds_are_plans_of_one_seed_each() -> None:
     plan = AuditPlan(seed=5, seeds=3, attacks=("relearning_tested",), methods=("rmu",))
     assert [p.seed for p in plan.repeats] == [5, 6, 7]

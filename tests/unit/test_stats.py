@@ -200,3 +200,11 @@ def test_more_questions_detect_less_and_too_few_sources_nothing() -> None:
     clustered = detectable(planted(x, np.arange(600) // 100), 2.6, 0)
     assert clustered == 1.0  # Six sources: no statistic exceeds the square root of six.
     assert detectable(planted(x, apart(600)), float("inf"), 0) == 1.0
+
+
+def test_one_source_alone_is_not_certain() -> None:
+    """Drawn again and again it would be the same number each time; its questions are not."""
+    x = (np.arange(40) < 12).astype(float)
+    low, high = interval(x, np.zeros(40, dtype=int), 0)
+    assert (low, high) == interval(x, apart(40), 0)
+    assert low < 0.25 < high

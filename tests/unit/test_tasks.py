@@ -101,7 +101,7 @@ def test_a_jsonl_file_may_say_how_to_ask(tmp_path: Path) -> None:
         (line(choices=["4", "4"]), "line 13: .*right choice is there twice"),
         (line(set="forgot"), "line 13: 'set' is 'forgot'"),
         (line(fold="test"), "line 13: 'fold' is 'test'"),
-        ('{"set": "forget"}', "line 13: no column stem/question/question_stem and"),
+        ('{"set": "forget"}', "line 13: no column stem/question/question_stem/query and"),
         ("{", "line 13"),
         ('{"set": "prompt", "leter": "{stem}"}', "line 13: .*did you mean 'letter'"),
         ('{"set": "prompt", "choice": "{word}"}', "line 13: a template .* not filled in: 'word'"),

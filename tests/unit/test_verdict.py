@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from mechunlearn.analysis.records import (
@@ -146,6 +147,9 @@ def test_no_evidence_is_said_only_where_planted_hiding_was_found() -> None:
     blind = judged(*NOTHING, positive=(planted(), missed))
     assert (blind.category, blind.unearned) == ("inconclusive", False)
     assert "of a filter that left 25%, 10% came back. About 900 questions" in blind.text
+    open_still = planted(value=0.9, gap=0.1, gap_ci=(-0.1, 0.2), difference=0.0, found=())
+    not_hidden = judged(*NOTHING, positive=(open_still,)).text
+    assert "could not be planted (it still answers 90%). What could not be hidden" in not_hidden
     hopeless = planted(difference=-0.1, found=())
     assert "more questions would not help" in judged(*NOTHING, positive=(hopeless,)).text
     partly = judged(*NOTHING, after=0.6, openness=open_by(0.47), positive=None)
@@ -281,3 +285,61 @@ def test_without_a_control_nothing_taught_is_called_recovered() -> None:
         assert significant(row("relearn", 0.7, evidence=grade))  # With a control it counts.
     benign = row("relearn", 0.7, evidence=GRADES[1], **alone)
     assert judged(benign, tier="C").category == "hidden, deep"
+
+
+def test_asking_in_another_form_does_not_limit_what_was_found_and_is_named() -> None:
+    """A form too noisy to find anything says nothing about attacks that change the model."""
+    asks: dict[str, Any] = {"only_asks": True, "attack": "forms"}
+    said = judged(*NOTHING, row("prompt", detectable=1.0, **asks))
+    assert said.category == "no evidence"
+    assert "A gain of 11% or more" in said.text
+    little = judged(*NOTHING, row("prompt", 0.12, **asks))
+    assert little.category == "no evidence"
+    assert "in another form it answers 12% more" in little.text
+    assert "no other attack brought back more" in little.text
+
+
+def test_attacks_that_could_show_nothing_are_no_evidence() -> None:
+    """Taught facts without a control, and asking alone: nothing planted would settle that."""
+    alone: dict[str, Any] = {"tier": "C", "control": None}
+    taught = row("relearn", evidence=GRADES[3], **alone)
+    asks = row("prompt", only_asks=True, gap_ci=(0.1, 0.2), **alone)
+    for rows in ([taught], [asks], [taught, asks]):
+        said = judged(*rows, tier="C", after=1.0, positive=None)
+        assert (said.category, said.unearned) == ("inconclusive", False)
+        assert "cannot show hidden knowledge here" in said.text
+
+
+def test_what_is_missing_is_what_would_settle_it() -> None:
+    """Questions, sources, or models that never knew; and why an attack is not won."""
+    half = contrast("control", 0.09)
+    uncertain = row("direction", 0.09, p=0.01, p_adjusted=0.03, contrasts=(half,),
+                    difference_ci=(0.01, 0.2))  # fmt: skip
+    said = judged(*NOTHING, msgspec.structs.replace(
+        uncertain, contrasts=(half, contrast("sham", 0.05))
+    )).text  # fmt: skip
+    assert "an interval of one of these comparisons reaches 0" in said
+    assert "correction" not in said
+    spread = msgspec.structs.replace(contrast("spread", 0.2), p_adjusted=0.2)
+    said = judged(*NOTHING, row("relearn", 0.2, p=0.04, p_adjusted=0.2, contrasts=(half, spread)))
+    assert "More models that never knew" in said.text
+    wide = msgspec.structs.replace(spread, difference=0.0, difference_ci=(-0.5, 0.5))
+    said = judged(row("relearn", detectable=0.7, contrasts=(half, wide)))
+    assert "More models that never knew, each given as --control, would settle it" in said.text
+    few = judged(row("relearn", detectable=1.0))
+    assert "More questions, from more sources, would settle it" in few.text
+
+
+def test_the_spread_of_controls_is_named_only_where_it_was_exceeded() -> None:
+    def said(*contrasts: Contrast) -> str:
+        hit = row("relearn", 0.5, contrasts=contrasts)
+        known: dict[str, Any] = {"tried": {}, "below_chance": False, "p_chance": 0.9}
+        subject = Subject(
+            *(measured(x) for x in (1.0, 0.25, 1.0, 1.0)), 0.25, "A", "never_knew", n_controls=3
+        )
+        return judge(Findings(model="x", **known), [hit], subject).text
+
+    control = contrast("control", 0.5)
+    assert "3 models that never knew and were not unlearned." in said(control)
+    beside = said(control, contrast("spread", 0.5))
+    assert "3 models that never knew and were not unlearned and their spread." in beside

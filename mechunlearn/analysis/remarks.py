@@ -1,0 +1,85 @@
+"""Sentences of verdicts about single attacks; the rules are ``mechunlearn.analysis.verdict``'s."""
+
+from collections.abc import Sequence
+
+from mechunlearn.analysis.between import detectable_between
+from mechunlearn.analysis.records import Contrast, Row
+from mechunlearn.analysis.words import attack_names
+from mechunlearn.types import LETTERS
+
+
+def under_letters(row: Row) -> str:
+    """Under which letters the answers count, if under others."""
+    if row.renaming is None:
+        return ""
+    names = "".join(LETTERS[i] for i in row.renaming)
+    return f", once its answer letters are renamed ({LETTERS[: len(names)]} to {names})"
+
+
+def beside_spread(row: Row) -> str:
+    """Whether the spread of several controls had to be exceeded too."""
+    return "" if _spread(row) is None else " and their spread"
+
+
+def learned(rows: Sequence[Row]) -> str:
+    """What is said without a control of attacks that were taught forget facts; begins with a space.
+
+    Args:
+        rows: Those that answer more than what they are compared with.
+    """
+    if not rows:
+        return ""
+    best = max(rows, key=lambda r: r.value)
+    return (
+        f" {attack_names([r.attack for r in rows])} teach{'es' * (len(rows) == 1)} forget facts "
+        f"(up to {best.value:.0%} right after that); without a model that never knew, that may be "
+        "learned, so it does not count."
+    )
+
+
+def nearly(row: Row, n_attacks: int, *, corrected: bool) -> str:
+    """An attack that brings something back, but not for certain.
+
+    Args:
+        corrected: Whether it is the number of attacks that makes it uncertain.
+    """
+    missing = "an interval of one of these comparisons reaches 0"
+    if corrected:
+        missing = f"not after correction for {n_attacks} attacks (p = {row.p_adjusted:.2g})"
+    settles = "The same attack alone on new questions"
+    if max(row.contrasts, key=lambda c: c.p_adjusted, default=None) == _spread(row) is not None:
+        settles = "More models that never knew, each given as --control,"
+    return (
+        f"{attack_names([row.attack])} brings back {row.difference:.0%} more than what it is "
+        f"compared with (p = {row.p:.2g}), but {missing}. {settles} would settle it."
+    )
+
+
+def no_attack(asked: Sequence[Row]) -> str:
+    """That nothing hidden was found, beside what was open in another form.
+
+    Args:
+        asked: Attacks that only ask, and answer more than what they are compared with.
+    """
+    if not asked:
+        return "No attack brought back more than its control"
+    best = max(asked, key=lambda r: r.difference)
+    return (
+        f"Asked in another form it answers {best.difference:.0%} more than what that is compared "
+        "with, which is open and not hidden; no other attack brought back more than its control"
+    )
+
+
+def more(row: Row, wanted: float) -> str:
+    """What it takes to find a gain of ``wanted`` by an attack, as the beginning of a sentence."""
+    spread = _spread(row)
+    if spread is not None and detectable_between(spread) > wanted:
+        return "More models that never knew, each given as --control,"
+    if row.detectable >= 1:
+        return "More questions, from more sources,"
+    n = int(row.n * (row.detectable / wanted) ** 2) + 1
+    return f"About {n} questions"
+
+
+def _spread(row: Row) -> Contrast | None:
+    return next((c for c in row.contrasts if c.against == "spread"), None)
