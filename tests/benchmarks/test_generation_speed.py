@@ -21,7 +21,7 @@ from mechunlearn.tasks.capitals import capitals
 from mechunlearn.types import HookedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-NEW = 16
+NEW = 24
 Rows = list[list[int]]
 
 
@@ -62,13 +62,17 @@ def equal_lengths(model: HookedModel, rows: Rows) -> Rows:
 
 
 def prompts_of(name: str) -> list[str]:
-    """Organism: 192 questions and letter prompts; SmolLM2: 32 questions of many lengths."""
+    """Organism: 192 questions and letter prompts; SmolLM2: 48 openings of many lengths."""
     if name.startswith("organism"):
         task = load_task("organism", name)
         stems = [q.stem for q in task.forget[:96]]
         return stems + [task.prompt.letter_prompt(q) for q in task.forget[:96]]
-    extra = " Think about the region, its history, its rivers and its largest cities."
-    return [q.stem + extra * (i % 4) + "\nAnswer:" for i, q in enumerate(capitals().forget[:32])]
+    extra = "the region, its history, its rivers, its largest cities and all that is said of it"
+    words = extra.split()
+    return [
+        f"{q.stem} Here is a long story about {' '.join(words[: 1 + i % 16])}"
+        for i, q in enumerate(capitals().forget[:48])
+    ]
 
 
 def seconds(run: Callable[[], Rows]) -> tuple[float, Rows]:
