@@ -14,6 +14,7 @@ Reference: Carlini et al. 2021, arXiv:2012.07805 (extraction); Tirumala et al. 2
 arXiv:2205.10770 (exact memorisation); both as in Dorna et al. 2025, arXiv:2506.12618.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,9 +92,9 @@ class Memorised(GoldMeasure):
         right = np.zeros(len(questions), dtype=int)
         return Score(name, least, right, np.array(worth), ("",) * len(questions))
 
+    @abstractmethod
     def worth(self, first: Bool[np.ndarray, " token"]) -> float:
         """What the first guesses are worth."""
-        raise NotImplementedError
 
 
 class ExactMemorisation(Memorised):
