@@ -85,6 +85,8 @@ DEFAULT_ATTACKS = (
     "perturbation_naive",
 )
 """Other forms first, then one of each family; what an audit runs when nothing else is asked for."""
+WITHOUT_CONTROL = {"relearning_disjoint": "relearning_retain"}
+"""What stands for an attack in it where no never-knew model is taught the same facts."""
 
 TABLES = {
     "method": METHODS,

@@ -3,20 +3,20 @@
 With a model that never knew (tier A):
 
     control    (attacked - unlearned) - (attacked control - control)
+    unlearned  attacked - unlearned
     sham       attacked - sham
     guessing   attacked - guessing level
 
-and without one (tier C), and with questions that nobody can know (tier B):
+and without one the last three (tier C), and with questions that nobody can know (tier B)
 
-    unlearned  attacked - unlearned
-    sham, guessing   as above
-    twins      mean[attacked - unlearned] - mean[attacked twins - twins]      (tier B)
+    twins      mean[attacked - unlearned] - mean[attacked twins - twins]
 
 All of them have to be won: the p of an attack is the largest of its contrasts' (the intersection-
 union test, Berger 1982, which needs no correction for their number). At tiers B and C what is
 brought back is the smallest of them; at tier A it is the difference in differences, which alone
 estimates knowledge, and the others are hurdles. A model pushed below guessing that comes back to
-guessing has gained nothing, so guessing is a hurdle with a control too.
+guessing has gained nothing, so guessing is a hurdle with a control too; and an attack that only
+makes the control worse has brought nothing back.
 
 With several never-knew models the control is their mean, and what one of them may differ from the
 next has to be exceeded too (``mechunlearn.analysis.between``).
@@ -69,12 +69,12 @@ def nets(arms: Arms, before: Before) -> Nets:
     # Under renamed letters the answers without an attack count renamed too, where that is more.
     gained = arms.attacked - (before.unlearned if arms.unlearned is None else arms.unlearned)
     others: Nets = {
+        "unlearned": gained,
         "sham": arms.attacked - arms.sham,
         "guessing": arms.attacked - arms.guessing,
     }
     if arms.control is None or before.control is None:
-        found: Nets = {"unlearned": gained, **others}
-        return found if arms.twins is None else _beside_twins(found, gained, arms.twins)
+        return others if arms.twins is None else _beside_twins(others, gained, arms.twins)
     renamed = arms.untreated_controls
     control = np.mean(renamed, axis=0) if renamed else before.control
     return {"control": gained - (arms.control - control), **others}

@@ -15,7 +15,7 @@ from mechunlearn.models import check, configuration
 from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
-from mechunlearn.registry import DEFAULT_ATTACKS, added_version, find
+from mechunlearn.registry import added_version, find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Question, Task
 
@@ -145,7 +145,7 @@ class Setup:
     def attacks(self) -> tuple[str, ...]:
         """The plan's attacks; of the standard ones those that the measure allows."""
         given = self.plan.attacks
-        if given != DEFAULT_ATTACKS or not find("measure", self.task.scoring).generates:
+        if given != self.plan.standard or not find("measure", self.task.scoring).generates:
             return given
         return tuple(a for a in given if find("attack", a).family != "read-out")
 

@@ -15,7 +15,7 @@ from mechunlearn.audit.labels import labelled, tail
 from mechunlearn.audit.option import Option as Option
 from mechunlearn.audit.option import option, seconds
 from mechunlearn.errors import unknown
-from mechunlearn.registry import DEFAULT_ATTACKS, find, names
+from mechunlearn.registry import DEFAULT_ATTACKS, WITHOUT_CONTROL, find, names
 
 if TYPE_CHECKING:
     from mechunlearn.presets import Size
@@ -125,7 +125,7 @@ class AuditPlan:
         if not self.unlearned and not self.methods:
             object.__setattr__(self, "methods", ("rmu",))
         if not self.attacks:
-            object.__setattr__(self, "attacks", DEFAULT_ATTACKS)
+            object.__setattr__(self, "attacks", self.standard)
         if self.attacks == ("all",):
             object.__setattr__(self, "attacks", names("attack"))
         self._check_numbers()
@@ -243,6 +243,13 @@ class AuditPlan:
         return () if self.control == ("none",) else tuple(self.control)
 
     @property
+    def standard(self) -> tuple[str, ...]:
+        """The attacks of a plan that names none."""
+        if self.control_models:
+            return DEFAULT_ATTACKS
+        return tuple(WITHOUT_CONTROL.get(a, a) for a in DEFAULT_ATTACKS)
+
+    @property
     def repeats(self) -> tuple["AuditPlan", ...]:
         """This plan, and the same with each further seed alone."""
         more = range(1, self.seeds)
@@ -252,7 +259,7 @@ class AuditPlan:
     def name(self) -> str:
         """Folder name that says what is audited."""
         parts = [tail(self.original).replace(":", "-"), *self.labels]
-        if self.attacks != DEFAULT_ATTACKS:
+        if self.attacks != self.standard:
             parts += ["all"] if self.attacks == names("attack") else self.attacks
         changes = [c for c in self.changes if not c.startswith("task.data=")]
         parts += [re.sub(r"[^\w.]+", "-", change) for change in changes]
@@ -263,7 +270,8 @@ class AuditPlan:
         words = ["mechunlearn", "audit"]
         for name, about in options().items():
             value = getattr(self, name)
-            if about.audit_only or value in (DEFAULTS[name], STANDARD.get(name)):
+            standard = self.standard if name == "attacks" else DEFAULTS[name]
+            if about.audit_only or value == standard:
                 continue
             if isinstance(value, bool):
                 words.append(about.flag)
@@ -278,7 +286,10 @@ class AuditPlan:
     def identity(self) -> dict[str, Any]:
         """What the results of the unlearned models depend on, as plain data."""
         kept = [name for name, about in options().items() if about.identity]
-        return {key: value for key, value in self.to_dict().items() if key in kept}
+        found = {key: value for key, value in self.to_dict().items() if key in kept}
+        if self.attacks == self.standard:  # A control may be added later, and they follow it.
+            found["attacks"] = []
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
@@ -287,8 +298,6 @@ class AuditPlan:
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
-STANDARD = {"attacks": DEFAULT_ATTACKS}
-"""What an empty field stands for."""
 
 
 def options() -> dict[str, Option]:

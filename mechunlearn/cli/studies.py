@@ -87,12 +87,11 @@ def validate(
     from mechunlearn.studies.validation import ValidationPlan
     from mechunlearn.studies.validation import validate as run
 
-    chosen = {"attacks": fields["attacks"]} if fields["attacks"] else {}
     made = ValidationPlan(
         seeds=_worlds(seeds),
+        attacks=fields["attacks"],
         changes=fields["changes"],
         conditions=chosen_conditions(parts([conditions])),
-        **chosen,
     )
     kept.folder = folder = out or Path("runs") / "validation"
     if (earlier := folder / "validation.json").exists():

@@ -19,7 +19,7 @@ from mechunlearn.models import ORGANISMS
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
 from mechunlearn.progress import console
 from mechunlearn.records import Interval, plain
-from mechunlearn.registry import DEFAULT_ATTACKS, METHODS
+from mechunlearn.registry import METHODS
 from mechunlearn.stats import wilson
 from mechunlearn.studies.conditions import CONDITIONS, Condition
 from mechunlearn.studies.nulls import add_nulls
@@ -51,7 +51,8 @@ class ValidationPlan:
 
     seeds: tuple[int, ...] = (0, 1, 10, 11, 12, 13, 14)
     """Worlds: with shipped organisms where there are some, else with small ones made here."""
-    attacks: tuple[str, ...] = DEFAULT_ATTACKS
+    attacks: tuple[str, ...] = ()
+    """Empty: those of an audit with the same kind of control."""
     changes: tuple[str, ...] = ()
     """Settings of attacks and of the conditions' unlearning methods."""
     conditions: tuple[Condition, ...] = CONDITIONS
@@ -63,10 +64,9 @@ class ValidationPlan:
         methods = tuple({t for c in self.conditions for t in c.treatments} & set(METHODS))
         AuditPlan(methods=methods, attacks=self.attacks, changes=self.changes)
 
-    @property
-    def attack_changes(self) -> tuple[str, ...]:
-        """The settings that are not of unlearning methods."""
-        return tuple(c for c in self.changes if c.partition(".")[0] in self.attacks)
+    def changes_of(self, attacks: Sequence[str]) -> tuple[str, ...]:
+        """The settings of these attacks."""
+        return tuple(c for c in self.changes if c.partition(".")[0] in attacks)
 
 
 def validate(
@@ -165,11 +165,11 @@ def _audited(
     make_suspect(Case(models["twin"], task, world), same, treated, plan.changes)
     controls["treated"] = str(treated)
     # Users rarely have twin questions: without a control it is tier C that is validated.
-    changes = (*plan.attack_changes, "task.twins=none")
+    asked: tuple[str, ...] = ("task.twins=none",)
     if condition.questions != "all":
         file = folder / "questions" / f"{condition.questions}.jsonl"
         name = write_questions(world, condition.questions, file)
-        changes = (*changes, "task.scoring=cloze")
+        asked = (*asked, "task.scoring=cloze")
     out = folder / "audits" / condition.name
     share_cells(out, folder / "cells")
     for situation, control in controls.items():
@@ -178,11 +178,12 @@ def _audited(
             unlearned=(str(suspect),),
             control=(control,),
             task=name,
-            attacks=(*plan.attacks, *add_nulls()),
-            changes=changes,
+            attacks=plan.attacks,
             seed=seed,
         )
-        yield situation, audit(made, out)
+        changes = (*plan.changes_of(made.attacks), *asked)
+        attacks = (*made.attacks, *add_nulls())
+        yield situation, audit(dataclasses.replace(made, attacks=attacks, changes=changes), out)
 
 
 def summarise(
@@ -260,7 +261,7 @@ def _rate(fired: Sequence[bool]) -> tuple[float | None, Interval | None]:
 
 def _runcard(plan: ValidationPlan, out: Path, reports: Mapping[str, Report]) -> ValidationCard:
     words = ["mechunlearn validate --seeds", ",".join(map(str, plan.seeds))]
-    words += ["--attacks", ",".join(plan.attacks)]
+    words += ["--attacks", ",".join(plan.attacks)] if plan.attacks else []
     words += [x for change in plan.changes for x in ("--set", change)]
     return ValidationCard(
         command=" ".join([*words, "--out", str(out)]),
