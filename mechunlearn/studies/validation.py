@@ -170,9 +170,9 @@ def _audited(
         file = folder / "questions" / f"{condition.questions}.jsonl"
         name = write_questions(world, condition.questions, file)
         asked = (*asked, "task.scoring=cloze")
-    out = folder / "audits" / condition.name
-    share_cells(out, folder / "cells")
     for situation, control in controls.items():
+        out = folder / "audits" / condition.name / situation
+        share_cells(out, folder / "cells")
         made = AuditPlan(
             original=models["original"],
             unlearned=(str(suspect),),
