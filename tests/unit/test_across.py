@@ -146,6 +146,7 @@ def test_courses_have_a_curve_a_run_and_the_cheapest_point_half_way() -> None:
 
 
 def test_grades_follow_what_attacks_declare() -> None:
+    """A9: what was declared decides, not what the attack is called."""
     grades = {name: grade(find("attack", name)) for name in ATTACKS}
     assert set(grades.values()) == set(GRADES)
     assert grades["logit_lens"] == "no forget information"

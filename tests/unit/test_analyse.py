@@ -224,7 +224,7 @@ def test_a_read_out_has_shuffled_answers_for_a_sham(task: Task) -> None:
 
 
 def test_labels_are_not_roles(task: Task) -> None:
-    """A model under test may be called ``original`` or ``never_knew``."""
+    """A6: a model under test may be called ``original`` or ``never_knew``."""
     renamed = {"base": "original", "gone": "never_knew", "original": "unlearned",
                "never_knew": "unlearned"}  # fmt: skip
     report = analyse(evidence(task, renamed))
