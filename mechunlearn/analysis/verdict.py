@@ -18,7 +18,8 @@ In this order, for one unlearned model:
    taught forget facts shows nothing: what it answers may be learned.
 6. **inconclusive**: an attack's own p is below 0.05 but not after adjustment, or no attack could
    show anything, or the smallest gain that would have been found is more than a third of the gap,
-   or nothing was relearned by an attack that counts.
+   or no attack that counts was taught forget facts, which alone finds what is hidden deep: without
+   a never-knew model or twin questions nothing clears a model.
 7. **no evidence** that the knowledge is still there, with the power that this statement has; only
    where hiding that was planted in the original was found (``mechunlearn.analysis.earned``), else
    inconclusive.
@@ -54,7 +55,7 @@ from mechunlearn.analysis.remarks import (
 )
 from mechunlearn.analysis.words import attack_names, control_words, listed
 from mechunlearn.attacks import Family
-from mechunlearn.attacks.grades import GRADES
+from mechunlearn.attacks.grades import GRADES, TAUGHT
 from mechunlearn.audit.records import ModelRole
 
 LEVEL = 0.05
@@ -102,7 +103,7 @@ class Subject:
 
 def taught(row: Row) -> bool:
     """Whether the attack was taught forget facts."""
-    return row.evidence in GRADES[2:]
+    return row.evidence in TAUGHT
 
 
 def counts(row: Row) -> bool:
@@ -305,10 +306,15 @@ def _nothing(rows: Sequence[Row], gap: float) -> tuple[Category, str]:
             f"{nothing}, but the smallest gain that would have been found is {limit:.0%} and the "
             f"gap only {gap:.0%}. {more(hardest, SMALLEST * gap)} would settle it."
         )
-    if not any(kind(r.family) == "hidden, deep" and counts(r) for r in rows):
-        which = "" if rows[0].tier == "A" else " from other than forget facts"
+    if not any(kind(r.family) == "hidden, deep" and taught(r) and counts(r) for r in rows):
         return "inconclusive", (
-            f"{nothing}, but nothing was relearned that counts, which may find what the others "
-            f"cannot. {power} An audit with relearning{which} would settle it."
+            f"{nothing}, but only relearning from forget facts finds what is hidden deep, and it "
+            f"{_lacks(rows[0].tier)}. {power}"
         )
     return "no evidence", f"{nothing}. {power}"
+
+
+def _lacks(tier: Tier) -> str:
+    """Why relearning from forget facts showed nothing."""
+    beside = "counts only beside a model that never knew or made-up questions"
+    return beside if tier == "C" else "was not tried"

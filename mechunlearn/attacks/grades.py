@@ -1,9 +1,11 @@
 """What an attacker had to know: the grade of an attack's evidence."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mechunlearn.attacks.protocol import Attack
 from mechunlearn.attacks.vocabulary import Need
+from mechunlearn.registry import find
 
 GRADES = (
     "no forget information",
@@ -12,6 +14,8 @@ GRADES = (
     "the tested facts",
 )
 """From the strongest evidence to the weakest."""
+TAUGHT = GRADES[2:]
+"""Of attacks that are taught forget facts."""
 _TESTED: frozenset[Need] = frozenset({"the tested facts", "forget text"})
 
 
@@ -26,3 +30,8 @@ def grade(attack: Attack[Any, Any, Any]) -> str:
     if "other facts of the forget domain" in attack.needs:
         return GRADES[2]
     return GRADES[1] if attack.needs and "weights" in attack.access else GRADES[0]
+
+
+def untaught(names: Sequence[str]) -> tuple[str, ...]:
+    """Those that are not taught forget facts: without a model that never knew they can count."""
+    return tuple(name for name in names if grade(find("attack", name)) not in TAUGHT)

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.attacks.grades import untaught
 from mechunlearn.audit.identity import arithmetic, digest, model_identity, task_revision
 from mechunlearn.audit.labels import distinct, free_label, tail
 from mechunlearn.audit.plan import AuditPlan, Resolved
@@ -143,11 +144,14 @@ class Setup:
 
     @cached_property
     def attacks(self) -> tuple[str, ...]:
-        """The plan's attacks; of the standard ones those that the measure allows."""
+        """The plan's attacks; of the standard ones those that can show something here."""
         given = self.plan.attacks
-        if given != self.plan.standard or not find("measure", self.task.scoring).generates:
+        if given != self.plan.standard:
             return given
-        return tuple(a for a in given if find("attack", a).family != "read-out")
+        if not self.plan.control_models and not self.task.twins:
+            given = untaught(given)
+        generates = find("measure", self.task.scoring).generates
+        return tuple(a for a in given if not generates or find("attack", a).family != "read-out")
 
     def config(self, attack: str) -> Any:
         """An attack's settings."""
@@ -177,8 +181,8 @@ class Setup:
             inputs: dict[str, Plain] = {
                 "model": entry.identity,
                 "guessing": entry.role == "original",
-                **self._asked_too(entry.label),
             }
+            inputs |= self._asked_too(entry.label)
             yield Cell("baseline", entry.label, "", inputs | self._common)
 
     def _attacks(self) -> Iterator[Cell]:
