@@ -18,11 +18,15 @@ METHODS = {
     "dpo": "mechunlearn.unlearn.dpo:DPO",
     "circuit_breakers": "mechunlearn.unlearn.circuit_breakers:CircuitBreakers",
     "gradient_difference": "mechunlearn.unlearn.gradient_difference:GradientDifference",
+    "undial": "mechunlearn.unlearn.undial:UNDIAL",
+    "wga": "mechunlearn.unlearn.wga:WGA",
+    "satimp": "mechunlearn.unlearn.satimp:SatImp",
 }
 """Unlearning methods."""
 ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
+    "steering": "mechunlearn.attacks.steering:Steering",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
