@@ -32,6 +32,7 @@ ATTACKS = {
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
     "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",
     "quantization": "mechunlearn.attacks.quantization:Quantization",
+    "weight_delta": "mechunlearn.attacks.weight_delta:WeightDelta",
     "relearning_disjoint": "mechunlearn.attacks.relearning:DISJOINT",
     "relearning_tested": "mechunlearn.attacks.relearning:TESTED",
     "relearning_retain": "mechunlearn.attacks.relearning:RETAIN",

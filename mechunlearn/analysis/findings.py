@@ -11,6 +11,7 @@ from mechunlearn.analysis.openness import nonfinite_of, openness_of, other_form_
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
 from mechunlearn.analysis.rounding import short
 from mechunlearn.analysis.rows import before_of
+from mechunlearn.attacks.grades import HANDED
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Stage, Tried
 from mechunlearn.records import Plain
@@ -57,7 +58,9 @@ def _tried(tried: Tried) -> TriedVariant:
 
 
 def _union(evidence: Evidence, model: str, rows: Sequence[Row], arms: Mapping[str, Arms]) -> Union:
-    best = max(rows, key=lambda row: row.difference)
+    shown = [row for row in rows if row.evidence != HANDED] or rows
+    best = max(shown, key=lambda row: row.difference)
+    arms = {row.attack: arms[row.attack] for row in shown}
     return union(arms, before_of(evidence, model), best, evidence.setup.plan.seed)
 
 

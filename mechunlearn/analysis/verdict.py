@@ -46,6 +46,7 @@ from mechunlearn.analysis.records import (
 )
 from mechunlearn.analysis.remarks import (
     beside_spread,
+    handed_back,
     learned,
     more,
     nearly,
@@ -54,7 +55,7 @@ from mechunlearn.analysis.remarks import (
 )
 from mechunlearn.analysis.words import attack_names, control_words, listed
 from mechunlearn.attacks import Family
-from mechunlearn.attacks.grades import GRADES
+from mechunlearn.attacks.grades import GRADES, HANDED
 from mechunlearn.audit.records import ModelRole
 
 LEVEL = 0.05
@@ -111,6 +112,8 @@ def counts(row: Row) -> bool:
     A model that never knew is taught the same; twin questions are not, so that they show what other
     facts teach, and not what the tested facts do.
     """
+    if row.evidence == HANDED:
+        return False
     return row.tier == "A" or not taught(row) or (row.tier == "B" and row.evidence != GRADES[3])
 
 
@@ -150,7 +153,9 @@ def judge(findings: Findings, rows: Sequence[Row], subject: Subject) -> Verdict:
         findings: What the attacks say of it together.
         rows: This model's; without any, nothing was computed yet.
     """
-    category, text, lost = _rule(rows, findings, subject)
+    shown = [r for r in rows if r.evidence != HANDED]
+    category, text, lost = _rule(shown, findings, subject)
+    text += handed_back([r for r in rows if r.evidence == HANDED])
     unearned = False
     if "no evidence" in (category, lost):
         instead, note = earned(subject.positive)
@@ -185,7 +190,7 @@ def _rule(
     if (reason := _unusable(findings, subject)) is not None:
         return "not judged", reason, None
     if not rows:
-        text = "No attack is complete yet; run the same audit again to go on."
+        text = "No attack that counts is complete yet; run the same audit again to go on."
         return "inconclusive", text, None
     # The gap of an attack that only asks is that of its form.
     if min(rows, key=lambda r: r.only_asks).gap_ci[0] <= 0:
