@@ -40,6 +40,8 @@ ATTACKS = {
     "relearning_questions": "mechunlearn.attacks.relearning:QUESTIONS",
     "perturbation_naive": "mechunlearn.attacks.perturbation_naive:NaivePerturbation",
     "perturbation_informed": "mechunlearn.attacks.perturbation_informed:InformedPerturbation",
+    "in_context_disjoint": "mechunlearn.attacks.in_context:DISJOINT",
+    "in_context_retain": "mechunlearn.attacks.in_context:RETAIN",
     "jailbreak": "mechunlearn.attacks.jailbreaks:Jailbreak",
     "gcg": "mechunlearn.attacks.gcg.attack:GCG",
     "soft_prompt": "mechunlearn.attacks.soft_prompt:SoftPrompt",

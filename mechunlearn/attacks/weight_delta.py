@@ -201,6 +201,15 @@ def _edit(model: HookedModel, steps: Steps, variant: Delta, seed: int | None) ->
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class WeightDeltaSearch(Grid[Delta]):
+    """The ways back from one model."""
+
+    def size(self, variant: Delta) -> int:
+        """Thousandths of what is handed back."""
+        return round(1000 * variant.handed_back)
+
+
 class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
     """The way back to a relative's weights as a registered attack."""
 
@@ -224,7 +233,7 @@ class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
 
     def search(
         self, model: HookedModel, seen: Seen, reference: Relatives, config: WeightDeltaConfig
-    ) -> Grid[Delta]:
+    ) -> WeightDeltaSearch:
         """Every way back, and how far it leads.
 
         Raises:
@@ -235,7 +244,7 @@ class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
             Delta(way, amount, steps.handed_back(model, way, amount))
             for way, amount in _ways(config, model.cfg.n_layers)
         ]
-        return Grid(grid, steps.change, steps.change)
+        return WeightDeltaSearch(grid, steps.change, steps.change)
 
     def rebuild(
         self,
@@ -244,10 +253,10 @@ class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
         reference: Relatives,
         variant: Delta,
         config: WeightDeltaConfig,
-    ) -> Grid[Delta]:
+    ) -> WeightDeltaSearch:
         """Without measuring the others."""
         steps = Steps.on(model, reference)
-        return Grid([variant], steps.change, steps.change)
+        return WeightDeltaSearch([variant], steps.change, steps.change)
 
     def cost(self, config: WeightDeltaConfig, job: Job) -> Cost:
         """A variant each; the relative's weights and the unlearned model's are kept."""
