@@ -25,8 +25,8 @@ from mechunlearn.analysis.rows import rows_of, tier_of
 from mechunlearn.analysis.spread import with_spread
 from mechunlearn.analysis.tests import Sources
 from mechunlearn.analysis.verdict import Subject, judge
-from mechunlearn.audit.cells import Entry
 from mechunlearn.audit.engines import Engine
+from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run

@@ -11,8 +11,8 @@ from mechunlearn.analysis.openness import nonfinite_of, openness_of, other_form_
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
 from mechunlearn.analysis.rounding import short
 from mechunlearn.analysis.rows import before_of
+from mechunlearn.analysis.significance import counts
 from mechunlearn.analysis.tests import max_t, sums_by_source
-from mechunlearn.analysis.verdict import counts
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Stage, Tried
 from mechunlearn.records import Plain

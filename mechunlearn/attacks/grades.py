@@ -12,10 +12,13 @@ GRADES = (
     "benign data",
     "other facts of the domain",
     "the tested facts",
+    "the original's weights",
 )
-"""From the strongest evidence to the weakest."""
+"""From the strongest evidence to the weakest; no verdict rests on the last."""
 TAUGHT = GRADES[2:]
-"""Of attacks that are taught forget facts."""
+"""Of attacks that are taught forget facts, or handed what knew them."""
+HANDED = GRADES[4]
+"""What is answered with the original's weights says nothing of the model under test."""
 _TESTED: frozenset[Need] = frozenset({"the tested facts", "forget text"})
 
 
@@ -23,8 +26,11 @@ def grade(attack: Attack[Any, Any, Any]) -> str:
     """Grade of an attack's evidence, from what it declares to need.
 
     Text about the forget domain states the tested facts. Questions without their answers carry no
-    forget information, and benign data counts only where the model is trained on it.
+    forget information, and benign data counts only where the model is trained on it. Whoever has
+    the original's weights has all that was forgotten.
     """
+    if "original weights" in attack.needs:
+        return HANDED
     if attack.needs & _TESTED:
         return GRADES[3]
     if "other facts of the forget domain" in attack.needs:

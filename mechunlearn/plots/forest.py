@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import counts, significant
+from mechunlearn.analysis.significance import counts, significant
 from mechunlearn.plots.figure import Figure, always, attacked, control, forget
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 from mechunlearn.records import Interval

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Overlap
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import counts
+from mechunlearn.analysis.significance import counts
 from mechunlearn.plots.figure import Figure
 from mechunlearn.plots.template import LOOKS, lay_out, spaced
 

@@ -11,7 +11,8 @@ import msgspec
 from mechunlearn.analysis.analyse import audit
 from mechunlearn.analysis.records import Category
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import CATEGORIES, significant
+from mechunlearn.analysis.significance import significant
+from mechunlearn.analysis.verdict import CATEGORIES
 from mechunlearn.attacks.grades import untaught
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.store import share_cells

@@ -12,8 +12,9 @@ from mechunlearn.analysis.analyse import analyse
 from mechunlearn.analysis.answers import answer_rows
 from mechunlearn.analysis.records import Findings, Row, Verdict
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import counts
-from mechunlearn.audit.cells import Cell, Entry, Setup
+from mechunlearn.analysis.significance import counts
+from mechunlearn.audit.cells import Cell, Setup
+from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.records import (

@@ -16,15 +16,8 @@ from mechunlearn.analysis.records import (
     Tier,
     Verdict,
 )
-from mechunlearn.analysis.verdict import (
-    CATEGORIES,
-    Subject,
-    deciding,
-    judge,
-    kind,
-    significant,
-    won,
-)
+from mechunlearn.analysis.significance import deciding, kind, significant, won
+from mechunlearn.analysis.verdict import CATEGORIES, Subject, judge
 from mechunlearn.attacks.grades import GRADES
 from mechunlearn.attacks.vocabulary import FAMILIES, Family
 from mechunlearn.registry import ATTACKS, find
