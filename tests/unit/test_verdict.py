@@ -198,6 +198,9 @@ def test_below_chance_is_over_unlearning_and_above_is_not() -> None:
     below = judged(*NOTHING, below_chance=True, p_chance=1e-5)
     assert below.over_unlearned
     assert "inverted" in below.text
+    # A17: exchanged names answer wrongly, and no attack undoes that; such a model is not cleared.
+    assert below.category == "inconclusive"
+    assert not judged(*NOTHING, below_chance=True, p_chance=1e-5, positive=None).unearned
     assert not judged(*NOTHING, below_chance=False, p_chance=1e-5).over_unlearned
     assert not judged(*NOTHING, below_chance=True, p_chance=0.2).over_unlearned
 
