@@ -32,6 +32,7 @@ ATTACKS = {
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
     "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",
     "quantization": "mechunlearn.attacks.quantization:Quantization",
+    "deployed": "mechunlearn.attacks.deployed:Deployed",
     "weight_delta": "mechunlearn.attacks.weight_delta:WeightDelta",
     "relearning_disjoint": "mechunlearn.attacks.relearning:DISJOINT",
     "relearning_tested": "mechunlearn.attacks.relearning:TESTED",
@@ -43,6 +44,7 @@ ATTACKS = {
     "in_context_disjoint": "mechunlearn.attacks.in_context:DISJOINT",
     "in_context_retain": "mechunlearn.attacks.in_context:RETAIN",
     "jailbreak": "mechunlearn.attacks.jailbreaks:Jailbreak",
+    "rewording": "mechunlearn.attacks.rewording:Rewording",
     "gcg": "mechunlearn.attacks.gcg.attack:GCG",
     "soft_prompt": "mechunlearn.attacks.soft_prompt:SoftPrompt",
 }
