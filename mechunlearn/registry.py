@@ -21,6 +21,9 @@ METHODS = {
     "undial": "mechunlearn.unlearn.undial:UNDIAL",
     "wga": "mechunlearn.unlearn.wga:WGA",
     "satimp": "mechunlearn.unlearn.satimp:SatImp",
+    "altpo": "mechunlearn.unlearn.altpo:AltPO",
+    "idk_dpo": "mechunlearn.unlearn.altpo:IdkDPO",
+    "idk_nll": "mechunlearn.unlearn.idk_nll:IdkNLL",
 }
 """Unlearning methods."""
 ATTACKS = {

@@ -9,8 +9,8 @@ file (``rewording.file``), separated by lines of ``---``; of a translation or pa
 language model each template holds the instruction only.
 
 Reference:
-    Shah et al. 2025, arXiv:2506.10236 (conversation, poem, filler and other prompts against
-    unlearned models); stressed key words are Xu et al. 2025, arXiv:2509.24675.
+    Jang et al. 2025, arXiv:2506.10236 (conversation, poem, filler and other prompts against
+    unlearned models); stressed key words are unPact, arXiv:2509.24675.
     Differs: our own templates, the same for every task; nothing is written by a language model.
     Limits: what stands around the question changes, and not the question: no synonym, no other
     language. Roles and authority are ``jailbreak``'s.
