@@ -47,8 +47,8 @@ ATTACKS = {
     "pruning_heads": ("levels=(0.05,0.2)", "examples=16"),
     "quantization": (),
     "deployed": ("formats=('nf4','q4_0')",),
-    "weight_delta": ("lambdas=(0.5,)", "ranks=(1,)"),
-    "in_context_retain": ("shots=(1,)", "draws=1"),
+    "merging": ("lambdas=(0.5,)", "ranks=(1,)"),
+    "fewshot_retain": ("shots=(1,)", "draws=1"),
     "rewording": (),
     **{
         f"relearning_{data}": ("rates=(1e-5,)", "seeds=(0,)", "steps=2")

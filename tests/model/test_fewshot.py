@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mechunlearn.attacks import Seen
-from mechunlearn.attacks.in_context import (
+from mechunlearn.attacks.fewshot import (
     DISJOINT,
     RETAIN,
-    InContext,
-    InContextConfig,
+    FewShot,
+    FewShotConfig,
     Shots,
     drawn,
     mislabelled,
@@ -48,9 +48,9 @@ def test_wrong_answers_have_the_form_of_right_ones() -> None:
 
 @pytest.mark.parametrize("attack", [DISJOINT, RETAIN], ids=["disjoint", "retain"])
 def test_what_is_shown_is_of_the_half_that_does_not_judge(
-    attack: InContext, organism: HookedModel, task: Task
+    attack: FewShot, organism: HookedModel, task: Task
 ) -> None:
-    config = InContextConfig(shots=(3,), draws=1)
+    config = FewShotConfig(shots=(3,), draws=1)
     seen = Seen.of(task, attack, config=config)
     search = attack.search(organism, seen, None, config)
     rewrite, sham = search.change(Shots(3, 0)).rewrite, search.sham(Shots(3, 0), 0).rewrite
@@ -74,7 +74,7 @@ def test_what_is_shown_is_of_the_half_that_does_not_judge(
 def test_examples_stand_inside_the_turn(organism: HookedModel, task: Task) -> None:
     turn = Turn(before="the ", after=" .")
     chat = replace(task, prompt=replace(task.prompt, turn=turn))
-    config = InContextConfig(shots=(1,), draws=1)
+    config = FewShotConfig(shots=(1,), draws=1)
     search = RETAIN.search(organism, Seen.of(chat, RETAIN, config=config), None, config)
     rewrite = search.change(Shots(1, 0)).rewrite
     assert rewrite is not None
@@ -86,13 +86,13 @@ def test_examples_stand_inside_the_turn(organism: HookedModel, task: Task) -> No
 
 
 def test_as_many_examples_as_the_context_holds(organism: HookedModel, task: Task) -> None:
-    config = InContextConfig(shots=(1, 40), draws=1)
+    config = FewShotConfig(shots=(1, 40), draws=1)
     seen = Seen.of(task, DISJOINT, config=config)
     assert DISJOINT.search(organism, seen, None, config).grid == [Shots(1, 0)]
     with pytest.raises(ValueError, match="no example fits in front of a question"):
-        DISJOINT.search(organism, seen, None, InContextConfig(shots=(40,)))
+        DISJOINT.search(organism, seen, None, FewShotConfig(shots=(40,)))
     with pytest.raises(ValueError, match="shots and draws of at least 1"):
-        InContextConfig(shots=(0,))
+        FewShotConfig(shots=(0,))
 
 
 def hidden_at_the_start() -> HookedModel:
@@ -111,7 +111,7 @@ def right(model: HookedModel, task: Task, change: Change = NO_CHANGE, n: int = 8
 
 
 def test_hiding_at_the_start_of_a_prompt_is_found_and_called_form(task: Task) -> None:
-    model, config = hidden_at_the_start(), InContextConfig(shots=(3,), draws=1)
+    model, config = hidden_at_the_start(), FewShotConfig(shots=(3,), draws=1)
     search = DISJOINT.search(model, Seen.of(task, DISJOINT, config=config), None, config)
     assert right(model, task) < 0.45
     assert right(model, task, search.change(Shots(3, 0))) > 0.7
@@ -119,7 +119,7 @@ def test_hiding_at_the_start_of_a_prompt_is_found_and_called_form(task: Task) ->
 
 
 def test_nothing_is_shown_to_a_model_that_never_knew(task: Task) -> None:
-    model, config = load("organism:never_knew"), InContextConfig(shots=(3,), draws=1)
+    model, config = load("organism:never_knew"), FewShotConfig(shots=(3,), draws=1)
     search = DISJOINT.search(model, Seen.of(task, DISJOINT, config=config), None, config)
     assert right(model, task, search.change(Shots(3, 0)), n=120) < 0.42
 
