@@ -29,7 +29,7 @@ METHODS = {
 ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
-    "steering": "mechunlearn.attacks.steering:Steering",
+    "steering_vectors": "mechunlearn.attacks.steering:Steering",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",

@@ -177,7 +177,7 @@ def two_of_four(weight: Weight) -> Weight:
     """Of every four inputs in a row the two smallest are 0; what four do not divide stays."""
     whole = weight.shape[1] - weight.shape[1] % 4
     fours = weight[:, :whole].unflatten(1, (-1, 4))
-    smallest = fours.abs().argsort(-1, stable=True)[..., :2]
+    smallest = fours.abs().argsort(dim=-1, stable=True)[..., :2]
     return torch.cat([fours.scatter(-1, smallest, 0.0).flatten(1), weight[:, whole:]], dim=1)
 
 

@@ -40,7 +40,7 @@ FAMILIES = {
 ATTACKS = {
     "baseline": (),
     "direction_ablation": (),
-    "steering": ("strengths=(1.0,)",),
+    "steering_vectors": ("strengths=(1.0,)",),
     "logit_lens": (),
     "pruning_weights": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_neurons": ("levels=(0.05,0.2)", "examples=16"),
