@@ -52,6 +52,22 @@ def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[f
     return float(a - b - below), float(a - b + above)
 
 
+def paired_difference(
+    values: Values, others: Values, level: float = 0.95
+) -> tuple[float, tuple[float, float]]:
+    """Mean difference of two values of the same questions, with a normal interval.
+
+    Example:
+        >>> value, (low, high) = paired_difference(np.array([1, 1, 0, 1]), np.array([0, 1, 0, 0]))
+        >>> value, round(low, 3), round(high, 3)
+        (0.5, -0.066, 1.066)
+    """
+    net = np.asarray(values, float) - np.asarray(others, float)
+    half = special.ndtri(0.5 + 0.5 * level) * net.std(ddof=1) / np.sqrt(len(net))
+    mean = float(net.mean())
+    return mean, (mean - float(half), mean + float(half))
+
+
 @lru_cache(maxsize=10_000)
 def binomial_p(successes: int, n: int, chance: float) -> float:
     """Exact two-sided binomial test of a proportion; below chance counts as well."""
