@@ -26,7 +26,7 @@ Reference:
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Literal, get_args
 
@@ -99,6 +99,8 @@ class Training:
     """Tokens."""
     forget: int
     """How many of the reads, the first ones, are of forget facts."""
+    known: "dict[tuple[Probed, int | None], Probe]" = field(default_factory=dict, repr=False)
+    """Probes that were solved."""
 
     def probe(self, variant: Probed, shuffled: int | None = None) -> "Probe":
         """A probe of these facts.
@@ -107,6 +109,12 @@ class Training:
             shuffled: Seed; the answers are shuffled among the facts, and the probe is scaled so
                 that what it says differs as much from state to state as the real one's.
         """
+        key = variant, shuffled
+        if key not in self.known:
+            self.known[key] = self._solved(variant, shuffled)
+        return self.known[key]
+
+    def _solved(self, variant: Probed, shuffled: int | None) -> "Probe":
         first = {"forget": slice(self.forget), "retain": slice(self.forget, None)}
         here = first.get(variant.facts, slice(None))
         states, answers = self.states[variant.point][here].double(), self.answers[here]

@@ -15,6 +15,9 @@ from mechunlearn.unlearn.rmu import RMU
 UNTRAINED = (
     "direction_ablation",
     "logit_lens",
+    "tuned_lens",
+    "probes",
+    "probes_retain",
     "pruning_weights",
     "pruning_neurons",
     "pruning_heads",
