@@ -68,6 +68,24 @@ def paired_difference(
     return mean, (mean - float(half), mean + float(half))
 
 
+def ratio_of_sums(
+    tops: Values, bottoms: Values, draws: int = 1000, seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """Sum over sum of the same questions, with a percentile bootstrap interval over them.
+
+    Example:
+        >>> value, (low, high) = ratio_of_sums(np.array([1.0, 2.0, 1.5]), np.array([2.0, 4.0, 3.0]))
+        >>> value, round(low, 3), round(high, 3)
+        (0.5, 0.5, 0.5)
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(tops), size=(draws, len(tops)))
+    sums = bottoms[drawn].sum(axis=1)
+    ratios = tops[drawn].sum(axis=1) / np.where(sums == 0, np.nan, sums)
+    low, high = np.nanquantile(ratios, [0.025, 0.975])
+    return float(tops.sum() / bottoms.sum()), (float(low), float(high))
+
+
 @lru_cache(maxsize=10_000)
 def binomial_p(successes: int, n: int, chance: float) -> float:
     """Exact two-sided binomial test of a proportion; below chance counts as well."""

@@ -1,12 +1,16 @@
 """What can be read after each block: the curves that one figure puts on one axis."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mechunlearn.attacks.protocol import Confirm, Trace
 from mechunlearn.records import Interval, Record
 from mechunlearn.registry import find
 from mechunlearn.types import Score, Stream
+
+CurveKind = Literal["read", "exchange", "detail"]
+"""What is read in a model, what an exchange of states with another one does, and what a curve was
+computed from or is checked by: figures leave that out."""
 
 
 class DepthCurve(Record, frozen=True):
@@ -22,8 +26,22 @@ class DepthCurve(Record, frozen=True):
     everything: float = 1.0
     """The value where all of it is read."""
     stream: Stream = "resid_post"
-    control: bool = False
-    """Whether it says what is read where there is nothing, not what is there."""
+    kind: CurveKind = "read"
+    of_unlearned: bool = False
+    """Whether it is about the unlearned model, though it was measured in another one."""
+
+    @property
+    def shares(self) -> tuple[tuple[float, Interval], ...]:
+        """Each value and its interval on the axis from nothing (0) to everything (1)."""
+        span = self.everything - self.nothing
+
+        def share(value: float) -> float:
+            return (value - self.nothing) / span
+
+        pairs = zip(self.values, self.value_cis, strict=True)
+        return tuple(
+            (share(value), (min(map(share, ci)), max(map(share, ci)))) for value, ci in pairs
+        )
 
 
 class DepthTrace(Trace, frozen=True):
@@ -39,7 +57,7 @@ def curve(
     *,
     nothing: float,
     stream: Stream = "resid_post",
-    control: bool = False,
+    kind: CurveKind = "read",
 ) -> DepthCurve:
     """A curve of accuracies.
 
@@ -56,7 +74,7 @@ def curve(
         ),
         nothing=nothing,
         stream=stream,
-        control=control,
+        kind=kind,
     )
 
 

@@ -246,31 +246,37 @@ def probe_depth(
             if known is not None:
                 facts.known[model] = known
     nothing = guessed(confirm)
-    about = {"stream": variant.stream, "nothing": nothing}
+    stream = variant.stream
+    details = {
+        "probe": real,
+        "probe of shuffled labels": labels,
+        "probe of scrambled weights": random,
+    }
     return DepthTrace(
         curves=(
-            selectivity(real, [labels, random], variant.stream, 1 - nothing),
-            curve("probe", dict(enumerate(real)), **about),
-            curve("probe of shuffled labels", dict(enumerate(labels)), control=True, **about),
-            curve("probe of scrambled weights", dict(enumerate(random)), control=True, **about),
+            selectivity(real, [labels, random], variant, 1 - nothing),
+            *(
+                curve(name, dict(enumerate(of)), nothing=nothing, stream=stream, kind="detail")
+                for name, of in details.items()
+            ),
         )
     )
 
 
 def selectivity(
-    real: Sequence[Score], controls: Sequence[Sequence[Score]], stream: Stream, everything: float
+    real: Sequence[Score], controls: Sequence[Sequence[Score]], variant: Probed, everything: float
 ) -> DepthCurve:
     """What probes read beyond the best of their controls, layer by layer."""
     best = [max(at, key=lambda s: s.accuracy) for at in zip(*controls, strict=True)]
     found = [paired_difference(a.values, b.values) for a, b in zip(real, best, strict=True)]
     return DepthCurve(
-        name="probe selectivity",
+        name="probe of retain facts" if variant.facts == "retain" else "probe",
         layers=tuple(range(len(real))),
         values=tuple(round(value, 4) for value, _ in found),
         value_cis=tuple((round(ci[0], 4), round(ci[1], 4)) for _, ci in found),
         nothing=0.0,
         everything=round(everything, 4),
-        stream=stream,
+        stream=variant.stream,
     )
 
 

@@ -44,6 +44,7 @@ ATTACKS = {
     "tuned_lens": ("tokens=2048", "steps=2"),
     "probes": (),
     "probes_retain": (),
+    "patching": (),
     "pruning_weights": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_neurons": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_heads": ("levels=(0.05,0.2)", "examples=16"),

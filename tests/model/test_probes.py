@@ -1,5 +1,6 @@
 """Probes: what they read of facts they were not trained on, and of models without any."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -85,7 +86,7 @@ def test_selectivity_is_what_no_control_reads(organism: HookedModel, task: Task)
             real.values[i] - max(labels.values[i], random.values[i]), abs=2e-4
         )
     assert (net.nothing, net.everything, real.nothing) == (0.0, 0.75, 0.25)
-    assert [c.control for c in trace.curves] == [False, False, True, True]
+    assert [c.kind for c in trace.curves] == ["read", "detail", "detail", "detail"]
     assert net.values[-1] > 0.5 > net.values[0] + 0.3
     assert max(random.values) < 0.4
     assert all((a == b).all() for a, b in zip(before, organism.parameters(), strict=True))
@@ -100,9 +101,9 @@ def test_scrambled_weights_come_back_bit_for_bit(
     model = tiny(architecture)
     tokens = torch.arange(5, 15)[None]
     before, logits = [p.clone() for p in model.parameters()], model(tokens)
-    with pytest.raises(RuntimeError, match="on the way"), scrambled(model, 0):
+    with contextlib.suppress(KeyError), scrambled(model, 0):
         assert (model(tokens) - logits).abs().max() > 0.1
-        raise RuntimeError("on the way")
+        raise KeyError
     assert all((a == b).all() for a, b in zip(before, model.parameters(), strict=True))
 
 

@@ -18,6 +18,7 @@ UNTRAINED = (
     "tuned_lens",
     "probes",
     "probes_retain",
+    "patching",
     "pruning_weights",
     "pruning_neurons",
     "pruning_heads",
