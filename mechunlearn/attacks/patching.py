@@ -1,22 +1,24 @@
-"""In which layers is the answer gone? Read and run one model's states with the other's upper part.
+"""In which layers is the answer gone? Read and run a model's states with the other's upper part.
 
-    lens       logits = W_U ln_final(h_l)    the unlearned model's state, the original's norm and head
-    erased_l   = sum_i clip(D_i, 0, S_i) / sum_i S_i
+    lens       logits = W_U ln_final(h_l)    state of the unlearned model, norm and head of the
+                                             original
+    erased_l   = sum_i D_i / sum_i S_i
                  D_i  log p(answer) that the original loses with the unlearned model's states put in
                  S_i  the same with the original's own states after another question's stem
-    restored_l = sum_i [log p_u(answer | h_l of the original) - log p_u] / sum_i [log p_o - log p_u]
+    restored_l = sum_i [log p_u(answer | original's h_l) - log p_u] / sum_i [log p_o - log p_u]
 
-States are exchanged after one block at a time, where the answer's tokens are predicted. The *attack*
-is the lens: it needs no exchange, changes nothing, and finds what was hidden in the unlearned
-model's own norm and head. The exchanges are no attack, since they hand answers over; they are what
-the figure shows: down to which depth the unlearned model is still the original. Without a
+States are exchanged after one block at a time, where the answer's tokens are predicted. The
+*attack* is the lens: it needs no exchange, changes nothing, and finds what was hidden in the
+unlearned model's own norm and head. The exchanges are no attack, since they hand answers over; they
+are what the figure shows: down to which depth the unlearned model is still the original. Without a
 never-knew model ``S`` is what counts as wholly erased; where there is one, ``restored`` and the
 lens are measured on it too.
 
 Reference:
     Lee et al. 2026, arXiv:2605.24614 (unlearning depth score, and its logit-lens variant).
     Differs: what counts as wholly erased are states after another question's stem, so that no
-    retrained model is needed; the other direction is measured too; every layer is shown, not only
+    retrained model is needed; losses are summed before they are compared instead of clipped one by
+    one, by which a model that guesses would keep a share for its luck; the other direction is measured too; every layer is shown, not only
     their weighted mean. ``large`` takes D and S from the original's gradient, as attribution
     patching does (Syed et al. 2023, arXiv:2310.10348), one backward pass in place of two forwards a
     layer.
@@ -29,7 +31,6 @@ from dataclasses import dataclass
 from typing import ClassVar, get_args
 from weakref import ref
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -134,35 +135,32 @@ def erased(
     found = {}
     for layer, carried in known.swapped_loss.items():
         if carried.mean() > CARRIES:
-            weight = np.maximum(carried, 0.0)
-            lost = np.clip(loss(layer, states[Point(layer)]), 0.0, weight)
-            found[layer] = ratio_of_sums(lost, weight)
+            found[layer] = ratio_of_sums(loss(layer, states[Point(layer)]), carried)
     return _curve(name, found, nothing=1.0, everything=0.0)
 
 
 def restored(model: HookedModel, known: Original) -> DepthCurve:
-    """Share of the loss that comes back with the original's states, layer by layer."""
+    """Share of the loss that comes back with the original's states; none where little was lost."""
     before = answer_log_probabilities(model, known.rows).numpy()
     gap = known.values - before
     found = {}
-    for point, states in known.states.items():
+    for point, states in known.states.items() if gap.mean() > CARRIES else ():
         after = answer_log_probabilities(model, known.rows, (point, states)).numpy()
         found[point.layer] = ratio_of_sums(after - before, gap)
     return _curve("original patched in", found, nothing=0.0, everything=1.0)
 
 
 def lens_kept(known: Original, states: States) -> DepthCurve:
-    """The lens variant: what the original's head reads in other states, of what it reads in its own.
+    """The lens variant: what the original's head reads in other states, as a share of its own.
 
     0 is what it reads behind another question's stem.
     """
     found = {}
     for point, own in known.states.items():
         values = [_read(known, s) for s in (own, states[point], known.swapped[point])]
-        carried = np.maximum(values[0] - values[2], 0.0)
+        carried = values[0] - values[2]
         if carried.mean() > CARRIES:
-            kept = np.clip(values[1] - values[2], 0.0, carried)
-            found[point.layer] = ratio_of_sums(kept, carried)
+            found[point.layer] = ratio_of_sums(values[1] - values[2], carried)
     return _curve("original's lens", found, nothing=0.0, everything=1.0, kind="read")
 
 

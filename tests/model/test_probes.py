@@ -75,7 +75,7 @@ def test_they_read_what_is_written_in_a_basis_of_its_own_and_nothing_where_nothi
 def test_selectivity_is_what_no_control_reads(organism: HookedModel, task: Task) -> None:
     before = [p.clone() for p in organism.parameters()]
     asked = task.questions("forget", "confirm")[:120]
-    search = RETAIN.search(organism, Seen.of(task, RETAIN), None, CONFIG)
+    search = RETAIN.search(organism, Seen.of(task, RETAIN, config=CONFIG), None, CONFIG)
     variant = Probed(3, "resid_post", 0.1, "retain")
     view = search.view(variant)
     assert view is not None
