@@ -18,10 +18,10 @@ Reference:
     Lee et al. 2026, arXiv:2605.24614 (unlearning depth score, and its logit-lens variant).
     Differs: what counts as wholly erased are states after another question's stem, so that no
     retrained model is needed; losses are summed before they are compared instead of clipped one by
-    one, by which a model that guesses would keep a share for its luck; the other direction is measured too; every layer is shown, not only
-    their weighted mean. ``large`` takes D and S from the original's gradient, as attribution
-    patching does (Syed et al. 2023, arXiv:2310.10348), one backward pass in place of two forwards a
-    layer.
+    one, by which a model that guesses would keep a share for its luck; the other direction is
+    measured too; every layer is shown, not only their weighted mean. ``large`` takes D and S from
+    the original's gradient, as attribution patching does (Syed et al. 2023, arXiv:2310.10348), one
+    backward pass in place of two forwards a layer.
     Limits: of the select fold's lost questions, at the answer's own places: what stands at other
     tokens is not exchanged. Nothing but the original's own loss says how much a state matters.
 """
