@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mechunlearn.analysis import verdict
 from mechunlearn.analysis.records import SCHEMA, ReportFile, Row
+from mechunlearn.analysis.significance import deciding, kind
 from mechunlearn.attacks import Family
 from mechunlearn.records import Plain, typed
 from mechunlearn.registry import find, names
@@ -163,8 +163,8 @@ def _model(
 
 def _category(rows: list[Plain]) -> str:
     """The first reports of schema 1 had no category."""
-    best = verdict.deciding(typed(rows, tuple[Row, ...], "rows"))
-    return "no evidence" if best is None else verdict.kind(best.family)
+    best = deciding(typed(rows, tuple[Row, ...], "rows"))
+    return "no evidence" if best is None else kind(best.family)
 
 
 def _findings(old: Old, name: str) -> Plain:

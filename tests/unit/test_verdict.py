@@ -16,15 +16,8 @@ from mechunlearn.analysis.records import (
     Tier,
     Verdict,
 )
-from mechunlearn.analysis.verdict import (
-    CATEGORIES,
-    Subject,
-    deciding,
-    judge,
-    kind,
-    significant,
-    won,
-)
+from mechunlearn.analysis.significance import deciding, kind, significant, won
+from mechunlearn.analysis.verdict import CATEGORIES, Subject, judge
 from mechunlearn.attacks.grades import GRADES
 from mechunlearn.attacks.vocabulary import FAMILIES, Family
 from mechunlearn.registry import ATTACKS, find
@@ -159,6 +152,7 @@ def test_no_evidence_is_said_only_where_planted_hiding_was_found() -> None:
 
 
 def test_the_kind_comes_from_the_family_and_not_from_the_name() -> None:
+    """A7: a registered attack may be called anything."""
     misnamed = row("direction", 0.5, attack="relearning_mine")
     assert judged(misnamed).category == "hidden, shallow"
     assert judged(row("relearn", 0.5, attack="finetune_mine")).category == "hidden, deep"
