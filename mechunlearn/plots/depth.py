@@ -113,5 +113,5 @@ FIGURE = Figure(
     kind="depth",
     explains="How much of the answers each read-out finds after each block, on one axis.",
     draw=depth,
-    about=_about,
+    needs=lambda report, model: bool(_about(report, model)),
 )
