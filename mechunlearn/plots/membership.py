@@ -21,10 +21,10 @@ def membership(report: Report) -> go.Figure:
     first = models[0].membership[0].score
     title = f"By {first} alone, forget facts are told from made-up ones with AUC {listed(parts)}"
     caption = (
-        "Area under the ROC curve over facts as statements: forget questions of the confirm fold "
-        "against twin questions; 0.5 is no difference, below it the forget facts look less known "
-        "than made-up ones. Reference: the loss beyond the original's. Bars: 95 % intervals over "
-        "sources."
+        f"Area under the ROC curve over facts as statements, n = {models[0].sets['forget'].n} "
+        "forget questions of the confirm fold against twin questions; 0.5 is no difference, below "
+        "it the forget facts look less known than made-up ones. Reference: the loss beyond the "
+        "original's. Bars: 95 % intervals over sources."
     )
     lay_out(fig, title, caption, height=60 + 26 * len(scores) * len(models))
     unlearned = [m.label for m in models if m.role == "unlearned"]
