@@ -19,6 +19,7 @@ from mechunlearn.hooks.points import (
 from mechunlearn.hooks.reading import (
     capture,
     forward_to,
+    frozen_head,
     frozen_unembedding,
     measured_scale,
     run_blocks,
@@ -51,6 +52,7 @@ __all__ = [
     "embedding_table",
     "first_embeddings",
     "forward_to",
+    "frozen_head",
     "frozen_unembedding",
     "linear_maps",
     "live_parameters",
