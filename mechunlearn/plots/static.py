@@ -9,6 +9,22 @@ WIDTH, SCALE = 720, 1.2
 """Width in pixels, and how many pixels the pictures have for each."""
 
 
+HOVERS = "application/vnd.plotly.v1+json"
+"""The MIME type that Jupyter draws so that it hovers."""
+
+
+def hovering() -> None:
+    """Show plotly figures so that they hover in Jupyter, each with its picture beside it.
+
+    The picture is what pages that run nothing show, such as a notebook on GitHub. Without kaleido or
+    a browser there is none.
+    """
+    static()
+    if pio.renderers.default == "png":
+        pio.renderers.default = "plotly_mimetype+png"
+    pio.templates.default = "none"  # Each figure brings its own; twice the size otherwise.
+
+
 def static() -> None:
     """Show plotly figures in the package's look from now on, as PNG where there is a browser.
 
