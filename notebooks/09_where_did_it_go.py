@@ -3,8 +3,7 @@
 #
 # One question, two models: the original answers it, the unlearned one does not. We go from the
 # question to the tokens, layers, heads and neurons where the two part, and end with a test of what
-# we saw. Every figure hovers in Jupyter; `python notebooks/pages.py 09`
-# writes a page that hovers too.
+# we saw. Every figure hovers in Jupyter; `python notebooks/pages.py 09` writes a page that does.
 
 # %%
 import numpy as np
@@ -47,7 +46,8 @@ before, after = (score(model, asked, task) for model in (original, unlearned))
 lost = [q for q, x, y in zip(asked, before.values, after.values, strict=True) if x > y]
 prompts = [Prompt.of(task, question) for question in lost[:12]]
 prompt = prompts[0]
-print(f"{before}\n{after}\n{len(lost)} questions were lost; the first:\n{prompt.text}{prompt.right}")
+print(f"{before}\n{after}\n{len(lost)} questions were lost; the first:")
+print(prompt.text + prompt.right)
 
 # %% [markdown]
 # ## Where do the models part?
@@ -109,8 +109,8 @@ heads = patch_heads(unlearned, original, prompts)
 heads.figure()
 
 # %% [markdown]
-# No single head brings it back: the heads that wrote the answer are fed something else. Early on, it
-# is the tokens of the question that were changed. Few neurons or many? We give back those that
+# No single head brings it back: the heads that wrote the answer are fed something else. Early on,
+# it is the tokens of the question that were changed. Few neurons or many? We give back those that
 # lost most, and as a control as many at random.
 
 # %%
@@ -182,8 +182,8 @@ for change in changes:
 # read something else, and one push back opens it again.
 #
 # ## What this does not show
-# - A few questions, in one letter format, of one small model, unlearned by one method in few steps.
-# - A patch that gives the lead back shows that a place suffices, not that the facts are stored there;
-#   the original's activations carry the answer itself, which no attacker has.
-# - The direction was taken with the original's help and its strength from one question of the select
-#   fold. An audit (`direction_ablation`) chooses both by rule and compares with its controls.
+# - A few questions, in one letter format, of one small model; one method, in few steps.
+# - A patch that gives the lead back shows that a place suffices, not that the facts are stored
+#   there; the original's activations carry the answer itself, which no attacker has.
+# - The direction was taken with the original's help and its strength from one question of the
+#   select fold. An audit (`direction_ablation`) chooses both by rule, with its controls beside.

@@ -1,7 +1,7 @@
 """Notebooks as web pages whose figures hover: ``python notebooks/pages.py 09``, into ``pages/``.
 
-As nbconvert and nbviewer show them, but for figures that the notebook keeps as data: these are drawn
-by plotly, which is part of the page, so that it opens without a network.
+As nbconvert and nbviewer show them, but for figures that the notebook keeps as data: these are
+drawn by plotly, which is part of the page, so that it opens without a network.
 """
 
 import json

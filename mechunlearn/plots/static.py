@@ -16,8 +16,8 @@ HOVERS = "application/vnd.plotly.v1+json"
 def hovering() -> None:
     """Show plotly figures so that they hover in Jupyter, each with its picture beside it.
 
-    The picture is what pages that run nothing show, such as a notebook on GitHub. Without kaleido or
-    a browser there is none.
+    The picture is what pages that run nothing show, such as a notebook on GitHub. Without kaleido
+    or a browser there is none.
     """
     static()
     if pio.renderers.default == "png":
