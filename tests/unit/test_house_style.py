@@ -14,7 +14,7 @@ from mechunlearn.registry import ATTACKS, METHODS, find
 PACKAGE = Path(__file__).parents[2] / "mechunlearn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    "version", "errors", "records", "environment", "progress", "stats", "registry",
+    "version", "errors", "records", "environment", "progress", "stats", "plugins", "registry",
     "types", "hooks", "presets", "models", "tasks", "bench", "train", "cost",
     "organisms", "unlearn", "attacks", "audit", "analysis", "studies", "plots", "explore",
     "report", "cli",
