@@ -9,8 +9,11 @@ WIDTH, SCALE = 720, 1.2
 """Width in pixels, and how many pixels the pictures have for each."""
 
 
-HOVERS = "application/vnd.plotly.v1+json"
-"""The MIME type that Jupyter draws so that it hovers."""
+def keep_browser() -> None:
+    """One browser for all pictures; kaleido starts one for each otherwise, seconds of work."""
+    import kaleido
+
+    kaleido.start_sync_server(silence_warnings=True)
 
 
 def hovering() -> None:
@@ -36,6 +39,7 @@ def static() -> None:
     png.width, png.height, png.scale = WIDTH, None, SCALE
     try:
         go.Figure().to_image("png", width=10, height=10)
+        keep_browser()  # Only where there is one: without it kaleido would wait for an answer.
         pio.renderers.default = "png"
     except (ValueError, RuntimeError, ImportError):
         pio.renderers.default = "plotly_mimetype"
