@@ -105,7 +105,7 @@ def bench(
     if odd := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {odd[0]!r}: bench takes only settings of the task (task.shots)")
     if lm_eval is not None and not force:
-        refuse_existing([lm_eval])
+        refuse_existing([lm_eval], "--lm-eval")
     others = read_results(beside) if beside else ()
     config = task_config(change or ())
     questions = load_benchmark(task or None, model, config, trust_remote_code=trust_remote_code)
