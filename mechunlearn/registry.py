@@ -19,16 +19,21 @@ METHODS = {
     "dpo": "mechunlearn.unlearn.dpo:DPO",
     "circuit_breakers": "mechunlearn.unlearn.circuit_breakers:CircuitBreakers",
     "gradient_difference": "mechunlearn.unlearn.gradient_difference:GradientDifference",
+    "undial": "mechunlearn.unlearn.undial:UNDIAL",
+    "wga": "mechunlearn.unlearn.wga:WGA",
+    "satimp": "mechunlearn.unlearn.satimp:SatImp",
 }
 """Unlearning methods."""
 ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
+    "steering": "mechunlearn.attacks.steering:Steering",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
     "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",
     "quantization": "mechunlearn.attacks.quantization:Quantization",
+    "weight_delta": "mechunlearn.attacks.weight_delta:WeightDelta",
     "relearning_disjoint": "mechunlearn.attacks.relearning:DISJOINT",
     "relearning_tested": "mechunlearn.attacks.relearning:TESTED",
     "relearning_retain": "mechunlearn.attacks.relearning:RETAIN",
@@ -36,6 +41,8 @@ ATTACKS = {
     "relearning_questions": "mechunlearn.attacks.relearning:QUESTIONS",
     "perturbation_naive": "mechunlearn.attacks.perturbation_naive:NaivePerturbation",
     "perturbation_informed": "mechunlearn.attacks.perturbation_informed:InformedPerturbation",
+    "in_context_disjoint": "mechunlearn.attacks.in_context:DISJOINT",
+    "in_context_retain": "mechunlearn.attacks.in_context:RETAIN",
     "jailbreak": "mechunlearn.attacks.jailbreaks:Jailbreak",
     "gcg": "mechunlearn.attacks.gcg.attack:GCG",
     "soft_prompt": "mechunlearn.attacks.soft_prompt:SoftPrompt",
@@ -86,8 +93,9 @@ DEFAULT_ATTACKS = (
     "perturbation_naive",
 )
 """Other forms first, then one of each family; what an audit runs when nothing else is asked for."""
-WITHOUT_CONTROL = {"relearning_disjoint": "relearning_retain"}
-"""What stands for an attack in it where no never-knew model is taught the same facts."""
+WITHOUT_CONTROL = (*DEFAULT_ATTACKS, "relearning_retain")
+"""The same where no never-knew model is taught the same facts; what can show nothing is left out.
+"""
 
 TABLES = {
     "method": METHODS,

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import special, stats
 
 Values: TypeAlias = Float[np.ndarray, " _"] | Bool[np.ndarray, " _"]
@@ -14,7 +14,7 @@ GRADED = 0.5
 
 
 @lru_cache(maxsize=10_000)
-def wilson(successes: int | float, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: int | float, n: int | float, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927).
 
     For values in [0, 1] in place of successes their sum gives an interval that is too wide rather
@@ -33,9 +33,39 @@ def wilson(successes: int | float, n: int, level: float = 0.95) -> tuple[float, 
     return low, high
 
 
-def mean_interval(values: Values) -> tuple[float, float]:
-    """95 % interval of a mean of values in [0, 1]."""
-    return wilson(float(values.sum()), len(values))
+def mean_interval(
+    values: Values, sources: Int[np.ndarray, " _"] | None = None
+) -> tuple[float, float]:
+    """95 % interval of a mean of values in [0, 1]: Wilson's, with what the values are worth as n.
+
+    Values of one source are alike, so that n of them say as much as ``effective_size`` apart do.
+    """
+    n = len(values) if sources is None else effective_size(values, sources)
+    return wilson(float(values.mean()) * n, n)
+
+
+def effective_size(values: Values, sources: Int[np.ndarray, " _"]) -> float:
+    """How many values of sources of their own say as much (Korn and Graubard 1998).
+
+        n_eff = variance of the mean of n such values / variance of this mean over its sources
+
+    At most n; n where all values are equal or there is one source, which says nothing of others.
+
+    Args:
+        sources: Numbered from 0 without a gap.
+
+    Example:
+        >>> round(effective_size(np.repeat([0.0, 1.0], 10), np.arange(20) // 5), 2)
+        3.16
+    """
+    n, m = float(len(values)), int(sources.max()) + 1
+    apart = np.asarray(values, dtype=float) - values.mean()
+    sums = np.bincount(sources, weights=apart)
+    if m in (1, n) or not apart.any():
+        return n
+    by_source = m / (m - 1) * float(sums @ sums)
+    alone = n / (n - 1) * float(apart @ apart)
+    return n if by_source <= alone else n * alone / by_source
 
 
 def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[float, float]:

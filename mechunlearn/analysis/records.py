@@ -175,7 +175,8 @@ class Findings(Record, frozen=True):
     tried: dict[str, tuple[TriedVariant, ...]]
     below_chance: bool
     p_chance: float
-    """Two-sided, of the unlearned model's value against guessing."""
+    """One-sided, that the unlearned model's value is below guessing, by flipping the signs of whole
+    sources."""
     openness: Openness | None = None
     """``None`` in reports before it."""
     other_form: OtherForm | None = None

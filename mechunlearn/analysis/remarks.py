@@ -37,6 +37,18 @@ def learned(rows: Sequence[Row]) -> str:
     )
 
 
+def handed_back(rows: Sequence[Row]) -> str:
+    """What is said of attacks that put the original's weights back; begins with a space."""
+    if not rows:
+        return ""
+    best = max(rows, key=lambda r: r.value)
+    return (
+        f" {attack_names([r.attack for r in rows])} put{'s' * (len(rows) == 1)} a part of the "
+        f"original's weights back ({best.value:.0%} right after that), which says where the change "
+        "lies and nothing of what the model still holds; it does not count."
+    )
+
+
 def nearly(row: Row, n_attacks: int, *, corrected: bool) -> str:
     """An attack that brings something back, but not for certain.
 

@@ -1,17 +1,24 @@
 """What an attacker had to know: the grade of an attack's evidence."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mechunlearn.attacks.protocol import Attack
 from mechunlearn.attacks.vocabulary import Need
+from mechunlearn.registry import find
 
 GRADES = (
     "no forget information",
     "benign data",
     "other facts of the domain",
     "the tested facts",
+    "the original's weights",
 )
-"""From the strongest evidence to the weakest."""
+"""From the strongest evidence to the weakest; no verdict rests on the last."""
+TAUGHT = GRADES[2:]
+"""Of attacks that are taught forget facts, or handed what knew them."""
+HANDED = GRADES[4]
+"""What is answered with the original's weights says nothing of the model under test."""
 _TESTED: frozenset[Need] = frozenset({"the tested facts", "forget text"})
 
 
@@ -19,10 +26,18 @@ def grade(attack: Attack[Any, Any, Any]) -> str:
     """Grade of an attack's evidence, from what it declares to need.
 
     Text about the forget domain states the tested facts. Questions without their answers carry no
-    forget information, and benign data counts only where the model is trained on it.
+    forget information, and benign data counts only where the model is trained on it. Whoever has
+    the original's weights has all that was forgotten.
     """
+    if "original weights" in attack.needs:
+        return HANDED
     if attack.needs & _TESTED:
         return GRADES[3]
     if "other facts of the forget domain" in attack.needs:
         return GRADES[2]
     return GRADES[1] if attack.needs and "weights" in attack.access else GRADES[0]
+
+
+def untaught(names: Sequence[str]) -> tuple[str, ...]:
+    """Those that are not taught forget facts: without a model that never knew they can count."""
+    return tuple(name for name in names if grade(find("attack", name)) not in TAUGHT)

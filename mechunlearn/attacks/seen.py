@@ -144,6 +144,7 @@ class Seen:
         retain = task.questions("retain", "select")
         every: dict[Need, dict[str, tuple[Any, ...]]] = {
             "original model": {},
+            "original weights": {},
             "forget questions": {"asked": tuple(forget if asked is None else asked)},
             "other facts of the forget domain": {
                 "forget": forget,

@@ -11,6 +11,7 @@ Access = Literal["prompts", "logits", "activations", "weights"]
 ACCESSES: tuple[Access, ...] = get_args(Access)
 Need = Literal[
     "original model",
+    "original weights",
     "forget questions",
     "other facts of the forget domain",
     "the tested facts",

@@ -1,10 +1,20 @@
-"""Short names of models that no two of them share."""
+"""Short names of models that no two of them share, and how all of an audit are loaded."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 LABEL = re.compile(r"[\w.:@+-]+")
+
+
+class Loading(TypedDict):
+    """Arguments of ``load`` that all models of an audit share."""
+
+    original: str
+    dtype: str
+    device: str
+    trust_remote_code: bool
 
 
 def tail(model: str) -> str:

@@ -75,3 +75,14 @@ def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "r
         return values[np.argsort(order)]
     total = values.new_zeros(len(rows), n_choices)
     return total.index_add(0, torch.tensor(order, device=values.device), values)
+
+
+def token_log_probabilities(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, " read"]:
+    """Log-probability of every token that the rows read, row after row; differentiable."""
+    apart = [
+        Row(row.tokens, [(at, t, i) for i, (at, t, _) in enumerate(row.reads)], row.stem)
+        for row in rows
+    ]
+    values = log_likelihoods(model, apart)
+    reads = torch.tensor([len(row.reads) for row in rows], device=values.device)
+    return values[torch.arange(values.shape[1], device=values.device) < reads[:, None]]

@@ -4,6 +4,7 @@ from mechunlearn.hooks.flops import Meter, add_flops, count_flops, metered
 from mechunlearn.hooks.points import (
     EMBED,
     Unit,
+    add_vector,
     check_blocks,
     check_layers,
     embedding_table,
@@ -44,6 +45,7 @@ __all__ = [
     "Meter",
     "Unit",
     "add_flops",
+    "add_vector",
     "capture",
     "check_blocks",
     "check_layers",

@@ -72,6 +72,13 @@ def move_along(
     return activation - excess[..., None] * unit
 
 
+def add_vector(
+    activation: Float[Tensor, "*batch d_model"], hook: object, vector: Float[Tensor, " d_model"]
+) -> Float[Tensor, "*batch d_model"]:
+    """Add a vector at every token; a new tensor."""
+    return activation + vector.to(activation)
+
+
 def replace_units(
     activation: Float[Tensor, "batch pos unit *d_head"],
     hook: object,

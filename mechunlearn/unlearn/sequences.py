@@ -75,30 +75,27 @@ def recorded(
     return out.to(model.cfg.device)
 
 
-class Retain:
-    """Keeps a model's answers to the retain examples: cross-entropy, or KL to what it was.
+class Before:
+    """What a model said at the read places of some rows before it was trained.
 
-    For ``kl`` the original's normed last states at the read positions are stored before training
-    (``tokens x d_model`` numbers), with a copy of its unembedding: no second model.
+    Its normed last states there are stored (``tokens x d_model`` numbers), with a copy of its
+    unembedding: no second model.
     """
 
-    def __init__(self, model: HookedModel, rows: Sequence[Row], draws: Draws, kind: RetainLoss):
-        self.model, self.rows, self.draws, self.kind = model, rows, draws, kind
-        if kind == "kl":
-            self.unembed = frozen_unembedding(model)
-            self.states = self._states(sorted(set(draws.all)))
+    def __init__(self, model: HookedModel, rows: Sequence[Row], wanted: Sequence[int]) -> None:
+        self.model, self.rows = model, rows
+        self.unembed = frozen_unembedding(model)
+        self.states = self._states(sorted(set(wanted)))
 
-    def __call__(self, step: int, share: Share) -> Float[Tensor, ""]:
-        """This share's part of the step's term."""
-        picked = self.draws[step]
-        own = share(picked)
-        reads = sum(len(self.rows[i].reads) for i in picked)
-        if self.kind == "kl":
-            alike = batches([len(self.rows[i].tokens) for i in own], token_budget(self.model))
-            parts = [self._divergence([own[j] for j in batch]) for batch in alike]
-            return torch.stack(parts).sum() / reads
-        total = -log_likelihoods(self.model, [self.rows[i] for i in own]).sum()
-        return total / (len(picked) if self.kind == "summed_cross_entropy" else reads)
+    def divergence(self, picked: Sequence[int], penalty: float = 0.0) -> Float[Tensor, ""]:
+        """KL to the distributions as they were, summed over the read places of some rows.
+
+        Args:
+            penalty: Taken from the logit of each read's own token in what the model said.
+        """
+        alike = batches([len(self.rows[i].tokens) for i in picked], token_budget(self.model))
+        parts = [self._divergence([picked[j] for j in batch], penalty) for batch in alike]
+        return torch.stack(parts).sum()
 
     def _last(self, picked: Sequence[int]) -> Float[Tensor, "read d_model"]:
         final = Point(self.model.cfg.n_layers - 1)
@@ -110,13 +107,19 @@ class Retain:
             run_blocks(self.model, tokens)
         return activations[final]
 
-    def _divergence(self, picked: Sequence[int]) -> Float[Tensor, ""]:
+    def _divergence(self, picked: Sequence[int], penalty: float) -> Float[Tensor, ""]:
         last = self._last(picked)
         states = torch.cat([self.states[i] for i in picked]).to(last.device)
+        said = torch.tensor([token for i in picked for _, token, _ in self.rows[i].reads])
+        said = said.to(last.device)[:, None]
 
         def divergence(part: slice) -> Tensor:
             now = unembed(self.model, last[part]).log_softmax(-1)
-            before = self.unembed(states[part]).log_softmax(-1)
+            logits = self.unembed(states[part])
+            if penalty:
+                lower = torch.full_like(said[part], -penalty, dtype=logits.dtype)
+                logits = logits.scatter_add(1, said[part], lower)
+            before = logits.log_softmax(-1)
             return torch.nn.functional.kl_div(now, before, reduction="sum", log_target=True)
 
         parts = over_rows(divergence, len(last), self.model.cfg.d_vocab, last.device)
@@ -134,6 +137,25 @@ class Retain:
 
         in_batches(self.model, [len(self.rows[i].tokens) for i in wanted], compute)
         return states
+
+
+class Retain:
+    """Keeps a model's answers to the retain examples: cross-entropy, or KL to what it was."""
+
+    def __init__(self, model: HookedModel, rows: Sequence[Row], draws: Draws, kind: RetainLoss):
+        self.model, self.rows, self.draws, self.kind = model, rows, draws, kind
+        if kind == "kl":
+            self.before = Before(model, rows, draws.all)
+
+    def __call__(self, step: int, share: Share) -> Float[Tensor, ""]:
+        """This share's part of the step's term."""
+        picked = self.draws[step]
+        own = share(picked)
+        reads = sum(len(self.rows[i].reads) for i in picked)
+        if self.kind == "kl":
+            return self.before.divergence(own) / reads
+        total = -log_likelihoods(self.model, [self.rows[i] for i in own]).sum()
+        return total / (len(picked) if self.kind == "summed_cross_entropy" else reads)
 
 
 def prepared(
