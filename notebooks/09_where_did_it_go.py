@@ -12,7 +12,6 @@ import torch
 from mechunlearn import Change, Hook, load, load_task, score
 from mechunlearn.explore import (
     Prompt,
-    ablation,
     attention,
     attribution,
     difference,
@@ -21,8 +20,9 @@ from mechunlearn.explore import (
     patch_heads,
     patch_tokens,
     patch_units,
+    push,
+    removal,
     slider,
-    steering,
     stepped,
 )
 from mechunlearn.hooks import capture, run_blocks
@@ -99,14 +99,13 @@ attention(unlearned, prompt).heads()
 # unlearned model and ask how much of the lead comes back: every stream at every token ...
 
 # %%
-patch_tokens(unlearned, original, prompt)
+patch_tokens(unlearned, original, prompt).figure()
 
 # %% [markdown]
 # ... and every head.
 
 # %%
-heads = patch_heads(unlearned, original, prompts)
-heads.figure()
+patch_heads(unlearned, original, prompts).figure()
 
 # %% [markdown]
 # No single head brings it back: the heads that wrote the answer are fed something else. Early on,
@@ -137,7 +136,7 @@ def stream(model, prompt):
 
 
 moved = torch.cat([stream(original, p) - stream(unlearned, p) for p in prompts]).mean(0)
-draw = steering(unlearned, prompt, moved, LAYER)
+draw = push(unlearned, prompt, moved, LAYER)
 stepped(draw, [0, 0.5, 1, 1.25, 1.5, 2, 3], "times the mean move")
 
 # %% [markdown]
@@ -146,7 +145,7 @@ stepped(draw, [0, 0.5, 1, 1.25, 1.5, 2, 3], "times the mean move")
 # %%
 order = np.argsort(-wrote.heads, axis=None)[:8]
 loudest = [tuple(map(int, np.unravel_index(i, wrote.heads.shape))) for i in order]
-stepped(ablation(original, prompt, loudest), range(9), "heads taken out")
+stepped(removal(original, prompt, loudest), range(9), "heads taken out")
 
 # %% [markdown]
 # With a running kernel `slider` computes every place as you choose it (nothing is kept of it here).
@@ -158,7 +157,7 @@ slider(draw, -1, 4, 0.1, "strength")
 # ## From a picture to a test
 # One direction for all questions, at the strength that suited the first one: does it bring back
 # questions that we have not looked at, and leave the retain set as it is? Beside it, a random
-# direction of the same length.
+# direction of the same length, which mostly breaks what was whole.
 
 # %%
 STRENGTH = 1.5

@@ -27,6 +27,11 @@ def task(
     from mechunlearn.tasks import load_task, task_config
     from mechunlearn.tasks.folds import leaks
 
+    from mechunlearn.models import locate
+
+    if odd := [c for c in change or () if not c.startswith("task.")]:
+        raise ValueError(f"--set {odd[0]!r}: task takes only settings of the task (task.shots)")
+    locate(model)
     config = task_config(change or ())
     asked = load_task(name, model, config, trust_remote_code=trust_remote_code)
     sizes = {

@@ -9,14 +9,13 @@ from mechunlearn.explore.attribution import Attribution, attribution
 from mechunlearn.explore.difference import difference, divergence, lens
 from mechunlearn.explore.patching import Patching, patch_heads, patch_tokens, patch_units
 from mechunlearn.explore.prompt import Prompt
-from mechunlearn.explore.sliders import ablation, slider, steering, stepped
+from mechunlearn.explore.sliders import push, removal, slider, stepped
 
 __all__ = [
     "Attention",
     "Attribution",
     "Patching",
     "Prompt",
-    "ablation",
     "attention",
     "attribution",
     "difference",
@@ -25,7 +24,8 @@ __all__ = [
     "patch_heads",
     "patch_tokens",
     "patch_units",
+    "push",
+    "removal",
     "slider",
-    "steering",
     "stepped",
 ]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from mechunlearn.explore.heat import heat, heat_figure, shown
+from mechunlearn.explore.heat import heat, heat_figure, shown, without_legend
 from mechunlearn.explore.prompt import Prompt
 from mechunlearn.hooks import check_layers, pattern_name, run_blocks
 from mechunlearn.plots.template import lay_out, small_headings
@@ -62,7 +62,7 @@ class Attention:
             f"{self.words[at].strip()!r}"
         )
         caption = f"One text of {len(labels)} tokens. Rows: where a head is; columns: what it sees."
-        lay_out(fig, title, caption, height=40 + 210 * down)
+        without_legend(lay_out(fig, title, caption, height=40 + 210 * down))
         fig.update_xaxes(showticklabels=False, showgrid=False)
         fig.update_yaxes(showticklabels=False, showgrid=False, autorange="reversed")
         return small_headings(fig)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechunlearn.attacks.logit_lens import token_lens
-from mechunlearn.explore.heat import heat, heat_figure, shown
+from mechunlearn.explore.heat import heat, heat_figure, shown, without_legend
 from mechunlearn.explore.prompt import Prompt
 from mechunlearn.hooks import capture, run_blocks, unembed
 from mechunlearn.plots.template import LOOKS, lay_out
@@ -82,7 +82,7 @@ def divergence(original: HookedModel, unlearned: HookedModel, prompt: Prompt) ->
         f"KL divergence of the unlearned model's next token from the original's, one text of "
         f"{len(words)} tokens; mean {kl.mean():.2f} nats."
     )
-    lay_out(fig, title, caption, height=260)
+    without_legend(lay_out(fig, title, caption, height=260))
     fig.update_xaxes(title="token", type="category", tickangle=-60, tickfont={"size": 10})
     return fig.update_yaxes(title="KL (nats)", rangemode="tozero")
 

@@ -56,11 +56,22 @@ def heat(
     )
 
 
+ROOM = 78
+"""Pixels below the axes, for slanted ticks and the axis' title."""
+
+
+def without_legend(fig: go.Figure) -> go.Figure:
+    """Take back the room that ``lay_out`` leaves for a legend."""
+    spare = fig.layout.margin.b - ROOM
+    return fig.update_layout(margin={"b": ROOM}, height=fig.layout.height - spare)
+
+
 def heat_figure(panel: go.Heatmap, title: str, caption: str, axes: tuple[str, str]) -> go.Figure:
     """One panel with its finding and its caption; rows go down as they are given."""
     fig = go.Figure(panel)
     height = 60 + min(26, max(14, 600 // len(panel.y))) * len(panel.y)
     lay_out(fig, title, caption, height=height)
+    without_legend(fig)
     fig.update_xaxes(title=axes[1], showgrid=False, type="category", nticks=LABELLED_UP_TO)
     fig.update_yaxes(title=axes[0], showgrid=False, type="category", autorange="reversed")
     return fig

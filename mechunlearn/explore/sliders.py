@@ -1,6 +1,6 @@
-"""Turn a knob and see what the model answers: steering along a direction, taking heads out.
+"""Turn a knob and see what the model answers: push along a direction, take heads out.
 
-``steering`` and ``ablation`` make a function from the knob's place to a figure; ``stepped``
+``push`` and ``removal`` make a function from the knob's place to a figure; ``stepped``
 draws some places as one figure with a slider, which needs no running kernel; ``slider`` computes
 every place as it is chosen, with ipywidgets.
 """
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.explore.heat import without_legend
 from mechunlearn.explore.prompt import Prompt, last_logits
 from mechunlearn.hooks import check_layers, replace_units, unit_name
 from mechunlearn.plots.template import LOOKS, lay_out
@@ -23,7 +24,7 @@ Draw = Callable[[float], go.Figure]
 """A figure for a place of the knob."""
 
 
-def steering(
+def push(
     model: HookedModel, prompt: Prompt, direction: Float[Tensor, " d_model"], layer: int
 ) -> Draw:
     """Add so many lengths of a direction to a block's output, at every token.
@@ -45,7 +46,7 @@ def steering(
     return draw
 
 
-def ablation(model: HookedModel, prompt: Prompt, heads: Sequence[tuple[int, int]]) -> Draw:
+def removal(model: HookedModel, prompt: Prompt, heads: Sequence[tuple[int, int]]) -> Draw:
     """Set the first so many of some heads, ``(layer, head)`` each, to zero at every token.
 
     Raises:
@@ -92,6 +93,7 @@ def _answers(model: HookedModel, prompt: Prompt, done: str) -> go.Figure:
         f"One text; {done}. The right answer stands first.",
         height=240,
     )
+    without_legend(fig)
     fig.update_xaxes(title="answer", type="category")
     return fig.update_yaxes(title="probability", range=[0, 1])
 

@@ -1,5 +1,7 @@
 """Figures in notebooks as pictures, which pages without JavaScript show too."""
 
+import warnings
+
 import plotly.graph_objects as go
 import plotly.io as pio
 
@@ -14,17 +16,19 @@ def keep_browser() -> None:
     import kaleido
 
     kaleido.start_sync_server(silence_warnings=True)
+    warnings.filterwarnings("ignore", message="The kopts argument is ignored")
 
 
 def hovering() -> None:
     """Show plotly figures so that they hover in Jupyter, each with its picture beside it.
 
-    The picture is what pages that run nothing show, such as a notebook on GitHub. Without kaleido
-    or a browser there is none.
+    The picture is what pages that run nothing show, such as a notebook on GitHub; it is an SVG, a
+    quarter of a PNG's size. Without kaleido or a browser there is none.
     """
     static()
     if pio.renderers.default == "png":
-        pio.renderers.default = "plotly_mimetype+png"
+        pio.renderers["svg"].width = WIDTH
+        pio.renderers.default = "plotly_mimetype+svg"
     pio.templates.default = "none"  # Each figure brings its own; twice the size otherwise.
 
 

@@ -8,7 +8,6 @@ import torch
 
 from mechunlearn.explore import (
     Prompt,
-    ablation,
     attention,
     attribution,
     difference,
@@ -17,8 +16,9 @@ from mechunlearn.explore import (
     patch_heads,
     patch_tokens,
     patch_units,
+    push,
+    removal,
     slider,
-    steering,
     stepped,
 )
 from mechunlearn.explore.difference import activation_difference, token_divergence
@@ -152,13 +152,13 @@ def test_attention_is_the_models(any_tiny: HookedModel, prompt: Prompt) -> None:
 def test_knobs_move_the_answers(tiny: Tiny, prompt: Prompt) -> None:
     model = tiny("gpt2")
     direction = torch.randn(model.cfg.d_model)
-    draw = steering(model, prompt, direction, 1)
+    draw = push(model, prompt, direction, 1)
     plain = list(draw(0).data[0].y)
     ids = prompt.answers(model)
     p = model(prompt.tokens(model))[0, -1].softmax(-1)[ids]
     assert plain == pytest.approx(p.tolist(), abs=1e-3)
     assert list(draw(20).data[0].y) != plain
-    out = ablation(model, prompt, [(0, 1), (2, 3)])
+    out = removal(model, prompt, [(0, 1), (2, 3)])
     assert list(out(0).data[0].y) == plain
     assert list(out(2).data[0].y) != plain
     fig = stepped(draw, [0, 20], "strength")
@@ -167,9 +167,9 @@ def test_knobs_move_the_answers(tiny: Tiny, prompt: Prompt) -> None:
     assert list(steps[1].args[0]["y"][0]) == list(draw(20).data[0].y)
     assert list(draw(0).data[0].y) == plain  # Nothing stays.
     with pytest.raises(ValueError, match="do not exist"):
-        ablation(model, prompt, [(0, 9)])
+        removal(model, prompt, [(0, 9)])
     with pytest.raises(ValueError, match="points nowhere"):
-        steering(model, prompt, torch.zeros(model.cfg.d_model), 1)
+        push(model, prompt, torch.zeros(model.cfg.d_model), 1)
     pytest.importorskip("ipywidgets", reason="pip install -e '.[notebooks]'")
     knob = slider(draw, -2, 2, 1, "strength").children[0]
     assert (knob.min, knob.max, knob.step) == (-2, 2, 1)

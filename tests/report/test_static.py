@@ -29,7 +29,7 @@ def test_they_hover_with_a_picture_beside(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(go.Figure, "to_image", lambda *args, **kwargs: b"")
     monkeypatch.setattr("mechunlearn.plots.static.keep_browser", lambda: None)
     hovering()
-    assert pio.renderers.default == "plotly_mimetype+png"
+    assert pio.renderers.default == "plotly_mimetype+svg"
     assert go.Figure().layout.template.layout.font.family is None  # Figures bring their own.
 
 
