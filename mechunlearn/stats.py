@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import special, stats
 
 Values: TypeAlias = Float[np.ndarray, " _"] | Bool[np.ndarray, " _"]
@@ -14,7 +14,7 @@ GRADED = 0.5
 
 
 @lru_cache(maxsize=10_000)
-def wilson(successes: int | float, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: int | float, n: int | float, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927).
 
     For values in [0, 1] in place of successes their sum gives an interval that is too wide rather
@@ -33,9 +33,39 @@ def wilson(successes: int | float, n: int, level: float = 0.95) -> tuple[float, 
     return low, high
 
 
-def mean_interval(values: Values) -> tuple[float, float]:
-    """95 % interval of a mean of values in [0, 1]."""
-    return wilson(float(values.sum()), len(values))
+def mean_interval(
+    values: Values, sources: Int[np.ndarray, " _"] | None = None
+) -> tuple[float, float]:
+    """95 % interval of a mean of values in [0, 1]: Wilson's, with what the values are worth as n.
+
+    Values of one source are alike, so that n of them say as much as ``effective_size`` apart do.
+    """
+    n = len(values) if sources is None else effective_size(values, sources)
+    return wilson(float(values.mean()) * n, n)
+
+
+def effective_size(values: Values, sources: Int[np.ndarray, " _"]) -> float:
+    """How many values of sources of their own say as much (Korn and Graubard 1998).
+
+        n_eff = variance of the mean of n such values / variance of this mean over its sources
+
+    At most n; n where all values are equal or there is one source, which says nothing of others.
+
+    Args:
+        sources: Numbered from 0 without a gap.
+
+    Example:
+        >>> round(effective_size(np.repeat([0.0, 1.0], 10), np.arange(20) // 5), 2)
+        3.16
+    """
+    n, m = float(len(values)), int(sources.max()) + 1
+    apart = np.asarray(values, dtype=float) - values.mean()
+    sums = np.bincount(sources, weights=apart)
+    if m in (1, n) or not apart.any():
+        return n
+    by_source = m / (m - 1) * float(sums @ sums)
+    alone = n / (n - 1) * float(apart @ apart)
+    return n if by_source <= alone else n * alone / by_source
 
 
 def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[float, float]:
@@ -50,6 +80,72 @@ def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[f
     below = np.hypot(a - low_a, high_b - b)
     above = np.hypot(high_a - a, b - low_b)
     return float(a - b - below), float(a - b + above)
+
+
+def paired_difference(
+    values: Values, others: Values, level: float = 0.95
+) -> tuple[float, tuple[float, float]]:
+    """Mean difference of two values of the same questions, with a normal interval.
+
+    Example:
+        >>> value, (low, high) = paired_difference(np.array([1, 1, 0, 1]), np.array([0, 1, 0, 0]))
+        >>> value, round(low, 3), round(high, 3)
+        (0.5, -0.066, 1.066)
+    """
+    net = np.asarray(values, float) - np.asarray(others, float)
+    half = special.ndtri(0.5 + 0.5 * level) * net.std(ddof=1) / np.sqrt(len(net))
+    mean = float(net.mean())
+    return mean, (mean - float(half), mean + float(half))
+
+
+def ratio_of_sums(
+    tops: Values, bottoms: Values, draws: int = 1000, seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """Sum over sum of the same questions, with a percentile bootstrap interval over them.
+
+    Example:
+        >>> value, (low, high) = ratio_of_sums(np.array([1.0, 2.0, 1.5]), np.array([2.0, 4.0, 3.0]))
+        >>> value, round(low, 3), round(high, 3)
+        (0.5, 0.5, 0.5)
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(tops), size=(draws, len(tops)))
+    sums = bottoms[drawn].sum(axis=1)
+    ratios = tops[drawn].sum(axis=1) / np.where(sums == 0, np.nan, sums)
+    low, high = np.nanquantile(ratios, [0.025, 0.975])
+    return float(tops.sum() / bottoms.sum()), (float(low), float(high))
+
+
+def auc(
+    members: Values,
+    others: Values,
+    member_sources: Int[np.ndarray, " member"] | None = None,
+    other_sources: Int[np.ndarray, " other"] | None = None,
+    draws: int = 1000,
+) -> tuple[float, tuple[float, float]]:
+    """Area under the ROC curve, with a 95 % percentile bootstrap interval over sources.
+
+    The share of pairs in which the member scores higher; ties count half.
+
+    Args:
+        member_sources, other_sources: Source of each, counted from 0; default: each its own.
+
+    Example:
+        >>> auc(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0]))[0]
+        0.7777777777777778
+    """
+    above = (members[:, None] > others[None]) + 0.5 * (members[:, None] == others[None])
+    groups = [
+        np.arange(n) if given is None else np.asarray(given)
+        for n, given in ((len(members), member_sources), (len(others), other_sources))
+    ]
+    rows, columns = (np.eye(g.max() + 1)[g] for g in groups)
+    wins, pairs = rows.T @ above @ columns, np.outer(rows.sum(axis=0), columns.sum(axis=0))
+    rng = np.random.default_rng(0)
+    taken = [rng.multinomial(n, np.full(n, 1 / n), draws).astype(float) for n in wins.shape]
+    drawn = [((taken[0] @ table) * taken[1]).sum(axis=1) for table in (wins, pairs)]
+    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
+    return float(above.mean()), (float(low), float(high))
 
 
 @lru_cache(maxsize=10_000)

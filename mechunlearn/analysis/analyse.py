@@ -6,9 +6,10 @@ from typing import get_args
 
 import numpy as np
 
-from mechunlearn.analysis.answers import choices, questions, values
+from mechunlearn.analysis.answers import choices, questions, questions_of, sources_of, values
 from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.findings import findings_of
+from mechunlearn.analysis.membership import membership
 from mechunlearn.analysis.positive import positive_controls
 from mechunlearn.analysis.records import (
     Findings,
@@ -23,11 +24,12 @@ from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.rows import rows_of, tier_of
 from mechunlearn.analysis.spread import with_spread
+from mechunlearn.analysis.tests import Sources
 from mechunlearn.analysis.verdict import Subject, judge
-from mechunlearn.audit.cells import Entry
 from mechunlearn.audit.engines import Engine
+from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.evidence import Evidence
-from mechunlearn.audit.plan import AuditPlan, default_folder
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run
 from mechunlearn.bench.renaming import suggested
 from mechunlearn.records import decoded, encoded, read_record
@@ -52,7 +54,7 @@ def audit(plan: AuditPlan, out: str | Path | None = None, engine: Engine | None 
             task is unusable, or the never-knew model knows.
         PrerequisiteError: If the folder cannot be written.
     """
-    out = Path(out) if out else default_folder(plan)
+    out = Path(out) if out else plan.folder
     report = analyse(run(plan, out, engine))
     if plan.planted == "auto" and not report.not_computed and _unearned(report):
         report = analyse(run(plan, out, engine, planted=True))
@@ -141,6 +143,7 @@ def _models(
             letters=choices(evidence, entry.label, "forget").table()
             if find("measure", setup.task.scoring).one_token
             else None,
+            membership=membership(evidence, entry),
         )
 
 
@@ -176,7 +179,7 @@ def _retained(evidence: Evidence, entry: Entry, said: Measured) -> Measured:
     renamed = confirm.under(np.array(names))
     return Measured(
         value=short(float(renamed.mean())),
-        value_ci=short_interval(mean_interval(renamed)),
+        value_ci=short_interval(mean_interval(renamed, _sources(evidence, entry.label, "retain"))),
         n=said.n,
     )
 
@@ -186,12 +189,19 @@ def _measured(evidence: Evidence, entry: Entry) -> dict[str, Measured]:
     return {
         name: Measured(
             value=short(answers.mean),
-            value_ci=short_interval(mean_interval(values(answers))),
+            value_ci=short_interval(
+                mean_interval(values(answers), _sources(evidence, entry.label, name))
+            ),
             n=len(answers.values),
         )
         for name, answers in sets.items()
         if not name.endswith("_select")
     }
+
+
+def _sources(evidence: Evidence, model: str, name: str) -> Sources:
+    setup = evidence.setup
+    return sources_of(setup.twins(model) if name == "twins" else questions_of(setup.task, name))
 
 
 def _runcard(evidence: Evidence) -> RunCard:

@@ -8,7 +8,7 @@ from msgspec import UnsetType
 
 from mechunlearn.analysis.answers import choices, questions_of, values
 from mechunlearn.analysis.letters import Choices
-from mechunlearn.attacks.grades import GRADES, grade
+from mechunlearn.attacks.grades import TAUGHT, grade
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import TIE, Answers, AttackResult
 from mechunlearn.bench.renaming import suggested, under
@@ -101,7 +101,7 @@ def arms_of(evidence: Evidence, model: str, attack: str) -> Arms:
         twins=_twins(evidence, model, result, key),
         controls=controls,
         untreated_controls=tuple(key.highest(evidence.answers(m, "forget")) for m in models),
-        taught=grade(find("attack", attack)) in GRADES[2:],
+        taught=grade(find("attack", attack)) in TAUGHT,
         renaming=key.names,
     )
 

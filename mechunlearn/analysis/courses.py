@@ -4,14 +4,18 @@ from collections.abc import Sequence
 
 from mechunlearn.analysis.answers import values
 from mechunlearn.analysis.records import Course, Curve, CurvePoint, Price
+from mechunlearn.analysis.tests import Sources
 from mechunlearn.audit.records import Stage
 from mechunlearn.stats import mean_interval
 
 
-def course(stages: Sequence[Stage], *, start: float, original: float, limit: float) -> Course:
+def course(
+    stages: Sequence[Stage], sources: Sources, *, start: float, original: float, limit: float
+) -> Course:
     """An attack's training curves, a curve for each of its runs.
 
     Args:
+        sources: Of the questions that are asked at every stage.
         start, original: Values without an attack, of this model and of the original.
         limit: As for ``half_recovery``.
     """
@@ -21,7 +25,7 @@ def course(stages: Sequence[Stage], *, start: float, original: float, limit: flo
     curves = tuple(
         Curve(
             run=run,
-            points=tuple(map(_point, measured)),
+            points=tuple(_point(stage, sources) for stage in measured),
             variants=tuple(stage.variant for stage in measured),
         )
         for run, measured in runs.items()
@@ -55,13 +59,13 @@ def half_recovery(
     return min(reached, key=lambda point: point.samples, default=None)
 
 
-def _point(stage: Stage) -> CurvePoint:
+def _point(stage: Stage, sources: Sources) -> CurvePoint:
     return CurvePoint(
         steps=stage.steps,
         samples=stage.samples,
         tokens=stage.tokens,
         flops=stage.flops,
         value=stage.confirm.mean,
-        value_ci=mean_interval(values(stage.confirm)),
+        value_ci=mean_interval(values(stage.confirm), sources),
         retain=stage.retain,
     )

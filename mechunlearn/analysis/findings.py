@@ -11,12 +11,12 @@ from mechunlearn.analysis.openness import nonfinite_of, openness_of, other_form_
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
 from mechunlearn.analysis.rounding import short
 from mechunlearn.analysis.rows import before_of
-from mechunlearn.attacks.grades import HANDED
+from mechunlearn.analysis.significance import counts
+from mechunlearn.analysis.tests import max_t, sums_by_source
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Stage, Tried
 from mechunlearn.records import Plain
 from mechunlearn.registry import find
-from mechunlearn.stats import GRADED, binomial_p
 
 
 def findings_of(
@@ -30,8 +30,10 @@ def findings_of(
     setup = evidence.setup
     results = {attack: evidence.attack(model, attack) for attack in arms}
     answers, chance = evidence.answers(model, "forget"), setup.task.chance
-    right = int((values(answers) > GRADED).sum())
+    sources = sources_of(questions_of(setup.task, "forget"))
+    below = sums_by_source(chance - values(answers)[None], sources)
     prices = spent(rows, results, short(evidence.answers(model, "retain").mean))
+    counted = [row for row in rows if counts(row)]
     courses = {attack: dict(_courses(evidence, model, attack)) for attack in arms}
     traces = {attack: dict(_traces(evidence, model, attack)) for attack in arms}
     letters = find("measure", setup.task.scoring).one_token
@@ -39,14 +41,14 @@ def findings_of(
         model=model,
         tried={attack: tuple(map(_tried, result.tried)) for attack, result in results.items()},
         below_chance=answers.mean < chance,
-        p_chance=binomial_p(right, len(answers.values), chance),
+        p_chance=float(max_t(below, setup.plan.seed).p[0]),
         openness=openness_of(evidence, model),
         other_form=other_form_of(evidence, model, arms),
         nonfinite=nonfinite_of(evidence, model),
         renamed=_renamed(evidence, model) if letters else None,
-        union=_union(evidence, model, rows, arms) if rows else None,
+        union=_union(evidence, model, counted, arms) if counted else None,
         spent=prices,
-        cheapest_half=cheapest_half(prices),
+        cheapest_half=cheapest_half([x for x in prices if x.attack in {r.attack for r in counted}]),
         courses={attack: found for attack, found in courses.items() if found},
         traces={attack: found for attack, found in traces.items() if found},
     )
@@ -58,10 +60,9 @@ def _tried(tried: Tried) -> TriedVariant:
 
 
 def _union(evidence: Evidence, model: str, rows: Sequence[Row], arms: Mapping[str, Arms]) -> Union:
-    shown = [row for row in rows if row.evidence != HANDED] or rows
-    best = max(shown, key=lambda row: row.difference)
-    arms = {row.attack: arms[row.attack] for row in shown}
-    return union(arms, before_of(evidence, model), best, evidence.setup.plan.seed)
+    best = max(rows, key=lambda row: row.difference)
+    used = {row.attack: arms[row.attack] for row in rows}
+    return union(used, before_of(evidence, model), best, evidence.setup.plan.seed)
 
 
 def _renamed(evidence: Evidence, model: str) -> Renamed:
@@ -91,7 +92,8 @@ def _courses(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm,
         if label is not None and measured:
             start = evidence.answers(label, "forget").mean
             limit = setup.plan.retain_limit
-            yield arm, course(measured, start=start, original=original, limit=limit)
+            sources = sources_of(questions_of(setup.task, "forget"))
+            yield arm, course(measured, sources, start=start, original=original, limit=limit)
 
 
 def _traces(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm, dict[str, Plain]]]:

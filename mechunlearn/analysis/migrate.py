@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mechunlearn.analysis import verdict
 from mechunlearn.analysis.records import SCHEMA, ReportFile, Row
+from mechunlearn.analysis.significance import deciding, kind
 from mechunlearn.attacks import Family
 from mechunlearn.records import Plain, typed
 from mechunlearn.registry import find, names
@@ -163,8 +163,8 @@ def _model(
 
 def _category(rows: list[Plain]) -> str:
     """The first reports of schema 1 had no category."""
-    best = verdict.deciding(typed(rows, tuple[Row, ...], "rows"))
-    return "no evidence" if best is None else verdict.kind(best.family)
+    best = deciding(typed(rows, tuple[Row, ...], "rows"))
+    return "no evidence" if best is None else kind(best.family)
 
 
 def _findings(old: Old, name: str) -> Plain:
@@ -197,11 +197,11 @@ def _findings(old: Old, name: str) -> Plain:
         found["union"] = {k: v for k, v in union.items() if k not in moved.values()} | {
             new: union[key] for new, key in moved.items()
         }
-    for attack, arm, kind, trace in _traces(old, name):
-        if kind == "course":
+    for attack, arm, of, trace in _traces(old, name):
+        if of == "course":
             found["courses"].setdefault(attack, {})[arm] = trace
         else:
-            found["traces"].setdefault(attack, {}).setdefault(arm, {})[kind] = trace
+            found["traces"].setdefault(attack, {}).setdefault(arm, {})[of] = trace
     return found
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.records import PositiveControl, Row
 from mechunlearn.analysis.rows import rows_of
-from mechunlearn.analysis.verdict import counts, significant
-from mechunlearn.audit.cells import Entry
+from mechunlearn.analysis.significance import counts, significant
+from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.evidence import Evidence
 
 

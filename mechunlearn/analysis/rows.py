@@ -96,7 +96,7 @@ def _row(
         variant=result.variant,
         n=len(before.unlearned),
         value=short(arms.attacked.mean()),
-        value_ci=short_interval(mean_interval(arms.attacked)),
+        value_ci=short_interval(mean_interval(arms.attacked, before.sources)),
         recovery=None if net.ratio is None else short(net.ratio),
         recovery_ci=None if net.ratio_ci is None else short_interval(net.ratio_ci),
         difference=short(net.difference),

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from mechunlearn.analysis.records import Category, Model, Row, Seeds, Verdict
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import significant
+from mechunlearn.analysis.significance import significant
 
 
 def with_spread(report: Report, repeats: Sequence[Report]) -> Report:

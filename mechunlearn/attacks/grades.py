@@ -1,9 +1,11 @@
 """What an attacker had to know: the grade of an attack's evidence."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mechunlearn.attacks.protocol import Attack
 from mechunlearn.attacks.vocabulary import Need
+from mechunlearn.registry import find
 
 GRADES = (
     "no forget information",
@@ -13,6 +15,8 @@ GRADES = (
     "the original's weights",
 )
 """From the strongest evidence to the weakest; no verdict rests on the last."""
+TAUGHT = GRADES[2:]
+"""Of attacks that are taught forget facts, or handed what knew them."""
 HANDED = GRADES[4]
 """What is answered with the original's weights says nothing of the model under test."""
 _TESTED: frozenset[Need] = frozenset({"the tested facts", "forget text"})
@@ -32,3 +36,8 @@ def grade(attack: Attack[Any, Any, Any]) -> str:
     if "other facts of the forget domain" in attack.needs:
         return GRADES[2]
     return GRADES[1] if attack.needs and "weights" in attack.access else GRADES[0]
+
+
+def untaught(names: Sequence[str]) -> tuple[str, ...]:
+    """Those that are not taught forget facts: without a model that never knew they can count."""
+    return tuple(name for name in names if grade(find("attack", name)) not in TAUGHT)

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mechunlearn.audit.cells import Recipe, Setup
+from mechunlearn.audit.cells import Setup
+from mechunlearn.audit.entries import Recipe
 from mechunlearn.audit.records import CheckpointFile
 from mechunlearn.environment import write_bytes
 from mechunlearn.models import load, save

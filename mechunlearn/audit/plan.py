@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
-from mechunlearn.audit.labels import labelled, tail
+from mechunlearn.audit.labels import Loading, labelled, tail
 from mechunlearn.audit.option import Option as Option
 from mechunlearn.audit.option import option, seconds
 from mechunlearn.errors import unknown
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 PLANTED = ("auto", "always", "never")
 BITS = 32
 """Seeds are whole numbers of at most so many bits."""
-
-
-class Loading(TypedDict):
-    """Arguments of ``load`` that all models of an audit share."""
-
-    original: str
-    dtype: str
-    device: str
-    trust_remote_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +109,8 @@ class AuditPlan:
     """0: as many as the run in the folder began with, else what the machine gives."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.control, str):
-            object.__setattr__(self, "control", (self.control,))
-        if self.control == ("auto",):
-            object.__setattr__(self, "control", ())
+        given = (self.control,) if isinstance(self.control, str) else self.control
+        object.__setattr__(self, "control", () if given == ("auto",) else given)
         if not self.unlearned and not self.methods:
             object.__setattr__(self, "methods", ("rmu",))
         if not self.attacks:
@@ -161,9 +150,11 @@ class AuditPlan:
         seconds(self.budget)
 
     def _check_changes(self) -> None:
+        from mechunlearn.presets import owner_of
+
         known = ("task", *self.methods, *self.attacks)
         for change in self.changes:
-            if (owner := change.partition(".")[0]) not in known:
+            if (owner := owner_of(change)) not in known:
                 raise ValueError(
                     f"--set {change!r} is for {owner!r}, which is not among the methods and "
                     f"attacks {', '.join(known[1:])}, and not task"
@@ -217,7 +208,7 @@ class AuditPlan:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Label of every model under test -> where it is loaded from, or the method that makes it.
+        """Every model under test: where it is loaded from, or the method that makes it.
 
         Raises:
             ValueError: If one model is given twice, or a label is used twice.
@@ -245,9 +236,7 @@ class AuditPlan:
     @property
     def standard(self) -> tuple[str, ...]:
         """The attacks of a plan that names none."""
-        if self.control_models:
-            return DEFAULT_ATTACKS
-        return tuple(WITHOUT_CONTROL.get(a, a) for a in DEFAULT_ATTACKS)
+        return DEFAULT_ATTACKS if self.control_models else WITHOUT_CONTROL
 
     @property
     def repeats(self) -> tuple["AuditPlan", ...]:
@@ -261,9 +250,14 @@ class AuditPlan:
         parts = [tail(self.original).replace(":", "-"), *self.labels]
         if self.attacks != self.standard:
             parts += ["all"] if self.attacks == names("attack") else self.attacks
-        changes = [c for c in self.changes if not c.startswith("task.data=")]
-        parts += [re.sub(r"[^\w.]+", "-", change) for change in changes]
+        kept = [c for c in self.changes if not c.startswith("task.data=")]
+        parts += [re.sub(r"[^\w.]+", "-", change) for change in kept]
         return "-".join([*parts, f"seed{self.seed}"])
+
+    @property
+    def folder(self) -> Path:
+        """Where an audit goes when no folder is given."""
+        return Path("runs") / self.name
 
     def command(self, out: object) -> str:
         """The command line that repeats this plan."""
@@ -285,16 +279,16 @@ class AuditPlan:
     @property
     def identity(self) -> dict[str, Any]:
         """What the results of the unlearned models depend on, as plain data."""
-        kept = [name for name, about in options().items() if about.identity]
-        found = {key: value for key, value in self.to_dict().items() if key in kept}
+        about = options()
+        found = {key: value for key, value in self.to_dict().items() if about[key].identity}
         if self.attacks == self.standard:  # A control may be added later, and they follow it.
             found["attacks"] = []
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""
-        plain = dataclasses.asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+        items = dataclasses.asdict(self).items()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in items}
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(AuditPlan)}
@@ -321,8 +315,3 @@ class Resolved:
         """The plan's changes of one method or attack, without its name."""
         prefix = f"{name}."
         return [c.removeprefix(prefix) for c in self.plan.changes if c.startswith(prefix)]
-
-
-def default_folder(plan: AuditPlan) -> Path:
-    """Where an audit goes when no folder is given."""
-    return Path("runs") / plan.name

@@ -7,10 +7,11 @@ import numpy as np
 from msgspec import UnsetType
 from scipy import stats
 
-from mechunlearn.audit.cells import Cell, Entry, Setup, set_up
+from mechunlearn.audit.cells import Cell, Setup, set_up
 from mechunlearn.audit.checkpoints import making_seconds
 from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.engines import Engine, Here, Workers
+from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.estimate import Estimate, affordable, amounts, calibrate, estimates
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.option import seconds

@@ -113,7 +113,6 @@ def attack(
 def estimate(plan: "AuditPlan", out: Path | None, as_json: bool, engine: "Engine") -> None:
     """Say what is missing of an audit and what it will cost."""
     from mechunlearn.audit.outlook import outlook
-    from mechunlearn.audit.plan import default_folder
     from mechunlearn.audit.plan_file import plan_toml
     from mechunlearn.audit.run import dry_run
     from mechunlearn.models.placement import placement
@@ -123,7 +122,7 @@ def estimate(plan: "AuditPlan", out: Path | None, as_json: bool, engine: "Engine
         sys.stderr.write(plan_toml(plan))
         show_outlook(outlook(plan))
     placement(plan.device, plan.dtype)
-    costs = dry_run(plan, out or default_folder(plan), engine)
+    costs = dry_run(plan, out or plan.folder, engine)
     if as_json:
         print_json([e.summary for e in costs])
     else:
@@ -139,13 +138,12 @@ def run(
 ) -> "Report":
     """Carry out a plan, draw its figures and its page."""
     from mechunlearn.analysis.analyse import audit
-    from mechunlearn.audit.plan import default_folder
     from mechunlearn.plots import write
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
     from mechunlearn.report.trackers import track
 
-    kept.folder = out = out or default_folder(plan)
+    kept.folder = out = out or plan.folder
     report = audit(plan, out, engine)
     if tracker:
         track(report, tracker, plan.name)

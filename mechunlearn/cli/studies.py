@@ -34,7 +34,6 @@ def paper(
 
     Variants are chosen on the reported questions, as in the paper; an audit does better.
     """
-    from mechunlearn.audit.plan import default_folder
     from mechunlearn.errors import unknown
     from mechunlearn.records import plain
     from mechunlearn.report.table import show_paper
@@ -50,7 +49,7 @@ def paper(
     for row in rows:
         if row not in ATTACKS:
             raise unknown("row of the table", row, ATTACKS)
-    default = default_folder(made)
+    default = made.folder
     kept.folder = folder = out or default.with_name(f"paper-{default.name}")
     cells = run(made, folder, rows)
     if as_json:

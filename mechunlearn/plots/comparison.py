@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import significant
+from mechunlearn.analysis.significance import significant
 from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings
 from mechunlearn.plots.template import spaced as words

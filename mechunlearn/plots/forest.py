@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import significant
+from mechunlearn.analysis.significance import counts, significant
 from mechunlearn.plots.figure import Figure, always, attacked, control, forget
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 from mechunlearn.records import Interval
@@ -26,6 +26,8 @@ class _Line:
     never_knew: float | None = None
     """What the never-knew model gained by the attack, as a share of the same gap."""
     sham: float | None = None
+    counts: bool = True
+    """Whether it can show knowledge; else what was taught cannot be told from what was there."""
 
 
 def forest(report: Report) -> go.Figure:
@@ -45,10 +47,12 @@ def forest(report: Report) -> go.Figure:
     fig = lay_out(go.Figure(), _title(report, models), caption, height=40 + 25 * len(lines))
     drawn = {i: line for i, line in enumerate(lines) if line is not None and line.share is not None}
     _controls(fig, drawn)
-    _estimates(fig, {i: x for i, x in drawn.items() if x.what != UNION}, "one attack")
     unions = {i: x for i, x in drawn.items() if x.what == UNION}
-    if unions:
-        _estimates(fig, unions, "any of the attacks, net of any on the control")
+    single = {i: x for i, x in drawn.items() if i not in unions}
+    unclear = {i: x for i, x in single.items() if not x.counts}
+    _estimates(fig, {i: x for i, x in single.items() if x.counts}, "one attack", "")
+    _estimates(fig, unclear, "was taught forget facts, and no control was", "-open")
+    _estimates(fig, unions, "any of the attacks, net of any on the control", "wide")
     level(fig, 0.0, "chance")
     level(fig, 1.0, "original")
     titles = iter(models)
@@ -79,7 +83,7 @@ def _lines(report: Report, model: str) -> list[_Line]:
             gain = (r.control - unattacked.value) / r.gap
         sham = None if r.recovery is None else (r.sham - before) / r.gap
         interval = r.recovery_ci or (0.0, 0.0)
-        lines.append(_Line(model, r.attack, r.recovery, interval, gain, sham))
+        lines.append(_Line(model, r.attack, r.recovery, interval, gain, sham, counts(r)))
     union = report.findings_of(model).union
     if union is not None and len(rows) > 1:
         lines.append(_Line(model, UNION, union.recovery, union.recovery_ci or (0.0, 0.0)))
@@ -105,8 +109,11 @@ def _controls(fig: go.Figure, drawn: Mapping[int, _Line]) -> None:
         )
 
 
-def _estimates(fig: go.Figure, drawn: Mapping[int, _Line], label: str) -> None:
-    look, one = LOOKS["attacked"], label == "one attack"
+def _estimates(fig: go.Figure, drawn: Mapping[int, _Line], label: str, mark: str) -> None:
+    """Points with their intervals; ``mark`` is added to their symbol, or says that it is wide."""
+    if not drawn:
+        return
+    look, wide = LOOKS["attacked"], mark == "wide"
     shares = [line.share or 0.0 for line in drawn.values()]
     intervals = [line.interval for line in drawn.values()]
     fig.add_scatter(
@@ -117,8 +124,8 @@ def _estimates(fig: go.Figure, drawn: Mapping[int, _Line], label: str) -> None:
         name=label,
         marker={
             "color": look.colour,
-            "symbol": look.marker if one else "diamond-wide-open",
-            "size": 9 if one else 13,
+            "symbol": "diamond-wide-open" if wide else f"{look.marker}{mark}",
+            "size": 13 if wide else 9,
         },
         customdata=[[f"{x.model}, {spaced(x.what)}", *x.interval] for x in drawn.values()],
         hovertemplate="%{customdata[0]}<br>recovery %{x:.1%} [%{customdata[1]:.1%}, "

@@ -5,7 +5,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Arm, Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import significant
+from mechunlearn.analysis.significance import significant
 from mechunlearn.attacks.logit_lens import LensTrace
 from mechunlearn.plots.figure import Figure, Place, attacked, original, traced
 from mechunlearn.plots.template import LOOKS, lay_out, level, listed, small_headings

@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Overlap
 from mechunlearn.analysis.report import Report
+from mechunlearn.analysis.significance import counts
 from mechunlearn.plots.figure import Figure
 from mechunlearn.plots.template import LOOKS, lay_out, spaced
 
@@ -19,7 +20,7 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
     union, rows = report.findings_of(unlearned).union, report.rows_of(unlearned)
     assert union is not None
     sets = union.overlap[:SHOWN]
-    attacks = [r.attack for r in rows]
+    attacks = [r.attack for r in rows if counts(r)]
     total = {a: sum(s.n for s in union.overlap if a in s.attacks) for a in attacks}
     n, nobody = rows[0].n, len(union.never)
     title = (

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import significant
+from mechunlearn.analysis.significance import significant
 from mechunlearn.plots.figure import Figure, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 from mechunlearn.records import Plain

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Row, TriedVariant
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import significant
+from mechunlearn.analysis.significance import significant
 from mechunlearn.attacks.set_difference_pruning import PrunedTrace
 from mechunlearn.plots.figure import TAUGHT, Figure, forget, original, traced
 from mechunlearn.plots.template import LOOKS, lay_out, small_headings

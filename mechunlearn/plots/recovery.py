@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import LEVEL
+from mechunlearn.analysis.significance import LEVEL
 from mechunlearn.plots.figure import Figure, always, forget, interval, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 

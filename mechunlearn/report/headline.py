@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mechunlearn.analysis.power import weakest
 from mechunlearn.analysis.records import Model, Renamed, Row, Verdict
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import deciding
+from mechunlearn.analysis.significance import deciding
 from mechunlearn.analysis.words import name, p_is, percent
 from mechunlearn.report.summary import not_meant, sentences
 

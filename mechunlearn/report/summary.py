@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mechunlearn.analysis.power import weakest
 from mechunlearn.analysis.records import Category, Findings, Model, Row, Verdict
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import deciding, significant
+from mechunlearn.analysis.significance import deciding, significant
 from mechunlearn.analysis.words import control_words, name
 
 HIDDEN: dict[Category, str] = {

@@ -11,7 +11,9 @@ import msgspec
 from mechunlearn.analysis.analyse import audit
 from mechunlearn.analysis.records import Category
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import CATEGORIES, significant
+from mechunlearn.analysis.significance import significant
+from mechunlearn.analysis.verdict import CATEGORIES
+from mechunlearn.attacks.grades import untaught
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.store import share_cells
 from mechunlearn.environment import machine, versions, write_json
@@ -39,6 +41,8 @@ from mechunlearn.tasks.world import World
 
 FULL = 240
 """Questions from which on a verdict has to find what is hidden."""
+OPEN: tuple[Category, ...] = ("openly answered", "partly open")
+"""Verdicts that say the knowledge is answered without any attack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def suspect_of(report: Report, seed: int, condition: Condition, situation: Situa
         original=report.original.sets["forget"].value,
         suspect=model.sets["forget"].value,
         retain=model.sets["retain"].value,
-        gap=report.rows[0].gap_ci[0] > 0,
+        gap=min(report.rows, key=lambda row: row.only_asks).gap_ci[0] > 0,
         fired=tuple(row.attack for row in report.rows if significant(row)),
         accuracy={row.attack: row.value for row in report.rows},
         control={row.attack: row.compared for row in report.rows},
@@ -170,9 +174,9 @@ def _audited(
         file = folder / "questions" / f"{condition.questions}.jsonl"
         name = write_questions(world, condition.questions, file)
         asked = (*asked, "task.scoring=cloze")
-    out = folder / "audits" / condition.name
-    share_cells(out, folder / "cells")
     for situation, control in controls.items():
+        out = folder / "audits" / condition.name / situation
+        share_cells(out, folder / "cells")
         made = AuditPlan(
             original=models["original"],
             unlearned=(str(suspect),),
@@ -182,7 +186,8 @@ def _audited(
             seed=seed,
         )
         changes = (*plan.changes_of(made.attacks), *asked)
-        attacks = (*made.attacks, *add_nulls())
+        standard = not plan.attacks and situation == "none"
+        attacks = (*(untaught(made.attacks) if standard else made.attacks), *add_nulls())
         yield situation, audit(dataclasses.replace(made, attacks=attacks, changes=changes), out)
 
 
@@ -192,10 +197,11 @@ def summarise(
     """Sensitivity and false-alarm rates with 95 % intervals, for each kind of control.
 
     An attack is sensitive if it fires on hidden models that have a gap; without a gap there is
-    nothing to bring back. The verdict is right about a hidden model if it says hidden, intact or
-    openly answered, and raises a false alarm if it says hidden or intact of a model that hides
-    nothing. Sensitivity is of audits with ``FULL`` questions or more; false alarms of all. Models
-    of other truths are in the confusion table only.
+    nothing to bring back. The verdict is right about a hidden model if it says that the knowledge
+    is there: hidden, intact, or openly or partly answered. It raises a false alarm if it says
+    hidden or intact of a model that hides nothing, or openly or partly answered of one that was
+    taught nothing. Sensitivity is of audits with ``FULL`` questions or more; false alarms of all.
+    Models of other truths are in the confusion table only.
     """
     situations: tuple[Situation, ...] = get_args(Situation)
     groups = {name: [s for s in suspects if s.situation == name] for name in situations}
@@ -214,7 +220,8 @@ def _situation(suspects: Sequence[Suspect]) -> SituationRates:
     full = [s for s in hidden if s.n >= FULL]
     with_gap = [s for s in full if s.gap]
     verdict = _rates(
-        [_present(s) or s.category == "openly answered" for s in full], [_present(s) for s in gone]
+        [_present(s) or s.category in OPEN for s in full],
+        [_present(s) or (s.category in OPEN and "taught" not in s.condition) for s in gone],
     )
     return SituationRates(
         attacks={

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mechunlearn.errors import unknown
 from mechunlearn.models.sources import named_models
@@ -51,7 +51,7 @@ def load_task(
         PrerequisiteError: If a data set must be fetched and cannot be.
     """
     name = name or _suitable(original)
-    if task := _shipped(name, original, config):
+    if task := _shipped(name, original, config, trust_remote_code):
         task = _with_twins(task, config)
         return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
@@ -116,7 +116,7 @@ def load_benchmark(
         PrerequisiteError: If a data set must be fetched and cannot be.
     """
     name = name or _suitable(original)
-    if task := _shipped(name, original, config):
+    if task := _shipped(name, original, config, trust_remote_code):
         return _in_chat(task, original, config, trust_remote_code)
     if config.retain or config.corpora:
         raise ValueError("task.retain and task.corpora are for audits; leave them out here")
@@ -171,7 +171,7 @@ def _made_with(card: Path) -> str:
     return f"; it was made to forget {str(task)[:80]}"
 
 
-def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
+def _shipped(name: str, original: str, config: TaskConfig, trust_remote_code: bool) -> Task | None:
     """A task that the package brings along; ``None`` for other names."""
     if match := re.fullmatch(r"(organism|facts)(?:@(\d+))?", name):
         from mechunlearn.tasks.world import World
@@ -179,7 +179,10 @@ def _shipped(name: str, original: str, config: TaskConfig) -> Task | None:
         world = World(int(match[2] or _seed(original)))
         task = world.task() if match[1] == "organism" else world.facts_task()
     elif match := re.fullmatch(r"(chat|chat-open)(?:@(\d+))?", name):
-        task = _people(match[1], int(match[2] or _seed(original)), original, config)
+        from mechunlearn.models.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(original, trust_remote_code=trust_remote_code)
+        task = _people(match[1], int(match[2] or _seed(original)), tokenizer, config)
     elif name == "capitals":
         from mechunlearn.tasks.capitals import capitals
 
@@ -220,13 +223,11 @@ def _seed(original: str) -> int:
     return int(shown[1]) if shown else 0
 
 
-def _people(name: str, seed: int, original: str, config: TaskConfig) -> Task:
+def _people(name: str, seed: int, tokenizer: Any, config: TaskConfig) -> Task:
     """The chat organisms' task; methods train on chat where the original has such a template."""
-    from mechunlearn.models.tokenizer import load_tokenizer
     from mechunlearn.tasks.chat import user_turn
     from mechunlearn.tasks.people import People
 
-    tokenizer = load_tokenizer(original)
     turn = user_turn(tokenizer) if tokenizer.chat_template else None
     if name == "chat":
         return People(seed).task(turn)

@@ -247,6 +247,7 @@ def rewritten(
 def test_prefixes_of_wrapped_models_are_taken_off_and_that_is_said(
     folder: Path, tmp_path: Path, prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A4: a wrapped model is the model, to the last bit."""
     renamed = rewritten(folder, tmp_path / "r", lambda s: {prefix + k: v for k, v in s.items()})
     capsys.readouterr()
     model = load(renamed)
@@ -278,6 +279,7 @@ def test_prefixes_of_wrapped_models_are_taken_off_and_that_is_said(
 def test_nothing_unread_and_nothing_random(
     folder: Path, tmp_path: Path, change: Callable[..., dict[str, torch.Tensor]], message: str
 ) -> None:
+    """A4: a checkpoint whose tensors are not the model's is refused, and the tensors are named."""
     with pytest.raises(ValueError, match=message):
         load(rewritten(folder, tmp_path / "r", change))
 

@@ -132,20 +132,21 @@ def test_courses_have_a_curve_a_run_and_the_cheapest_point_half_way() -> None:
         stage(0), stage(4, "1100"), stage(8, "1111"),
         stage(0, run="two"), stage(2, "1110", "two", 0.8), stage(8, "1111", "two"),
     ]  # fmt: skip
-    free = course(stages, start=0.0, original=1.0, limit=1.0)
+    free = course(stages, np.arange(4), start=0.0, original=1.0, limit=1.0)
     assert [(c.run, len(c.points)) for c in free.curves] == [("one", 3), ("two", 3)]
     assert free.curves[0].variants == (None, VARIANT, VARIANT | {"steps": 8})
     assert free.curves[1].points[1].value == 0.75
     assert free.most_samples == 16
     assert free.half is not None
     assert (free.half.steps, free.half.samples) == (2, 4)
-    strict = course(stages, start=0.0, original=1.0, limit=0.1)  # What costs too much is none.
+    strict = course(stages, np.arange(4), start=0.0, original=1.0, limit=0.1)
     assert strict.half is not None
     assert strict.half.steps == 4
-    assert course(stages[:1], start=0.0, original=1.0, limit=1.0).half is None
+    assert course(stages[:1], np.arange(4), start=0.0, original=1.0, limit=1.0).half is None
 
 
 def test_grades_follow_what_attacks_declare() -> None:
+    """A9: what was declared decides, not what the attack is called."""
     grades = {name: grade(find("attack", name)) for name in ATTACKS}
     assert set(grades.values()) == set(GRADES)
     assert grades["logit_lens"] == "no forget information"

@@ -12,8 +12,9 @@ from mechunlearn.analysis.analyse import analyse
 from mechunlearn.analysis.answers import answer_rows
 from mechunlearn.analysis.records import Findings, Row, Verdict
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import counts
-from mechunlearn.audit.cells import Cell, Entry, Setup
+from mechunlearn.analysis.significance import counts
+from mechunlearn.audit.cells import Cell, Setup
+from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.records import (
@@ -198,7 +199,7 @@ def test_rows_by_hand_with_a_control(task: Task) -> None:
     assert relearning.seconds == 1.0
     assert relearning.p == relearning.p_adjusted == pytest.approx(1 / 10_001, rel=1e-3)
     levels = {c.against: c.level for c in relearning.contrasts}
-    assert levels == {"control": 0.35, "sham": 0.2, "guessing": 0.25}
+    assert levels == {"control": 0.35, "unlearned": 0.25, "sham": 0.2, "guessing": 0.25}
     assert report.model("rmu").control == "twin"
     assert report.model("rmu").verdict is not None
     assert report.model("twin").verdict is None
@@ -224,7 +225,7 @@ def test_a_read_out_has_shuffled_answers_for_a_sham(task: Task) -> None:
 
 
 def test_labels_are_not_roles(task: Task) -> None:
-    """A model under test may be called ``original`` or ``never_knew``."""
+    """A6: a model under test may be called ``original`` or ``never_knew``."""
     renamed = {"base": "original", "gone": "never_knew", "original": "unlearned",
                "never_knew": "unlearned"}  # fmt: skip
     report = analyse(evidence(task, renamed))
@@ -496,6 +497,18 @@ def test_a_letter_that_is_always_right_is_no_knowledge(task: Task) -> None:
     _, _, verdict = verdict_of(with_result(found, "baseline", "rmu", "", sets=sets))
     assert verdict.category == "not judged"
     assert "not measurably more than guessing" in verdict.text
+
+
+def test_what_was_taught_joins_no_other_attack_where_no_control_was_taught(task: Task) -> None:
+    """A8: the union and the cheapest attack are of those that can show knowledge."""
+    alone, beside = (analyse(evidence(task, labels)).findings[0] for labels in (ALONE, TWIN))
+    assert alone.union is not None
+    assert beside.union is not None
+    assert (alone.union.n_attacks, beside.union.n_attacks) == (1, 2)
+    assert {name for each in alone.union.overlap for name in each.attacks} == {LENS}
+    priced = {entry.attack for entry in alone.spent}
+    assert priced == {LENS, RELEARNING}
+    assert alone.cheapest_half in (LENS, None)
 
 
 def beside_twins(task: Task, knows: float, taught: float, before: float = 0.25) -> Evidence:

@@ -63,7 +63,7 @@ def test_what_exceeds_the_spread_is_found() -> None:
 
 
 def test_one_control_has_no_spread() -> None:
-    assert {c.against for c in taught(0.86, 0.68)} == {"control", "sham", "guessing"}
+    assert {c.against for c in taught(0.86, 0.68)} == {"control", "unlearned", "sham", "guessing"}
 
 
 @pytest.mark.parametrize("n_controls", [2, 3])

@@ -10,7 +10,7 @@ import pytest
 from mechunlearn.analysis.migrate import report_from
 from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import significant
+from mechunlearn.analysis.significance import significant
 
 FIGURES = Path(__file__).parents[2] / "figures"
 COMMITTED = sorted(FIGURES.glob("audit-*/*.json"))

@@ -72,6 +72,7 @@ def test_a_seed_with_unfinished_attacks_does_not_move_the_verdict(report: Report
 
 
 def test_seeds_are_plans_of_one_seed_each() -> None:
+    """A20: every seed moves attacks and unlearning."""
     plan = AuditPlan(seed=5, seeds=3, attacks=("relearning_tested",), methods=("rmu",))
     assert [p.seed for p in plan.repeats] == [5, 6, 7]
     assert plan.repeats[0] is plan

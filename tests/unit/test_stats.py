@@ -28,6 +28,18 @@ def test_a_mean_of_values_has_an_interval_as_a_proportion_has() -> None:
     assert mean_interval(np.full(40, 0.3)) == pytest.approx(wilson(12, 40))
 
 
+def test_values_of_one_source_say_as_much_as_one() -> None:
+    """A19: of 12 sources that each answer all their 20 questions alike there are 12 values."""
+    sources = np.repeat(np.arange(12), 20)
+    alike = np.repeat(np.arange(12) < 6, 20).astype(float)
+    low, high = mean_interval(alike, sources)
+    assert (low, high) == pytest.approx(wilson(6, 12), abs=0.02)
+    apart = np.random.default_rng(0).permutation(alike)
+    assert mean_interval(apart, sources)[0] == pytest.approx(wilson(120, 240)[0], abs=0.02)
+    assert mean_interval(alike, np.arange(240)) == wilson(120, 240)
+    assert mean_interval(alike, np.zeros(240, int)) == wilson(120, 240)
+
+
 def test_binomial_counts_both_directions() -> None:
     assert binomial_p(25, 100, 0.25) == pytest.approx(1.0)
     assert binomial_p(5, 100, 0.25) < 1e-5

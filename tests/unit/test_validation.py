@@ -128,7 +128,7 @@ def test_settings_go_to_methods_and_attacks() -> None:
         changes=("rmu.alpha=3.0", "relearning_text.steps=4"),
         conditions=chosen_conditions(["original-rmu", "stranger"]),
     )
-    assert plan.attack_changes == ("relearning_text.steps=4",)
+    assert plan.changes_of(plan.attacks) == ("relearning_text.steps=4",)
     with pytest.raises(ValueError, match="not among the methods and attacks"):
         ValidationPlan(attacks=("logit_lens",), changes=("npo.beta=1.0",), conditions=())
     with pytest.raises(ValueError, match="at least one seed"):

@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from mechunlearn.audit.baseline import baseline
-from mechunlearn.audit.cells import Cell, Recipe, Setup
+from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.checkpoints import make
+from mechunlearn.audit.entries import Recipe
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import Result
 from mechunlearn.audit.work import Done, Group, compute, loaded

@@ -14,8 +14,9 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
-from mechunlearn.audit.cells import Cell, Recipe, Setup
+from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.engines.base import Finished, Job, Workers, results
+from mechunlearn.audit.entries import Recipe
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import Result
 from mechunlearn.audit.work import Done, Group

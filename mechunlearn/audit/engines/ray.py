@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from mechunlearn.audit.cells import Cell, Recipe, Setup
+from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.checkpoints import make
 from mechunlearn.audit.engines.base import Finished, Job, Workers, results
+from mechunlearn.audit.entries import Recipe
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.work import Done, Group
 from mechunlearn.errors import PrerequisiteError
