@@ -63,6 +63,7 @@ CONDITIONS = (
     _hidden("simnpo"),
     _hidden("circuit_breakers"),
     _hidden("gradient_difference"),
+    _hidden("wga"),
     _hidden("half", "npo"),
     _hidden("npo", "interpolated"),
     # Hidden by disguises.
