@@ -9,15 +9,18 @@ class PrerequisiteError(RuntimeError):
     """A package, download or browser is missing; the text says how to get it."""
 
 
-def refuse_existing(paths: Iterable[Path]) -> None:
+def refuse_existing(paths: Iterable[Path], option: str = "--out") -> None:
     """Refuse to write where something is already.
+
+    Args:
+        option: That names the place.
 
     Raises:
         FileExistsError: With the first path that exists.
     """
     if there := next((path for path in paths if path.exists() or path.is_symlink()), None):
         raise FileExistsError(
-            f"{there} exists; nothing was written: --force replaces it, or choose another --out"
+            f"{there} exists; nothing was written: --force replaces it, or choose another {option}"
         )
 
 

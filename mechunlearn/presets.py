@@ -79,6 +79,19 @@ def reseeded(config: C, by: int) -> C:
     return dataclasses.replace(config, **moved)  # type: ignore[type-var]
 
 
+def owner_of(change: str) -> str:
+    """The method or attack whose setting ``NAME.key=value`` changes, or ``task``.
+
+    Raises:
+        ValueError: If it is no such text.
+    """
+    owner, dot, rest = change.partition(".")
+    key, sign, _ = rest.partition("=")
+    if not (dot and sign and key.strip() and owner.isidentifier()):
+        raise ValueError(f"--set {change!r} is no NAME.key=value, such as rmu.alpha=3")
+    return owner
+
+
 def changed(config: C, changes: Sequence[str]) -> C:
     """Settings with some of them changed by ``key=value``.
 

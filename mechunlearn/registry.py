@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mechunlearn.errors import unknown
+from mechunlearn.plugins import imported, installed, package_of
 
 METHODS = {
     "rmu": "mechunlearn.unlearn.rmu:RMU",
@@ -21,12 +22,15 @@ METHODS = {
     "undial": "mechunlearn.unlearn.undial:UNDIAL",
     "wga": "mechunlearn.unlearn.wga:WGA",
     "satimp": "mechunlearn.unlearn.satimp:SatImp",
+    "altpo": "mechunlearn.unlearn.altpo:AltPO",
+    "idk_dpo": "mechunlearn.unlearn.altpo:IdkDPO",
+    "idk_nll": "mechunlearn.unlearn.idk_nll:IdkNLL",
 }
 """Unlearning methods."""
 ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
-    "steering": "mechunlearn.attacks.steering:Steering",
+    "steering_vectors": "mechunlearn.attacks.steering:Steering",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "tuned_lens": "mechunlearn.attacks.tuned_lens:TunedLens",
     "probes": "mechunlearn.attacks.probes:FORGET",
@@ -36,7 +40,8 @@ ATTACKS = {
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
     "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",
     "quantization": "mechunlearn.attacks.quantization:Quantization",
-    "weight_delta": "mechunlearn.attacks.weight_delta:WeightDelta",
+    "deployed": "mechunlearn.attacks.deployed:Deployed",
+    "merging": "mechunlearn.attacks.merging:Merging",
     "relearning_disjoint": "mechunlearn.attacks.relearning:DISJOINT",
     "relearning_tested": "mechunlearn.attacks.relearning:TESTED",
     "relearning_retain": "mechunlearn.attacks.relearning:RETAIN",
@@ -44,9 +49,10 @@ ATTACKS = {
     "relearning_questions": "mechunlearn.attacks.relearning:QUESTIONS",
     "perturbation_naive": "mechunlearn.attacks.perturbation_naive:NaivePerturbation",
     "perturbation_informed": "mechunlearn.attacks.perturbation_informed:InformedPerturbation",
-    "in_context_disjoint": "mechunlearn.attacks.in_context:DISJOINT",
-    "in_context_retain": "mechunlearn.attacks.in_context:RETAIN",
+    "fewshot_disjoint": "mechunlearn.attacks.fewshot:DISJOINT",
+    "fewshot_retain": "mechunlearn.attacks.fewshot:RETAIN",
     "jailbreak": "mechunlearn.attacks.jailbreaks:Jailbreak",
+    "rewording": "mechunlearn.attacks.rewording:Rewording",
     "gcg": "mechunlearn.attacks.gcg.attack:GCG",
     "soft_prompt": "mechunlearn.attacks.soft_prompt:SoftPrompt",
 }
@@ -149,6 +155,11 @@ def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
     """
     if name in _table(kind):
         raise ValueError(f"the package has its own {kind} {name!r}; choose another name")
+    _ADDED[kind][name] = _checked(kind, name, entry), version
+
+
+def _checked(kind: str, name: str, entry: Any) -> Any:
+    """An entry of somebody else's, an instance where it is an attack's class."""
     if not name.isidentifier():
         raise ValueError(f"a registered name has letters, digits and _ only, not {name!r}")
     abstract: frozenset[str] = getattr(entry, "__abstractmethods__", frozenset())
@@ -159,17 +170,21 @@ def register(kind: str, name: str, entry: Any, *, version: int = 1) -> None:
     if kind == "attack":
         entry = entry() if isinstance(entry, type) else entry
         entry.check_declared(name)
-    _ADDED[kind][name] = entry, version
+    return entry
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Everything that is registered, the package's own first."""
-    return (*_table(kind), *_ADDED[kind])
+    """Everything that is registered: the package's own, other packages', this process's."""
+    own = _table(kind)
+    return tuple(dict.fromkeys((*own, *installed(kind), *_ADDED[kind])))
 
 
-def added_version(kind: str, name: str) -> int | None:
-    """Version of an entry that this process registered; ``None`` for the package's own."""
-    return _ADDED[kind][name][1] if name in _ADDED[kind] else None
+def added_version(kind: str, name: str) -> int | str | None:
+    """Version of an entry of this process or of another package; ``None``: the package's own."""
+    if name in _ADDED[kind]:
+        return _ADDED[kind][name][1]
+    brought = name not in _table(kind) and name in installed(kind)
+    return package_of(installed(kind)[name]) if brought else None
 
 
 def find(kind: str, name: str) -> Any:
@@ -179,14 +194,24 @@ def find(kind: str, name: str) -> Any:
         kind: ``method``, ``attack``, ``measure`` or ``figure``.
 
     Raises:
-        ValueError: If the name is not registered, with the nearest one that is.
+        ValueError: If the name is not registered, with the nearest one that is; or another package
+            brings it and it cannot be imported.
+        TypeError: If what another package brings lacks something.
     """
     table = _table(kind)
     if name in _ADDED[kind]:
         return _ADDED[kind][name][0]
-    if name not in table:
-        raise unknown(kind, name, names(kind), " See: mechunlearn list")
-    return _loaded(kind, table[name])
+    if name in table:
+        return _loaded(kind, table[name])
+    if name in installed(kind):
+        return _brought(kind, name)
+    raise unknown(kind, name, names(kind), " See: mechunlearn list")
+
+
+@cache
+def _brought(kind: str, name: str) -> Any:
+    """What another package brings."""
+    return _checked(kind, name, imported(kind, installed(kind)[name]))
 
 
 @cache

@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 HERE = Path(__file__).parent
 LONG = ("08",)
 """Minutes each, and a model that is not shipped."""
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def sources(names: list[str]) -> list[Path]:
@@ -30,6 +31,8 @@ def kept(output: NotebookNode) -> bool:
     """Whether an output belongs on the page."""
     if output.output_type == "stream":
         return output.name != "stderr"
+    if WIDGET in output.get("data", {}):
+        return False  # Live only: a widget's state would be most of the file.
     return bool(output.get("data", True))
 
 

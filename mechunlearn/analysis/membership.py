@@ -6,7 +6,7 @@ from msgspec import UnsetType
 from mechunlearn.analysis.answers import questions_of, sources_of
 from mechunlearn.analysis.records import MemberScore
 from mechunlearn.analysis.rounding import short, short_interval
-from mechunlearn.audit.cells import Entry
+from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.stats import auc
 

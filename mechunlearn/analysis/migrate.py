@@ -197,11 +197,11 @@ def _findings(old: Old, name: str) -> Plain:
         found["union"] = {k: v for k, v in union.items() if k not in moved.values()} | {
             new: union[key] for new, key in moved.items()
         }
-    for attack, arm, kind, trace in _traces(old, name):
-        if kind == "course":
+    for attack, arm, of, trace in _traces(old, name):
+        if of == "course":
             found["courses"].setdefault(attack, {})[arm] = trace
         else:
-            found["traces"].setdefault(attack, {}).setdefault(arm, {})[kind] = trace
+            found["traces"].setdefault(attack, {}).setdefault(arm, {})[of] = trace
     return found
 
 

@@ -44,8 +44,11 @@ def split_label(given: str) -> tuple[str | None, str]:
     return label, model
 
 
-def distinct(models: Sequence[str]) -> list[str]:
+def distinct(models: Sequence[str], flag: str = "--unlearned") -> list[str]:
     """A short label for each model: as many of the last parts of its path as tell it apart.
+
+    Args:
+        flag: The option that messages name.
 
     Raises:
         ValueError: If two are the same.
@@ -63,32 +66,36 @@ def distinct(models: Sequence[str]) -> list[str]:
             return labels
         if all(lengths[i] >= len(parts[i]) for i in same):
             raise ValueError(
-                f"two unlearned models are both {models[same[0]]!r}; leave one out, or tell them "
-                "apart with --unlearned LABEL=MODEL"
+                f"two models are both {models[same[0]]!r}; leave one out, or tell them apart with "
+                f"{flag} LABEL=MODEL"
             )
         for i in same:
             lengths[i] = min(lengths[i] + 1, len(parts[i]))
 
 
-def labelled(unlearned: Sequence[str], methods: Sequence[str]) -> dict[str, str]:
-    """Label of every model under test -> its source, or the method that makes it.
+def labelled(
+    models: Sequence[str], methods: Sequence[str] = (), flag: str = "--unlearned"
+) -> dict[str, str]:
+    """Label of every model -> its source, or the method that makes it.
+
+    Args:
+        flag: The option that messages name.
 
     Raises:
         ValueError: If one model is given twice, or a label is used twice.
     """
-    given = [split_label(u) for u in unlearned]
+    given = [split_label(model) for model in models]
     free = [model for label, model in given if label is None]
     if len(set(free)) < len(free):
         twice = next(m for m in free if free.count(m) > 1)
-        raise ValueError(f"--unlearned names {twice!r} twice; leave one out")
-    own = iter(distinct(free))
+        raise ValueError(f"{flag} names {twice!r} twice; leave one out")
+    own = iter(distinct(free, flag))
     pairs = [(label or next(own), model) for label, model in given]
     pairs += [(method, method) for method in methods]
     labels = [label for label, _ in pairs]
     if same := next((x for x in labels if labels.count(x) > 1), None):
         raise ValueError(
-            f"two models under test are called {same!r}; give one another name with --unlearned "
-            "LABEL=MODEL"
+            f"two models are called {same!r}; give one another name with {flag} LABEL=MODEL"
         )
     return dict(pairs)
 

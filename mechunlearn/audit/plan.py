@@ -150,9 +150,11 @@ class AuditPlan:
         seconds(self.budget)
 
     def _check_changes(self) -> None:
+        from mechunlearn.presets import owner_of
+
         known = ("task", *self.methods, *self.attacks)
         for change in self.changes:
-            if (owner := change.partition(".")[0]) not in known:
+            if (owner := owner_of(change)) not in known:
                 raise ValueError(
                     f"--set {change!r} is for {owner!r}, which is not among the methods and "
                     f"attacks {', '.join(known[1:])}, and not task"

@@ -15,7 +15,7 @@ Prepared = tuple[str, Callable[[HookedModel], object]]
 class ModelPool:
     """Loads each model once where they fit, letting go of the least recently used first."""
 
-    def __init__(self, room: int = ROOM, loader: Callable[..., HookedModel] = load) -> None:
+    def __init__(self, room: float = ROOM, loader: Callable[..., HookedModel] = load) -> None:
         self.room, self.loader = room, loader
         self.models: dict[str, HookedModel] = {}
         self.options: dict[str, object] = {}

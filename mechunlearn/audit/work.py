@@ -105,6 +105,15 @@ def compute(setup: Setup, groups: Sequence[Group], load: ModelPool, done: Done) 
             _timed(_Work(setup, group, cell), _Work.ceiling, loaded(setup, original, load), done)
 
 
+def chosen_change(setup: Setup, group: Group, load: ModelPool) -> Change:
+    """The variant that a finished attack chose, made again on the model that was attacked."""
+    if "original model" in find("attack", group.attack).needs:
+        _Work(setup, group).learn(loaded(setup, setup.original.label, load))
+    _Work(setup, group).rebuild(loaded(setup, group.model, load))
+    assert group.change is not None
+    return group.change
+
+
 def _timed(
     work: "_Work",
     compute: "Callable[[_Work, HookedModel], Result]",

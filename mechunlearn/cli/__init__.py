@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli import audit, guide, models, report, studies, tasks
+from mechunlearn.cli import audit, chat, guide, models, report, studies, tasks
 from mechunlearn.cli.errors import explained
 from mechunlearn.cli.options import alarm, kept
 from mechunlearn.version import __version__
@@ -22,7 +22,7 @@ for command in (
     *(audit.plan, audit.audit, audit.attack),
     *(report.report, report.diff, report.figures, report.export),
     *(studies.paper, studies.validate, studies.rerun),
-    *(models.unlearn, models.bench, tasks.task, tasks.doctor, guide.guide),
+    *(models.unlearn, models.bench, chat.chat, tasks.task, tasks.doctor, guide.guide),
 ):
     app.command()(command)
 app.command("list")(tasks.list_)
@@ -36,6 +36,7 @@ STOPPED = {
         ("audit", "attack", "paper", "rerun", "validate"),
         "every finished piece is kept in {folder}; the same command goes on",
     ),
+    "chat": "conversations are not kept",
     "unlearn": "training up to its last checkpoint is kept in OUT.training; the same command with "
     "--resume goes on",
 }

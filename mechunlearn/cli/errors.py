@@ -58,6 +58,8 @@ def explained(err: BaseException) -> str:
         return f"the disk is full; make room, or choose another --out ({text})"
     if advice := next((KNOWN[name] for name in names if name in KNOWN), ""):
         return f"{advice} ({text})" if text else advice
+    if isinstance(err, OSError) and err.errno and err.filename:
+        return f"{text.partition('] ')[2] or text}; check the path, or choose another --out"
     if text and (isinstance(err, PLAIN) or _on_purpose(err)):
         return text
     return f"{names[0]}: {text}; {BUG}" if text else f"{names[0]}; {BUG}"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from mechunlearn.cli.options import (
+    ForceOpt,
     JsonOpt,
     ModelOpt,
     PresetOpt,
@@ -20,7 +21,7 @@ from mechunlearn.cli.options import (
     print_json,
     say,
 )
-from mechunlearn.errors import unknown
+from mechunlearn.errors import refuse_existing, unknown
 from mechunlearn.records import Plain
 
 
@@ -85,19 +86,32 @@ def bench(
     task: TaskOpt = "",
     change: TaskSetOpt = None,
     trust_remote_code: TrustOpt = False,
+    lm_eval: Annotated[
+        Path | None, typer.Option("--lm-eval", help="Also write a results file as lm-eval does.")
+    ] = None,
+    beside: Annotated[
+        Path | None, typer.Option("--beside", help="Show lm-eval's results_*.json too.")
+    ] = None,
+    force: ForceOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Accuracy of a model on every question set of a task or benchmark."""
     from mechunlearn.bench import score_task
+    from mechunlearn.bench.lm_eval_results import read_results, write_results
     from mechunlearn.models import load
-    from mechunlearn.report.table import chance, show_scores
+    from mechunlearn.report.table import chance, show_results, show_scores
     from mechunlearn.tasks import load_benchmark, task_config
 
-    if others := [c for c in change or () if not c.startswith("task.")]:
-        raise ValueError(f"--set {others[0]!r}: bench takes only settings of the task (task.shots)")
+    if odd := [c for c in change or () if not c.startswith("task.")]:
+        raise ValueError(f"--set {odd[0]!r}: bench takes only settings of the task (task.shots)")
+    if lm_eval is not None and not force:
+        refuse_existing([lm_eval], "--lm-eval")
+    others = read_results(beside) if beside else ()
     config = task_config(change or ())
     questions = load_benchmark(task or None, model, config, trust_remote_code=trust_remote_code)
     scores = score_task(load(model, trust_remote_code=trust_remote_code), questions)
+    if lm_eval is not None:
+        say(f"results: {write_results(scores, questions.name, model, lm_eval)}")
     if as_json:
         print_json(
             {
@@ -114,6 +128,8 @@ def bench(
         )
         return
     show_scores(scores, questions, model)
+    if others:
+        show_results(others, str(beside))
 
 
 def organism_train(

@@ -32,7 +32,8 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="The page; default: RUN/report.html, of several: comparison.html."
+            "--out",
+            help="The page; default: RUN/report.html, of several: comparison.html or board.html.",
         ),
     ] = None,
     validation: Annotated[
@@ -43,11 +44,14 @@ def report(
     card: Annotated[
         bool, typer.Option("--card", help="Only print a section for a model card on the Hub.")
     ] = False,
+    board: Annotated[
+        bool, typer.Option("--board", help="Many runs: one table of their models, to be sorted.")
+    ] = False,
     fail_if: FailOpt = "",
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Draw the page of a finished audit again, or one page that compares several."""
+    """Draw the page of a finished audit again, or one page of several beside each other."""
     from mechunlearn.analysis.report import Report
     from mechunlearn.report.table import show
 
@@ -56,12 +60,18 @@ def report(
     if card:
         _print_card(reports, wrong)
         return
-    page = _page(runs, reports, out, validation, force)
-    if as_json:
-        print_json(reports[0] if len(reports) == 1 else reports)
+    if board:
+        if validation:
+            raise ValueError("--validation is for the page of one run; leave it out, or --board")
+        page = _board(runs, reports, out, force, as_json)
     else:
-        for each in reports:
-            show(each)
+        page = _page(runs, reports, out, validation, force)
+        if as_json:
+            print_json(reports[0] if len(reports) == 1 else reports)
+        else:
+            for each in reports:
+                show(each)
+    if not as_json:
         say(f"report: {page}")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open the page by hand")
@@ -89,6 +99,28 @@ def _page(
         raise ValueError("--validation is for the page of one run; leave it out, or the others")
     named = dict(zip(run_names(runs), reports, strict=True))
     return write_comparison(named, out or Path("comparison.html"))
+
+
+def _board(
+    runs: Sequence[Path],
+    reports: "Sequence[Report]",
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+) -> Path:
+    """Write and print the table of several runs."""
+    from mechunlearn.report import write_board
+    from mechunlearn.report.board import show_board, standings
+
+    out = out or Path("board.html")
+    _refuse_page(runs, out, force)
+    named = dict(zip(run_names(runs), reports, strict=True))
+    page = write_board(named, out)
+    if as_json:
+        print_json(standings(named))
+    else:
+        show_board(standings(named))
+    return page
 
 
 def _print_card(reports: "Sequence[Report]", wrong: Collection[str]) -> None:

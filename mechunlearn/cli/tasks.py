@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from mechunlearn.cli.options import JsonOpt, ModelOpt, TaskSetOpt, TrustOpt, answer, print_json
+from mechunlearn.cli.options import (
+    JsonOpt,
+    ModelOpt,
+    TaskSetOpt,
+    TrustOpt,
+    answer,
+    print_json,
+    say,
+)
 
 
 def task(
@@ -16,9 +24,13 @@ def task(
     as_json: JsonOpt = False,
 ) -> None:
     """What a task asks, and what of its reported questions stands elsewhere in it."""
+    from mechunlearn.models import locate
     from mechunlearn.tasks import load_task, task_config
     from mechunlearn.tasks.folds import leaks
 
+    if odd := [c for c in change or () if not c.startswith("task.")]:
+        raise ValueError(f"--set {odd[0]!r}: task takes only settings of the task (task.shots)")
+    locate(model)
     config = task_config(change or ())
     asked = load_task(name, model, config, trust_remote_code=trust_remote_code)
     sizes = {
@@ -49,14 +61,10 @@ def list_(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="The guide's table.")] = False,
 ) -> None:
     """Unlearning methods, attacks and tasks."""
-    from mechunlearn.registry import entries, markdown
+    from mechunlearn.registry import markdown
     from mechunlearn.tasks.names import TASKS
 
-    known = {
-        "methods": {e.name: e.idea for e in entries("method")},
-        "attacks": {e.name: e.idea for e in entries("attack")},
-        "tasks": TASKS,
-    }
+    known = {"methods": _ideas("method"), "attacks": _ideas("attack"), "tasks": TASKS}
     if as_json:
         print_json(known)
     elif as_markdown:
@@ -66,6 +74,20 @@ def list_(
             sys.stdout.write(f"{kind}\n")
             for name, what in names.items():
                 sys.stdout.write(f"  {name:22}{what}\n")
+
+
+def _ideas(kind: str) -> dict[str, str]:
+    """What each entry does, or which package brings it."""
+    from mechunlearn.plugins import installed, package_of
+    from mechunlearn.registry import entries
+
+    ideas = {e.name: e.idea for e in entries(kind)}
+    for name, entry in installed(kind).items():
+        if name in ideas:
+            say(f"{kind} {name!r} of {package_of(entry)} is not used: mechunlearn has its own")
+        else:
+            ideas[name] = f"from {package_of(entry)}"
+    return ideas
 
 
 def doctor(as_json: JsonOpt = False) -> None:

@@ -133,3 +133,8 @@ def replaced_embeddings(
         return activation
 
     return EMBED, replace
+
+
+def pattern_name(layer: int) -> str:
+    """Hook point of a layer's attention, ``[batch, head, to, from]``: each ``to`` row sums to 1."""
+    return f"blocks.{layer}.attn.hook_pattern"

@@ -112,6 +112,37 @@ def _softcap(model: HookedModel) -> Callable[[Tensor], Tensor]:
 
 
 @torch.no_grad()
+def frozen_norm(
+    model: HookedModel, x: Float[Tensor, "row d_model"]
+) -> Callable[[Float[Tensor, "*part row d_model"]], Float[Tensor, "*part row d_model"]]:
+    """The final norm as a linear map, at the scale that it has for each row of ``x``.
+
+    The images of parts that add up to ``x`` add up to ``norm(x)``, less the norm's bias, where it
+    has one. Found by probing, so that layer norms, root-mean-square norms and those that store
+    their gain less one are alike.
+    """
+
+    def norm(rows: Tensor) -> Tensor:
+        return model.ln_final(rows.to(x)[None])[0].float()
+
+    probe = torch.ones_like(x[:1])
+    probe[:, ::2] = -1  # Mean 0, mean square 1.
+    bias = norm(torch.zeros_like(probe))
+    gain = (norm(probe) - bias) * probe.float()
+    centred = torch.allclose(norm(probe + 2), norm(probe), atol=1e-2)
+
+    def scaled(part: Tensor) -> Tensor:
+        part = part.float()
+        return gain * (part - part.mean(-1, keepdim=True) if centred else part)
+
+    whole = scaled(x)
+    inverse = ((norm(x) - bias) * whole).sum(-1, keepdim=True) / (whole * whole).sum(
+        -1, keepdim=True
+    )
+    return lambda part: scaled(part) * inverse
+
+
+@torch.no_grad()
 def measured_scale(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> float:
     """The factor between the unembedding's output and the logits, as the model computes them.
 

@@ -33,6 +33,8 @@ def named_models() -> dict[str, str]:
 
 def locate(name: str) -> tuple[str, dict[str, Any]]:
     """Folder, file or Hub id of ``name``, and what ``from_pretrained`` needs for it."""
+    if not name.strip():
+        raise ValueError("a model's name is empty; give a name, a folder, a .gguf file or a Hub id")
     kind, colon, folder = name.partition(":")
     if colon and kind in SHIPPED:
         known = named_models()

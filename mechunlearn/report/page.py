@@ -27,6 +27,7 @@ from mechunlearn.analysis.words import (
 )
 from mechunlearn.plots import figures as drawn_figures
 from mechunlearn.records import plain
+from mechunlearn.report.board import COLUMNS, SORTED_BY, standings
 from mechunlearn.report.comparison import Comparison
 from mechunlearn.report.figures import PageFigure, inside_script
 from mechunlearn.report.headline import Headline, headlines
@@ -115,6 +116,31 @@ def render_comparison(runs: Mapping[str, Report]) -> str:
     return template.render(title=title, comparison=Comparison.of(runs))
 
 
+def render_board(runs: Mapping[str, Report]) -> str:
+    """Every unlearned model of some runs in one table that can be sorted.
+
+    Args:
+        runs: Reports by the names of their runs.
+
+    Raises:
+        ValueError: If there is no unlearned model.
+    """
+    board = standings(runs)
+    if not board:
+        raise ValueError("these runs have no unlearned model to show")
+    return (
+        _environment()
+        .get_template("board.html.j2")
+        .render(
+            title="Audits of unlearned models",
+            board=board,
+            columns=COLUMNS,
+            sorted_by=SORTED_BY,
+            commands={run: report.runcard.command for run, report in runs.items()},
+        )
+    )
+
+
 def write_page(report: Report, path: Path, validation: ValidationResult | None = None) -> Path:
     """Write the page of one run."""
     path.write_text(render(report, validation), encoding="utf-8")
@@ -124,6 +150,12 @@ def write_page(report: Report, path: Path, validation: ValidationResult | None =
 def write_comparison(runs: Mapping[str, Report], path: Path) -> Path:
     """Write the page that compares runs, by their names."""
     path.write_text(render_comparison(runs), encoding="utf-8")
+    return path
+
+
+def write_board(runs: Mapping[str, Report], path: Path) -> Path:
+    """Write the board of some runs, by their names."""
+    path.write_text(render_board(runs), encoding="utf-8")
     return path
 
 

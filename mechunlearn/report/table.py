@@ -11,6 +11,7 @@ from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import DASH, ROLES, name, over_seeds, percent
 from mechunlearn.audit.estimate import Estimate
 from mechunlearn.audit.outlook import CARDS, Outlook
+from mechunlearn.bench.lm_eval_results import Result
 from mechunlearn.progress import console, results
 from mechunlearn.records import Plain
 from mechunlearn.registry import find
@@ -119,6 +120,22 @@ def show_scores(scores: Mapping[str, Score], asked: Benchmark | Task, model: str
         numbers = [f"{100 * x:.1f}" for x in (s.accuracy, *s.interval, guessed[kind])]
         flat.append([model, asked.name, asked.scoring, kind, *numbers, str(s.n)])
     print_table(title, heads, rows, piped=flat)
+
+
+def show_results(results: Sequence[Result], source: str) -> None:
+    """Print what lm-eval found."""
+    heads = [Head(t, words=i < 2) for i, t in enumerate(("task", "metric", "value", "stderr", "n"))]
+    rows = [
+        [
+            r.task,
+            r.metric,
+            f"{100 * r.value:.1f}",
+            DASH if r.stderr is None else f"{100 * r.stderr:.1f}",
+            DASH if r.n is None else str(r.n),
+        ]
+        for r in results
+    ]
+    print_table(f"lm-eval, {source}, in %", heads, rows)
 
 
 def chance(questions: Sequence[Question], scoring: Scoring) -> float:

@@ -118,7 +118,7 @@ def suspect_of(report: Report, seed: int, condition: Condition, situation: Situa
         original=report.original.sets["forget"].value,
         suspect=model.sets["forget"].value,
         retain=model.sets["retain"].value,
-        gap=report.rows[0].gap_ci[0] > 0,
+        gap=min(report.rows, key=lambda row: row.only_asks).gap_ci[0] > 0,
         fired=tuple(row.attack for row in report.rows if significant(row)),
         accuracy={row.attack: row.value for row in report.rows},
         control={row.attack: row.compared for row in report.rows},

@@ -49,10 +49,33 @@ def user_turn(tokenizer: Any, system: str | None = None) -> Turn:
     for note in notes:
         console.print(f"[dim]{note}[/dim]")
     lead = _lead(tokenizer, before + PROBE + after)
+    return Turn(_without_start(tokenizer, before) + folded, after, lead, tuple(notes))
+
+
+def chat_prompt(tokenizer: Any, turns: Sequence[Mapping[str, str]], system: str | None) -> str:
+    """A conversation in the chat template, up to where the assistant answers its last turn.
+
+    With one turn it is ``user_turn(tokenizer, system).around(text)``.
+
+    Args:
+        turns: As chat templates take them, ``role`` and ``content``; the first is the user's.
+        system: As for ``user_turn``.
+
+    Raises:
+        ValueError: If the template refuses these turns.
+    """
+    if system and not _takes_system(tokenizer):
+        first, *rest = turns
+        turns, system = [{**first, "content": f"{system}\n\n{first['content']}"}, *rest], None
+    messages = [*([{"role": "system", "content": system}] if system is not None else []), *turns]
+    return _without_start(tokenizer, _render(tokenizer, messages))
+
+
+def _without_start(tokenizer: Any, text: str) -> str:
+    """Without the first token's text, where the tokenizer adds that token by itself."""
     ids = tokenizer("")["input_ids"]
-    if tokenizer.bos_token and ids[:1] == [tokenizer.bos_token_id]:
-        before = before.removeprefix(tokenizer.bos_token)  # The tokenizer adds it by itself.
-    return Turn(before + folded, after, lead, tuple(notes))
+    adds = tokenizer.bos_token and ids[:1] == [tokenizer.bos_token_id]
+    return text.removeprefix(tokenizer.bos_token) if adds else text
 
 
 def _turns(question: str, system: str | None) -> list[Mapping[str, str]]:

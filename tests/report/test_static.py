@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from mechunlearn.plots.static import static
+from mechunlearn.plots.static import hovering, static
 from mechunlearn.plots.template import TEMPLATE
 
 
@@ -19,9 +19,18 @@ def defaults() -> Iterator[None]:
 
 def test_with_a_browser_they_are_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(go.Figure, "to_image", lambda *args, **kwargs: b"")
+    monkeypatch.setattr("mechunlearn.plots.static.keep_browser", lambda: None)
     static()
     assert pio.renderers.default == "png"
     assert go.Figure().layout.template.layout.font.family == TEMPLATE.layout.font.family
+
+
+def test_they_hover_with_a_picture_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(go.Figure, "to_image", lambda *args, **kwargs: b"")
+    monkeypatch.setattr("mechunlearn.plots.static.keep_browser", lambda: None)
+    hovering()
+    assert pio.renderers.default == "plotly_mimetype+svg"
+    assert go.Figure().layout.template.layout.font.family is None  # Figures bring their own.
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no Chrome"), ValueError("no kaleido")])

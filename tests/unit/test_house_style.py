@@ -14,9 +14,10 @@ from mechunlearn.registry import ATTACKS, METHODS, find
 PACKAGE = Path(__file__).parents[2] / "mechunlearn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    "version", "errors", "records", "environment", "progress", "stats", "registry",
+    "version", "errors", "records", "environment", "progress", "stats", "plugins", "registry",
     "types", "hooks", "presets", "models", "tasks", "bench", "train", "cost",
-    "organisms", "unlearn", "attacks", "audit", "analysis", "studies", "plots", "report", "cli",
+    "organisms", "unlearn", "attacks", "audit", "analysis", "studies", "plots", "explore",
+    "report", "cli",
 )  # fmt: skip
 """Folders and files from the bottom up; each imports only from those before it."""
 PAPER = ("studies/paper.py", "studies/published.py", "studies/published_attacks.py")

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from mechunlearn.attacks import Attack, NoSettings
-from mechunlearn.audit.cells import _twins
+from mechunlearn.audit.entries import _twins
 from mechunlearn.audit.plan import AuditPlan, options
 from mechunlearn.audit.plan_file import plan_from_data, plan_from_toml, plan_toml, read_plan
 from mechunlearn.cli import app

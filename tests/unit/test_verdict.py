@@ -18,7 +18,7 @@ from mechunlearn.analysis.records import (
 )
 from mechunlearn.analysis.significance import deciding, kind, significant, won
 from mechunlearn.analysis.verdict import CATEGORIES, Subject, judge
-from mechunlearn.attacks.grades import GRADES
+from mechunlearn.attacks.grades import GRADES, HANDED
 from mechunlearn.attacks.vocabulary import FAMILIES, Family
 from mechunlearn.registry import ATTACKS, find
 
@@ -51,6 +51,7 @@ def row(family: Family, difference: float = 0.0, attack: str = "", **more: Any) 
         "within_limit": True,
         "flops": 1,
         "seconds": 1.0,
+        "evidence": GRADES[2] if family == "relearn" else GRADES[0],
     }
     return Row(**numbers | more)
 
@@ -171,7 +172,7 @@ def test_the_verdict_names_numbers_and_what_would_settle_it() -> None:
     alone = judged(row("direction", 0.6, control=None, tier="C", within_limit=False), tier="C").text
     assert "net of its own answers, a sham attack and guessing, at a loss of other" in alone
     assert "A gain of 11% or more would have been found" in judged(*NOTHING).text
-    assert "relearning would settle it" in judged(row("read-out")).text
+    assert "finds what is hidden deep, and it was not tried" in judged(row("read-out")).text
     weak = judged(row("relearn", detectable=0.5, gap_ci=(0.3, 0.5)), after=0.6)
     assert "About 3376 questions would settle it" in weak.text
 
@@ -197,6 +198,9 @@ def test_below_chance_is_over_unlearning_and_above_is_not() -> None:
     below = judged(*NOTHING, below_chance=True, p_chance=1e-5)
     assert below.over_unlearned
     assert "inverted" in below.text
+    # A17: exchanged names answer wrongly, and no attack undoes that; such a model is not cleared.
+    assert below.category == "inconclusive"
+    assert not judged(*NOTHING, below_chance=True, p_chance=1e-5, positive=None).unearned
     assert not judged(*NOTHING, below_chance=False, p_chance=1e-5).over_unlearned
     assert not judged(*NOTHING, below_chance=True, p_chance=0.2).over_unlearned
 
@@ -206,6 +210,18 @@ def test_every_family_means_something_and_every_attack_has_one() -> None:
         "hidden, shallow", "hidden at the output", "hidden, sparse", "hidden, deep",
     }  # fmt: skip
     assert {find("attack", name).family for name in ATTACKS} <= set(FAMILIES)
+
+
+def test_what_puts_the_original_s_weights_back_decides_nothing() -> None:
+    handed = row("delta", 0.7, "merged", evidence=HANDED)
+    nothing = judged(handed, *NOTHING)
+    assert nothing.category == "no evidence"
+    assert "merged puts a part of the original's weights back (95% right" in nothing.text
+    assert judged(handed).category == "inconclusive"
+    found = judged(handed, row("direction", 0.5))
+    assert found.category == "hidden, shallow"
+    assert "some direction brings back" in found.text
+    assert not significant(handed)
 
 
 def test_a_model_that_cannot_be_judged_is_not() -> None:
@@ -265,7 +281,7 @@ def test_every_contrast_has_to_be_won() -> None:
 def test_without_a_control_nothing_taught_is_called_recovered() -> None:
     """Tier C: an attack that was taught forget facts shows nothing; benign data does."""
     alone: dict[str, Any] = {"tier": "C", "control": None}
-    for grade in GRADES[2:]:
+    for grade in GRADES[2:4]:
         learned = row("relearn", 0.7, evidence=grade, **alone)
         verdict = judged(row("read-out", **alone), learned, tier="C")
         assert verdict.category == "inconclusive"
@@ -339,12 +355,17 @@ def test_the_spread_of_controls_is_named_only_where_it_was_exceeded() -> None:
     assert "3 models that never knew and were not unlearned and their spread." in beside
 
 
-def test_without_a_control_only_benign_relearning_clears_a_model() -> None:
-    alone = {"control": None, "tier": "C"}
-    others, benign = (row("relearn", evidence=GRADES[i], **alone) for i in (2, 1))
-    said = judged(row("read-out", **alone), others, tier="C", positive=(planted(),))
-    assert said.category == "inconclusive"
-    assert "relearning from other than forget facts would settle it" in said.text
-    assert judged(row("read-out", **alone), benign, tier="C", positive=(planted(),)).category == (
-        "no evidence"
-    )
+def test_only_relearning_from_forget_facts_that_counts_clears_a_model() -> None:
+    """A18: what is hidden deep is not found by anything else, and without a control not at all."""
+    for tier, grade, category, says in (
+        ("A", 2, "no evidence", ""),
+        ("A", 1, "inconclusive", "it was not tried"),
+        ("B", 2, "no evidence", ""),
+        ("C", 2, "inconclusive", "counts only beside a model that never knew"),
+        ("C", 1, "inconclusive", "counts only beside a model that never knew"),
+    ):
+        about: dict[str, Any] = {"tier": tier, "control": 0.25 if tier == "A" else None}
+        relearned = row("relearn", evidence=GRADES[grade], **about)
+        said = judged(row("read-out", **about), relearned, tier=tier)  # type: ignore[arg-type]
+        assert (tier, grade, said.category) == (tier, grade, category)
+        assert says in said.text
