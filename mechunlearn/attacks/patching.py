@@ -52,7 +52,9 @@ from mechunlearn.types import Change, HookedModel, Point
 CONTEXT = 4096
 """Tokens of a prompt with its answer, at most."""
 CARRIES = 0.05
-"""Nats of an answer's log-probability that a layer has to carry on average to be shown (UDS)."""
+"""Share of what the layer that carries most carries of the answers, below which one is left out."""
+LOST = 0.05
+"""Nats of an answer that have to be lost on average before they can be restored."""
 INTO = "patched into the original"
 BY_GRADIENT = "patched into the original, by gradient"
 Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row d_vocab"]]
@@ -85,7 +87,7 @@ class Original:
     """By layer, what those cost where they are put in; by the gradient where it is not exact."""
 
     def loss(self, layer: int, states: Float[Tensor, "read d_model"]) -> Values:
-        """What other states would cost the answers, by the gradient."""
+        """What other states would cost the answers' log-odds, by the gradient."""
         point = Point(layer)
         moved = (self.states[point].float() - states.float()) * self.gradients[point]
         parts = moved.sum(dim=1).double().split([len(row.reads) for row in self.rows])
@@ -126,17 +128,27 @@ def _exact(original: HookedModel, known: Original) -> Callable[[int, Tensor], Va
 
 
 def erased(
-    known: Original, states: States, loss: Callable[[int, Tensor], Values], name: str
+    states: States,
+    loss: Callable[[int, Tensor], Values],
+    carried: Mapping[int, Values],
+    name: str,
 ) -> DepthCurve:
     """Share, layer by layer, of what the original's states carry that other states lack.
 
-    Layers at which even another question's states cost less than ``CARRIES`` are left out.
+    Args:
+        carried: What another question's states cost, in the unit of ``loss``.
     """
-    found = {}
-    for layer, carried in known.swapped_loss.items():
-        if carried.mean() > CARRIES:
-            found[layer] = ratio_of_sums(loss(layer, states[Point(layer)]), carried)
+    found = {
+        layer: ratio_of_sums(loss(layer, states[Point(layer)]), carried[layer])
+        for layer in _carrying(carried)
+    }
     return _curve(name, found, nothing=1.0, everything=0.0)
+
+
+def _carrying(carried: Mapping[int, Values]) -> list[int]:
+    """Layers that carry enough of the answers for a share of it to mean something."""
+    least = CARRIES * max(values.mean() for values in carried.values())
+    return [layer for layer, values in carried.items() if values.mean() > max(least, 0.0)]
 
 
 def restored(model: HookedModel, known: Original) -> DepthCurve:
@@ -144,7 +156,7 @@ def restored(model: HookedModel, known: Original) -> DepthCurve:
     before = answer_log_probabilities(model, known.rows).numpy()
     gap = known.values - before
     found = {}
-    for point, states in known.states.items() if gap.mean() > CARRIES else ():
+    for point, states in known.states.items() if gap.mean() > LOST else ():
         after = answer_log_probabilities(model, known.rows, (point, states)).numpy()
         found[point.layer] = ratio_of_sums(after - before, gap)
     return _curve("original patched in", found, nothing=0.0, everything=1.0)
@@ -155,12 +167,15 @@ def lens_kept(known: Original, states: States) -> DepthCurve:
 
     0 is what it reads behind another question's stem.
     """
-    found = {}
-    for point, own in known.states.items():
-        values = [_read(known, s) for s in (own, states[point], known.swapped[point])]
-        carried = values[0] - values[2]
-        if carried.mean() > CARRIES:
-            found[point.layer] = ratio_of_sums(values[1] - values[2], carried)
+    read = {
+        point.layer: [_read(known, s) for s in (own, states[point], known.swapped[point])]
+        for point, own in known.states.items()
+    }
+    carried = {layer: of_own - swapped for layer, (of_own, _, swapped) in read.items()}
+    found = {
+        layer: ratio_of_sums(read[layer][1] - read[layer][2], carried[layer])
+        for layer in _carrying(carried)
+    }
     return _curve("original's lens", found, nothing=0.0, everything=1.0, kind="read")
 
 
@@ -208,8 +223,9 @@ class Exchange:
         known, states = self.known, self.states
         if model is not self.own():
             loss = _exact(model, known) if self.exact else known.loss
-            return DepthTrace(curves=(erased(known, states, loss, INTO),))
-        gradient = erased(known, states, known.loss, BY_GRADIENT)
+            return DepthTrace(curves=(erased(states, loss, known.swapped_loss, INTO),))
+        carried = {p.layer: known.loss(p.layer, other) for p, other in known.swapped.items()}
+        gradient = erased(states, known.loss, carried, BY_GRADIENT)
         more = (restored(model, known),) if self.exact else ()
         return DepthTrace(curves=(lens_kept(known, states), gradient, *more))
 

@@ -356,7 +356,7 @@ class Probes(Attack[ProbesConfig, None, Probed]):
         """A forward of the facts that it is trained on; one more reads all places."""
         trained = job.retain_select + (job.forget_select / 2 if self.forget_too else 0)
         places = job.shape.layers * (4 if config.every_stream else 1)
-        kept = trained * places * job.shape.d_model * job.sizes.number
+        kept = float(trained * places * job.shape.d_model * job.sizes.number)
         return Cost(
             search=float(trained),
             variants=1.0,

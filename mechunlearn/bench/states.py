@@ -78,7 +78,9 @@ def answer_log_probabilities(
 def answer_gradients(
     model: HookedModel, rows: Sequence[Row], points: Sequence[Point]
 ) -> dict[Point, Float[Tensor, "read d_model"]]:
-    """Gradient of each row's mean log-probability by the states at the places that it reads.
+    """Gradient of each row's mean log-odds by the states at the places that it reads.
+
+    Log-odds, ``log p / (1 - p)``, go on rising where a model is certain and log-probabilities stop.
 
     Returns:
         By point, on the host, in float32.
@@ -92,7 +94,7 @@ def answer_gradients(
         added: dict[Point, Tensor] = {}
         hooks = [(point.name, _adding(point, added)) for point in points]
         with model.hooks(fwd_hooks=hooks):
-            total = _per_row(_forward(model, own), own).sum()
+            total = _per_row(_forward(model, own, odds=True), own).sum()
         slots, pick = _slots(rows, batch), _pick(own)
         found = torch.autograd.grad(total, [added[point] for point in points])
         for point, gradient in zip(points, found, strict=True):
@@ -113,8 +115,10 @@ def _adding(point: Point, added: dict[Point, Tensor]) -> Callable[..., Tensor]:
     return add
 
 
-def _forward(model: HookedModel, rows: Sequence[Row], put: Put | None = None) -> Tensor:
-    """Log-probability of each read's token, rows after rows."""
+def _forward(
+    model: HookedModel, rows: Sequence[Row], put: Put | None = None, odds: bool = False
+) -> Tensor:
+    """Log-probability, or log-odds, of each read's token, rows after rows."""
     final = Point(model.cfg.n_layers - 1)
     tokens, _ = pad(model, [row.tokens for row in rows])
     pick = _pick(rows).to(tokens.device)
@@ -130,7 +134,9 @@ def _forward(model: HookedModel, rows: Sequence[Row], put: Put | None = None) ->
     with model.hooks(fwd_hooks=hooks), capture(model, [final], pick) as found:
         run_blocks(model, tokens)
     wanted = torch.tensor([token for row in rows for _, token, _ in row.reads], device=pick.device)
-    return unembed(model, found[final]).log_softmax(-1).gather(1, wanted[:, None])[:, 0]
+    logits, wanted = unembed(model, found[final]), wanted[:, None]
+    others = logits.scatter(1, wanted, float("-inf")) if odds else logits
+    return logits.gather(1, wanted)[:, 0] - others.logsumexp(-1)
 
 
 def _pick(rows: Sequence[Row]) -> Int[Tensor, " read"]:

@@ -1,6 +1,6 @@
 """What can be read after each block, by every read-out on one axis: a panel for each model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -15,6 +15,8 @@ from mechunlearn.plots.template import LEVELS, LINE, lay_out, listed, small_head
 COLOURS = ("#0072B2", "#555555", "#D55E00", "#009E73", "#CC79A7")
 """Of the curves, in the order in which attacks leave them; later ones begin again."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+AXIS = (-0.2, 1.2)
+"""What lies beyond is drawn at the edge; the hover text has its number."""
 _about = traced(DepthTrace)
 
 
@@ -48,7 +50,7 @@ def depth(report: Report, unlearned: str) -> go.Figure:
         line = {"color": LINE, "dash": LEVELS["chance" if at == 0 else "original"], "width": 1}
         fig.add_hline(y=at, line=line)
     fig.update_xaxes(title="after block", tickformat="d")
-    fig.update_yaxes(range=[-0.2, 1.15])
+    fig.update_yaxes(range=list(AXIS))
     fig.update_yaxes(title="share of the answers", tickformat=".0%", col=1)
     return small_headings(fig)
 
@@ -71,10 +73,10 @@ def _title(panels: Mapping[Arm, list[DepthCurve]], unlearned: str) -> str:
     best = {c.name: max(c.shares) for c in panels["unlearned"] if c.kind == "read"}
     if not best:
         return f"What exchanged states do to the answers of {unlearned}, block by block"
-    parts = [f"{name} {max(share, 0):.0%}" for name, (share, _) in best.items()]
-    nothing = all(low <= 0 for _, (low, _) in best.values())
-    found = "nothing for certain" if nothing else "of the answers"
-    return f"At their best layers the read-outs find {found} in {unlearned}: {listed(parts)}"
+    parts = listed([f"{name} {max(share, 0):.0%}" for name, (share, _) in best.items()])
+    if all(low <= 0 for _, (low, _) in best.values()):
+        return f"No read-out finds the answers in {unlearned} for certain, at any layer: {parts}"
+    return f"Share of the answers that read-outs find in {unlearned} at their best layers: {parts}"
 
 
 def _draw(fig: go.Figure, curve: DepthCurve, look: int, legend: bool, place: Place) -> None:
@@ -83,7 +85,7 @@ def _draw(fig: go.Figure, curve: DepthCurve, look: int, legend: bool, place: Pla
     low, high = ([ci[i] for _, ci in shares] for i in (0, 1))
     fig.add_scatter(
         x=layers + layers[::-1],
-        y=high + low[::-1],
+        y=_on_axis(high + low[::-1]),
         fill="toself",
         line={"width": 0},
         fillcolor=colour,
@@ -95,18 +97,26 @@ def _draw(fig: go.Figure, curve: DepthCurve, look: int, legend: bool, place: Pla
     )
     fig.add_scatter(
         x=layers,
-        y=[share for share, _ in shares],
+        y=_on_axis([share for share, _ in shares]),
         name=curve.name,
         mode="lines+markers",
         showlegend=legend,
         legendgroup=curve.name,
         line={"color": colour, "dash": "dash" if curve.kind == "exchange" else "solid"},
         marker={"symbol": marker, "size": 7},
-        customdata=[[value, *ci] for value, ci in zip(curve.values, curve.value_cis, strict=True)],
-        hovertemplate=f"{curve.name}, layer %{{x}}<br>%{{y:.0%}} of everything; measured "
-        "%{customdata[0]:.3f} [%{customdata[1]:.3f}, %{customdata[2]:.3f}]<extra></extra>",
+        customdata=[
+            [share, value, *ci]
+            for (share, _), value, ci in zip(shares, curve.values, curve.value_cis, strict=True)
+        ],
+        hovertemplate=f"{curve.name}, layer %{{x}}<br>%{{customdata[0]:.0%}} of everything; "
+        "measured %{customdata[1]:.3f} [%{customdata[2]:.3f}, %{customdata[3]:.3f}]"
+        "<extra></extra>",
         **place,
     )
+
+
+def _on_axis(values: Sequence[float]) -> list[float]:
+    return [min(max(value, AXIS[0]), AXIS[1]) for value in values]
 
 
 FIGURE = Figure(

@@ -50,13 +50,13 @@ def test_every_read_out_stands_on_one_axis(example_report: Report) -> None:
     assert shown["probe", own] == [0.0, 0.5]
     assert [round(y, 6) for y in shown["into", own]] == [0.5, 0.1]  # Not in the original's panel.
     finding = fig.layout.meta["finding"]
-    assert "find of the answers in" in finding
+    assert finding.startswith("Share of the answers that read-outs find in")
     assert finding.endswith("lens 20% and probe 50%")
 
 
 def test_what_is_read_by_luck_is_not_called_found(example_report: Report) -> None:
     fig = drawn(example_report, {"unlearned": (line("lens", 0.2, 0.3),)})
-    assert "find nothing for certain" in fig.layout.meta["finding"]
+    assert "No read-out finds the answers" in fig.layout.meta["finding"]
     assert not [d for d in figures(example_report) if d.kind in ("depth", "membership")]
 
 

@@ -19,7 +19,6 @@ UNTRAINED = (
     "probes",
     "probes_retain",
     "patching",
-    "patchscope",
     "pruning_weights",
     "pruning_neurons",
     "pruning_heads",
