@@ -24,10 +24,9 @@ def task(
     as_json: JsonOpt = False,
 ) -> None:
     """What a task asks, and what of its reported questions stands elsewhere in it."""
+    from mechunlearn.models import locate
     from mechunlearn.tasks import load_task, task_config
     from mechunlearn.tasks.folds import leaks
-
-    from mechunlearn.models import locate
 
     if odd := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {odd[0]!r}: task takes only settings of the task (task.shots)")
