@@ -82,6 +82,72 @@ def difference_interval(right: int, n: int, other: int, other_n: int) -> tuple[f
     return float(a - b - below), float(a - b + above)
 
 
+def paired_difference(
+    values: Values, others: Values, level: float = 0.95
+) -> tuple[float, tuple[float, float]]:
+    """Mean difference of two values of the same questions, with a normal interval.
+
+    Example:
+        >>> value, (low, high) = paired_difference(np.array([1, 1, 0, 1]), np.array([0, 1, 0, 0]))
+        >>> value, round(low, 3), round(high, 3)
+        (0.5, -0.066, 1.066)
+    """
+    net = np.asarray(values, float) - np.asarray(others, float)
+    half = special.ndtri(0.5 + 0.5 * level) * net.std(ddof=1) / np.sqrt(len(net))
+    mean = float(net.mean())
+    return mean, (mean - float(half), mean + float(half))
+
+
+def ratio_of_sums(
+    tops: Values, bottoms: Values, draws: int = 1000, seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """Sum over sum of the same questions, with a percentile bootstrap interval over them.
+
+    Example:
+        >>> value, (low, high) = ratio_of_sums(np.array([1.0, 2.0, 1.5]), np.array([2.0, 4.0, 3.0]))
+        >>> value, round(low, 3), round(high, 3)
+        (0.5, 0.5, 0.5)
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(tops), size=(draws, len(tops)))
+    sums = bottoms[drawn].sum(axis=1)
+    ratios = tops[drawn].sum(axis=1) / np.where(sums == 0, np.nan, sums)
+    low, high = np.nanquantile(ratios, [0.025, 0.975])
+    return float(tops.sum() / bottoms.sum()), (float(low), float(high))
+
+
+def auc(
+    members: Values,
+    others: Values,
+    member_sources: Int[np.ndarray, " member"] | None = None,
+    other_sources: Int[np.ndarray, " other"] | None = None,
+    draws: int = 1000,
+) -> tuple[float, tuple[float, float]]:
+    """Area under the ROC curve, with a 95 % percentile bootstrap interval over sources.
+
+    The share of pairs in which the member scores higher; ties count half.
+
+    Args:
+        member_sources, other_sources: Source of each, counted from 0; default: each its own.
+
+    Example:
+        >>> auc(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0]))[0]
+        0.7777777777777778
+    """
+    above = (members[:, None] > others[None]) + 0.5 * (members[:, None] == others[None])
+    groups = [
+        np.arange(n) if given is None else np.asarray(given)
+        for n, given in ((len(members), member_sources), (len(others), other_sources))
+    ]
+    rows, columns = (np.eye(g.max() + 1)[g] for g in groups)
+    wins, pairs = rows.T @ above @ columns, np.outer(rows.sum(axis=0), columns.sum(axis=0))
+    rng = np.random.default_rng(0)
+    taken = [rng.multinomial(n, np.full(n, 1 / n), draws).astype(float) for n in wins.shape]
+    drawn = [((taken[0] @ table) * taken[1]).sum(axis=1) for table in (wins, pairs)]
+    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
+    return float(above.mean()), (float(low), float(high))
+
+
 @lru_cache(maxsize=10_000)
 def binomial_p(successes: int, n: int, chance: float) -> float:
     """Exact two-sided binomial test of a proportion; below chance counts as well."""

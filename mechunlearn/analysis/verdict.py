@@ -26,7 +26,8 @@ In this order, for one unlearned model:
 
 A model that still answers ``PARTLY`` or more openly is **partly open** where 6 and 7 would be said;
 they, like 5, then speak of what was lost only. An accuracy significantly below chance is added as
-over-unlearning, except for a disguise: information that was inverted is not erased.
+over-unlearning, except for a disguise: information that was inverted is not erased, so that 7 is
+said of no such model.
 """
 
 from collections.abc import Sequence
@@ -114,15 +115,17 @@ def judge(findings: Findings, rows: Sequence[Row], subject: Subject) -> Verdict:
     shown = [r for r in rows if r.evidence != HANDED]
     category, text, lost = _rule(shown, findings, subject)
     text += handed_back([r for r in rows if r.evidence == HANDED])
-    unearned = False
-    if "no evidence" in (category, lost):
-        instead, note = earned(subject.positive)
-        category = instead if category == "no evidence" else category
-        lost = instead if lost == "no evidence" else lost
-        text, unearned = text + note, subject.positive is None
     inverted = findings.below_chance and findings.p_chance < LEVEL
     # Renamed letters look inverted; don't call that over-unlearning. Nor is a broken model.
     inverted &= category not in ("intact, disguised", "not judged")
+    unearned = False
+    if "no evidence" in (category, lost):
+        instead: Category = "inconclusive"
+        if not inverted:
+            instead, note = earned(subject.positive)
+            text, unearned = text + note, subject.positive is None
+        category = instead if category == "no evidence" else category
+        lost = instead if lost == "no evidence" else lost
     head = (
         f"{findings.model}: forget accuracy went from {subject.before.value:.0%} to "
         f"{subject.after.value:.0%} (chance {subject.chance:.0%}). "
@@ -130,7 +133,7 @@ def judge(findings: Findings, rows: Sequence[Row], subject: Subject) -> Verdict:
     if inverted:
         text += (
             " It is significantly below chance, which is over-unlearning: what picks the wrong "
-            "answers more often than guessing holds inverted information."
+            "answers more often than guessing holds inverted information, and is not cleared."
         )
     return Verdict(
         category=category,

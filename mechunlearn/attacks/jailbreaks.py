@@ -73,31 +73,35 @@ class Template:
     template: str
 
 
-def in_template(name: str, *, seed: int = 0, sham: bool = False) -> Rewrite:
+def in_template(template: str, *, seed: int = 0, sham: bool = False) -> Rewrite:
     """Prompts put into a template; with ``sham``, its words in random order."""
-    before, after = JAILBREAKS[name].split("{prompt}")
+    before, after = template.split("{prompt}")
 
     def change(text: str, rng: random.Random) -> str:
-        return (shuffle_words(before, rng) + "\n\n" if sham else before) + text + after
+        words = shuffle_words(f"{before} {after}", rng) + "\n\n"
+        return words + text if sham else before + text + after
 
     return Rewrite(change, seed)
 
 
 @dataclass(frozen=True, slots=True)
-class JailbreakSearch(Search[Template]):
+class TemplateSearch(Search[Template]):
     """The templates to try."""
+
+    templates: Mapping[str, str]
+    """By name; each holds ``{prompt}`` once."""
 
     def variants(self) -> Generator[list[Template], Sequence[Scored], None]:
         """See ``Search``."""
-        yield [Template(name) for name in JAILBREAKS]
+        yield [Template(name) for name in self.templates]
 
     def change(self, variant: Template) -> Change:
         """See ``Search``."""
-        return Change(variant.template, rewrite=in_template(variant.template))
+        return Change(variant.template, rewrite=in_template(self.templates[variant.template]))
 
     def sham(self, variant: Template, seed: int) -> Change:
         """The template's words in random order."""
-        rewrite = in_template(variant.template, seed=seed, sham=True)
+        rewrite = in_template(self.templates[variant.template], seed=seed, sham=True)
         return Change(f"words of {variant.template}", rewrite=rewrite)
 
 
@@ -112,9 +116,9 @@ class Jailbreak(Attack[NoSettings, None, Template]):
 
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: NoSettings
-    ) -> JailbreakSearch:
+    ) -> TemplateSearch:
         """There is nothing to find in a model."""
-        return JailbreakSearch()
+        return TemplateSearch(JAILBREAKS)
 
     def cost(self, config: NoSettings, job: Job) -> Cost:
         """Three passes for each template, since they are longer than the questions."""

@@ -99,16 +99,18 @@ def anonymised(
         for word in WORD.findall(question.stem):
             owners.setdefault(word, set()).add(owner)
     own = {word: next(iter(of)) for word, of in owners.items() if len(of) == 1}
-    found = []
-    for owner, question in asked[: len(questions)]:
-        rng = random.Random(f"{seed}-{owner}")
-        foreign = [word for word, of in own.items() if of != owner]
-        swapped: dict[str, str] = {}
-        for word in dict.fromkeys(WORD.findall(question.stem)) if foreign else ():
-            swapped[word] = rng.choice(foreign) if word in own else word
-        stem = WORD.sub(lambda m, s=swapped: s.get(m[0], m[0]), question.stem)  # type: ignore[misc]
-        found.append(dataclasses.replace(question, stem=stem))
-    return found
+    foreign = {owner: [w for w, of in own.items() if of != owner] for owner, _ in asked}
+
+    def exchanged(match: re.Match[str], owner: str) -> str:
+        word = match[0]
+        if own.get(word) != owner or not foreign[owner]:
+            return word
+        return random.Random(f"{seed}-{owner}-{word}").choice(foreign[owner])
+
+    return [
+        dataclasses.replace(q, stem=WORD.sub(partial(exchanged, owner=owner), q.stem))
+        for owner, q in asked[: len(questions)]
+    ]
 
 
 @torch.no_grad()

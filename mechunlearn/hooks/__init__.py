@@ -20,6 +20,7 @@ from mechunlearn.hooks.points import (
 from mechunlearn.hooks.reading import (
     capture,
     forward_to,
+    frozen_head,
     frozen_norm,
     frozen_unembedding,
     measured_scale,
@@ -53,6 +54,7 @@ __all__ = [
     "embedding_table",
     "first_embeddings",
     "forward_to",
+    "frozen_head",
     "frozen_norm",
     "frozen_unembedding",
     "linear_maps",

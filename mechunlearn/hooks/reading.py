@@ -1,5 +1,6 @@
 """Run a model as far as needed, keep what passes a point, and unembed it."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -95,9 +96,19 @@ def _product(
 
 def softcapped(model: HookedModel, logits: Tensor) -> Tensor:
     """What follows the unembedding: Gemma 2 bounds its logits, Granite and Cohere scale them."""
+    return _softcap(model)(logits)
+
+
+def _softcap(model: HookedModel) -> Callable[[Tensor], Tensor]:
+    """What follows the unembedding, without the model."""
     cap = getattr(model.original_model.config.get_text_config(), "final_logit_softcapping", None)
-    logits = logits if model.logit_scale == 1 else logits * model.logit_scale
-    return logits if not cap else cap * torch.tanh(logits / cap)
+    scale = model.logit_scale
+
+    def bound(logits: Tensor) -> Tensor:
+        logits = logits if scale == 1 else logits * scale
+        return logits if not cap else cap * torch.tanh(logits / cap)
+
+    return bound
 
 
 @torch.no_grad()
@@ -155,8 +166,27 @@ def frozen_unembedding(
     head = model.unembed.original_component
     weight = head.weight.detach().clone()
     bias = None if getattr(head, "bias", None) is None else head.bias.detach().clone()
+    bound = _softcap(model)  # Without the model, which may be gone when this is called.
 
     def logits(normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
-        return softcapped(model, full_product(normed, weight, bias))
+        return bound(full_product(normed, weight, bias))
+
+    return logits
+
+
+def frozen_head(
+    model: HookedModel,
+) -> Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row token"]]:
+    """Logits from states by copies of the final norm and of the unembedding as they are now.
+
+    Neither copy is trained, moved or freed with the model.
+    """
+    norm = copy.deepcopy(model.ln_final.original_component).requires_grad_(False)
+    head = frozen_unembedding(model)
+    weight: Tensor = model.unembed.original_component.weight
+    like = weight.new_empty(0)
+
+    def logits(resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row token"]:
+        return head(norm(resid.to(like)[None])[0]).to(resid.device)
 
     return logits

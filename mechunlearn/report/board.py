@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mechunlearn.analysis.records import Category, Model, Row, Tier
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.verdict import deciding, significant
+from mechunlearn.analysis.significance import deciding, significant
 from mechunlearn.analysis.words import name, percent
 from mechunlearn.records import Interval
 from mechunlearn.report.terminal import Head, print_table

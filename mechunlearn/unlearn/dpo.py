@@ -54,12 +54,10 @@ def check_mix(mix: Sequence[float]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DPOConfig(Settings):
-    """Settings; the defaults are those of Łucki et al."""
+class PreferenceSettings(Settings):
+    """Settings of the methods that prefer one answer to another."""
 
     beta: float = 0.1
-    mix: tuple[float, float, float] = (0.5, 0.25, 0.25)
-    """Shares of refusal, answer-over-refusal and right-over-wrong preferences in a batch."""
     retain: RetainLoss = "cross_entropy"
     retain_span: Span = "answer"
     """Tokens that the retain term counts; prompts too keep more of the language."""
@@ -71,6 +69,17 @@ class DPOConfig(Settings):
         Settings.__post_init__(self)
         self.refuse_below_zero("beta", zero=False)
         self.refuse_below_zero("retain_weight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DPOConfig(PreferenceSettings):
+    """Settings; the defaults are those of Łucki et al."""
+
+    mix: tuple[float, float, float] = (0.5, 0.25, 0.25)
+    """Shares of refusal, answer-over-refusal and right-over-wrong preferences in a batch."""
+
+    def __post_init__(self) -> None:
+        PreferenceSettings.__post_init__(self)
         check_mix(self.mix)
 
 
@@ -198,8 +207,27 @@ def dpo_(model: HookedModel, task: Task, config: DPOConfig, watch: Watch | None 
     Raises:
         ValueError: If an example has no answer or does not fit, or training diverges.
     """
+    pairs = preferences(task, config.mix, config.batch, config.optimizer.steps, config.seed)
+    return prefer_(model, task, config, pairs, watch, label="DPO")
+
+
+def prefer_(
+    model: HookedModel,
+    task: Task,
+    config: PreferenceSettings,
+    pairs: Sequence[tuple[Example, str]],
+    watch: Watch | None,
+    *,
+    label: str,
+    weight: float = 1.0,
+) -> TrainLog:
+    """Train the model to prefer the answers of some examples to the strings beside them, in place.
+
+    Args:
+        pairs: Of all steps, in order.
+        weight: Of the preference term.
+    """
     steps, batch = config.optimizer.steps, config.batch
-    pairs = preferences(task, config.mix, batch, steps, config.seed)
     numbers = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
     order = [numbers[pair] for pair in pairs]
     prompts, answers = [e.prompt for e, _ in numbers], [[e.answer, other] for e, other in numbers]
@@ -214,9 +242,10 @@ def dpo_(model: HookedModel, task: Task, config: DPOConfig, watch: Watch | None 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         picked = share(order[step * batch : (step + 1) * batch])
         likelihood = log_likelihoods(model, [rows[i] for i in picked])
-        terms = {"preference": dpo_loss(likelihood, reference[picked], config.beta, batch)}
+        preference = dpo_loss(likelihood, reference[picked], config.beta, batch)
+        terms = {"preference": weight * preference}
         if retain is not None:
             terms["retain"] = config.retain_weight * retain(step, share)
         return terms
 
-    return train_(model, loss, config, label="DPO", watch=watch)
+    return train_(model, loss, config, label=label, watch=watch)

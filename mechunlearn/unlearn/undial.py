@@ -7,7 +7,7 @@ that, unlike gradient ascent, training ends where it is reached.
 
 Reference:
     Dong et al. 2024, UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning in Large
-    Language Models, arXiv:2402.10052, equations 3 and 4. ``paper`` has the settings of
+    Language Models, arXiv:2402.10052. ``paper`` has the settings of
     open-unlearning's configuration file, with the authors' rank and rate for adapters.
     Differs: KL is their cross-entropy less its smallest value, so that 0 is the target reached;
     they use no retain term (``retain_weight=0``); padding never counts.

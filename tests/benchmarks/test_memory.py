@@ -40,11 +40,21 @@ FAMILIES = {
 ATTACKS = {
     "baseline": (),
     "direction_ablation": (),
+    "steering_vectors": ("strengths=(1.0,)",),
     "logit_lens": (),
+    "tuned_lens": ("tokens=2048", "steps=2"),
+    "probes": (),
+    "probes_retain": (),
+    "patching": (),
+    "patchscope": (),
     "pruning_weights": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_neurons": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_heads": ("levels=(0.05,0.2)", "examples=16"),
     "quantization": (),
+    "deployed": ("formats=('nf4','q4_0')",),
+    "merging": ("lambdas=(0.5,)", "ranks=(1,)"),
+    "fewshot_retain": ("shots=(1,)", "draws=1"),
+    "rewording": (),
     **{
         f"relearning_{data}": ("rates=(1e-5,)", "seeds=(0,)", "steps=2")
         for data in ("disjoint", "tested", "retain", "text")

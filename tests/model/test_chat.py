@@ -233,7 +233,7 @@ def test_every_change_of_prompts_stays_inside_the_turn(zephyr: HookedModel, colo
         for variant in naive_grid(NaivePerturbation.presets["small"])
         for sham in (False, True)
     ]
-    changes += [in_template(name) for name in JAILBREAKS]
+    changes += [in_template(t) for t in JAILBREAKS.values()]
     push = torch.ones(zephyr.cfg.d_model)
     changes.append(Informed(split_token, 0, 0, push, threshold=-0.9, rounds=3))
     whole = task.prompt.text(question, "letter")

@@ -18,7 +18,7 @@ from mechunlearn.models import fingerprint, load
 from mechunlearn.types import Change, Hook, HookedModel, Point, Question, Task
 
 
-def test_means_are_those_of_plain_forwards(any_tiny: HookedModel, task: Task) -> None:
+def test_means_are_those_of_plain_forwards(any_tiny: HookedModel) -> None:
     texts = ["the glow of boralin is", "question what is the craft of boralin"]
     found = last_token_means(any_tiny, texts)
     caches = [

@@ -1,6 +1,8 @@
-"""Losses that count every token of an answer apart: UNDIAL, WGA, SatImp."""
+"""Losses of UNDIAL, WGA, SatImp, AltPO and the refusals, against independent computations."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +14,11 @@ from mechunlearn.bench.likelihood import (
     token_log_probabilities,
 )
 from mechunlearn.bench.rows import Row
+from mechunlearn.presets import configured
 from mechunlearn.registry import find
-from mechunlearn.types import Example, HookedModel
+from mechunlearn.types import Example, HookedModel, Task
+from mechunlearn.unlearn.altpo import AltPO, alternates
+from mechunlearn.unlearn.idk_nll import refused
 from mechunlearn.unlearn.sequences import Before
 from mechunlearn.unlearn.wga import weighted_loss
 
@@ -95,3 +100,48 @@ def test_undial_is_cross_entropy_with_adjusted_logits(tiny: Callable[..., Hooked
     entropy = -(target * target.log()).sum()
     assert loss.item() == pytest.approx((expected - entropy).item(), rel=1e-3)
     assert torch.allclose(found, torch.autograd.grad(expected, weight)[0], rtol=1e-2, atol=1e-4)
+
+
+def test_alternates_are_the_likeliest_wrong_answers(organism: HookedModel, task: Task) -> None:
+    few = replace(task, forget_examples=task.forget_examples[:6])
+    config = replace(AltPO.presets["organism"], alternates=2)
+    found = alternates(organism, few, config)
+    answers = {e.answer for e in few.forget_examples}
+    for (example, others), given in zip(found, few.forget_examples, strict=True):
+        assert example == given
+        assert example.answer not in others
+        values = {
+            answer: log_likelihoods(
+                organism, example_rows(organism, [Example(example.prompt, answer)], "answer", 99)
+            ).item()
+            for answer in answers - {example.answer}
+        }
+        assert others == tuple(sorted(values, key=lambda a: -values[a])[:2])
+    alike = replace(task, forget_examples=(task.forget_examples[0],) * 2)
+    with pytest.raises(ValueError, match="all forget answers are"):
+        alternates(organism, alike, config)
+
+
+@pytest.mark.parametrize("name", ["altpo", "idk_dpo", "idk_nll"])
+def test_first_losses_are_those_of_the_formulas(
+    name: str, organism: HookedModel, task: Task
+) -> None:
+    """Before the first step both answers' ratios are 1, and refusals cost what they cost."""
+    few = replace(
+        task, forget_examples=task.forget_examples[:4], retain_examples=task.retain_examples[:4]
+    )
+    method = find("method", name)
+    config = configured(method, "organism", ["optimizer.steps=1", "batch=4"])
+    expected = 0.0
+    if name == "idk_nll":
+        config = replace(config, refusals=1)
+        rows = example_rows(organism, refused(few, 1, config.seed), "answer", 99)
+        with torch.no_grad():
+            total = -log_likelihoods(organism, rows).sum().item()
+        expected = total / sum(len(row.reads) for row in rows)
+    else:
+        expected = 2 / config.beta * math.log(2)
+    log = method.apply_(organism, few, config)
+    term = "refusal" if name == "idk_nll" else "preference"
+    assert log.terms[term][0] == pytest.approx(expected, rel=1e-4)
+    assert log.terms["retain"][0] == pytest.approx(0.0, abs=1e-3)

@@ -15,6 +15,11 @@ from mechunlearn.unlearn.rmu import RMU
 UNTRAINED = (
     "direction_ablation",
     "logit_lens",
+    "tuned_lens",
+    "probes",
+    "probes_retain",
+    "patching",
+    "patchscope",
     "pruning_weights",
     "pruning_neurons",
     "pruning_heads",
@@ -70,7 +75,8 @@ def test_there_is_one_instance_of_each_attack() -> None:
 
 @pytest.mark.parametrize("name", UNTRAINED)
 def test_no_reported_question_is_seen(name: str, task: Task) -> None:
-    seen = Seen.of(task, find("attack", name), name=name)
+    attack = find("attack", name)
+    seen = Seen.of(task, attack, name=name, config=next(iter(attack.presets.values())))
     reported = {id(q) for role in ("forget", "retain") for q in task.questions(role, "confirm")}
     for part in seen.parts.values():
         assert not reported & set(map(id, part))

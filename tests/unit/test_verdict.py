@@ -18,7 +18,7 @@ from mechunlearn.analysis.records import (
 )
 from mechunlearn.analysis.significance import deciding, kind, significant, won
 from mechunlearn.analysis.verdict import CATEGORIES, Subject, judge
-from mechunlearn.attacks.grades import GRADES
+from mechunlearn.attacks.grades import GRADES, HANDED
 from mechunlearn.attacks.vocabulary import FAMILIES, Family
 from mechunlearn.registry import ATTACKS, find
 
@@ -198,6 +198,9 @@ def test_below_chance_is_over_unlearning_and_above_is_not() -> None:
     below = judged(*NOTHING, below_chance=True, p_chance=1e-5)
     assert below.over_unlearned
     assert "inverted" in below.text
+    # A17: exchanged names answer wrongly, and no attack undoes that; such a model is not cleared.
+    assert below.category == "inconclusive"
+    assert not judged(*NOTHING, below_chance=True, p_chance=1e-5, positive=None).unearned
     assert not judged(*NOTHING, below_chance=False, p_chance=1e-5).over_unlearned
     assert not judged(*NOTHING, below_chance=True, p_chance=0.2).over_unlearned
 
@@ -207,6 +210,18 @@ def test_every_family_means_something_and_every_attack_has_one() -> None:
         "hidden, shallow", "hidden at the output", "hidden, sparse", "hidden, deep",
     }  # fmt: skip
     assert {find("attack", name).family for name in ATTACKS} <= set(FAMILIES)
+
+
+def test_what_puts_the_original_s_weights_back_decides_nothing() -> None:
+    handed = row("delta", 0.7, "merged", evidence=HANDED)
+    nothing = judged(handed, *NOTHING)
+    assert nothing.category == "no evidence"
+    assert "merged puts a part of the original's weights back (95% right" in nothing.text
+    assert judged(handed).category == "inconclusive"
+    found = judged(handed, row("direction", 0.5))
+    assert found.category == "hidden, shallow"
+    assert "some direction brings back" in found.text
+    assert not significant(handed)
 
 
 def test_a_model_that_cannot_be_judged_is_not() -> None:

@@ -2,8 +2,8 @@
 
     prompt -> q_1 a_1, q_2 a_2, ..., q_k a_k, prompt           as text inside the user's turn
 
-The examples are other facts of the forget domain (``in_context_disjoint``) or retain facts
-(``in_context_retain``), the same for all questions; numbers and draws of them are tried. The sham
+The examples are other facts of the forget domain (``fewshot_disjoint``) or retain facts
+(``fewshot_retain``), the same for all questions; numbers and draws of them are tried. The sham
 shows the same questions with the answers of others among them: the same form, and nothing true.
 What that brings back is a matter of form, as after finetuning on it.
 
@@ -34,7 +34,7 @@ LONGER = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InContextConfig:
+class FewShotConfig:
     """Settings.
 
     Raises:
@@ -92,7 +92,7 @@ def behind(text: str, rng: object, examples: Sequence[Example], separator: str) 
 
 
 @dataclass(frozen=True, slots=True)
-class InContextSearch(Grid[Shots]):
+class FewShotSearch(Grid[Shots]):
     """The numbers and draws to try."""
 
     def size(self, variant: Shots) -> int:
@@ -100,16 +100,16 @@ class InContextSearch(Grid[Shots]):
         return variant.shots
 
 
-class InContext(Attack[InContextConfig, None, Shots]):
+class FewShot(Attack[FewShotConfig, None, Shots]):
     """Examples in front of the question as a registered attack."""
 
     family: ClassVar[Family] = "prompt"
     access: frozenset[Access] = frozenset({"prompts"})
     variant = Shots
-    presets: Mapping[str, InContextConfig] = {
-        "organism": InContextConfig(),
-        "small": InContextConfig(),
-        "paper": InContextConfig(shots=(5,), draws=1),
+    presets: Mapping[str, FewShotConfig] = {
+        "organism": FewShotConfig(),
+        "small": FewShotConfig(),
+        "paper": FewShotConfig(shots=(5,), draws=1),
     }
 
     def __init__(self, source: Source) -> None:
@@ -122,13 +122,13 @@ class InContext(Attack[InContextConfig, None, Shots]):
         """The set that the examples are of."""
         return "forget" if self.source == "disjoint" else "retain"
 
-    def splits(self, config: InContextConfig) -> frozenset[Role]:
+    def splits(self, config: FewShotConfig) -> frozenset[Role]:
         """Examples are of one half of their set; the other half judges them."""
         return frozenset({self.role})
 
     def search(
-        self, model: HookedModel, seen: Seen, reference: None, config: InContextConfig
-    ) -> InContextSearch:
+        self, model: HookedModel, seen: Seen, reference: None, config: FewShotConfig
+    ) -> FewShotSearch:
         """There is nothing to find in a model but how many examples it has room for.
 
         Raises:
@@ -161,9 +161,9 @@ class InContext(Attack[InContextConfig, None, Shots]):
                 f"no example fits in front of a question: the context has {room} tokens; use a "
                 "model with a longer one, or leave this attack out"
             )
-        return InContextSearch(fitting, change, change)
+        return FewShotSearch(fitting, change, change)
 
-    def cost(self, config: InContextConfig, job: Job) -> Cost:
+    def cost(self, config: FewShotConfig, job: Job) -> Cost:
         """The questions once for each variant; the examples are computed once and kept."""
         tokens = tokens_per_batch(job.shape, job.sizes) + max(config.shots) * job.sizes.longest
         return Cost(
@@ -172,4 +172,4 @@ class InContext(Attack[InContextConfig, None, Shots]):
         )
 
 
-DISJOINT, RETAIN = InContext("disjoint"), InContext("retain")
+DISJOINT, RETAIN = FewShot("disjoint"), FewShot("retain")

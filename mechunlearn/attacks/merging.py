@@ -49,7 +49,7 @@ NEEDED_SPARE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WeightDeltaConfig:
+class MergingConfig:
     """Settings.
 
     Raises:
@@ -72,7 +72,7 @@ class WeightDeltaConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class Merge:
     """One way back."""
 
     way: Way
@@ -147,7 +147,7 @@ class Steps:
         if [p.shape for p in own] != [w.shape for w in relatives.relative]:
             raise ValueError(
                 "the relative's weights have other shapes than the unlearned model's; take a model "
-                "of the same architecture and vocabulary (weight_delta.relative)"
+                "of the same architecture and vocabulary (merging.relative)"
             )
         blocks = {id(p): i for i, block in enumerate(model.blocks) for p in block.parameters()}
         return cls(relatives, tuple(blocks.get(id(p)) for p in own))
@@ -166,7 +166,7 @@ class Steps:
         return -largest if way == "without the top" else largest - delta
 
     def handed_back(self, model: HookedModel, way: Way, amount: float) -> float:
-        """See ``Delta.handed_back``; 0 of a model that has the original's weights."""
+        """See ``Merge.handed_back``; 0 of a model that has the original's weights."""
         before = after = 0.0
         for i, weight in enumerate(live_parameters(model)):
             apart = weight.detach().cpu().double() - self.relatives.original[i].double()
@@ -175,7 +175,7 @@ class Steps:
             after += float((apart + step if step is not None else apart).square().sum())
         return round(1 - after / before, 3) if before else 0.0
 
-    def change(self, variant: Delta, seed: int | None = None) -> Change:
+    def change(self, variant: Merge, seed: int | None = None) -> Change:
         """The variant; with a seed its sham."""
         ways: dict[Way, str] = {
             "interpolated": f"{variant.amount:g} of the difference",
@@ -189,7 +189,7 @@ class Steps:
 
 
 @contextmanager
-def _edit(model: HookedModel, steps: Steps, variant: Delta, seed: int | None) -> Iterator[None]:
+def _edit(model: HookedModel, steps: Steps, variant: Merge, seed: int | None) -> Iterator[None]:
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     with restored(model):
         with torch.no_grad():
@@ -202,28 +202,28 @@ def _edit(model: HookedModel, steps: Steps, variant: Delta, seed: int | None) ->
 
 
 @dataclass(frozen=True, slots=True)
-class WeightDeltaSearch(Grid[Delta]):
+class MergingSearch(Grid[Merge]):
     """The ways back from one model."""
 
-    def size(self, variant: Delta) -> int:
+    def size(self, variant: Merge) -> int:
         """Thousandths of what is handed back."""
         return round(1000 * variant.handed_back)
 
 
-class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
+class Merging(Attack[MergingConfig, Relatives, Merge]):
     """The way back to a relative's weights as a registered attack."""
 
     family: ClassVar[Family] = "delta"
     access: frozenset[Access] = frozenset({"weights"})
     needs: frozenset[Need] = frozenset({"original model", "original weights"})
-    variant = Delta
-    presets: Mapping[str, WeightDeltaConfig] = {
-        "organism": WeightDeltaConfig(),
-        "small": WeightDeltaConfig(),
-        "paper": WeightDeltaConfig(lambdas=(0.75, 0.5, 0.25), ranks=(16,)),
+    variant = Merge
+    presets: Mapping[str, MergingConfig] = {
+        "organism": MergingConfig(),
+        "small": MergingConfig(),
+        "paper": MergingConfig(lambdas=(0.75, 0.5, 0.25), ranks=(16,)),
     }
 
-    def learn(self, original: HookedModel, seen: Seen, config: WeightDeltaConfig) -> Relatives:
+    def learn(self, original: HookedModel, seen: Seen, config: MergingConfig) -> Relatives:
         """The original's weights, and the relative's."""
         own = weights_of(original)
         if not config.relative:
@@ -232,8 +232,8 @@ class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
         return Relatives(weights_of(relative), own)
 
     def search(
-        self, model: HookedModel, seen: Seen, reference: Relatives, config: WeightDeltaConfig
-    ) -> WeightDeltaSearch:
+        self, model: HookedModel, seen: Seen, reference: Relatives, config: MergingConfig
+    ) -> MergingSearch:
         """Every way back, and how far it leads.
 
         Raises:
@@ -241,24 +241,24 @@ class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
         """
         steps = Steps.on(model, reference)
         grid = [
-            Delta(way, amount, steps.handed_back(model, way, amount))
+            Merge(way, amount, steps.handed_back(model, way, amount))
             for way, amount in _ways(config, model.cfg.n_layers)
         ]
-        return WeightDeltaSearch(grid, steps.change, steps.change)
+        return MergingSearch(grid, steps.change, steps.change)
 
     def rebuild(
         self,
         model: HookedModel,
         seen: Seen,
         reference: Relatives,
-        variant: Delta,
-        config: WeightDeltaConfig,
-    ) -> WeightDeltaSearch:
+        variant: Merge,
+        config: MergingConfig,
+    ) -> MergingSearch:
         """Without measuring the others."""
         steps = Steps.on(model, reference)
-        return WeightDeltaSearch([variant], steps.change, steps.change)
+        return MergingSearch([variant], steps.change, steps.change)
 
-    def cost(self, config: WeightDeltaConfig, job: Job) -> Cost:
+    def cost(self, config: MergingConfig, job: Job) -> Cost:
         """A variant each; the relative's weights and the unlearned model's are kept."""
         copies = weight_copies(job.shape, job.sizes)
         kept = {f"relative's {name}": size for name, size in copies.items()}
@@ -268,7 +268,7 @@ class WeightDelta(Attack[WeightDeltaConfig, Relatives, Delta]):
         )
 
 
-def _ways(config: WeightDeltaConfig, layers: int) -> Iterator[tuple[Way, float]]:
+def _ways(config: MergingConfig, layers: int) -> Iterator[tuple[Way, float]]:
     few = min(layers, MOST_BLOCKS)
     yield from (("interpolated", x) for x in config.lambdas)
     yield from (("without the top", float(r)) for r in config.ranks)

@@ -7,11 +7,11 @@ import torch
 
 from mechunlearn.attacks import Seen
 from mechunlearn.attacks.grades import HANDED, grade
-from mechunlearn.attacks.weight_delta import (
-    Delta,
+from mechunlearn.attacks.merging import (
+    Merge,
+    Merging,
+    MergingConfig,
     Steps,
-    WeightDelta,
-    WeightDeltaConfig,
     rotated,
     top,
     weights_of,
@@ -41,7 +41,7 @@ def test_the_top_is_the_best_approximation(monkeypatch: pytest.MonkeyPatch) -> N
     exact = top(delta, 2)
     assert torch.linalg.matrix_rank(exact) == 2
     assert torch.allclose((delta - exact).norm(), torch.linalg.svdvals(delta)[2], rtol=1e-3)
-    monkeypatch.setattr("mechunlearn.attacks.weight_delta.EXACT", 8)
+    monkeypatch.setattr("mechunlearn.attacks.merging.EXACT", 8)
     assert torch.allclose(top(delta, 2), exact, atol=1e-3)
 
 
@@ -58,7 +58,7 @@ def test_variants_are_what_they_say_and_come_back(
     architecture: str, tiny: Callable[[str], HookedModel], task: Task
 ) -> None:
     original, model = tiny(architecture), changed(tiny(architecture))
-    attack, config = WeightDelta(), WeightDeltaConfig(lambdas=(0.5, 2.0), ranks=(2,))
+    attack, config = Merging(), MergingConfig(lambdas=(0.5, 2.0), ranks=(2,))
     seen = Seen.of(task, attack)
     search = attack.search(model, seen, attack.learn(original, seen, config), config)
     own, before, print_ = weights_of(original), weights_of(model), fingerprint(model)
@@ -98,7 +98,7 @@ def test_hiding_of_rank_one_is_found_and_its_sham_finds_nothing(
     u, v = (torch.randn(n, generator=generator) for n in weight.shape)
     with torch.no_grad():
         weight.add_(20 * weight.norm() * torch.outer(u, v) / (u.norm() * v.norm()))
-    attack, config = WeightDelta(), WeightDeltaConfig(lambdas=(0.75,), ranks=(1,))
+    attack, config = Merging(), MergingConfig(lambdas=(0.75,), ranks=(1,))
     seen = Seen.of(task, attack)
     search = attack.search(hidden, seen, attack.learn(organism, seen, config), config)
     variant = next(v for v in search.grid if v.way == "without the top")
@@ -116,7 +116,7 @@ def test_hiding_of_rank_one_is_found_and_its_sham_finds_nothing(
 def test_a_relative_that_does_not_know_brings_nothing_back(task: Task) -> None:
     """Null: between two models without the facts there is nothing on the way."""
     model = changed(load("organism:never_knew"), 0.002)
-    attack, config = WeightDelta(), WeightDeltaConfig()
+    attack, config = Merging(), MergingConfig()
     seen = Seen.of(task, attack)
     reference = attack.learn(load("organism:never_knew"), seen, config)
     search = attack.search(model, seen, reference, config)
@@ -130,14 +130,14 @@ def test_a_relative_that_does_not_know_brings_nothing_back(task: Task) -> None:
 def test_settings_and_shapes(tiny: Callable[[str], HookedModel], task: Task) -> None:
     for wrong in ({"lambdas": (0.0,)}, {"lambdas": (1.0,)}, {"ranks": (0,)}):
         with pytest.raises(ValueError, match="lambda 0 is the relative"):
-            WeightDeltaConfig(**wrong)
-    attack = WeightDelta()
+            MergingConfig(**wrong)
+    attack = Merging()
     assert grade(attack) == HANDED
-    seen, config = Seen.of(task, attack), WeightDeltaConfig()
+    seen, config = Seen.of(task, attack), MergingConfig()
     reference = attack.learn(tiny("llama"), seen, config)
     with pytest.raises(ValueError, match="other shapes than the unlearned model's"):
         attack.search(tiny("gpt2"), seen, reference, config)
     same = tiny("llama")
     search = attack.search(same, seen, reference, config)
     assert {v.handed_back for v in search.grid} == {0.0}
-    assert isinstance(search.grid[0], Delta)
+    assert isinstance(search.grid[0], Merge)

@@ -1,24 +1,28 @@
-"""Few-shot prompts: what is shown, in which fold, with which answers; a hiding that they undo."""
+"""Examples and templates in front of questions: what is shown, and a hiding that they undo."""
 
+import random
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from mechunlearn.attacks import Seen
-from mechunlearn.attacks.in_context import (
+from mechunlearn.attacks.fewshot import (
     DISJOINT,
     RETAIN,
-    InContext,
-    InContextConfig,
+    FewShot,
+    FewShotConfig,
     Shots,
     drawn,
     mislabelled,
 )
+from mechunlearn.attacks.rewording import TEMPLATES, KeyWords, RewordingConfig, reworded
 from mechunlearn.bench import score
 from mechunlearn.models import load
-from mechunlearn.types import Change, Example, HookedModel, Task, Turn
+from mechunlearn.registry import find
+from mechunlearn.types import NO_CHANGE, Change, Example, HookedModel, Task, Turn
 
 POOL = [Example(f"question {i} answer :", f" {'ABCD'[i % 4]}") for i in range(12)]
 
@@ -44,9 +48,9 @@ def test_wrong_answers_have_the_form_of_right_ones() -> None:
 
 @pytest.mark.parametrize("attack", [DISJOINT, RETAIN], ids=["disjoint", "retain"])
 def test_what_is_shown_is_of_the_half_that_does_not_judge(
-    attack: InContext, organism: HookedModel, task: Task
+    attack: FewShot, organism: HookedModel, task: Task
 ) -> None:
-    config = InContextConfig(shots=(3,), draws=1)
+    config = FewShotConfig(shots=(3,), draws=1)
     seen = Seen.of(task, attack, config=config)
     search = attack.search(organism, seen, None, config)
     rewrite, sham = search.change(Shots(3, 0)).rewrite, search.sham(Shots(3, 0), 0).rewrite
@@ -70,7 +74,7 @@ def test_what_is_shown_is_of_the_half_that_does_not_judge(
 def test_examples_stand_inside_the_turn(organism: HookedModel, task: Task) -> None:
     turn = Turn(before="the ", after=" .")
     chat = replace(task, prompt=replace(task.prompt, turn=turn))
-    config = InContextConfig(shots=(1,), draws=1)
+    config = FewShotConfig(shots=(1,), draws=1)
     search = RETAIN.search(organism, Seen.of(chat, RETAIN, config=config), None, config)
     rewrite = search.change(Shots(1, 0)).rewrite
     assert rewrite is not None
@@ -82,36 +86,78 @@ def test_examples_stand_inside_the_turn(organism: HookedModel, task: Task) -> No
 
 
 def test_as_many_examples_as_the_context_holds(organism: HookedModel, task: Task) -> None:
-    config = InContextConfig(shots=(1, 40), draws=1)
+    config = FewShotConfig(shots=(1, 40), draws=1)
     seen = Seen.of(task, DISJOINT, config=config)
     assert DISJOINT.search(organism, seen, None, config).grid == [Shots(1, 0)]
     with pytest.raises(ValueError, match="no example fits in front of a question"):
-        DISJOINT.search(organism, seen, None, InContextConfig(shots=(40,)))
+        DISJOINT.search(organism, seen, None, FewShotConfig(shots=(40,)))
     with pytest.raises(ValueError, match="shots and draws of at least 1"):
-        InContextConfig(shots=(0,))
+        FewShotConfig(shots=(0,))
 
 
-def test_hiding_at_the_start_of_a_prompt_is_found_and_called_form(task: Task) -> None:
+def hidden_at_the_start() -> HookedModel:
     """Known truth: the first places are destroyed, so that a question further on is answered."""
     model = load("organism:original")
     with torch.no_grad():
         table = model.pos_embed.original_component.weight
         generator = torch.Generator().manual_seed(0)
         table[:40] += 3 * torch.randn(table[:40].shape, generator=generator)
-    config = InContextConfig(shots=(3,), draws=1)
+    return model
+
+
+def right(model: HookedModel, task: Task, change: Change = NO_CHANGE, n: int = 80) -> float:
+    asked = task.questions("forget", "confirm")[:n]
+    return score(model, asked, task, change=change).accuracy
+
+
+def test_hiding_at_the_start_of_a_prompt_is_found_and_called_form(task: Task) -> None:
+    model, config = hidden_at_the_start(), FewShotConfig(shots=(3,), draws=1)
     search = DISJOINT.search(model, Seen.of(task, DISJOINT, config=config), None, config)
-    asked = task.questions("forget", "confirm")[:80]
-
-    def right(change: Change) -> float:
-        return score(model, asked, task, change=change).accuracy
-
-    assert right(Change("none")) < 0.45
-    assert right(search.change(Shots(3, 0))) > 0.7
-    assert right(search.sham(Shots(3, 0), 0)) > 0.7
+    assert right(model, task) < 0.45
+    assert right(model, task, search.change(Shots(3, 0))) > 0.7
+    assert right(model, task, search.sham(Shots(3, 0), 0)) > 0.7
 
 
 def test_nothing_is_shown_to_a_model_that_never_knew(task: Task) -> None:
-    model, config = load("organism:never_knew"), InContextConfig(shots=(3,), draws=1)
+    model, config = load("organism:never_knew"), FewShotConfig(shots=(3,), draws=1)
     search = DISJOINT.search(model, Seen.of(task, DISJOINT, config=config), None, config)
-    asked = task.questions("forget", "confirm")[:120]
-    assert score(model, asked, task, change=search.change(Shots(3, 0))).accuracy < 0.42
+    assert right(model, task, search.change(Shots(3, 0)), n=120) < 0.42
+
+
+def test_key_words_are_what_no_other_question_has(organism: HookedModel, task: Task) -> None:
+    attack = find("attack", "rewording")
+    seen = Seen.of(task, attack)
+    words = KeyWords.of(seen)
+    asked = next(q for q in seen.asked if words(seen.text(q)))
+    text = seen.text(asked)
+    (name,) = words(text)
+    assert name in asked.stem
+    assert name.lower() in words.others
+    template = TEMPLATES["about the key words"]
+    prompt = reworded(text, random.Random(0), template, words)
+    assert prompt == f"What follows is about {name}, and about nothing but {name}.\n\n{text}"
+    sham = reworded(text, random.Random(0), template, words, sham=True)
+    assert sham.endswith(f"\n\n{text}")
+    assert len(sham.split()) == len(prompt.split())
+    assert sham.count(name) <= text.count(name) + 1
+
+
+def test_other_settings_find_what_hides_at_the_start(task: Task, tmp_path: Path) -> None:
+    model, attack = hidden_at_the_start(), find("attack", "rewording")
+    long_ = tmp_path / "templates.txt"
+    long_.write_text("the " * 40 + "{prompt}\n---\n{prompt}\n")
+    search = attack.search(model, Seen.of(task, attack), None, RewordingConfig(str(long_)))
+    first, second = search.grid
+    assert right(model, task, search.change(second)) < 0.45
+    assert right(model, task, search.change(first)) > 0.7
+    never = load("organism:never_knew")
+    assert right(never, task, search.change(first), n=120) < 0.42
+
+
+def test_templates_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no file of templates"):
+        RewordingConfig(str(tmp_path / "none.txt"))
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text("no question here\n")
+    with pytest.raises(ValueError, match=r"holds \{prompt\} exactly once"):
+        RewordingConfig(str(wrong))

@@ -1,0 +1,76 @@
+"""The depth profile and the membership figure: what stands in the report is what is drawn."""
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+from msgspec.structs import replace
+
+from mechunlearn.analysis.records import Arm, MemberScore
+from mechunlearn.analysis.report import Report
+from mechunlearn.attacks.depth import DepthCurve, DepthTrace
+from mechunlearn.plots import figures
+from mechunlearn.records import plain
+
+
+def line(name: str, *values: float, nothing: float = 0.25, everything: float = 1.0) -> DepthCurve:
+    cis = tuple((v - 0.1, v + 0.1) for v in values)
+    layers = tuple(range(len(values)))
+    return DepthCurve(
+        name=name,
+        layers=layers,
+        values=values,
+        value_cis=cis,
+        nothing=nothing,
+        everything=everything,
+    )
+
+
+def drawn(report: Report, traces: Mapping[Arm, tuple[DepthCurve, ...]]) -> go.Figure:
+    """The depth figure of the first unlearned model, whose first attack left these curves."""
+    first = report.findings[0]
+    attack = report.rows_of(first.model)[0].attack
+    left = {arm: {"depth": plain(DepthTrace(curves=c))} for arm, c in traces.items()}
+    found = replace(first, traces={attack: left})
+    changed = replace(report, findings=(found, *report.findings[1:]))
+    return {d.key: d.figure for d in figures(changed)}[f"depth-{first.model}"]
+
+
+def test_every_read_out_stands_on_one_axis(example_report: Report) -> None:
+    lens, probe = line("lens", 0.25, 1.0), line("probe", 0.0, 0.375, nothing=0.0, everything=0.75)
+    into = replace(line("into", 0.5, 0.9, nothing=1.0, everything=0.0), kind="exchange")
+    into = replace(into, of_unlearned=True)
+    detail = replace(line("detail", 0.3, 0.3), kind="detail")
+    unlearned = (replace(lens, values=(0.25, 0.4)), probe, detail)
+    fig = drawn(example_report, {"unlearned": unlearned, "original": (lens, into)})
+    shown = {(t.name, t.xaxis): list(t.y) for t in fig.data if t.hoverinfo != "skip"}
+    assert {name for name, _ in shown} == {"lens", "probe", "into"}
+    panels = sorted({axis for _, axis in shown})
+    original, own = panels
+    assert shown["lens", original] == [0.0, 1.0]
+    assert shown["probe", own] == [0.0, 0.5]
+    assert [round(y, 6) for y in shown["into", own]] == [0.5, 0.1]  # Not in the original's panel.
+    finding = fig.layout.meta["finding"]
+    assert "find of the answers in" in finding
+    assert finding.endswith("lens 20% and probe 50%")
+
+
+def test_what_is_read_by_luck_is_not_called_found(example_report: Report) -> None:
+    fig = drawn(example_report, {"unlearned": (line("lens", 0.2, 0.3),)})
+    assert "find nothing for certain" in fig.layout.meta["finding"]
+    assert not [d for d in figures(example_report) if d.kind in ("depth", "membership")]
+
+
+def test_membership_is_drawn_of_every_model(example_report: Report) -> None:
+    values = dict(zip((m.label for m in example_report.models), (0.98, 0.4, 0.5), strict=False))
+
+    def scored(value: float) -> tuple[MemberScore, ...]:
+        ci = (value - 0.02, value + 0.02)
+        return tuple(MemberScore(score=s, auc=value, auc_ci=ci) for s in ("loss", "zlib"))
+
+    models = tuple(
+        replace(m, membership=scored(values[m.label]) if m.label in values else ())
+        for m in example_report.models
+    )
+    fig = {d.key: d.figure for d in figures(replace(example_report, models=models))}["membership"]
+    assert {t.name: list(t.x) for t in fig.data} == {k: [v, v] for k, v in values.items()}
+    assert "0.98 in original" in fig.layout.meta["finding"]
