@@ -96,15 +96,15 @@ def confusion(result: ValidationResult) -> go.Figure:
         f"n = {sum(map(sum, table))} audits of models of known truth, each with up to three kinds "
         "of control; a row for what they are and a column for the verdict; numbers count audits, "
         "colour is the share of a row. Right are hidden, intact, openly answered or partly open "
-        "for what is hidden; for what is gone everything but hidden and intact, and open only where "
+        "for what is hidden; for what is gone all but hidden and intact, and open only where "
         "something was taught; not judged for what is broken. What is open counts for neither."
     )
     every = _all_counts(result).values()
     seen, hidden, wrong, gone = (sum(column) for column in zip(*every, strict=True))
     title = (
         f"In {seen + gone - wrong} of {hidden + gone} audits the verdict is right: it misses "
-        f"{hidden - seen} of {hidden} that hide knowledge ({FULL} questions or more) and sees some in {wrong} of {gone} that "
-        "hide none"
+        f"{hidden - seen} of {hidden} that hide knowledge ({FULL} questions or more) and sees "
+        f"some in {wrong} of {gone} that hide none"
     )
     fig = lay_out(go.Figure(), title, caption, height=70 + 30 * len(names))
     fig.add_heatmap(
