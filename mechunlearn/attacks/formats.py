@@ -60,8 +60,8 @@ def by_code_book(weight: Weight, book: tuple[float, ...]) -> Weight:
 def int8_rows(weight: Weight) -> Weight:
     """127 steps to the largest of each row."""
     full = weight.float()
-    largest = full.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-    codes = (full * (127 / largest)).round()
+    largest = full.abs().amax(-1, keepdim=True)
+    codes = (full * (127 / largest.where(largest > 0, 1.0))).round()
     return (codes * largest * INT8_STEP).to(weight.dtype)
 
 

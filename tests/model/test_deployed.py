@@ -1,4 +1,4 @@
-"""Served formats as an attack: weights come back, and rounding undoes what hides in digits."""
+"""Served formats as an attack: weights come back, and errors elsewhere are as large."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from mechunlearn.attacks.formats import FORMATS
 from mechunlearn.attacks.quantization import matrices
 from mechunlearn.bench import score
 from mechunlearn.models import fingerprint, load
-from mechunlearn.types import Change, HookedModel, Task
+from mechunlearn.types import HookedModel, Task
 
 
 @pytest.mark.parametrize("name", ["nf4", "2:4"])
@@ -34,36 +34,6 @@ def test_the_sham_has_the_same_errors_elsewhere(tiny: Callable[[str], HookedMode
         moved = weight - plain
     assert torch.allclose(*(e.flatten().sort().values for e in (errors, moved)), atol=1e-6)
     assert not torch.allclose(errors, moved, atol=1e-3)
-
-
-def test_hiding_in_the_last_digits_is_found(organism: HookedModel, task: Task) -> None:
-    """Known truth: stored numbers, each moved by less than the format tells apart."""
-    hidden = load("organism:original")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad(), store("q4_0").on(organism):
-        for (w, turned), (kept, _) in zip(matrices(hidden), matrices(organism), strict=True):
-            # Blocks of 32 inputs; their largest weight, which gives the step, stays.
-            rows = (kept.T if turned else kept).contiguous()
-            blocks = rows.reshape(-1, 32)
-            largest = blocks.abs().amax(-1, keepdim=True)
-            noise = 0.45 * (torch.rand(blocks.shape, generator=generator) * 2 - 1).sign()
-            moved = blocks + noise * largest / 8 * (blocks.abs() < largest)
-            moved = moved.clamp(-0.99 * largest, 0.99 * largest).where(
-                blocks.abs() < largest, blocks
-            )
-            moved = moved.view_as(rows)
-            w.copy_(moved.T if turned else moved)
-    attack, config = Deployed(), DeployedConfig(formats=("int8", "q4_0"))
-    search = attack.search(hidden, Seen.of(task, attack), None, config)
-    asked = task.questions("forget", "confirm")[:80]
-
-    def right(change: Change) -> float:
-        return score(hidden, asked, task, change=change).accuracy
-
-    assert right(Change("none")) < 0.7
-    assert right(search.change(Stored("int8"))) < 0.7
-    assert right(search.sham(Stored("q4_0"), 0)) < 0.7
-    assert right(search.change(Stored("q4_0"))) > 0.9
 
 
 def test_formats_bring_nothing_to_a_model_that_never_knew(task: Task) -> None:

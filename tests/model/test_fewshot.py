@@ -111,14 +111,6 @@ def right(model: HookedModel, task: Task, change: Change = NO_CHANGE, n: int = 8
     return score(model, asked, task, change=change).accuracy
 
 
-def test_hiding_at_the_start_of_a_prompt_is_found_and_called_form(task: Task) -> None:
-    model, config = hidden_at_the_start(), FewShotConfig(shots=(3,), draws=1)
-    search = DISJOINT.search(model, Seen.of(task, DISJOINT, config=config), None, config)
-    assert right(model, task) < 0.45
-    assert right(model, task, search.change(Shots(3, 0))) > 0.7
-    assert right(model, task, search.sham(Shots(3, 0), 0)) > 0.7
-
-
 def test_nothing_is_shown_to_a_model_that_never_knew(task: Task) -> None:
     model, config = load("organism:never_knew"), FewShotConfig(shots=(3,), draws=1)
     search = DISJOINT.search(model, Seen.of(task, DISJOINT, config=config), None, config)

@@ -128,7 +128,7 @@ def test_first_losses_are_those_of_the_formulas(
 ) -> None:
     """Before the first step both answers' ratios are 1, and refusals cost what they cost."""
     few = replace(
-        task, forget_examples=task.forget_examples[:4], retain_examples=task.retain_examples[:4]
+        task, forget_examples=task.forget_examples[:6], retain_examples=task.retain_examples[:6]
     )
     method = find("method", name)
     config = configured(method, "organism", ["optimizer.steps=1", "batch=4"])
