@@ -138,11 +138,15 @@ def run(
 ) -> "Report":
     """Carry out a plan, draw its figures and its page."""
     from mechunlearn.analysis.analyse import audit
+    from mechunlearn.audit.engines import Here
+    from mechunlearn.models.placement import placement
     from mechunlearn.plots import write
     from mechunlearn.report import write_page
     from mechunlearn.report.table import show
     from mechunlearn.report.trackers import track
 
+    if engine is None or isinstance(engine, Here):
+        placement(plan.device, plan.dtype)  # Elsewhere there may be other devices.
     kept.folder = out = out or plan.folder
     report = audit(plan, out, engine)
     if tracker:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from mechunlearn.analysis.verdict import CATEGORIES
 from mechunlearn.plots.files import write_figures
 from mechunlearn.plots.template import LOOKS, SCALE, error_bars, lay_out, level, spaced
+from mechunlearn.studies.conditions import FULL
 from mechunlearn.studies.records import SITUATIONS, Rates, Situation, Truth, ValidationResult
 
 _SHORT: dict[Situation, str] = {
@@ -94,16 +95,16 @@ def confusion(result: ValidationResult) -> go.Figure:
     caption = (
         f"n = {sum(map(sum, table))} audits of models of known truth, each with up to three kinds "
         "of control; a row for what they are and a column for the verdict; numbers count audits, "
-        "colour is the share of a row. Right are hidden, intact or openly answered for what is "
-        "hidden, everything but hidden and intact for what is gone, not judged for what is broken; "
-        "what is open counts for neither."
+        "colour is the share of a row. Right are hidden, intact, openly answered or partly open "
+        "for what is hidden; for what is gone all but hidden and intact, and open only where "
+        "something was taught; not judged for what is broken. What is open counts for neither."
     )
     every = _all_counts(result).values()
     seen, hidden, wrong, gone = (sum(column) for column in zip(*every, strict=True))
     title = (
         f"In {seen + gone - wrong} of {hidden + gone} audits the verdict is right: it misses "
-        f"{hidden - seen} of {hidden} that hide knowledge and sees some in {wrong} of {gone} that "
-        "hide none"
+        f"{hidden - seen} of {hidden} that hide knowledge ({FULL} questions or more) and sees "
+        f"some in {wrong} of {gone} that hide none"
     )
     fig = lay_out(go.Figure(), title, caption, height=70 + 30 * len(names))
     fig.add_heatmap(

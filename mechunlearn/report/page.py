@@ -97,7 +97,6 @@ def render(report: Report, validation: ValidationResult | None = None) -> str:
             letters=letters(report),
             question_tables=tables(report.questions),
             data=inside_script(msgspec.json.encode(browser_data(report)).decode()),
-            packaged=validation is None,
             validation=known,
             rates=rates,
             plotly_js=get_plotlyjs(),

@@ -8,6 +8,8 @@ from mechunlearn.errors import unknown
 from mechunlearn.studies.records import Truth
 
 Start = Literal["original", "stranger", "distilled"]
+FULL = 240
+"""Questions from which on a verdict has to find what is hidden."""
 QuestionSet = Literal["all", "few_24", "few_40", "few_80", "shortcuts", "clustered"]
 
 
@@ -61,6 +63,7 @@ CONDITIONS = (
     _hidden("simnpo"),
     _hidden("circuit_breakers"),
     _hidden("gradient_difference"),
+    _hidden("wga"),
     _hidden("half", "npo"),
     _hidden("npo", "interpolated"),
     # Hidden by disguises.

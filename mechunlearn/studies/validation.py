@@ -23,7 +23,7 @@ from mechunlearn.progress import console
 from mechunlearn.records import Interval, plain
 from mechunlearn.registry import METHODS
 from mechunlearn.stats import wilson
-from mechunlearn.studies.conditions import CONDITIONS, Condition
+from mechunlearn.studies.conditions import CONDITIONS, FULL, Condition
 from mechunlearn.studies.nulls import add_nulls
 from mechunlearn.studies.question_sets import write_questions
 from mechunlearn.studies.records import (
@@ -39,8 +39,6 @@ from mechunlearn.studies.treatments import TEACHING, Case, distil, make_suspect
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.world import World
 
-FULL = 240
-"""Questions from which on a verdict has to find what is hidden."""
 OPEN: tuple[Category, ...] = ("openly answered", "partly open")
 """Verdicts that say the knowledge is answered without any attack."""
 

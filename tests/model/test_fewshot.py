@@ -80,9 +80,10 @@ def test_examples_stand_inside_the_turn(organism: HookedModel, task: Task) -> No
     assert rewrite is not None
     text = chat.prompt.text(chat.forget[0], chat.scoring)
     (prompt,) = rewrite.prompts(organism, [text], turn)
-    assert prompt.startswith("the ")
-    assert prompt.endswith(" .")
-    assert prompt.count(" .") == text.count(" .")  # Only the question's own turn is closed.
+    inside = turn.inside(prompt)
+    assert inside == rewrite(turn.inside(text))
+    assert inside.endswith(turn.inside(text))
+    assert len(inside) > len(turn.inside(text))
 
 
 def test_as_many_examples_as_the_context_holds(organism: HookedModel, task: Task) -> None:

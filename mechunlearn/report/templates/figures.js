@@ -16,7 +16,10 @@
   const make = (code) => Object.assign(document.createElement("script"), { textContent: code });
   const draw = (plot, inDark = dark.matches) => {
     let text = document.getElementById(`figure-${plot.dataset.figure}`).textContent;
-    if (inDark) text = text.replace(/#[0-9a-f]{6}\b/gi, (c) => ON_DARK[c.toLowerCase()] || c);
+    if (inDark) {
+      text = text.replace(/#[0-9a-f]{6}\b/gi, (c) => ON_DARK[c.toLowerCase()] || c);
+      text = text.replaceAll('"white"', '"#161616"'); // Where scales begin, and between marks: the page.
+    }
     const { data, layout } = JSON.parse(text);
     library().react(plot, data, { ...layout, ...clear }, { responsive: true, displayModeBar: false });
   };
