@@ -132,6 +132,7 @@ def erased(
     loss: Callable[[int, Tensor], Values],
     carried: Mapping[int, Values],
     name: str,
+    kind: CurveKind = "exchange",
 ) -> DepthCurve:
     """Share, layer by layer, of what the original's states carry that other states lack.
 
@@ -142,7 +143,7 @@ def erased(
         layer: ratio_of_sums(loss(layer, states[Point(layer)]), carried[layer])
         for layer in _carrying(carried)
     }
-    return _curve(name, found, nothing=1.0, everything=0.0)
+    return _curve(name, found, nothing=1.0, everything=0.0, kind=kind)
 
 
 def _carrying(carried: Mapping[int, Values]) -> list[int]:
@@ -225,7 +226,8 @@ class Exchange:
             loss = _exact(model, known) if self.exact else known.loss
             return DepthTrace(curves=(erased(states, loss, known.swapped_loss, INTO),))
         carried = {p.layer: known.loss(p.layer, other) for p, other in known.swapped.items()}
-        gradient = erased(states, known.loss, carried, BY_GRADIENT)
+        kind: CurveKind = "detail" if self.exact else "exchange"
+        gradient = erased(states, known.loss, carried, BY_GRADIENT, kind)
         more = (restored(model, known),) if self.exact else ()
         return DepthTrace(curves=(lens_kept(known, states), gradient, *more))
 
