@@ -12,7 +12,7 @@ from mechunlearn.plots.figure import Figure, Place, traced
 from mechunlearn.plots.lens import LABELS
 from mechunlearn.plots.template import LEVELS, LINE, lay_out, listed, small_headings
 
-COLOURS = ("#0072B2", "#555555", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#555555", "#D55E00", "#009E73", "#CC79A7")
 """Of the curves, in the order in which attacks leave them; later ones begin again."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 AXIS = (-0.2, 1.2)
