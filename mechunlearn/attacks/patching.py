@@ -19,12 +19,13 @@ Reference:
     Differs: what counts as wholly erased are states after another question's stem, so that no
     retrained model is needed; losses are summed before they are compared instead of clipped one by
     one, by which a model that guesses would keep a share for its luck; the other direction is
-    measured too; every layer is shown, not only their weighted mean. ``gradient`` takes D and S from
-    the original's gradient, as attribution patching does (Syed et al. 2023, arXiv:2310.10348), one
-    backward pass in place of two forwards a layer.
+    measured too; every layer is shown, not only their weighted mean. ``gradient`` takes D and S
+    from the original's gradient, as attribution patching does (Syed et al. 2023, arXiv:2310.10348),
+    one backward pass in place of two forwards a layer.
     Limits: the gradient holds for small moves only. On an organism it is right of NPO (2.9 for 3.1
-    after the last block) and has the wrong sign of RMU, whose states lie far off. Of the select fold's lost questions, at the answer's own places: what stands at other
-    tokens is not exchanged. Nothing but the original's own loss says how much a state matters.
+    after the last block) and has the wrong sign of RMU, whose states lie far off. All is of the
+    select fold's lost questions, at the answer's own places: what stands at other tokens is not
+    exchanged. Nothing but the original's own loss says how much a state matters.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
