@@ -87,7 +87,6 @@ FIGURES = {
     "frontier": "mechunlearn.plots.frontier:FIGURE",
     "lens": "mechunlearn.plots.lens:FIGURE",
     "depth": "mechunlearn.plots.depth:FIGURE",
-    "membership": "mechunlearn.plots.membership:FIGURE",
     "projection": "mechunlearn.plots.projection:FIGURE",
     "pruning": "mechunlearn.plots.pruning:FIGURE",
     "relearning": "mechunlearn.plots.relearning:FIGURE",

@@ -116,38 +116,6 @@ def ratio_of_sums(
     return float(tops.sum() / bottoms.sum()), (float(low), float(high))
 
 
-def auc(
-    members: Values,
-    others: Values,
-    member_sources: Int[np.ndarray, " member"] | None = None,
-    other_sources: Int[np.ndarray, " other"] | None = None,
-    draws: int = 1000,
-) -> tuple[float, tuple[float, float]]:
-    """Area under the ROC curve, with a 95 % percentile bootstrap interval over sources.
-
-    The share of pairs in which the member scores higher; ties count half.
-
-    Args:
-        member_sources, other_sources: Source of each, counted from 0; default: each its own.
-
-    Example:
-        >>> auc(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0]))[0]
-        0.7777777777777778
-    """
-    above = (members[:, None] > others[None]) + 0.5 * (members[:, None] == others[None])
-    groups = [
-        np.arange(n) if given is None else np.asarray(given)
-        for n, given in ((len(members), member_sources), (len(others), other_sources))
-    ]
-    rows, columns = (np.eye(g.max() + 1)[g] for g in groups)
-    wins, pairs = rows.T @ above @ columns, np.outer(rows.sum(axis=0), columns.sum(axis=0))
-    rng = np.random.default_rng(0)
-    taken = [rng.multinomial(n, np.full(n, 1 / n), draws).astype(float) for n in wins.shape]
-    drawn = [((taken[0] @ table) * taken[1]).sum(axis=1) for table in (wins, pairs)]
-    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
-    return float(above.mean()), (float(low), float(high))
-
-
 @lru_cache(maxsize=10_000)
 def binomial_p(successes: int, n: int, chance: float) -> float:
     """Exact two-sided binomial test of a proportion; below chance counts as well."""

@@ -9,7 +9,6 @@ import numpy as np
 from mechunlearn.analysis.answers import choices, questions, questions_of, sources_of, values
 from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.findings import findings_of
-from mechunlearn.analysis.membership import membership
 from mechunlearn.analysis.positive import positive_controls
 from mechunlearn.analysis.records import (
     Findings,
@@ -143,7 +142,6 @@ def _models(
             letters=choices(evidence, entry.label, "forget").table()
             if find("measure", setup.task.scoring).one_token
             else None,
-            membership=membership(evidence, entry),
         )
 
 

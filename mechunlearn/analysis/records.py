@@ -66,17 +66,6 @@ class Verdict(Record, frozen=True):
     """The verdict with each seed, where the audit was repeated; the first one's stands above."""
 
 
-class MemberScore(Record, frozen=True):
-    """How well a score tells forget facts from facts that were made up."""
-
-    score: str
-    """``loss``, ``min-k``, ``min-k++``, ``zlib``, or ``reference``: the loss beyond the original's.
-    """
-    auc: float
-    """Area under the ROC curve; a half is none, and below it the forget facts look less known."""
-    auc_ci: Interval
-
-
 class Model(Record, frozen=True):
     """One model of the audit, without any attack."""
 
@@ -92,8 +81,6 @@ class Model(Record, frozen=True):
     """Labels of further ones."""
     letters: tuple[tuple[int, ...], ...] | None = None
     """Forget questions by right letter (row) and letter said (column, exact ties last)."""
-    membership: tuple[MemberScore, ...] = ()
-    """Empty where the task has no facts that were made up."""
 
 
 class TriedVariant(Record, frozen=True):

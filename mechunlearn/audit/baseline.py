@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-from msgspec import UNSET
-
-from mechunlearn.audit.records import Answers, BaselineResult, Guessing, Membership
+from mechunlearn.audit.records import Answers, BaselineResult, Guessing
 from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.bench.hidden import with_other_stems
-from mechunlearn.bench.membership import membership_scores, statements
 from mechunlearn.environment import machine, versions
 from mechunlearn.models import describe
 from mechunlearn.types import HookedModel, Question, Task
@@ -38,18 +35,6 @@ def baseline(
         machine=machine(card.device),
         guessing=_guessing(model, sets["forget"], task) if guessing else None,
         hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
-        membership=_membership(model, sets["forget"], task) if task.twins else UNSET,
-    )
-
-
-def _membership(model: HookedModel, asked: Sequence[Question], task: Task) -> Membership:
-    """Scores to six digits of the facts that were asked, and of facts that nobody can know."""
-    texts = statements([*asked, *task.twins], task.prompt)
-    scores = membership_scores(model, texts)
-    short = {name: [float(f"{x:.6g}") for x in of] for name, of in scores.items()}
-    return Membership(
-        members={name: tuple(of[: len(asked)]) for name, of in short.items()},
-        others={name: tuple(of[len(asked) :]) for name, of in short.items()},
     )
 
 

@@ -81,15 +81,6 @@ class Guessing(Record, frozen=True):
     chance: float
 
 
-class Membership(Record, frozen=True):
-    """How much facts look like ones that a model was trained on, by score and fact."""
-
-    members: dict[str, tuple[float, ...]]
-    """Of the forget questions of the confirm fold."""
-    others: dict[str, tuple[float, ...]]
-    """Of twin questions, whose facts were made up."""
-
-
 class BaselineResult(Record, frozen=True, tag="baseline"):
     """A model's answers without any attack."""
 
@@ -103,8 +94,6 @@ class BaselineResult(Record, frozen=True, tag="baseline"):
     """Of the original only."""
     hidden: Answers | UnsetType = UNSET
     """Forget questions of the confirm fold, each with another question's stem."""
-    membership: Membership | UnsetType = UNSET
-    """Where the task has twin questions."""
 
 
 class BriefAnswers(Record, frozen=True):

@@ -1,11 +1,11 @@
-"""The depth profile and the membership figure: what stands in the report is what is drawn."""
+"""The depth profile: what stands in the report is what is drawn."""
 
 from collections.abc import Mapping
 
 import plotly.graph_objects as go
 from msgspec.structs import replace
 
-from mechunlearn.analysis.records import Arm, MemberScore
+from mechunlearn.analysis.records import Arm
 from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.depth import DepthCurve, DepthTrace
 from mechunlearn.plots import figures
@@ -57,20 +57,4 @@ def test_every_read_out_stands_on_one_axis(example_report: Report) -> None:
 def test_what_is_read_by_luck_is_not_called_found(example_report: Report) -> None:
     fig = drawn(example_report, {"unlearned": (line("lens", 0.2, 0.3),)})
     assert "No read-out finds the answers" in fig.layout.meta["finding"]
-    assert not [d for d in figures(example_report) if d.kind in ("depth", "membership")]
-
-
-def test_membership_is_drawn_of_every_model(example_report: Report) -> None:
-    values = dict(zip((m.label for m in example_report.models), (0.98, 0.4, 0.5), strict=False))
-
-    def scored(value: float) -> tuple[MemberScore, ...]:
-        ci = (value - 0.02, value + 0.02)
-        return tuple(MemberScore(score=s, auc=value, auc_ci=ci) for s in ("loss", "zlib"))
-
-    models = tuple(
-        replace(m, membership=scored(values[m.label]) if m.label in values else ())
-        for m in example_report.models
-    )
-    fig = {d.key: d.figure for d in figures(replace(example_report, models=models))}["membership"]
-    assert {t.name: list(t.x) for t in fig.data} == {k: [v, v] for k, v in values.items()}
-    assert "0.98 in original" in fig.layout.meta["finding"]
+    assert not [d for d in figures(example_report) if d.kind == "depth"]
