@@ -94,7 +94,7 @@ def attribution(model: HookedModel, prompts: Sequence[Prompt]) -> Attribution:
         return np.mean([getattr(one, name) for one in found], axis=0)
 
     parts = (mean("heads"), mean("mlps"), mean("neurons"))
-    return Attribution(*parts, float(mean("rest")), len(found))
+    return Attribution(*parts, float(np.mean([one.rest for one in found])), len(found))
 
 
 @torch.no_grad()
