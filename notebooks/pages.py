@@ -5,6 +5,7 @@ drawn by plotly, which is part of the page, so that it opens without a network.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 
 HERE = Path(__file__).parent
+ELSEWHERE = re.compile(r'<script[^>]*(?:src="https?:[^"]*"|type="module")[^>]*>.*?</script>', re.S)
+"""What nbconvert's pages fetch: a loader, formulas and diagrams, of which there are none here."""
 HOVERS = "application/vnd.plotly.v1+json"
 
 
@@ -33,6 +36,7 @@ def with_figures(notebook: NotebookNode) -> NotebookNode:
 def page(file: Path) -> str:
     """A notebook as one self-contained page."""
     text, _ = HTMLExporter().from_notebook_node(with_figures(nbformat.read(file, as_version=4)))
+    text = ELSEWHERE.sub("", text)
     return text.replace("<body", f"<script>{get_plotlyjs()}</script>\n<body", 1)
 
 

@@ -8,8 +8,9 @@ Reference: Elhage et al. 2021, A Mathematical Framework for Transformer Circuits
 Limits: only what a part writes to the stream itself; what later parts make of it is not counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -93,7 +94,7 @@ def attribution(model: HookedModel, prompts: Sequence[Prompt]) -> Attribution:
         return np.mean([getattr(one, name) for one in found], axis=0)
 
     parts = (mean("heads"), mean("mlps"), mean("neurons"))
-    return Attribution(*parts, float(mean("rest")), len(found))
+    return Attribution(*parts, float(np.mean([one.rest for one in found])), len(found))
 
 
 @torch.no_grad()
@@ -142,7 +143,7 @@ def _head_parts(
     bridge: torch.nn.Module, z: Float[Tensor, "1 head d_head"], written: Float[Tensor, "1 d_model"]
 ) -> Float[Tensor, "head d_model"]:
     """What each head writes, without the output's bias."""
-    output = bridge.original_component
+    output: Any = bridge.original_component
     each = one_hot(torch.arange(z.shape[1], device=z.device)).to(z)[:, :, None] * z
     bias = output(torch.zeros_like(z).flatten(1))
     return (output(each.flatten(1)) - bias) * _gain(output(z.flatten(1)), written)
@@ -152,11 +153,11 @@ def _neuron_shares(
     bridge: torch.nn.Module,
     act: Float[Tensor, "1 neuron"],
     written: Float[Tensor, "1 d_model"],
-    share: object,
+    share: Callable[[Tensor], np.ndarray],
 ) -> Float[np.ndarray, " neuron"]:
     """What each neuron's column adds."""
-    output = bridge.original_component
+    output: Any = bridge.original_component
     bias = output(torch.zeros_like(act))
     columns = output(torch.eye(act.shape[1]).to(act)) - bias
     parts = columns * act[0][:, None] * _gain(output(act), written)
-    return share(parts)  # type: ignore[operator]
+    return share(parts)

@@ -19,7 +19,7 @@ from torch import Tensor
 from mechunlearn.errors import unknown
 from mechunlearn.explore.heat import heat, heat_figure, shown
 from mechunlearn.explore.prompt import Prompt, last_logits, lead
-from mechunlearn.hooks import Unit, replace_units, run_blocks, streams, unit_name
+from mechunlearn.hooks import Unit, run_blocks, streams, unit_name
 from mechunlearn.types import HookedModel, Point, Stream
 
 ROWS = 32
@@ -106,7 +106,9 @@ def patch_units(
 
     def put(own: Tensor, chosen: list[int]) -> Callable[..., Tensor]:
         def patch(activation: Tensor, hook: object) -> Tensor:
-            return replace_units(activation, hook, torch.tensor(chosen), own[0][:, chosen])
+            patched = activation.clone()
+            patched[:, :, chosen] = own[:, :, chosen]
+            return patched
 
         return patch
 

@@ -20,7 +20,8 @@ from mechunlearn.hooks import check_layers, replace_units, unit_name
 from mechunlearn.plots.template import LOOKS, lay_out
 from mechunlearn.types import HookedModel, Point
 
-Draw = Callable[[float], go.Figure]
+Place = int | float
+Draw = Callable[[Place], go.Figure]
 """A figure for a place of the knob."""
 
 
@@ -36,7 +37,7 @@ def push(
     if not float(direction.norm()) > 0:
         raise ValueError("the direction has length 0 and points nowhere")
 
-    def draw(strength: float) -> go.Figure:
+    def draw(strength: Place) -> go.Figure:
         def add(activation: Tensor, hook: object) -> Tensor:
             return activation + strength * direction.to(activation)
 
@@ -56,7 +57,7 @@ def removal(model: HookedModel, prompt: Prompt, heads: Sequence[tuple[int, int]]
     if odd := [h for h in heads if not 0 <= h[1] < model.cfg.n_heads]:
         raise ValueError(f"heads {odd} do not exist: a layer has 0..{model.cfg.n_heads - 1}")
 
-    def draw(count: float) -> go.Figure:
+    def draw(count: Place) -> go.Figure:
         chosen = heads[: int(count)]
         by_layer: dict[int, list[int]] = {}
         for layer, head in chosen:
@@ -98,7 +99,7 @@ def _answers(model: HookedModel, prompt: Prompt, done: str) -> go.Figure:
     return fig.update_yaxes(title="probability", range=[0, 1])
 
 
-def stepped(draw: Draw, places: Sequence[float], label: str) -> go.Figure:
+def stepped(draw: Draw, places: Sequence[Place], label: str) -> go.Figure:
     """Some places of a knob as one figure with a slider; it moves wherever figures hover.
 
     Raises:
@@ -126,7 +127,7 @@ def stepped(draw: Draw, places: Sequence[float], label: str) -> go.Figure:
     return fig
 
 
-def slider(draw: Draw, low: float, high: float, step: float, label: str) -> Any:
+def slider(draw: Draw, low: Place, high: Place, step: Place, label: str) -> Any:
     """The same with every place computed as it is chosen; needs a running kernel and ipywidgets.
 
     Returns:
