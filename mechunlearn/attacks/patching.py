@@ -34,9 +34,10 @@ from typing import ClassVar, get_args
 from weakref import ref
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from mechunlearn.attacks.borrowed_head import Head, HeadReadOut
 from mechunlearn.attacks.depth import CurveKind, DepthCurve, DepthTrace
 from mechunlearn.attacks.protocol import Attack, Confirm, Search, View
 from mechunlearn.attacks.seen import Scored, Seen
@@ -46,7 +47,7 @@ from mechunlearn.bench.likelihood import example_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.bench.states import answer_gradients, answer_log_probabilities, states_at
 from mechunlearn.cost.job import BACKWARD, Cost, Job
-from mechunlearn.hooks import frozen_head, unembed
+from mechunlearn.hooks import frozen_head
 from mechunlearn.presets import Size
 from mechunlearn.stats import Values, ratio_of_sums
 from mechunlearn.types import Change, HookedModel, Point
@@ -59,7 +60,6 @@ LOST = 0.05
 """Nats of an answer that have to be lost on average before they can be restored."""
 INTO = "patched into the original"
 BY_GRADIENT = "patched into the original, by gradient"
-Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row d_vocab"]]
 States = Mapping[Point, Float[Tensor, "read d_model"]]
 
 
@@ -232,31 +232,6 @@ class Exchange:
         gradient = erased(states, known.loss, carried, BY_GRADIENT, kind)
         more = (restored(model, known),) if self.exact else ()
         return DepthTrace(curves=(lens_kept(known, states), gradient, *more))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HeadReadOut:
-    """States read by the original's norm and head."""
-
-    point: Point
-    head: Head
-    placebo: int | None = None
-    """Seed: what the two heads differ by goes to tokens in random order instead."""
-
-    def logits(
-        self,
-        model: HookedModel,
-        resid: Float[Tensor, "row d_model"],
-        ids: Int[Tensor, " token"] | None = None,
-    ) -> Float[Tensor, "row token"]:
-        """Logits of some tokens (default: all), in float32."""
-        logits = self.head(resid)
-        if self.placebo is not None:
-            own = unembed(model, resid)
-            generator = torch.Generator().manual_seed(self.placebo)
-            order = torch.randperm(own.shape[1], generator=generator).to(own.device)
-            logits = own + (logits - own)[:, order]
-        return logits if ids is None else logits[:, ids]
 
 
 @dataclass(frozen=True, slots=True)

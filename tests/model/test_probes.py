@@ -8,6 +8,7 @@ import torch
 
 from mechunlearn.attacks import Confirm, Seen
 from mechunlearn.attacks.edits import scrambled
+from mechunlearn.attacks.least_squares import fitted
 from mechunlearn.attacks.logit_lens import logit_lens
 from mechunlearn.attacks.per_model import PerModel
 from mechunlearn.attacks.probes import (
@@ -16,7 +17,6 @@ from mechunlearn.attacks.probes import (
     Probed,
     ProbeReadOut,
     ProbesConfig,
-    fitted,
     training,
 )
 from mechunlearn.audit.outlook import job_of
