@@ -310,11 +310,8 @@ class Probes(Attack[ProbesConfig, None, Probed]):
         trained = job.retain_select + (job.forget_select / 2 if self.forget_too else 0)
         places = job.shape.layers * (4 if config.every_stream else 1)
         kept = float(trained * places * job.shape.d_model * job.sizes.number)
-        return Cost(
-            search=float(trained),
-            variants=1.0,
-            memory={"states": kept if job.sizes.kind == "cpu" else 0.0},
-        )
+        states = kept if job.sizes.kind == "cpu" else 0.0
+        return Cost(search=float(trained), variants=1.0, memory={"states": states})
 
 
 FORGET = Probes(("forget", "both"))
