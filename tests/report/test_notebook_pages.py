@@ -46,7 +46,7 @@ def test_a_page_hovers_without_a_network(browser: Any, notebook: Path, tmp_path:
     box = plot.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
     page.locator(".hoverlayer text").first.wait_for()
-    assert page.locator(".hoverlayer").inner_text().startswith("seen ")
+    assert (page.locator(".hoverlayer").first.text_content() or "").startswith("seen ")
     page.close()
 
 
