@@ -58,9 +58,7 @@ def execute(file: Path) -> None:
     notebook, start, before = jupytext.read(file), time.perf_counter(), cpu_seconds()
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     where = {"metadata": {"path": str(HERE)}}
-    NotebookClient(
-        notebook, timeout=3600, store_widget_state=False, resources=where
-    ).execute()
+    NotebookClient(notebook, timeout=3600, store_widget_state=False, resources=where).execute()
     for i, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{i}", NotebookNode()
         if cell.cell_type == "code":
