@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -23,6 +23,9 @@ from mechunlearn.cli.options import (
 )
 from mechunlearn.errors import refuse_existing, unknown
 from mechunlearn.records import Plain
+
+if TYPE_CHECKING:
+    from mechunlearn.types import Score
 
 
 def unlearn(
@@ -113,23 +116,19 @@ def bench(
     if lm_eval is not None:
         say(f"results: {write_results(scores, questions.name, model, lm_eval)}")
     if as_json:
+        about = {"scoring": questions.scoring, "task": questions.name}
+        guessed = {name: chance(questions.sets[name], questions.scoring) for name in scores}
         print_json(
-            {
-                name: {
-                    "accuracy": s.accuracy,
-                    "accuracy_ci": s.interval,
-                    "n": s.n,
-                    "chance": chance(questions.sets[name], questions.scoring),
-                    "scoring": questions.scoring,
-                    "task": questions.name,
-                }
-                for name, s in scores.items()
-            }
+            {name: _measured(s) | {"chance": guessed[name]} | about for name, s in scores.items()}
         )
         return
     show_scores(scores, questions, model)
     if others:
         show_results(others, str(beside))
+
+
+def _measured(s: "Score") -> dict[str, Plain]:
+    return {"accuracy": s.accuracy, "accuracy_ci": s.interval, "n": s.n}
 
 
 def organism_train(

@@ -53,10 +53,8 @@ def report(
 ) -> None:
     """Draw the page of a finished audit again, or one page of several beside each other."""
     from mechunlearn.analysis.report import Report
-    from mechunlearn.report.table import show
 
-    wrong = failures(fail_if)
-    reports = [Report.load(run) for run in runs]
+    wrong, reports = failures(fail_if), [Report.load(run) for run in runs]
     if card:
         _print_card(reports, wrong)
         return
@@ -66,17 +64,23 @@ def report(
         page = _board(runs, reports, out, force, as_json)
     else:
         page = _page(runs, reports, out, validation, force)
-        if as_json:
-            print_json(reports[0] if len(reports) == 1 else reports)
-        else:
-            for each in reports:
-                show(each)
+        _say_all(reports, as_json)
     if not as_json:
         say(f"report: {page}")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open the page by hand")
     for each in reports:
         fail_for(each, wrong)
+
+
+def _say_all(reports: "Sequence[Report]", as_json: bool) -> None:
+    from mechunlearn.report.table import show
+
+    if as_json:
+        print_json(reports[0] if len(reports) == 1 else reports)
+        return
+    for each in reports:
+        show(each)
 
 
 def _page(

@@ -20,7 +20,8 @@ def overlap(report: Report, unlearned: str) -> go.Figure:
     union, rows = report.findings_of(unlearned).union, report.rows_of(unlearned)
     assert union is not None
     sets = union.overlap[:SHOWN]
-    attacks = [r.attack for r in rows if counts(r)]
+    drawn = {name for each in sets for name in each.attacks}  # Of old reports all attacks.
+    attacks = [r.attack for r in rows if counts(r) or r.attack in drawn]
     total = {a: sum(s.n for s in union.overlap if a in s.attacks) for a in attacks}
     n, nobody = rows[0].n, len(union.never)
     title = (

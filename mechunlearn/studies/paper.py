@@ -124,7 +124,7 @@ def paper(
     for source in tested.values():
         if check(source, plan.original, trust_remote_code=trust) != words:
             raise ValueError(f"{source} and {plan.original} have different vocabularies")
-    pool = (pool or ModelPool(room=0)).with_options(plan.loading)
+    pool = (pool or ModelPool(room=0.0)).with_options(plan.loading)
     original = free_label(tail(plan.original), [*tested], "original")
     file = out / "paper.json"
     cells = list(_kept(file, plan))

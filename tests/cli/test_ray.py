@@ -39,7 +39,7 @@ def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path
         alive.append(weakref.ref(model))
         return model
 
-    one = ModelPool(room=0, loader=load_one)  # As for models of which only one fits.
+    one = ModelPool(room=0.0, loader=load_one)  # As for models of which only one fits.
     audit(tiny_plan, tmp_path / "one", Here(one))
     assert pool.loads < one.loads <= 8
     assert rows(tmp_path / "one") == rows(tmp_path / "run")

@@ -177,7 +177,7 @@ def test_dpo_trains_with_legal_mixes_and_small_batches(
 def test_batches_of_one_and_batches_beyond_the_data_train(name: str, task: Task) -> None:
     few = dataclasses.replace(
         task,
-        forget_examples=task.forget_examples[:2],
+        forget_examples=(task.forget_examples[0], task.forget_examples[-1]),
         retain_examples=(task.retain_examples[0], task.retain_examples[-1]),
         forget_text=task.forget_text[:2],
         retain_text=task.retain_text[:2],

@@ -131,7 +131,7 @@ def test_first_losses_are_those_of_the_formulas(
         task, forget_examples=task.forget_examples[:6], retain_examples=task.retain_examples[:6]
     )
     method = find("method", name)
-    config = configured(method, "organism", ["optimizer.steps=1", "batch=4"])
+    config = configured(method, "organism", ["optimizer.steps=1", "batch=6"])
     expected = 0.0
     if name == "idk_nll":
         config = replace(config, refusals=1)

@@ -92,8 +92,13 @@ def test_the_validation_follows_its_numbers() -> None:
         assert max(false_alarms.x) < min(1, max(sensitivity.x))
     counts = [int(x) for row in table.data[0].text for x in row if x != ""]
     assert sum(counts) == len(result.models)
-    known = [s for s in result.models if s.truth in ("hidden", "gone")]
-    right = sum(s.category.startswith(("hidden", "intact")) == (s.truth == "hidden") for s in known)
+    known = [s for s in result.models if s.truth == "gone" or (s.truth == "hidden" and s.n >= 240)]
+    there = ("hidden", "intact", "openly", "partly")
+    right = sum(
+        s.category.startswith(there if s.truth == "hidden" or "taught" not in s.condition else
+                              there[:2]) == (s.truth == "hidden")
+        for s in known
+    )  # fmt: skip
     assert f"In {right} of {len(known)} audits the verdict is right" in table.layout.meta["finding"]
 
 

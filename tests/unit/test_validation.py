@@ -72,7 +72,7 @@ def test_rates_by_hand() -> None:
     assert (a.false_alarm_rate, a.false_alarm_rate_n) == (0.0, 4)  # Open truths do not count.
     assert (verdict.sensitivity, verdict.sensitivity_n) == (3 / 4, 4)  # Nor do few questions,
     assert verdict.missed == 1  # but a wrong "no evidence" is told.
-    assert verdict.false_alarm_rate == 1 / 4
+    assert verdict.false_alarm_rate == 2 / 4  # Hidden, and open where nothing was taught.
     assert verdict.sensitivity_ci is not None
     low, high = verdict.sensitivity_ci
     assert 0 < low < 3 / 4 < high < 1
