@@ -88,11 +88,10 @@ def _courses(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm,
         "never_knew": (setup.entry(model).control, twin.stages if twin else ()),
     }
     original = evidence.answers(setup.original.label, "forget").mean
+    sources, limit = sources_of(questions_of(setup.task, "forget")), setup.plan.retain_limit
     for arm, (label, measured) in stages.items():
         if label is not None and measured:
             start = evidence.answers(label, "forget").mean
-            limit = setup.plan.retain_limit
-            sources = sources_of(questions_of(setup.task, "forget"))
             yield arm, course(measured, sources, start=start, original=original, limit=limit)
 
 

@@ -122,7 +122,7 @@ def top(delta: Float[Tensor, "out in"], rank: int) -> Float[Tensor, "out in"]:
     if min(delta.shape) <= EXACT:
         u, s, v = torch.linalg.svd(full, full_matrices=False)
         return ((u[:, :rank] * s[:rank]) @ v[:rank]).to(delta.dtype)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng([full.device] if full.is_cuda else []):
         torch.manual_seed(0)
         u, s, right = torch.svd_lowrank(full, q=min(rank + NEEDED_SPARE, *delta.shape), niter=4)
     return ((u[:, :rank] * s[:rank]) @ right[:, :rank].T).to(delta.dtype)

@@ -27,7 +27,7 @@ class _Line:
     """What the never-knew model gained by the attack, as a share of the same gap."""
     sham: float | None = None
     counts: bool = True
-    """Whether it can show knowledge; else what was taught cannot be told from what was there."""
+    """Whether it can show knowledge; else what was taught or handed back cannot be told from it."""
 
 
 def forest(report: Report) -> go.Figure:
@@ -51,7 +51,7 @@ def forest(report: Report) -> go.Figure:
     single = {i: x for i, x in drawn.items() if i not in unions}
     unclear = {i: x for i, x in single.items() if not x.counts}
     _estimates(fig, {i: x for i, x in single.items() if x.counts}, "one attack", "")
-    _estimates(fig, unclear, "was taught forget facts, and no control was", "-open")
+    _estimates(fig, unclear, "shows nothing: taught, or handed, what was forgotten", "-open")
     _estimates(fig, unions, "any of the attacks, net of any on the control", "wide")
     level(fig, 0.0, "chance")
     level(fig, 1.0, "original")

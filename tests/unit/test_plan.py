@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from mechunlearn.attacks import Attack, NoSettings
+from mechunlearn.audit.cells import set_up
 from mechunlearn.audit.entries import _twins
 from mechunlearn.audit.plan import AuditPlan, options
 from mechunlearn.audit.plan_file import plan_from_data, plan_from_toml, plan_toml, read_plan
@@ -43,6 +44,28 @@ def test_default_is_one_of_each_family_and_all_is_all() -> None:
     assert AuditPlan().name == "organism-original-rmu-seed0"
     assert AuditPlan(attacks=("all",)).name == "organism-original-rmu-all-seed0"
     assert "jailbreak" in AuditPlan(attacks=("jailbreak",)).name
+
+
+def test_standard_attacks_are_those_that_can_show_something() -> None:
+    """By tier; none of them makes a run another one when a control is added to it."""
+    taught, alone = "relearning_disjoint", "relearning_retain"
+    for about, tried, left_out in (
+        ({}, {taught}, {alone}),
+        ({"control": "none"}, {taught, alone}, set()),
+        (
+            {"control": "none", "changes": ("task.twins=none",)},
+            {alone},
+            {taught, "pruning_weights"},
+        ),
+    ):
+        plan = AuditPlan(**about)  # type: ignore[arg-type]
+        found = set(set_up(plan, Path("unused"), 1).attacks)
+        assert tried <= found
+        assert not left_out & found
+        assert plan.identity["attacks"] == []
+        assert "--attacks" not in plan.command("x")
+    named = AuditPlan(control="none", changes=("task.twins=none",), attacks=(taught,))
+    assert set_up(named, Path("unused"), 1).attacks == (taught,)
 
 
 def test_every_attack_keeps_the_protocol() -> None:
