@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.attacks.grades import untaught
+from mechunlearn.attacks.grades import showing
 from mechunlearn.audit.entries import Entry, Making, Recipe, entries_of, planted_entries
 from mechunlearn.audit.identity import arithmetic, digest, task_revision
 from mechunlearn.audit.plan import AuditPlan, Resolved
@@ -113,8 +113,9 @@ class Setup:
         given = self.plan.attacks
         if given != self.plan.standard:
             return given
-        if not self.plan.control_models and not self.task.twins:
-            given = untaught(given)
+        if not self.plan.control_models:
+            given = showing(given, "B" if self.task.twins else "C")
+        given = tuple(name for name in given if find("attack", name).suits(self.task))
         generates = find("measure", self.task.scoring).generates
         return tuple(a for a in given if not generates or find("attack", a).family != "read-out")
 
