@@ -6,6 +6,7 @@ from typing import Any
 from mechunlearn.attacks.protocol import Attack
 from mechunlearn.attacks.vocabulary import Need
 from mechunlearn.registry import find
+from mechunlearn.types import Task
 
 GRADES = (
     "no forget information",
@@ -52,6 +53,12 @@ def shows(grade: str, tier: str) -> bool:
     return tier == "A" or grade not in TAUGHT or (tier == "B" and grade != GRADES[3])
 
 
-def showing(names: Sequence[str], tier: str) -> tuple[str, ...]:
-    """Those of some attacks that can show something beside a control of this tier."""
-    return tuple(name for name in names if shows(grade(find("attack", name)), tier))
+def fitting(names: Sequence[str], tier: str, task: Task) -> tuple[str, ...]:
+    """Those of some attacks that can show something of a task beside a control of this tier."""
+    generates = find("measure", task.scoring).generates
+
+    def fits(attack: Attack[Any, Any, Any]) -> bool:
+        readable = attack.family != "read-out" or not generates
+        return shows(grade(attack), tier) and attack.suits(task) and readable
+
+    return tuple(name for name in names if fits(find("attack", name)))

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.attacks.grades import showing
+from mechunlearn.attacks.grades import fitting
 from mechunlearn.audit.entries import Entry, Making, Recipe, entries_of, planted_entries
 from mechunlearn.audit.identity import arithmetic, digest, task_revision
 from mechunlearn.audit.plan import AuditPlan, Resolved
@@ -113,11 +113,8 @@ class Setup:
         given = self.plan.attacks
         if given != self.plan.standard:
             return given
-        if not self.plan.control_models:
-            given = showing(given, "B" if self.task.twins else "C")
-        given = tuple(name for name in given if find("attack", name).suits(self.task))
-        generates = find("measure", self.task.scoring).generates
-        return tuple(a for a in given if not generates or find("attack", a).family != "read-out")
+        controlled = "A" if self.plan.control_models else "B" if self.task.twins else "C"
+        return fitting(given, controlled, self.task)
 
     def config(self, attack: str) -> Any:
         """An attack's settings."""

@@ -13,7 +13,7 @@ from mechunlearn.analysis.records import Category
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import significant
 from mechunlearn.analysis.verdict import CATEGORIES
-from mechunlearn.attacks.grades import showing
+from mechunlearn.attacks.grades import fitting
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.store import share_cells
 from mechunlearn.environment import machine, versions, write_json
@@ -190,9 +190,8 @@ def _audited(
         changes = (*plan.changes_of(made.attacks), *asked)
         if situation != "twins":
             changes = (*changes, "task.twins=none")
-        attacks = made.attacks
-        if not plan.attacks and control == "none":
-            attacks = showing(attacks, "B" if situation == "twins" else "C")
+        tier = {"none": "C", "twins": "B"}.get(situation, "A")
+        attacks = made.attacks if plan.attacks else fitting(made.attacks, tier, load_task(name))
         attacks = (*attacks, *add_nulls())
         yield situation, audit(dataclasses.replace(made, attacks=attacks, changes=changes), out)
 
