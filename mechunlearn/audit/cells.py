@@ -15,7 +15,7 @@ from mechunlearn.models import check, configuration
 from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
-from mechunlearn.registry import added_version, find
+from mechunlearn.registry import added_version
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Question, Task
 
