@@ -164,6 +164,13 @@ class Attack(ABC, Generic[C, R, V]):
         """Whether a task has what it works on; an audit that names no attacks leaves others out."""
         return True
 
+    def by_name(self, config: C) -> bool:
+        """Whether it changes matrices by their names (q k v o gate in out).
+
+        The experts of a mixture have no such names, so that it is refused for one.
+        """
+        return False
+
     def splits(self, config: C) -> frozenset[Role]:
         """Sets of the select fold of which it learns from one half; the other half judges it."""
         return frozenset()

@@ -11,11 +11,11 @@ from mechunlearn.audit.entries import Entry, Making, Recipe, entries_of, planted
 from mechunlearn.audit.identity import arithmetic, digest, task_revision
 from mechunlearn.audit.plan import AuditPlan, Resolved
 from mechunlearn.audit.records import Kind
-from mechunlearn.models import check, configuration
+from mechunlearn.models import check, configuration, experts_of
 from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
-from mechunlearn.registry import added_version
+from mechunlearn.registry import added_version, find
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Question, Task
 
@@ -52,6 +52,8 @@ class Setup:
     """Of the arithmetic; the last digits depend on it."""
     out: Path
     """The audit's folder."""
+    experts: int = 0
+    """Of a block, where the original is a mixture."""
 
     @property
     def plan(self) -> AuditPlan:
@@ -114,7 +116,12 @@ class Setup:
         if given != self.plan.standard:
             return given
         controlled = "A" if self.plan.control_models else "B" if self.task.twins else "C"
-        return fitting(given, controlled, self.task)
+        given = fitting(given, controlled, self.task)
+        return tuple(a for a in given if not self.experts or not self.by_name(a))
+
+    def by_name(self, attack: str) -> bool:
+        """Whether an attack changes matrices by their names, which experts do not have."""
+        return find("attack", attack).by_name(self.config(attack))
 
     def config(self, attack: str) -> Any:
         """An attack's settings."""
@@ -190,8 +197,9 @@ def set_up(
         own = check(other, plan.original, trust_remote_code=trust)
         compare_vocabularies(other, own, plan.original, words)
     shape = configuration(plan.original, trust_remote_code=trust)
+    experts = experts_of(shape)
     resolved = plan.resolved(size_of(shape.hidden_size))
     task = load_task(plan.task or None, plan.original, resolved.task, trust_remote_code=trust)
     entries = list(entries_of(resolved, Making(task, out, threads, suffix)))
     entries += planted_entries(entries) if planted else ()
-    return Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out)
+    return Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out, experts)
