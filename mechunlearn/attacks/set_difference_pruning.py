@@ -6,8 +6,7 @@
 of what it does elsewhere. The grain is single weights (set to zero, thresholds per matrix), MLP
 neurons or attention heads (set to zero or to their mean on benign text, thresholds over the whole
 model). Forget behaviour is read off the forget corpus, which suits methods that disturb
-representations, or off the unlearned model's own answers, which suits those that refuse: both are
-tried, and the select fold decides.
+representations, or off the model's own answers, for those that refuse: the select fold decides.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (set difference pruning), after Wei et al. 2024,
