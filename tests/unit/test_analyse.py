@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from mechunlearn.analysis.analyse import analyse
+from mechunlearn.analysis.analyse import analyse, audit
 from mechunlearn.analysis.answers import answer_rows
 from mechunlearn.analysis.records import Findings, Row, Verdict
 from mechunlearn.analysis.report import Report
@@ -33,6 +33,7 @@ from mechunlearn.audit.records import (
     Tried,
 )
 from mechunlearn.environment import MachineCard
+from mechunlearn.errors import BudgetError
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.records import decoded, encoded
 from mechunlearn.types import Question, Score, Task
@@ -649,3 +650,31 @@ def test_texts_of_choices_have_no_letters_to_rename(task: Task) -> None:
     found = with_result(found, "attack", "rmu", FORMS, tried=(tried,), decided_by=None)
     row, _, _ = verdict_of(found)
     assert (row.attack, row.renaming) == (FORMS, None)
+
+
+def test_planted_hiding_has_what_is_left_of_the_budget(
+    example_report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides about an audit, and ends none that is finished."""
+    (model, *_), calls = example_report.unlearned, []
+    assert model.verdict is not None
+    verdict = msgspec.structs.replace(model.verdict, unearned=True)
+    unearned = msgspec.structs.replace(
+        example_report,
+        models=tuple(
+            msgspec.structs.replace(m, verdict=verdict) if m is model else m
+            for m in example_report.models
+        ),
+        not_computed=(),
+    )
+
+    def run(*given: object, planted: bool = False, spent: float = 0.0) -> None:
+        calls.append((planted, spent))
+        if planted:
+            raise BudgetError("nothing fits")
+
+    monkeypatch.setattr("mechunlearn.analysis.analyse.run", run)
+    monkeypatch.setattr("mechunlearn.analysis.analyse.analyse", lambda evidence: unearned)
+    assert audit(AuditPlan(budget="90s"), tmp_path) == unearned
+    assert [planted for planted, _ in calls] == [False, True]
+    assert calls[0][1] == 0 < calls[1][1]
