@@ -111,12 +111,16 @@ def _samples(report: Report, model: str, rows: Sequence[Answer]) -> Iterator[Any
         choices = kept.sets[row["set"]].choices[row["index"]]
         said = "" if row["said"] is None else choices[row["said"]]
         letter = "" if row["said"] is None else LETTERS[row["said"]]
+        target = LETTERS[row["right"]]
+        if row["text"] is not None:  # Beside the right answer, whatever else was said.
+            said = letter = row["text"]
+            target = choices[row["right"]]
         yield EvalSample(
             id=f"{row['set']}-{row['index']}",
             epoch=1,
             input=row["stem"],
-            choices=list(choices),
-            target=LETTERS[row["right"]],
+            choices=list(choices) if row["text"] is None else None,
+            target=target,
             messages=[ChatMessageUser(content=row["stem"]), ChatMessageAssistant(content=said)],
             output=ModelOutput.from_content(f"mechunlearn/{model}", said),
             scores={
