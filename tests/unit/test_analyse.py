@@ -678,3 +678,33 @@ def test_planted_hiding_has_what_is_left_of_the_budget(
     assert audit(AuditPlan(budget="90s"), tmp_path) == unearned
     assert [planted for planted, _ in calls] == [False, True]
     assert calls[0][1] == 0 < calls[1][1]
+
+
+def test_what_was_said_is_kept_of_open_answers(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = answers
+
+    def told(questions: tuple[Question, ...], share: float) -> Answers:
+        made = chosen(questions, share)
+        texts = tuple(
+            f"It is {q.choices[int(s)]}." for q, s in zip(questions, made.said, strict=True)
+        )
+        return msgspec.structs.replace(made, said=texts)
+
+    assert analyse(evidence(task, TWIN)).questions.texts is None
+    monkeypatch.setitem(globals(), "answers", told)
+    asked = dataclasses.replace(task, scoring="containment")
+    report = analyse(evidence(asked, TWIN, attacks=(RELEARNING,)))
+    report.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json").questions == report.questions
+    assert report.questions is not None
+    first = task.questions("forget", "confirm")[0]
+    assert report.questions.sets["forget"].shown == task.prompt.text(first, "containment")
+    rows = [r for r in answer_rows(report) if r["set"] == "forget"]
+    assert {(r["model"], r["attack"], r["arm"]) for r in rows} == {
+        ("before", "", "baseline"), ("twin", "", "baseline"), ("rmu", "", "baseline"),
+        ("rmu", RELEARNING, "attacked"), ("rmu", RELEARNING, "control"),
+    }  # fmt: skip
+    right = [q.choices[q.answer] for q in task.questions("forget", "confirm")]
+    assert all((r["text"] == f"It is {right[r['index']]}.") == r["correct"] for r in rows)

@@ -143,7 +143,9 @@
       const list = make("ul", "", "choices");
       choices[i].forEach((choice, k) => {
         const isRight = String(k) === answer[i];
-        list.append(make("li", `${letter(k)}. ${choice}${isRight ? " (right)" : ""}`, isRight ? "yes" : ""));
+        if (data.texts && !isRight) return;
+        const shown = data.texts ? `right: ${choice}` : `${letter(k)}. ${choice}${isRight ? " (right)" : ""}`;
+        list.append(make("li", shown, isRight ? "yes" : ""));
       });
       inside.append(list, answersTable(i));
       if (topics[i]) inside.append(make("p", `topic: ${topics[i]}`, "soft"));
