@@ -71,8 +71,8 @@ def spent(
     """The price of each attack, and which of them no other beats.
 
     On the frontier (``pareto``) is what brings something back where no attack brings back as much
-    for no more arithmetic, forget tokens and utility. What cannot show that the model knew is not on
-    it, and beats nothing.
+    for no more arithmetic, forget tokens and utility. What cannot show that the model knew is not
+    on it, and beats nothing.
 
     Args:
         rows: Of one unlearned model.

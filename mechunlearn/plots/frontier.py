@@ -47,7 +47,8 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
     caption = (
         "Accuracy on forget questions that an attack adds, net of its control, with 95 % "
         f"intervals; confirm fold, n = {n}. Named attacks are beaten by no other in all prices at "
-        "once, and can show that the model knew. Lines: nothing (dotted), the whole gap (solid); steps: the most for a price."
+        "once, and can show that the model knew. Lines: nothing (dotted), the whole gap (solid); "
+        "steps: the most for a price."
     )
     lay_out(fig, _title(report, unlearned), caption, height=560)
     for panel, price in enumerate(PRICES):
