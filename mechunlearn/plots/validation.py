@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import get_args
 
 import plotly.graph_objects as go
@@ -13,6 +14,12 @@ from mechunlearn.plots.template import LOOKS, SCALE, error_bars, lay_out, level,
 from mechunlearn.studies.conditions import FULL
 from mechunlearn.studies.records import SITUATIONS, Rates, Situation, Truth, ValidationResult
 
+_SYMBOLS: dict[Situation, str] = {
+    "treated": "circle",
+    "untreated": "square",
+    "twins": "triangle-up",
+    "none": "diamond",
+}
 _SHORT: dict[Situation, str] = {
     "treated": "treated control",
     "untreated": "untreated control",
@@ -41,7 +48,11 @@ def validation(result: ValidationResult) -> go.Figure:
     for situation, rates in result.situations.items():
         shown: dict[str, Rates] = {**rates.attacks, "verdict": rates.verdict}
         for kind, label in (("sensitivity", "finds"), ("false_alarm_rate", "false alarms")):
-            _add_rates(fig, names, shown, kind, shifts[situation], f"{label}, {_SHORT[situation]}")
+            look = LOOKS["attacked" if kind == "sensitivity" else "never_knew"]
+            symbol = _SYMBOLS[situation] + ("" if kind == "sensitivity" else "-open")
+            marker = {"color": look.colour, "symbol": symbol, "size": 8}
+            title = f"{label}, {_SHORT[situation]}"
+            _add_rates(fig, names, shown, kind, shifts[situation], title, marker)
     level(fig, 0.05, "chance")
     fig.update_xaxes(title="share of models", range=[-0.02, 1.03])
     fig.update_yaxes(
@@ -59,6 +70,7 @@ def _add_rates(
     kind: str,
     shift: float,
     label: str,
+    marker: Mapping[str, object],
 ) -> None:
     measured = {}
     for name, rate in rates.items():
@@ -68,16 +80,15 @@ def _add_rates(
         n = rate.sensitivity_n if finds else rate.false_alarm_rate_n
         if value is not None and ci is not None:
             measured[name] = value, ci, n
-    look = LOOKS["attacked" if kind == "sensitivity" else "never_knew"]
     values = [value for value, _, _ in measured.values()]
     intervals = [ci for _, ci, _ in measured.values()]
     fig.add_scatter(
         x=values,
         y=[names.index(name) + shift for name in measured],
-        error_x=error_bars(values, intervals, color=look.colour),
+        error_x=error_bars(values, intervals, color=marker["color"]),
         mode="markers",
         name=label,
-        marker={"color": look.colour, "symbol": look.marker, "size": 8},
+        marker=marker,
         customdata=[[spaced(name), n, *ci] for name, (_, ci, n) in measured.items()],
         hovertemplate="%{customdata[0]}: %{x:.0%} [%{customdata[2]:.0%}, %{customdata[3]:.0%}]"
         " of %{customdata[1]} models<extra>" + label + "</extra>",
@@ -92,7 +103,8 @@ def confusion(result: ValidationResult) -> go.Figure:
     for suspect in result.models:
         counts.setdefault(suspect.condition, Counter())[suspect.category] += 1
     names = sorted(counts, key=lambda name: order.index(truths[name]))
-    table = [[counts[name][category] for category in CATEGORIES] for name in names]
+    said = [c for c in CATEGORIES if any(count[c] for count in counts.values())]
+    table = [[counts[name][category] for category in said] for name in names]
     caption = (
         f"n = {sum(map(sum, table))} audits of models of known truth, each with up to four kinds "
         "of control; a row for what they are and a column for the verdict; numbers count audits, "
@@ -110,7 +122,7 @@ def confusion(result: ValidationResult) -> go.Figure:
     fig = lay_out(go.Figure(), title, caption, height=70 + 30 * len(names))
     fig.add_heatmap(
         z=[[x / sum(row) for x in row] for row in table],
-        x=[category.replace(" ", "<br>") for category in CATEGORIES],
+        x=["<br>".join(wrap(category, 12)) for category in said],
         y=[f"{truths[name]}: {spaced(name)}" for name in names],
         text=[[x or "" for x in row] for row in table],
         texttemplate="%{text}",
