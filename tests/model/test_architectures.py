@@ -289,8 +289,9 @@ def test_a_mixture_is_recognised_by_its_configuration_and_refused_before_it_is_l
         ("relearning_retain", ("relearning_retain.lora.rank=2",)),
     ):
         plan = dataclasses.replace(asked, attacks=(attack, "logit_lens"), changes=change)
-        with pytest.raises(ValueError, match=rf"{attack} changes.*mixture of 4 experts"):
+        with pytest.raises(ValueError, match=rf"{attack} changes.*mixture of 4 experts") as said:
             refuse(set_up(plan, tmp_path / "run", 1))
+        assert ("lora.targets" in str(said.value)) == bool(change)
     fine = ("relearning_retain.lora.rank=2", "relearning_retain.lora.targets=q,v")
     plan = dataclasses.replace(asked, attacks=("relearning_retain",), changes=fine)
     refuse(set_up(plan, tmp_path / "run", 1))
