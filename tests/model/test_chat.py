@@ -50,6 +50,7 @@ from mechunlearn.hooks import capture
 from mechunlearn.models import hook, load, save
 from mechunlearn.models.weights import plain_state
 from mechunlearn.presets import configured
+from mechunlearn.progress import console
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.benchmark import TaskConfig, as_chat, task_in_chat
@@ -493,7 +494,7 @@ def test_the_papers_attacks_ask_in_the_template_and_score_as_plain_forwards(
                 assert tokens.count("</s>") == 2
                 wanted = plain_letters(model, plain, change, text, ids)
                 apart = max(apart, float(np.abs(row - wanted).max()))
-            print(f"\n{name}{what}, {apart:.1e} from plain forwards:\n  {' '.join(tokens)}")
+            console.print(f"{name}{what}, {apart:.1e} from plain forwards:\n  {' '.join(tokens)}")
             assert apart < (1e-4 if dtype == "float32" else 0.1)
 
 

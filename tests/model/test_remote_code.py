@@ -80,7 +80,7 @@ def test_off_is_refused_everywhere_and_never_asked(
         lambda: load_task("capitals", name, chat),
         lambda: unlearn_to(UnlearnPlan("rmu", name, "organism"), with_code.parent / "out"),
     ):
-        with pytest.raises(ValueError, match=r"trust_remote_code|cannot be loaded"):
+        with pytest.raises(ValueError, match=r"read that code, then let it run with --trust-rem"):
             attempt()
     assert not (with_code.parent / "out").exists()
 
