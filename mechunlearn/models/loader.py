@@ -260,8 +260,8 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     model.logit_scale = measured_scale(model, rows[0])
     try:
         result = self_test(model, expected)
-    except (RuntimeError, IndexError, TypeError) as err:
-        reason = str(err).splitlines()[0]
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as err:
+        reason = (str(err).splitlines() or [type(err).__name__])[0]
         raise RuntimeError(f"{name} ({type(plain).__name__}) is refused: {reason}") from err
     architecture = type(plain).__name__
     dtype = str(plain.dtype).removeprefix("torch.")
