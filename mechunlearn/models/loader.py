@@ -209,7 +209,7 @@ def _known_to_transformer_lens(plain: PreTrainedModel, name: str) -> Iterator[No
     """Its own message lists every class that there is."""
     try:
         yield
-    except (ValueError, AttributeError, KeyError, NotImplementedError) as err:
+    except (ValueError, AttributeError, LookupError, RuntimeError) as err:
         reason = str(err).partition(". Available")[0].splitlines()
         raise ValueError(
             f"{name} is a {type(plain).__name__}, which TransformerLens cannot hook "

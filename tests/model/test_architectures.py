@@ -87,6 +87,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("MistralConfig", SIZES | {"sliding_window": 24}),
     "gemma": ("GemmaConfig", SIZES | HEADS),
     "gemma2": ("Gemma2Config", SIZES | HEADS | {"sliding_window": 24}),
+    "gemma2_capped": ("Gemma2Config", SIZES | HEADS | {"final_logit_softcapping": 5.0}),
     "gemma3": ("Gemma3TextConfig", SIZES | HEADS | {"sliding_window": 24}),
     "qwen2": ("Qwen2Config", SIZES),
     "qwen3": ("Qwen3Config", SIZES | HEADS),
@@ -120,7 +121,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     "recurrent_gemma": ("RecurrentGemmaConfig", SIZES | {"lru_width": 32}),
 }
-FAST = ("gpt2", "bloom", "mistral", "phi3_longrope", "qwen2_moe", "cohere")
+FAST = ("gpt2", "bloom", "mistral", "gemma2_capped", "phi3_longrope", "qwen2_moe", "cohere")
 TABLE: list["Outcome"] = []
 
 
