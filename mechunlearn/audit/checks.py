@@ -1,5 +1,6 @@
 """What a run would refuse once its models are there, said before they are loaded."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,10 +33,14 @@ def refuse(setup: Setup) -> None:
                 "task.scoring=probability, extraction_strength or cloze"
             )
         if setup.experts and setup.by_name(name):
+            adapters = any(f.name == "lora" for f in dataclasses.fields(config))
+            others = (
+                f", or let its adapters be of attention only: --set {name}.lora.targets=q,k,v,o"
+            )
             raise ValueError(
                 f"{name} changes weight matrices by their names, and this model is a mixture of "
-                f"{setup.experts} experts a block, which have none; leave it out of --attacks, or "
-                f"let adapters train attention only: --set {name}.lora.targets=q,k,v,o"
+                f"{setup.experts} experts a block, which have none; leave it out of --attacks"
+                f"{others if adapters else ''}"
             )
         seen = Seen.of(task, attack, name=name, config=config, tokenizer=tokenizer)
         with _told(name):

@@ -10,6 +10,7 @@ from mechunlearn.cli.options import (
     JsonOpt,
     ModelsOpt,
     OutOpt,
+    TrustOpt,
     answer,
     kept,
     parts,
@@ -118,6 +119,7 @@ def rerun(
             help="An audit's folder, its report.json, or the runcard.json of an unlearned model."
         ),
     ],
+    trust_remote_code: TrustOpt = False,
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -127,7 +129,7 @@ def rerun(
 
     file = card / "report.json" if card.is_dir() else card
     kept.folder = out or Path("runs") / f"{file.resolve().parent.name}-rerun"
-    result = repeat(file, kept.folder)
+    result = repeat(file, kept.folder, trust_remote_code=trust_remote_code)
     if as_json:
         changes = result.changes
         print_json({"agrees": result.agrees, "changes": changes, "out": str(result.out)})

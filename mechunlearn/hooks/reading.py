@@ -99,10 +99,15 @@ def softcapped(model: HookedModel, logits: Tensor) -> Tensor:
     return _softcap(model)(logits)
 
 
+def _cap(model: HookedModel) -> float | None:
+    """What logits stay below, where the architecture bounds them."""
+    config = model.original_model.config.get_text_config()
+    return getattr(config, "final_logit_softcapping", None)
+
+
 def _softcap(model: HookedModel) -> Callable[[Tensor], Tensor]:
     """What follows the unembedding, without the model."""
-    cap = getattr(model.original_model.config.get_text_config(), "final_logit_softcapping", None)
-    scale = model.logit_scale
+    cap, scale = _cap(model), model.logit_scale
 
     def bound(logits: Tensor) -> Tensor:
         logits = logits if scale == 1 else logits * scale
@@ -154,6 +159,9 @@ def measured_scale(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> floa
     with model.hooks(fwd_hooks=[keep]):
         logits = model(tokens).double()
     before = raw[-1].double().to(logits.device)
+    if cap := _cap(model):  # To small logits it does nearly what a factor does.
+        inside = logits.abs() < 0.9 * cap
+        before, logits = before[inside], cap * torch.atanh(logits[inside] / cap)
     scale = float((before * logits).sum() / (before * before).sum())
     same = abs(scale - 1) < 1e-3 or not (logits - scale * before).norm() < 0.01 * logits.norm()
     return 1.0 if same else scale

@@ -95,12 +95,14 @@ def read_checkpoint(
         ValueError: If a tensor of the model or of the files has no counterpart.
     """
     arguments["trust_remote_code"] = trust_remote_code
-    config = _configuration(location, arguments)
+    named = ("revision", "trust_remote_code", "gguf_file", "local_files_only")
+    chosen = {k: arguments[k] for k in named if k in arguments}
+    config, changed = read_configuration(location, **chosen)
     text = config.get_text_config()
     spoken = text is not config and type(text) in MODEL_FOR_CAUSAL_LM_MAPPING
     renames: dict[str, str] = dict(LANGUAGE) if spoken else {}
-    if spoken:
-        arguments["config"] = text
+    if spoken or changed:
+        arguments["config"] = text if spoken else config
     model, mismatch = _read(location, renames, arguments)
     wrapped = [w for w in WRAPPERS if any(re.search(w, n) for n in mismatch.unexpected)]
     stripped: set[str] = set()
@@ -117,10 +119,19 @@ def read_checkpoint(
     return Checkpoint(model, tuple(sorted(stripped)), len(left_out))
 
 
-def _configuration(location: str, arguments: Mapping[str, Any]) -> Any:
-    named = ("revision", "trust_remote_code", "gguf_file", "local_files_only")
-    chosen = {k: arguments[k] for k in named if k in arguments}
-    return AutoConfig.from_pretrained(location, **chosen)
+def read_configuration(location: str, **arguments: Any) -> tuple[Any, bool]:
+    """A configuration without the kernels that it asks for: how to compute is for us to say.
+
+    A ``config.json`` can name flash attention, which knows no branching prompts and may not be
+    here, or a kernel on the Hub, which is code.
+
+    Returns:
+        The configuration, and whether it asked for any.
+    """
+    config = AutoConfig.from_pretrained(location, **arguments)
+    asked = bool(config._attn_implementation or config._experts_implementation)
+    config._attn_implementation = config._experts_implementation = None
+    return config, asked
 
 
 def _read(
@@ -165,17 +176,13 @@ def check_adapter(adapted: Any, weights: Mapping[str, Tensor], name: str) -> Non
     Raises:
         ValueError: Naming tensors without a counterpart.
     """
-    inside: dict[str, Tensor] = {}
-    added = set()
-    for own, tensor in adapted.state_dict().items():
-        short = own.replace(".modules_to_save.default", "").replace(".default", "")
-        if short != own:
-            added.add(short)
-            inside[short] = tensor
-        else:
-            inside.setdefault(short, tensor)
+    from peft import get_peft_model_state_dict
+
+    # PEFT's own names for what it reads, and the base weights that some files hold too.
+    own = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    inside = adapted.state_dict() | own
     unread = {n for n, w in weights.items() if n not in inside or not _equal(inside[n], w)}
-    missing = added - set(weights)
+    missing = set(own) - set(weights)
     if unread or missing:
         raise ValueError(
             f"{name} is an adapter that does not fit its model: {len(unread)} of its "

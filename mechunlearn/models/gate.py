@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from mechunlearn.hooks import forward_to, unembed
+from mechunlearn.models.checkpoint import read_configuration
 from mechunlearn.models.sources import adapter_base, clear_errors, locate
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer
 from mechunlearn.types import HookedModel, SelfTest
@@ -59,7 +60,7 @@ def configuration(name: str, *, trust_remote_code: bool = False) -> Any:
     location, extra = locate(name)
     extra.pop("use_safetensors", None)
     with clear_errors(name, location):
-        config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code, **extra)
+        config, _ = read_configuration(location, trust_remote_code=trust_remote_code, **extra)
         return config.get_text_config()
 
 
@@ -102,6 +103,22 @@ def refuse_infinite(logits: Sequence[Tensor], name: str, dtype: torch.dtype) -> 
         raise RuntimeError(
             f"{bad:,} of {total:,} logits of {name} are not finite in {dtype}; {hint}"
         )
+
+
+def refuse_infinite_weights(plain: PreTrainedModel, name: str) -> None:
+    """Make sure that every weight is a number; the probe does not meet every token's row.
+
+    Raises:
+        RuntimeError: Naming a tensor with NaN or infinite values.
+    """
+    for tensor, weight in plain.named_parameters():
+        if not weight.is_floating_point() or weight.is_meta or not weight.numel():
+            continue
+        if not torch.stack(weight.detach().aminmax()).isfinite().all():
+            raise RuntimeError(
+                f"{tensor} of {name} has values that are not finite in {weight.dtype}; fetch or "
+                "save the model again, or try another --dtype"
+            )
 
 
 def difference(ours: Tensor, expected: Tensor) -> float:

@@ -4,6 +4,8 @@ import dataclasses
 import gc
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
@@ -16,6 +18,7 @@ from mechunlearn.models.gate import (
     logits_of,
     probe,
     refuse_infinite,
+    refuse_infinite_weights,
     self_test,
     tolerance_of,
 )
@@ -171,9 +174,15 @@ def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
     with clear_errors(name, location), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Conv1D is recognised by itself.
         settings = PeftConfig.from_pretrained(location, local_files_only=local)
+        if settings.is_prompt_learning:
+            raise ValueError(
+                f"{name} is a {settings.peft_type.value} adapter, which adds to prompts and cannot "
+                "be merged into weights; give one that changes weights, such as LoRA"
+            )
         weights = load_peft_weights(
             location, device="cpu", use_safetensors=True, local_files_only=local
         )
+        rows = probe(plain.get_input_embeddings().num_embeddings, plain.device)
         modules = [module.partition(".lora_")[0] for module in weights]
         if untie_for(modules, plain):
             console.print(f"[dim]{name}: its head and embedding share weights no longer[/dim]")
@@ -182,7 +191,6 @@ def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
         )
         check_adapter(adapted, weights, name)
         adapted.eval()
-        rows = probe(plain.get_input_embeddings().num_embeddings, plain.device)
         expected = [logits_of(adapted, row) for row in rows]
         merged = adapted.merge_and_unload()
     tolerance = tolerance_of(next(merged.parameters()).dtype)
@@ -196,6 +204,20 @@ def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
     return merged
 
 
+@contextmanager
+def _known_to_transformer_lens(plain: PreTrainedModel, name: str) -> Iterator[None]:
+    """Its own message lists every class that there is."""
+    try:
+        yield
+    except (ValueError, AttributeError, LookupError, RuntimeError) as err:
+        reason = str(err).partition(". Available")[0].splitlines()
+        raise ValueError(
+            f"{name} is a {type(plain).__name__}, which TransformerLens cannot hook "
+            f"({reason[0] if reason else type(err).__name__}); only models that it has an adapter "
+            "for can be loaded"
+        ) from err
+
+
 def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "") -> HookedModel:
     """Wrap a Hugging Face model that is already in memory; it is changed in place.
 
@@ -203,6 +225,7 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
         tokenizer: From ``load_tokenizer``, or ``AutoTokenizer.from_pretrained``.
 
     Raises:
+        ValueError: If TransformerLens does not know the architecture.
         RuntimeError: When the hooked forward differs from the plain one.
     """
     if tokenizer.pad_token_id is None:
@@ -213,10 +236,11 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     rows = probe(plain.get_input_embeddings().num_embeddings, plain.device)
     expected = [logits_of(plain, row) for row in rows]
     refuse_infinite(expected, name, plain.dtype)
+    refuse_infinite_weights(plain, name)
     checks = [find("check", check) for check in names("check")]
     references = [check.reference(plain, tokenizer) for check in checks]
     mapped = getattr(plain, "hf_device_map", None)  # Then accelerate has placed the parts.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _known_to_transformer_lens(plain, name):
         warnings.simplefilter("ignore")
         model: HookedModel = TransformerBridge.boot_transformers(
             name,
@@ -236,8 +260,8 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     model.logit_scale = measured_scale(model, rows[0])
     try:
         result = self_test(model, expected)
-    except (RuntimeError, IndexError, TypeError) as err:
-        reason = str(err).splitlines()[0]
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as err:
+        reason = (str(err).splitlines() or [type(err).__name__])[0]
         raise RuntimeError(f"{name} ({type(plain).__name__}) is refused: {reason}") from err
     architecture = type(plain).__name__
     dtype = str(plain.dtype).removeprefix("torch.")

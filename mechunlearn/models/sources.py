@@ -162,6 +162,11 @@ def clear_errors(name: str, location: str) -> Iterator[None]:
     except Exception as err:  # Damaged files make readers fail in any way there is.
         if str(err).startswith(name):
             raise
+        if "trust_remote_code=True" in str(err):
+            raise ValueError(
+                f"{name} comes with code of its own, and none of it was run; read that code, then "
+                "let it run with --trust-remote-code (in Python trust_remote_code=True)"
+            ) from err
         if name.endswith(".gguf"):
             raise ValueError(
                 f"{name} is no whole GGUF file ({_first_line(err)}); copy or fetch it again"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import plotly.io as pio
+from plotly.offline import get_plotlyjs
 
 from mechunlearn.errors import PrerequisiteError, refuse_existing
 
@@ -29,6 +30,9 @@ def write_figures(
     if not replace:
         refuse_existing(folder / f"{name}{suffix}" for name in drawn for suffix in suffixes)
     folder.mkdir(parents=True, exist_ok=True)
+    script = folder / "plotly.min.js"
+    if script.is_file() and script.read_bytes() != get_plotlyjs().encode():
+        script.unlink()  # A full disk cut it short, or it is another version's; plotly keeps it.
     written = []
     for name, fig in drawn.items():
         path = folder / f"{name}.json"

@@ -11,6 +11,7 @@ from mechunlearn.analysis.analyse import audit
 from mechunlearn.analysis.compare import Moved, compare, moved
 from mechunlearn.analysis.migrate import report_from
 from mechunlearn.analysis.report import Report
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.plan_file import plan_from_data
 from mechunlearn.records import Interval, Plain, typed
 from mechunlearn.unlearn.run import UnlearnPlan, unlearn_to
@@ -44,7 +45,7 @@ class Rerun:
         return not any(c.beyond for c in self.changes)
 
 
-def rerun(file: Path, out: Path) -> Rerun:
+def rerun(file: Path, out: Path, *, trust_remote_code: bool = False) -> Rerun:
     """Repeat the run that a report or the RunCard of an unlearned model describes.
 
     An audit is repeated with the number of threads that it had.
@@ -52,9 +53,11 @@ def rerun(file: Path, out: Path) -> Rerun:
     Args:
         file: ``report.json`` or the folder it is in, or an unlearned model's ``runcard.json``.
         out: Folder for the new run.
+        trust_remote_code: Allow code that comes with the models to run, where the first run did.
 
     Raises:
-        ValueError: If the file describes neither, or ``out`` holds something else.
+        ValueError: If the file describes neither, ``out`` holds something else, or the first run
+            let code run and this one must not.
     """
     file = file / "report.json" if file.is_dir() else file
     try:
@@ -65,17 +68,30 @@ def rerun(file: Path, out: Path) -> Rerun:
         raise ValueError(f"{file} is not valid JSON ({err})") from err
     keys = set(data) if isinstance(data, dict) else set()
     if {"runcard", "rows"} <= keys:
-        return _audited(report_from(data, str(file), Report), out)
+        report = report_from(data, str(file), Report)
+        plan = plan_from_data(report.runcard.settings)
+        _refuse_code(file, plan.trust_remote_code and not trust_remote_code)
+        return _audited(report, plan, out)
     if {"plan", "accuracy"} <= keys:
-        return _unlearned(_card(data, file), out)
+        card = _card(data, file)
+        _refuse_code(file, card.plan.trust_remote_code and not trust_remote_code)
+        return _unlearned(card, out)
     raise ValueError(
         f"{file} describes no run: give an audit's report.json or the runcard.json of an unlearned "
         "model"
     )
 
 
-def _audited(first: Report, out: Path) -> Rerun:
-    plan = plan_from_data(first.runcard.settings)
+def _refuse_code(file: Path, untrusted: bool) -> None:
+    """A file that somebody else wrote must not be what lets code run."""
+    if untrusted:
+        raise ValueError(
+            f"{file} is of a run that let code of its models run; read that code, then give "
+            "--trust-remote-code to let it run again"
+        )
+
+
+def _audited(first: Report, plan: AuditPlan, out: Path) -> Rerun:
     plan = dataclasses.replace(plan, threads=plan.threads or first.runcard.machine.threads)
     return Rerun(compare(first, audit(plan, out)), out)
 

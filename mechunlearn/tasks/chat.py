@@ -90,7 +90,8 @@ def _render(tokenizer: Any, turns: Sequence[Mapping[str, str]], now: datetime = 
                 tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             )
     except Exception as err:  # Templates raise what they like.
-        raise ValueError(f"the chat template refuses these turns: {err}; try chat=user") from err
+        instead = "try task.chat=user" if turns[0]["role"] == "system" else "leave out task.chat"
+        raise ValueError(f"the chat template refuses these turns: {err}; {instead}") from err
 
 
 @contextmanager

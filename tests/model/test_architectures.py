@@ -87,6 +87,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("MistralConfig", SIZES | {"sliding_window": 24}),
     "gemma": ("GemmaConfig", SIZES | HEADS),
     "gemma2": ("Gemma2Config", SIZES | HEADS | {"sliding_window": 24}),
+    "gemma2_capped": ("Gemma2Config", SIZES | HEADS | {"final_logit_softcapping": 5.0}),
     "gemma3": ("Gemma3TextConfig", SIZES | HEADS | {"sliding_window": 24}),
     "qwen2": ("Qwen2Config", SIZES),
     "qwen3": ("Qwen3Config", SIZES | HEADS),
@@ -120,7 +121,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("MambaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     "recurrent_gemma": ("RecurrentGemmaConfig", SIZES | {"lru_width": 32}),
 }
-FAST = ("gpt2", "bloom", "mistral", "phi3_longrope", "qwen2_moe", "cohere")
+FAST = ("gpt2", "bloom", "mistral", "gemma2_capped", "phi3_longrope", "qwen2_moe", "cohere")
 TABLE: list["Outcome"] = []
 
 
@@ -289,8 +290,9 @@ def test_a_mixture_is_recognised_by_its_configuration_and_refused_before_it_is_l
         ("relearning_retain", ("relearning_retain.lora.rank=2",)),
     ):
         plan = dataclasses.replace(asked, attacks=(attack, "logit_lens"), changes=change)
-        with pytest.raises(ValueError, match=rf"{attack} changes.*mixture of 4 experts"):
+        with pytest.raises(ValueError, match=rf"{attack} changes.*mixture of 4 experts") as said:
             refuse(set_up(plan, tmp_path / "run", 1))
+        assert ("lora.targets" in str(said.value)) == bool(change)
     fine = ("relearning_retain.lora.rank=2", "relearning_retain.lora.targets=q,v")
     plan = dataclasses.replace(asked, attacks=("relearning_retain",), changes=fine)
     refuse(set_up(plan, tmp_path / "run", 1))

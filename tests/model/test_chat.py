@@ -42,15 +42,31 @@ from mechunlearn.attacks.perturbation_naive import (
     rewriting,
 )
 from mechunlearn.attacks.soft_prompt import SoftPrompt, SoftPromptConfig, Training
+from mechunlearn.audit.attack import attack
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.bench import score
 from mechunlearn.bench.rows import encode, letter_ids
-from mechunlearn.models import hook, save
+from mechunlearn.hooks import capture
+from mechunlearn.models import hook, load, save
+from mechunlearn.models.weights import plain_state
+from mechunlearn.presets import configured
+from mechunlearn.progress import console
+from mechunlearn.registry import find
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.benchmark import TaskConfig, as_chat, task_in_chat
 from mechunlearn.tasks.capitals import capitals
 from mechunlearn.tasks.chat import CLOCK, user_turn
-from mechunlearn.types import HookedModel, PromptFormat, Question, Rewrite, Task, Turn
+from mechunlearn.types import (
+    NO_CHANGE,
+    Change,
+    HookedModel,
+    Point,
+    PromptFormat,
+    Question,
+    Rewrite,
+    Task,
+    Turn,
+)
 
 ZEPHYR = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}"
@@ -398,6 +414,88 @@ SMALL = (
     "relearning_disjoint.seeds=(0,)",
     "relearning_disjoint.steps=2",
 )
+
+
+SHOWN = {
+    "direction_ablation": (),
+    "pruning_weights": (),
+    "perturbation_naive": ("rates=(0.1,)", "every=(5,)"),
+    "perturbation_informed": ("rounds=2",),
+    "jailbreak": (),
+    "fewshot_retain": ("shots=2", "draws=1"),
+    "gcg": ("search.steps=2", "search.width=8", "search.restarts=1", "search.length=4"),
+    "soft_prompt": ("steps=4", "batch=4", "length=4"),
+}
+
+
+def token_by_token(tokenizer: Any, text: str) -> list[str]:
+    """The tokens that a model reads; whoever runs the test with ``-s`` can look at them."""
+    return tokenizer.convert_ids_to_tokens(encode(tokenizer, text))
+
+
+@torch.no_grad()
+def plain_letters(
+    model: HookedModel, plain: Any, change: Change, text: str, ids: Sequence[int]
+) -> np.ndarray:
+    """Letters' logits of one whole text, in a forward of the plain model with changed weights.
+
+    Only hooks need the hooked model; it computes the whole text alone, without a cache. The head is
+    multiplied in float32 from the states.
+    """
+    tokens = torch.tensor([encode(model.tokenizer, text)])
+    with change.applied(model):
+        if change.hooks:
+            with capture(model, [Point(model.cfg.n_layers - 1)]) as kept:
+                model.original_model(tokens, use_cache=False)
+            states = plain.model.norm(kept[Point(model.cfg.n_layers - 1)])
+        else:
+            plain.load_state_dict(plain_state(model))
+            states = plain.model(tokens, use_cache=False).last_hidden_state
+    return (states[0, -1].float() @ plain.lm_head.weight.float().T)[list(ids)].numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_papers_attacks_ask_in_the_template_and_score_as_plain_forwards(
+    dtype: str, tokenizers: Callable[[str], Any], colours: Path, tmp_path: Path
+) -> None:
+    """From folders: every prompt is printed, has one <s>, an intact template, and its own value."""
+    tokenizer = tokenizers("mistral")
+    for seed, name in enumerate(("original", "unlearned")):
+        save(tiny_zephyr(tokenizer, seed), tmp_path / name)
+    original, model = (load(str(tmp_path / n), dtype=dtype) for n in ("original", "unlearned"))
+    task = asked_in_chat(colours, model.tokenizer)
+    turn, asked = task.prompt.turn, task.questions("forget", "confirm")
+    start = token_by_token(tokenizer, turn.before)[:-1]  # The last one may merge with the text.
+    end = token_by_token(tokenizer, f"x{turn.after}")[2:]
+    ids = letter_ids(model.tokenizer, task.prompt.text(asked[0], "letter"), 4)
+    folder, kind = tmp_path / "unlearned", getattr(torch, dtype)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=kind).eval()
+    shown = {"nothing": (NO_CHANGE, NO_CHANGE)}
+    for name, settings in SHOWN.items():
+        entry = find("attack", name)
+        config = configured(entry, entry.preset("organism"), settings)
+        done = attack(name, model, original, task, config=config)
+        sham = done.sham()
+        assert sham is not None
+        shown[name] = (done.change, sham)
+    for name, changes in shown.items():
+        for change, what in zip(changes, ("", " (sham)"), strict=True):
+            got, apart = score(model, asked, task, change=change).logits, 0.0
+            for row, q in zip(got, asked, strict=True):
+                text = whole = task.prompt.text(q, "letter")
+                if change.rewrite is not None:
+                    (text,) = change.rewrite.prompts(model, [whole], turn)
+                    assert text != whole
+                tokens = token_by_token(model.tokenizer, text)
+                assert tokens[: len(start)] == start
+                assert tokens[-len(end) :] == end
+                assert tokens.count("<s>") == 1
+                assert tokens.count("</s>") == 2
+                wanted = plain_letters(model, plain, change, text, ids)
+                apart = max(apart, float(np.abs(row - wanted).max()))
+            console.print(f"{name}{what}, {apart:.1e} from plain forwards:\n  {' '.join(tokens)}")
+            assert apart < (1e-4 if dtype == "float32" else 0.1)
 
 
 @pytest.mark.slow

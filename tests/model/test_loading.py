@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import main
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.hooks import capture
-from mechunlearn.models import check, load, save
+from mechunlearn.models import check, configuration, load, save
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.models.placement import _bits, placement
 from mechunlearn.models.sets import SETS
@@ -292,33 +293,85 @@ def test_nan_fails_the_self_test(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"logits of .* are not finite"):
         load(rewritten(folder, tmp_path / "r", poison))
 
+    def poison_a_word(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weights["model.embed_tokens.weight"][40, 3] = float("inf")  # No probe reads it.
+        return weights
+
+    with pytest.raises(
+        RuntimeError, match=r"embed_tokens\.weight of .* values that are not finite"
+    ):
+        load(rewritten(folder, tmp_path / "w", poison_a_word))
+
+
+ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a tied head": ("llama", {"target_modules": ["lm_head", "q_proj"]}),
+    "a tied embedding": ("llama", {"target_modules": ["embed_tokens", "q_proj"]}),
+    "a tied head saved whole": ("llama", {"modules_to_save": ["lm_head"]}),
+    "some rows of a tied embedding": ("llama", {"trainable_token_indices": [5, 9]}),
+    "some rows": ("mistral", {"trainable_token_indices": [5, 9]}),
+    "magnitudes": ("mistral", {"use_dora": True}),
+    "scaled by the root of the rank": ("mistral", {"use_rslora": True}),
+}
+
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_an_adapter_on_a_tied_head_computes_what_peft_computes(
-    tiny: Callable[[str], HookedModel], tmp_path: Path
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_an_adapter_computes_what_peft_computes(
+    kind: str, tiny: Callable[[str], HookedModel], tmp_path: Path
 ) -> None:
     from peft import LoraConfig, get_peft_model
-    from safetensors.torch import load_file, save_file
     from transformers import AutoModelForCausalLM
 
-    base = save(tiny("llama"), tmp_path / "base")
+    architecture, changes = ADAPTERS[kind]
+    base = save(tiny(architecture), tmp_path / "base")
     plain = AutoModelForCausalLM.from_pretrained(base)
-    settings = LoraConfig(r=4, target_modules=["lm_head", "q_proj"], task_type="CAUSAL_LM")
-    adapted = get_peft_model(plain, settings).eval()
+    before = plain(TOKENS).logits.detach()
+    settings = {"r": 4, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"} | changes
+    adapted = get_peft_model(plain, LoraConfig(**settings)).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in adapted.parameters():
             if p.requires_grad:
                 p.add_(0.05 * torch.randn(p.shape, generator=generator))
         expected = adapted(TOKENS).logits
+    assert (expected - before).abs().max() > 1e-2
     adapted.save_pretrained(tmp_path / "a")
     got = load(str(tmp_path / "a"), original=str(base))(TOKENS)
     assert (got - expected).abs().max() < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_adapters_that_do_not_fit_or_cannot_be_merged_are_refused(
+    tiny: Callable[[str], HookedModel], tmp_path: Path
+) -> None:
+    from peft import LoraConfig, PromptTuningConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    base = save(tiny("llama"), tmp_path / "base")
+    for name, settings in (
+        ("a", LoraConfig(r=4, target_modules=["lm_head", "q_proj"], task_type="CAUSAL_LM")),
+        ("prompt", PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")),
+    ):
+        plain = AutoModelForCausalLM.from_pretrained(base)
+        get_peft_model(plain, settings).save_pretrained(tmp_path / name)
     file = tmp_path / "a" / "adapter_model.safetensors"
     weights = {k.replace("q_proj", "query"): v for k, v in load_file(file).items()}
     save_file(weights, file)
     with pytest.raises(ValueError, match=r"6 of its 9 tensors were not read .* 6 were not there"):
         load(str(tmp_path / "a"), original=str(base))
+    with pytest.raises(ValueError, match="is a PROMPT_TUNING adapter, which adds to prompts"):
+        load(str(tmp_path / "prompt"), original=str(base))
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_kernels_that_a_folder_asks_for_are_not_taken(folder: Path, key: str) -> None:
+    expected = load(str(folder))(TOKENS)
+    config = json.loads((folder / "config.json").read_text())
+    for kernel in ("flash_attention_2", "somebody/kernel"):
+        (folder / "config.json").write_text(json.dumps(config | {key: kernel}))
+        assert (load(str(folder))(TOKENS) - expected).abs().max() == 0
+        assert not configuration(str(folder))._attn_implementation
 
 
 def test_a_fault_of_the_engine_is_caught_or_refused(
@@ -371,6 +424,12 @@ def test_a_folder_with_code_runs_none_of_it_and_asks_nothing(folder: Path, tmp_p
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(str(folder), trust_remote_code=True)  # It is no model, but it was asked.
     assert mark.exists()
+    mark.rmdir()
+    own = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    config |= {"model_type": "mistral", "auto_map": own}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(str(folder)).cfg.n_layers == 3  # A class that transformers has needs no code.
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors"])

@@ -10,6 +10,7 @@ import torch
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cost.memory import shape_of
 from mechunlearn.models import configuration, describe, load, save
+from mechunlearn.studies.rerun import rerun
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.types import HookedModel
 from mechunlearn.unlearn.run import UnlearnPlan, unlearn_to
@@ -79,7 +80,7 @@ def test_off_is_refused_everywhere_and_never_asked(
         lambda: load_task("capitals", name, chat),
         lambda: unlearn_to(UnlearnPlan("rmu", name, "organism"), with_code.parent / "out"),
     ):
-        with pytest.raises(ValueError, match=r"trust_remote_code|cannot be loaded"):
+        with pytest.raises(ValueError, match=r"read that code, then let it run with --trust-rem"):
             attempt()
     assert not (with_code.parent / "out").exists()
 
@@ -98,6 +99,9 @@ def test_on_is_used_everywhere_and_stands_in_the_card(with_code: Path) -> None:
     card = json.loads((out / "runcard.json").read_text())
     assert card["models"]["original"]["trust_remote_code"] is True
     assert card["plan"]["trust_remote_code"] is True
+    with pytest.raises(ValueError, match="let code of its models run; read that code"):
+        rerun(out / "runcard.json", with_code.parent / "again")
+    assert not (with_code.parent / "again").exists()
     unlearned = load(str(out), trust_remote_code=True)
     assert describe(unlearned).trust_remote_code
     assert unlearned(torch.tensor([[2, 5, 9]])).isfinite().all()

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io
+import plotly.offline
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ from mechunlearn.attacks.logit_lens import TokenLens
 from mechunlearn.plots import Figure, darkened, figures, write
 from mechunlearn.plots.attribution import matrices, units
 from mechunlearn.plots.figure import always
+from mechunlearn.plots.files import write_figures
 from mechunlearn.plots.template import DARK, LOOKS
 from mechunlearn.plots.tokens import tokens
 from mechunlearn.plots.training import TrainingCard, training
@@ -52,6 +54,15 @@ def script() -> ModuleType:
 def drawn(script: ModuleType) -> dict[str, go.Figure]:
     """Everything that the committed results give."""
     return script.drawn()
+
+
+def test_a_script_that_a_full_disk_cut_short_is_written_again(tmp_path: Path) -> None:
+    whole, fig = plotly.offline.get_plotlyjs().encode(), go.Figure()
+    for before in (None, whole[:1000], whole):
+        if before is not None:
+            (tmp_path / "plotly.min.js").write_bytes(before)
+        write_figures({"one": fig}, tmp_path)
+        assert (tmp_path / "plotly.min.js").read_bytes() == whole
 
 
 def test_committed_results_give_the_committed_values(
