@@ -1,4 +1,7 @@
-"""Shared fixtures: offline, one thread, small models of real architectures."""
+"""Shared fixtures: offline, one thread, small models of real architectures.
+
+Imports of torch stand in the fixtures: the process that starts the workers runs no test.
+"""
 
 import gc
 import json
@@ -12,33 +15,43 @@ os.environ["TQDM_DISABLE"] = "1"
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import jaxtyping
 import pytest
-import torch
-from datasets import Dataset, DatasetDict
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    Gemma2Config,
-    Gemma3TextConfig,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MistralConfig,
-    PreTrainedConfig,
-    Qwen2Config,
-    Qwen3Config,
-)
 
-from mechunlearn.analysis.report import Report
-from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.models import hook, load, save
-from mechunlearn.organisms.recipe import tokenizer
-from mechunlearn.tasks.world import World
-from mechunlearn.types import HookedModel, Task
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
-torch.set_num_threads(1)
-gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
+    from mechunlearn.analysis.report import Report
+    from mechunlearn.audit.plan import AuditPlan
+    from mechunlearn.types import HookedModel, Task
+
+
+def check_shapes() -> None:
+    """Check the shapes of what ``mechunlearn``'s functions take and return, as it is imported.
+
+    Functions that name no shape are left to mypy: a check costs 40 us a call, and most calls are
+    of those.
+    """
+    every = jaxtyping.jaxtyped
+
+    def jaxtyped(*, typechecker: Any) -> Callable[[Any], Any]:
+        def decorated(thing: Any) -> Any:
+            function = thing.__init__ if isinstance(thing, type) else thing
+            shapes = "jaxtyping." in repr(getattr(function, "__annotations__", ""))
+            return every(thing, typechecker=typechecker) if shapes else thing
+
+        return decorated
+
+    jaxtyping.jaxtyped = jaxtyped
+    package = Path(__file__).parents[1] / "mechunlearn"
+    files = [f for f in package.rglob("*.py") if "jaxtyping" in f.read_text(encoding="utf-8")]
+    modules = [".".join(f.relative_to(package.parent).with_suffix("").parts) for f in files]
+    jaxtyping.install_import_hook(modules, "beartype.beartype")
+
+
+check_shapes()
 ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
 """Fused attention and parallel blocks, tied and untied embeddings, grouped heads, sliding windows,
 softcapping, norms after the blocks' parts, scaled embeddings, biases, normed queries."""
@@ -55,9 +68,21 @@ ARC = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two workers share two cores, and other threads give other last digits."""
+    import torch
+
+    torch.set_num_threads(1)
+    gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
+
+
 @pytest.fixture(scope="session")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved word-level tokenizer of the fictional world."""
+    from mechunlearn.organisms.recipe import tokenizer
+    from mechunlearn.tasks.world import World
+
     folder = tmp_path_factory.mktemp("words")
     tokenizer(World(0)).save_pretrained(folder)
     return folder
@@ -65,10 +90,14 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_of(
     architecture: str, vocabulary: int, width: int = 32, layers: int = 3
-) -> PreTrainedConfig:
+) -> "PreTrainedConfig":
+    import transformers
+
     ids = {"vocab_size": vocabulary, "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 0}
     if architecture == "gpt2":
-        return GPT2Config(n_embd=width, n_layer=layers, n_head=4, n_positions=192, **ids)
+        return transformers.GPT2Config(
+            n_embd=width, n_layer=layers, n_head=4, n_positions=192, **ids
+        )
     sizes = {
         "hidden_size": width,
         "intermediate_size": width * 3 // 2,
@@ -79,14 +108,14 @@ def config_of(
         **ids,
     }
     if architecture == "gpt_neox":
-        return GPTNeoXConfig(**sizes)
+        return transformers.GPTNeoXConfig(**sizes)
     kinds = {
-        "llama": LlamaConfig,
-        "mistral": MistralConfig,
-        "gemma2": Gemma2Config,
-        "gemma3": Gemma3TextConfig,
-        "qwen2": Qwen2Config,
-        "qwen3": Qwen3Config,
+        "llama": transformers.LlamaConfig,
+        "mistral": transformers.MistralConfig,
+        "gemma2": transformers.Gemma2Config,
+        "gemma3": transformers.Gemma3TextConfig,
+        "qwen2": transformers.Qwen2Config,
+        "qwen3": transformers.Qwen3Config,
     }
     sizes["num_key_value_heads"] = 2
     if architecture in ("gemma2", "gemma3", "qwen3"):
@@ -97,10 +126,14 @@ def config_of(
 
 
 @pytest.fixture(scope="session")
-def tiny(words: Path) -> Callable[[str], HookedModel]:
+def tiny(words: Path) -> Callable[[str], "HookedModel"]:
     """A factory of fresh random-weight models: ``tiny("llama")``."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    def make(architecture: str, seed: int = 0) -> HookedModel:
+    from mechunlearn.models import hook
+
+    def make(architecture: str, seed: int = 0) -> "HookedModel":
         words_ = AutoTokenizer.from_pretrained(words)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -115,12 +148,14 @@ def tiny(words: Path) -> Callable[[str], HookedModel]:
 @pytest.fixture(
     params=[a if a in USUAL else pytest.param(a, marks=pytest.mark.slow) for a in ARCHITECTURES]
 )
-def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], HookedModel]) -> HookedModel:
+def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], "HookedModel"]) -> "HookedModel":
     return tiny(request.param)
 
 
 @pytest.fixture(scope="session")
-def task() -> Task:
+def task() -> "Task":
+    from mechunlearn.tasks.world import World
+
     return World(0).task()
 
 
@@ -130,6 +165,8 @@ def hub_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Questions as ``hf download`` writes them, texts as ``DatasetDict.save_to_disk`` does.
     """
+    from datasets import Dataset, DatasetDict
+
     folder = tmp_path_factory.mktemp("hub")
     rng = random.Random(0)
 
@@ -175,6 +212,8 @@ def as_on_hub() -> Callable[[Path, dict[str, dict[str, list[dict[str, object]]]]
 
 def write_as_on_hub(folder: Path, configs: dict[str, dict[str, list[dict[str, object]]]]) -> None:
     """A data set as ``hf download`` leaves it: a card that names the Parquet files."""
+    from datasets import Dataset
+
     lines = ["---", "configs:"]
     for config, splits in configs.items():
         (folder / config).mkdir(parents=True)
@@ -186,22 +225,30 @@ def write_as_on_hub(folder: Path, configs: dict[str, dict[str, list[dict[str, ob
 
 
 @pytest.fixture
-def organism() -> HookedModel:
+def organism() -> "HookedModel":
+    from mechunlearn.models import load
+
     return load("organism:original")
 
 
 @pytest.fixture(scope="session")
-def example_report() -> Report:
+def example_report() -> "Report":
     """The committed result of ``mechunlearn audit``."""
+    from mechunlearn.analysis.report import Report
+
     file = Path(__file__).parents[1] / "figures" / "audit-organism" / "report.json"
     return Report.load(file)
 
 
 @pytest.fixture(scope="session")
 def tiny_plan(
-    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., HookedModel]
-) -> AuditPlan:
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., "HookedModel"]
+) -> "AuditPlan":
     """Random-weight models and a few questions: the audit of nothing, in a second or two."""
+    from mechunlearn.audit.plan import AuditPlan
+    from mechunlearn.models import save
+    from mechunlearn.tasks.world import World
+
     folder = tmp_path_factory.mktemp("tiny")
     names = {}
     for seed, name in enumerate(("before", "after", "twin")):
