@@ -13,9 +13,10 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["TQDM_DISABLE"] = "1"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import jaxtyping
 import pytest
@@ -125,9 +126,60 @@ def config_of(
     return kinds[architecture](**sizes)
 
 
+class Lent:
+    """Models that tests share: whoever leaves one as it was leaves it to the next test."""
+
+    def __init__(self) -> None:
+        self.free: dict[object, list[tuple[HookedModel, int]]] = {}
+        self.taken: list[tuple[object, HookedModel, int]] = []
+
+    def take(self, kind: object, make: Callable[[], "HookedModel"]) -> "HookedModel":
+        """One of a kind that nobody holds, made where there is none."""
+        free = self.free.get(kind)
+        model, state = free.pop() if free else (made := make(), state_of(made))
+        if not free:
+            gc.freeze()
+        self.taken.append((kind, model, state))
+        return model
+
+    def put_back(self) -> None:
+        """After a test: what is not as it was goes."""
+        for kind, model, state in self.taken:
+            if state_of(model) == state:
+                self.free.setdefault(kind, []).append((model, state))
+        self.taken.clear()
+
+
+def state_of(model: "HookedModel") -> int:
+    """A hash of all that a test may change of a model: weights, modules, hooks, settings."""
+    import torch
+
+    def state(weight: torch.Tensor) -> tuple[object, ...]:
+        data = weight.detach().contiguous().reshape(-1).view(torch.uint8)
+        flags = weight.dtype, weight.requires_grad, weight.grad is None
+        return id(weight), *flags, crc32(data.numpy())
+
+    def hooks(module: torch.nn.Module) -> int:
+        """How many, without those by which transformers returns states, and which stay."""
+        tables = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks
+        return sum("output_capturing" not in h.__module__ for t in tables for h in t.values())
+
+    modules = [(id(m), m.training, hooks(m)) for m in model.modules()]
+    weights = [state(w) for w in (*model.parameters(), *model.buffers())]
+    words = model.tokenizer
+    settings = (model.provenance, model.shortcuts, vars(model.cfg), model.original_model.config)
+    about = (sorted(vars(model)), settings, id(words), repr(words), words.chat_template)
+    return hash((tuple(modules), tuple(weights), repr(about)))
+
+
 @pytest.fixture(scope="session")
-def tiny(words: Path) -> Callable[[str], "HookedModel"]:
-    """A factory of fresh random-weight models: ``tiny("llama")``."""
+def lent() -> Lent:
+    return Lent()
+
+
+@pytest.fixture(scope="session")
+def new_tiny(words: Path) -> Callable[[str], "HookedModel"]:
+    """A factory of random-weight models: ``new_tiny("llama")``."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -143,6 +195,17 @@ def tiny(words: Path) -> Callable[[str], "HookedModel"]:
         return hook(plain, words_, name=architecture)
 
     return make
+
+
+@pytest.fixture
+def tiny(
+    lent: Lent, new_tiny: Callable[..., "HookedModel"]
+) -> Iterator[Callable[..., "HookedModel"]]:
+    """The same, where a model's state is that of a fresh one: ``new_tiny`` is slower."""
+    yield lambda architecture, seed=0: lent.take(
+        (architecture, seed), lambda: new_tiny(architecture, seed)
+    )
+    lent.put_back()
 
 
 @pytest.fixture(
@@ -225,10 +288,17 @@ def write_as_on_hub(folder: Path, configs: dict[str, dict[str, list[dict[str, ob
 
 
 @pytest.fixture
-def organism() -> "HookedModel":
+def organisms(lent: Lent) -> Iterator[Callable[[str], "HookedModel"]]:
+    """Shipped models by name, like fresh ones: ``organisms("organism:never_knew")``."""
     from mechunlearn.models import load
 
-    return load("organism:original")
+    yield lambda name: lent.take(name, lambda: load(name))
+    lent.put_back()
+
+
+@pytest.fixture
+def organism(organisms: Callable[[str], "HookedModel"]) -> "HookedModel":
+    return organisms("organism:original")
 
 
 @pytest.fixture(scope="session")
@@ -242,7 +312,7 @@ def example_report() -> "Report":
 
 @pytest.fixture(scope="session")
 def tiny_plan(
-    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., "HookedModel"]
+    tmp_path_factory: pytest.TempPathFactory, new_tiny: Callable[..., "HookedModel"]
 ) -> "AuditPlan":
     """Random-weight models and a few questions: the audit of nothing, in a second or two."""
     from mechunlearn.audit.plan import AuditPlan
@@ -252,7 +322,7 @@ def tiny_plan(
     folder = tmp_path_factory.mktemp("tiny")
     names = {}
     for seed, name in enumerate(("before", "after", "twin")):
-        names[name] = str(save(tiny("gpt2", seed), folder / name))
+        names[name] = str(save(new_tiny("gpt2", seed), folder / name))
     task = World(0).task()
     lines = [
         {"set": role, "stem": q.stem, "choices": q.choices, "answer": q.answer, "source": q.source}

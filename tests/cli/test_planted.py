@@ -18,10 +18,12 @@ ATTACKS = ("logit_lens", "relearning_disjoint")
 
 @pytest.fixture(scope="module")
 def plan(
-    tiny_plan: AuditPlan, tiny: Callable[..., HookedModel], tmp_path_factory: pytest.TempPathFactory
+    tiny_plan: AuditPlan,
+    new_tiny: Callable[..., HookedModel],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AuditPlan:
     """Two controls, two seeds, everything planted."""
-    second = save(tiny("gpt2", 3), tmp_path_factory.mktemp("second") / "second")
+    second = save(new_tiny("gpt2", 3), tmp_path_factory.mktemp("second") / "second")
     changes = tuple(c for c in tiny_plan.changes if c.startswith(ATTACKS))
     return dataclasses.replace(
         tiny_plan,
