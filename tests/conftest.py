@@ -344,3 +344,13 @@ def tiny_plan(
             "relearning_disjoint.steps=2",
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_plan: "AuditPlan", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny plan's audit, for whoever only reads it."""
+    from mechunlearn.analysis.analyse import audit
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    audit(tiny_plan, folder)
+    return folder

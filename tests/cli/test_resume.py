@@ -56,12 +56,10 @@ def cells(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-@pytest.fixture(scope="module")
-def whole(plan: AuditPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def whole(finished: Path) -> Path:
     """An audit that nobody stopped."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    audit(plan, folder)
-    return folder
+    return finished
 
 
 def rows(folder: Path) -> str:

@@ -72,6 +72,7 @@ def open_everything(page: Any) -> None:
         plot.locator(".main-svg").first.wait_for()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1280, 1920])
 def test_figures_are_drawn_where_they_are_seen_and_fit(
     small: tuple[Report, Path], opened: Callable[..., Any], width: int
@@ -86,6 +87,7 @@ def test_figures_are_drawn_where_they_are_seen_and_fit(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_keeps_anybody_out(
     small: tuple[Report, Path],
@@ -106,6 +108,7 @@ def test_nothing_keeps_anybody_out(
         assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
 
 
+@pytest.mark.long
 def test_the_checker_sees_what_is_wrong(
     small: tuple[Report, Path], opened: Callable[..., Any], axe: str
 ) -> None:
@@ -116,6 +119,7 @@ def test_the_checker_sees_what_is_wrong(
     assert "color-contrast" in [v["id"] for v in found]
 
 
+@pytest.mark.long
 def test_figures_follow_the_page_into_the_dark(
     small: tuple[Report, Path], opened: Callable[..., Any]
 ) -> None:
@@ -193,6 +197,7 @@ def test_the_keyboard_is_enough(small: tuple[Report, Path], opened: Callable[...
     assert first.get_attribute("open") is not None
 
 
+@pytest.mark.long
 def test_a_link_to_an_attack_opens_it(
     small: tuple[Report, Path], opened: Callable[..., Any]
 ) -> None:
@@ -201,6 +206,7 @@ def test_a_link_to_an_attack_opens_it(
     wait_until(page, "document.querySelectorAll('details.attack')[1].open")
 
 
+@pytest.mark.long
 def test_paper_gets_every_attack_and_figure(
     small: tuple[Report, Path], opened: Callable[..., Any]
 ) -> None:
