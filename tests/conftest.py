@@ -56,8 +56,8 @@ check_shapes()
 ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
 """Fused attention and parallel blocks, tied and untied embeddings, grouped heads, sliding windows,
 softcapping, norms after the blocks' parts, scaled embeddings, biases, normed queries."""
-USUAL = ("gpt2", "gpt_neox", "llama", "gemma2")
-"""Between them nearly all of that; the tests of the others are marked slow."""
+USUAL = ("gpt2", "gpt_neox", "gemma2")
+"""Between them nearly all of that; the tests of llama are marked long, those of the others slow."""
 WINDOW = 24
 """Of sliding attention: shorter than the questions."""
 SUBJECTS = ("college_biology", "computer_security", "us_foreign_policy")
@@ -208,9 +208,13 @@ def tiny(
     lent.put_back()
 
 
-@pytest.fixture(
-    params=[a if a in USUAL else pytest.param(a, marks=pytest.mark.slow) for a in ARCHITECTURES]
-)
+def marked(architecture: str) -> Any:
+    """A parameter of ``any_tiny``."""
+    mark = pytest.mark.long if architecture == "llama" else pytest.mark.slow
+    return architecture if architecture in USUAL else pytest.param(architecture, marks=mark)
+
+
+@pytest.fixture(params=map(marked, ARCHITECTURES))
 def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], "HookedModel"]) -> "HookedModel":
     return tiny(request.param)
 
