@@ -221,9 +221,9 @@ def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], "HookedModel"
 
 @pytest.fixture(scope="session")
 def task() -> "Task":
-    from mechunlearn.tasks.world import World
+    from mechunlearn.tasks import load_task
 
-    return World(0).task()
+    return load_task("organism@0")
 
 
 @pytest.fixture(scope="session")

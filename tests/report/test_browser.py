@@ -87,8 +87,7 @@ def test_figures_are_drawn_where_they_are_seen_and_fit(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_nothing_keeps_anybody_out(
     small: tuple[Report, Path],
     committed: dict[str, Report],
@@ -108,7 +107,6 @@ def test_nothing_keeps_anybody_out(
         assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
 
 
-@pytest.mark.long
 def test_the_checker_sees_what_is_wrong(
     small: tuple[Report, Path], opened: Callable[..., Any], axe: str
 ) -> None:
