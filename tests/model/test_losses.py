@@ -241,12 +241,11 @@ def test_forget_falls_retain_stays_and_swapped_roles_swap_that(name: str, task: 
         assert found[stays].accuracy > 0.9
 
 
+MARKS = {"npo": (), "circuit_breakers": pytest.mark.long}
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=() if n in ("npo", "circuit_breakers") else pytest.mark.slow)
-        for n in METHODS
-    ],
+    "name", [pytest.param(n, marks=MARKS.get(n, pytest.mark.slow)) for n in METHODS]
 )
 def test_same_losses_in_parts_recomputed_and_again(name: str, task: Task) -> None:
     def losses(*changes: str) -> TrainLog:
