@@ -135,10 +135,14 @@ class Lent:
 
     def take(self, kind: object, make: Callable[[], "HookedModel"]) -> "HookedModel":
         """One of a kind that nobody holds, made where there is none."""
-        free = self.free.get(kind)
-        model, state = free.pop() if free else (made := make(), state_of(made))
-        if not free:
-            gc.freeze()
+        from mechunlearn.bench.batches import _LIMITS
+
+        if not (free := self.free.setdefault(kind, [])):
+            made = make()
+            free.append((made, state_of(made)))
+            gc.freeze()  # It stays, so no loading has to look at it.
+        model, state = free.pop()
+        _LIMITS.pop(model, None)  # How large its batches may be is kept beside it.
         self.taken.append((kind, model, state))
         return model
 
@@ -146,7 +150,7 @@ class Lent:
         """After a test: what is not as it was goes."""
         for kind, model, state in self.taken:
             if state_of(model) == state:
-                self.free.setdefault(kind, []).append((model, state))
+                self.free[kind].append((model, state))
         self.taken.clear()
 
 
