@@ -9,6 +9,10 @@ class PrerequisiteError(RuntimeError):
     """A package, download or browser is missing; the text says how to get it."""
 
 
+class BudgetError(ValueError):
+    """The time that is allowed is too short for anything."""
+
+
 def refuse_existing(paths: Iterable[Path], option: str = "--out") -> None:
     """Refuse to write where something is already.
 

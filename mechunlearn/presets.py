@@ -114,14 +114,31 @@ def _changed(config: C, path: Sequence[str], text: str) -> C:
     if len(path) > 1 and dataclasses.is_dataclass(before):
         after: Any = _changed(before, path[1:], text)
     else:
-        try:
-            after = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            after = text
-        if isinstance(before, float) and type(after) is int:
-            after = float(after)
+        after = _like(before, _value(text), text)
         if get_origin(types[path[0]]) is Literal and after not in get_args(types[path[0]]):
             raise unknown(path[0], text, get_args(types[path[0]]))
-        if type(after) is not type(before):
+        if after is None:
             raise ValueError(f"{path[0]} is {before!r}; {text!r} is not of the same type")
     return dataclasses.replace(config, **{path[0]: after})  # type: ignore[type-var]
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _like(before: Any, after: Any, text: str) -> Any:
+    """A value of the same type as ``before``; ``None`` where it is of another.
+
+    A whole number may stand for a real one, and ``q,v`` or a single value for a tuple.
+    """
+    if isinstance(before, tuple):
+        given = text.split(",") if isinstance(after, str) else after
+        given = given if isinstance(given, tuple | list) else (given,)
+        parts = [_like(before[0], x, str(x)) if before else x for x in given]
+        return None if None in parts else tuple(parts)
+    if isinstance(before, float) and type(after) is int:
+        return float(after)
+    return after if type(after) is type(before) else None

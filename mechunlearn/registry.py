@@ -51,6 +51,7 @@ ATTACKS = {
     "perturbation_informed": "mechunlearn.attacks.perturbation_informed:InformedPerturbation",
     "fewshot_disjoint": "mechunlearn.attacks.fewshot:DISJOINT",
     "fewshot_retain": "mechunlearn.attacks.fewshot:RETAIN",
+    "aliases": "mechunlearn.attacks.aliases:Aliases",
     "jailbreak": "mechunlearn.attacks.jailbreaks:Jailbreak",
     "rewording": "mechunlearn.attacks.rewording:Rewording",
     "gcg": "mechunlearn.attacks.gcg.attack:GCG",
@@ -101,6 +102,7 @@ DEFAULT_ATTACKS = (
     "pruning_weights",
     "relearning_disjoint",
     "perturbation_naive",
+    "aliases",
 )
 """Other forms first, then one of each family; what an audit runs when nothing else is asked for."""
 WITHOUT_CONTROL = (*DEFAULT_ATTACKS, "relearning_retain")

@@ -10,6 +10,7 @@ from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.contrasts import Before
 from mechunlearn.analysis.records import Overlap, Row, Spent, Union
 from mechunlearn.analysis.recovery import recovery
+from mechunlearn.analysis.significance import counts
 from mechunlearn.analysis.tests import max_t, sums_by_source
 from mechunlearn.audit.records import AttackResult
 from mechunlearn.stats import GRADED
@@ -43,10 +44,10 @@ def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Uni
     )
     above = net.difference >= best.difference
     lost = np.flatnonzero((before.original > GRADED) & ~(before.unlearned > GRADED))
-    counts = Counter(
+    of_sets = Counter(
         tuple(name for name, arm in arms.items() if arm.attacked[i] > GRADED) for i in lost
     )
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    ordered = sorted(of_sets.items(), key=lambda pair: (-pair[1], pair[0]))
     return Union(
         n_attacks=len(arms),
         value=float(anyone.mean()),
@@ -70,7 +71,8 @@ def spent(
     """The price of each attack, and which of them no other beats.
 
     On the frontier (``pareto``) is what brings something back where no attack brings back as much
-    for no more arithmetic, forget tokens and utility.
+    for no more arithmetic, forget tokens and utility. What cannot show that the model knew is not
+    on it, and beats nothing.
 
     Args:
         rows: Of one unlearned model.
@@ -78,9 +80,10 @@ def spent(
         retain: The unlearned model's value on the retain questions without any attack.
     """
     entries = [_spent(row, results[row.attack], retain) for row in rows]
+    counted = [entry for row, entry in zip(rows, entries, strict=True) if counts(row)]
     return tuple(
-        msgspec.structs.replace(entry, pareto=not any(_beats(other, entry) for other in entries))
-        if row.difference_ci[0] > 0
+        msgspec.structs.replace(entry, pareto=not any(_beats(other, entry) for other in counted))
+        if counts(row) and row.difference_ci[0] > 0
         else entry
         for row, entry in zip(rows, entries, strict=True)
     )

@@ -1,7 +1,9 @@
 """From the finished cells to the report: a pure function of the evidence."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import get_args
 
 import numpy as np
@@ -31,6 +33,7 @@ from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run
 from mechunlearn.bench.renaming import suggested
+from mechunlearn.errors import BudgetError
 from mechunlearn.records import decoded, encoded, read_record
 from mechunlearn.registry import find
 from mechunlearn.stats import mean_interval
@@ -54,9 +57,12 @@ def audit(plan: AuditPlan, out: str | Path | None = None, engine: Engine | None 
         PrerequisiteError: If the folder cannot be written.
     """
     out = Path(out) if out else plan.folder
+    started = monotonic()
     report = analyse(run(plan, out, engine))
     if plan.planted == "auto" and not report.not_computed and _unearned(report):
-        report = analyse(run(plan, out, engine, planted=True))
+        with suppress(BudgetError):  # What is finished is reported.
+            spent = monotonic() - started
+            report = analyse(run(plan, out, engine, planted=True, spent=spent))
     if not _holds(out / "report.json", report):
         report.save(out / "report.json")
     return report

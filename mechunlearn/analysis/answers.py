@@ -1,12 +1,13 @@
 """Every answer of an audit: beside each other for the estimates, with its question for readers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.analysis.letters import Choices
-from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile
+from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile, Texts
 from mechunlearn.analysis.tests import Sources
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
@@ -24,6 +25,7 @@ SETS: dict[str, tuple[Role, Fold]] = {
 """Question sets by the names that cells use."""
 TIED, UNASKED = "-", "."
 """What stands in the report for an exact tie, and where nothing was asked."""
+T = TypeVar("T")
 OTHERWISE = "another answer"
 """What stands beside a gold answer where text was generated."""
 
@@ -54,38 +56,64 @@ def choices(evidence: Evidence, model: str, name: str) -> Choices:
 
 def questions(evidence: Evidence) -> Questions:
     """The questions of an audit with the answers of its finished cells."""
-    task, pairs = evidence.setup.task, evidence.complete
+    task = evidence.setup.task
     sets = {name: questions_of(task, name) for name in SETS}
     compares = find("measure", task.scoring).compares
-    attacked: dict[str, dict[str, dict[str, str]]] = {}
-    control: dict[str, dict[str, dict[str, str]]] = {}
-    for model, attack in pairs:
+    plain = {
+        entry.label: {name: evidence.answers(entry.label, name) for name in SETS}
+        for entry in evidence.setup.entries
+    }
+    attacked: dict[str, dict[str, dict[str, Answers]]] = {}
+    control: dict[str, dict[str, dict[str, Answers]]] = {}
+    chosen: dict[tuple[str, str], str] = {}
+    for model, attack in evidence.complete:
         result = evidence.attack(model, attack)
-        under = {"forget": _marks(result.forget), "retain": _marks(result.retain)}
-        if (chosen := _chosen(result, len(sets["forget_select"]))) is not None:
-            under["forget_select"] = chosen
+        under = {"forget": result.forget, "retain": result.retain}
         attacked.setdefault(model, {})[attack] = under
+        if (letters := _chosen(result, len(sets["forget_select"]))) is not None:
+            chosen[model, attack] = letters
         if (twin := evidence.control(model, attack)) is not None:
-            control.setdefault(model, {})[attack] = {"forget": _marks(twin.forget)}
+            control.setdefault(model, {})[attack] = {"forget": twin.forget}
+    marked = {model: _each(of, _marks) for model, of in attacked.items()}
+    for (model, attack), letters in chosen.items():
+        marked[model][attack]["forget_select"] = letters
+    texts = None
+    if not compares and any(_said(x) for sets_ in plain.values() for x in sets_.values()):
+        texts = Texts(
+            models=_each(plain, _said),
+            attacked={model: _each(of, _said) for model, of in attacked.items()},
+            control={model: _each(of, _said) for model, of in control.items()},
+        )
     return Questions(
-        sets={name: _set(asked, compares) for name, asked in sets.items()},
-        models={
-            entry.label: {name: _marks(evidence.answers(entry.label, name)) for name in SETS}
-            for entry in evidence.setup.entries
-        },
-        attacked=attacked,
-        control=control,
+        sets={name: _set(asked, compares, task) for name, asked in sets.items()},
+        models=_each(plain, _marks),
+        attacked=marked,
+        control={model: _each(of, _marks) for model, of in control.items()},
+        texts=texts,
     )
 
 
-def _set(asked: Sequence[Question], compares: bool) -> QuestionSet:
+def _each(
+    answers: Mapping[str, Mapping[str, Answers]], made: Callable[[Answers], T]
+) -> dict[str, dict[str, T]]:
+    """Something of all answers, by what they are of and by set."""
+    return {of: {name: made(x) for name, x in sets.items()} for of, sets in answers.items()}
+
+
+def _set(asked: Sequence[Question], compares: bool, task: Task) -> QuestionSet:
     """Questions with their choices; of open answers the gold one, and whatever is not right."""
     return QuestionSet(
         stem=tuple(q.stem for q in asked),
         topic=tuple(q.topic for q in asked),
         choices=tuple(q.choices if compares else (q.accepted[0], OTHERWISE) for q in asked),
         right=tuple(q.answer if compares else 0 for q in asked),
+        shown=task.prompt.text(asked[0], task.scoring) if asked else "",
     )
+
+
+def _said(answers: Answers) -> tuple[str, ...]:
+    """Texts; nothing where answers are choices."""
+    return tuple(x for x in answers.said if isinstance(x, str))
 
 
 def _marks(answers: Answers | BriefAnswers) -> str:
@@ -112,8 +140,8 @@ def answer_rows(report: ReportFile) -> Iterator[dict[str, Plain]]:
 
     ``model``, ``attack`` (empty: none), ``arm`` (``baseline``, ``attacked`` or ``control``, the
     never-knew model under the same attack), ``set``, ``index`` (place in the set, from 0),
-    ``stem``, ``topic``, ``said`` and ``right`` (indices of choices; ``said`` is ``None`` for a tie)
-    and ``correct``.
+    ``stem``, ``topic``, ``said`` and ``right`` (indices of choices; ``said`` is ``None`` for a
+    tie), ``correct`` and, of an open answer, ``text``.
     """
     kept = report.questions
     if kept is None:
@@ -128,10 +156,25 @@ def answer_rows(report: ReportFile) -> Iterator[dict[str, Plain]]:
                     yield from _rows(kept, (model, attack, arm), name, letters)
 
 
+def texts_of(kept: Questions, model: str, attack: str, arm: str, name: str) -> Sequence[str]:
+    """What was said to a question set; empty where answers are choices.
+
+    Args:
+        arm: As in ``answer_rows``.
+    """
+    if kept.texts is None:
+        return ()
+    if arm == "baseline":
+        return kept.texts.models[model][name]
+    of = kept.texts.attacked if arm == "attacked" else kept.texts.control
+    return of[model][attack].get(name, ())
+
+
 def _rows(
     kept: Questions, about: tuple[str, str, str], name: str, letters: str
 ) -> Iterator[dict[str, Plain]]:
     asked, (model, attack, arm) = kept.sets[name], about
+    texts = texts_of(kept, model, attack, arm, name)
     for i, (mark, right) in enumerate(zip(letters, asked.right, strict=True)):
         if mark != UNASKED:
             yield {
@@ -145,4 +188,5 @@ def _rows(
                 "said": None if mark == TIED else int(mark),
                 "right": right,
                 "correct": mark == str(right),
+                "text": texts[i] if texts else None,
             }

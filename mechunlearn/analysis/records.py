@@ -206,6 +206,19 @@ class QuestionSet(Record, frozen=True):
     topic: tuple[str, ...]
     choices: tuple[tuple[str, ...], ...]
     right: tuple[int, ...]
+    shown: str = ""
+    """The first question exactly as it is asked, chat template and all."""
+
+
+class Texts(Record, frozen=True):
+    """What was said where answers are texts, in the order of the questions."""
+
+    models: dict[str, dict[str, tuple[str, ...]]]
+    """Model -> set -> answers without any attack."""
+    attacked: dict[str, dict[str, dict[str, tuple[str, ...]]]]
+    """Unlearned model -> attack -> set -> answers."""
+    control: dict[str, dict[str, dict[str, tuple[str, ...]]]]
+    """Unlearned model -> attack -> set -> answers of the never-knew model."""
 
 
 class Questions(Record, frozen=True):
@@ -222,6 +235,8 @@ class Questions(Record, frozen=True):
     """Unlearned model -> attack -> set -> answers."""
     control: dict[str, dict[str, dict[str, str]]]
     """Unlearned model -> attack -> set -> answers of the never-knew model."""
+    texts: Texts | None = None
+    """Of open answers."""
 
 
 class TaskCard(Record, frozen=True):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mechunlearn.analysis.records import Category, Row
 from mechunlearn.attacks import Family
-from mechunlearn.attacks.grades import GRADES, HANDED, TAUGHT
+from mechunlearn.attacks.grades import TAUGHT, shows
 
 LEVEL = 0.05
 KINDS: dict[Family, Category] = {
@@ -21,14 +21,8 @@ def taught(row: Row) -> bool:
 
 
 def counts(row: Row) -> bool:
-    """Whether what the attack answers can show that the model knows it.
-
-    A model that never knew is taught the same; twin questions are not, so that they show what other
-    facts teach, and not what the tested facts do.
-    """
-    if row.evidence == HANDED:
-        return False
-    return row.tier == "A" or not taught(row) or (row.tier == "B" and row.evidence != GRADES[3])
+    """Whether what the attack answers can show that the model knows it."""
+    return shows(row.evidence, row.tier)
 
 
 def won(row: Row) -> bool:

@@ -106,6 +106,10 @@ class Deployed(Attack[DeployedConfig, None, Stored]):
         "paper": DeployedConfig(formats=("nf4", "fp4", "int8")),
     }
 
+    def by_name(self, config: DeployedConfig) -> bool:
+        """See ``Attack``: every matrix of every block."""
+        return True
+
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: DeployedConfig
     ) -> Grid[Stored]:

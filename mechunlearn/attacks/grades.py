@@ -6,6 +6,7 @@ from typing import Any
 from mechunlearn.attacks.protocol import Attack
 from mechunlearn.attacks.vocabulary import Need
 from mechunlearn.registry import find
+from mechunlearn.types import Task
 
 GRADES = (
     "no forget information",
@@ -38,6 +39,26 @@ def grade(attack: Attack[Any, Any, Any]) -> str:
     return GRADES[1] if attack.needs and "weights" in attack.access else GRADES[0]
 
 
-def untaught(names: Sequence[str]) -> tuple[str, ...]:
-    """Those that are not taught forget facts: without a model that never knew they can count."""
-    return tuple(name for name in names if grade(find("attack", name)) not in TAUGHT)
+def shows(grade: str, tier: str) -> bool:
+    """Whether what an attack of this grade brings back can show that the model knew it.
+
+    A model that never knew (tier A) is taught the same; twin questions (B) are not, so that they
+    show what other facts teach, and not what the tested facts do.
+
+    Args:
+        tier: Of the control: ``A``, ``B`` or ``C``.
+    """
+    if grade == HANDED:
+        return False
+    return tier == "A" or grade not in TAUGHT or (tier == "B" and grade != GRADES[3])
+
+
+def fitting(names: Sequence[str], tier: str, task: Task) -> tuple[str, ...]:
+    """Those of some attacks that can show something of a task beside a control of this tier."""
+    generates = find("measure", task.scoring).generates
+
+    def fits(attack: Attack[Any, Any, Any]) -> bool:
+        readable = attack.family != "read-out" or not generates
+        return shows(grade(attack), tier) and attack.suits(task) and readable
+
+    return tuple(name for name in names if fits(find("attack", name)))

@@ -29,6 +29,7 @@ from mechunlearn.types import (
     Question,
     Role,
     Scoring,
+    Task,
 )
 
 C = TypeVar("C")
@@ -158,6 +159,17 @@ class Attack(ABC, Generic[C, R, V]):
             for word in given:
                 if word not in known:
                     raise unknown(f"{kind} of attack {name!r}:", str(word), known)
+
+    def suits(self, task: Task) -> bool:
+        """Whether a task has what it works on; an audit that names no attacks leaves others out."""
+        return True
+
+    def by_name(self, config: C) -> bool:
+        """Whether it changes matrices by their names (q k v o gate in out).
+
+        The experts of a mixture have no such names, so that it is refused for one.
+        """
+        return False
 
     def splits(self, config: C) -> frozenset[Role]:
         """Sets of the select fold of which it learns from one half; the other half judges it."""

@@ -159,6 +159,10 @@ class Quantization(Attack[QuantizationConfig, None, Precision]):
         "organism": QuantizationConfig(bits=(8, 6, 5, 4, 3)),
     }
 
+    def by_name(self, config: QuantizationConfig) -> bool:
+        """See ``Attack``: every matrix of every block."""
+        return True
+
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: QuantizationConfig
     ) -> QuantizationSearch:

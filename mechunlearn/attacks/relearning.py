@@ -183,6 +183,10 @@ class Relearning(Attack[RelearningConfig, None, Run]):
         roles: set[Role] = {"forget"} if self.data == "disjoint" else set()
         return frozenset(roles | ({"retain"} if config.keep or self.data == "retain" else set()))
 
+    def by_name(self, config: RelearningConfig) -> bool:
+        """See ``Attack``: adapters of MLPs."""
+        return config.lora.rank > 0 and not set(config.lora.targets) <= set("qkvo")
+
     def check(self, config: RelearningConfig, seen: Seen, layers: int) -> None:
         """Refuse rates that are none, and more samples than there are."""
         for rate in config.rates:

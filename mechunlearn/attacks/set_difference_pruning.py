@@ -6,8 +6,7 @@
 of what it does elsewhere. The grain is single weights (set to zero, thresholds per matrix), MLP
 neurons or attention heads (set to zero or to their mean on benign text, thresholds over the whole
 model). Forget behaviour is read off the forget corpus, which suits methods that disturb
-representations, or off the unlearned model's own answers, which suits those that refuse: both are
-tried, and the select fold decides.
+representations, or off the model's own answers, for those that refuse: the select fold decides.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (set difference pruning), after Wei et al. 2024,
@@ -17,8 +16,8 @@ Reference:
     score are in no share, equal ones at its edge all are; data and (p, q) are chosen on the select
     fold. ``paper`` has their shares, rounding, samples and tokens; theirs sets the forget corpus
     against Wikitext (RMU) or own answers against MMLU, here both; texts give no random window.
-    Limits: scores are first-order and of each part by itself: parts that keep answers down only
-    together are missed, and taking things out cannot restore what was overwritten.
+    Limits: scores are first-order and of each part by itself, so that parts which keep answers down
+    together are missed; taking things out cannot restore what was overwritten.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -53,10 +52,11 @@ from mechunlearn.types import Change, Example, HookedModel
 Grain = Literal["weight", "neuron", "head"]
 PAPER_LEVELS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2)
 CORPUS, OWN = "forget corpus", "own answers"
+NEEDS = frozenset[Need]({"forget text", "forget questions", "retain facts", "benign text"})
 KINDS = 3
 """Rankings of weights: by the forget corpus, by own answers, by utility."""
 LAST_TOKENS = 50
-"""Tokens of a text whose likelihood counts, and length of own answers."""
+"""Of a text whose likelihood counts, and of own answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,9 +194,7 @@ class SetDifferencePruning(Attack[PruningConfig, None, Shares]):
 
     family: ClassVar[Family] = "sparse"
     access: frozenset[Access] = frozenset({"weights"})
-    needs: frozenset[Need] = frozenset(
-        {"forget text", "forget questions", "retain facts", "benign text"}
-    )
+    needs: frozenset[Need] = NEEDS
     variant = Shares
 
     def __init__(self, grain: Grain, levels: tuple[float, ...]) -> None:
@@ -211,6 +209,10 @@ class SetDifferencePruning(Attack[PruningConfig, None, Shares]):
             "small": PruningConfig(levels=levels, max_tokens=128),
             "organism": PruningConfig(levels=levels),
         }
+
+    def by_name(self, config: PruningConfig) -> bool:
+        """See ``Attack``: heads are no matrices."""
+        return self.grain != "head"
 
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: PruningConfig

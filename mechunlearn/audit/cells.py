@@ -6,12 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.attacks.grades import untaught
+from mechunlearn.attacks.grades import fitting
 from mechunlearn.audit.entries import Entry, Making, Recipe, entries_of, planted_entries
 from mechunlearn.audit.identity import arithmetic, digest, task_revision
 from mechunlearn.audit.plan import AuditPlan, Resolved
 from mechunlearn.audit.records import Kind
-from mechunlearn.models import check, configuration
+from mechunlearn.models import check, configuration, experts_of
 from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
@@ -52,6 +52,8 @@ class Setup:
     """Of the arithmetic; the last digits depend on it."""
     out: Path
     """The audit's folder."""
+    experts: int = 0
+    """Of a block, where the original is a mixture."""
 
     @property
     def plan(self) -> AuditPlan:
@@ -113,10 +115,13 @@ class Setup:
         given = self.plan.attacks
         if given != self.plan.standard:
             return given
-        if not self.plan.control_models and not self.task.twins:
-            given = untaught(given)
-        generates = find("measure", self.task.scoring).generates
-        return tuple(a for a in given if not generates or find("attack", a).family != "read-out")
+        controlled = "A" if self.plan.control_models else "B" if self.task.twins else "C"
+        given = fitting(given, controlled, self.task)
+        return tuple(a for a in given if not self.experts or not self.by_name(a))
+
+    def by_name(self, attack: str) -> bool:
+        """Whether an attack changes matrices by their names, which experts do not have."""
+        return find("attack", attack).by_name(self.config(attack))
 
     def config(self, attack: str) -> Any:
         """An attack's settings."""
@@ -192,8 +197,9 @@ def set_up(
         own = check(other, plan.original, trust_remote_code=trust)
         compare_vocabularies(other, own, plan.original, words)
     shape = configuration(plan.original, trust_remote_code=trust)
+    experts = experts_of(shape)
     resolved = plan.resolved(size_of(shape.hidden_size))
     task = load_task(plan.task or None, plan.original, resolved.task, trust_remote_code=trust)
     entries = list(entries_of(resolved, Making(task, out, threads, suffix)))
     entries += planted_entries(entries) if planted else ()
-    return Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out)
+    return Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out, experts)

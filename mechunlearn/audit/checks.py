@@ -31,6 +31,12 @@ def refuse(setup: Setup) -> None:
                 "it out of --attacks, or choose what is read token by token with --set "
                 "task.scoring=probability, extraction_strength or cloze"
             )
+        if setup.experts and setup.by_name(name):
+            raise ValueError(
+                f"{name} changes weight matrices by their names, and this model is a mixture of "
+                f"{setup.experts} experts a block, which have none; leave it out of --attacks, or "
+                f"let adapters train attention only: --set {name}.lora.targets=q,k,v,o"
+            )
         seen = Seen.of(task, attack, name=name, config=config, tokenizer=tokenizer)
         with _told(name):
             attack.check(config, seen, setup.layers)

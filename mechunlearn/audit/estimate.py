@@ -12,6 +12,7 @@ from mechunlearn.bench import score
 from mechunlearn.cost.job import Cost, Job, peak_memory
 from mechunlearn.cost.memory import shape_of, sizes_of
 from mechunlearn.cost.speed import Speed, speed_of
+from mechunlearn.errors import BudgetError
 from mechunlearn.models import configuration, load
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
@@ -130,7 +131,7 @@ def affordable(setup: Setup, costs: Sequence[Estimate], seconds: float) -> list[
     An attack without its control and its ceiling says nothing, so it counts with them.
 
     Raises:
-        ValueError: If not even one fits.
+        BudgetError: If not even one fits.
     """
     kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
     of: dict[tuple[Kind, str, str], list[Estimate]] = {}
@@ -148,7 +149,7 @@ def affordable(setup: Setup, costs: Sequence[Estimate], seconds: float) -> list[
             left -= price
             chosen += [e.cell for e in arms]
     if costs and len(chosen) == len(baselines) and len(costs) > len(baselines):
-        raise ValueError(
+        raise BudgetError(
             f"a budget of {seconds:.0f} s holds no attack: baselines and the cheapest attack need "
             f"about {seconds - left + min(p for p in prices if p):.0f} s; raise --budget"
         )

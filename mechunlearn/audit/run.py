@@ -32,7 +32,12 @@ KNOWS_OPENLY = 0.5
 
 
 def run(
-    plan: AuditPlan, out: Path, engine: Engine | None = None, *, planted: bool = False
+    plan: AuditPlan,
+    out: Path,
+    engine: Engine | None = None,
+    *,
+    planted: bool = False,
+    spent: float = 0.0,
 ) -> Evidence:
     """Carry out the plan, keeping every finished piece in ``out``.
 
@@ -42,8 +47,10 @@ def run(
     Args:
         engine: Where cells are computed; default: in this process.
         planted: Whether to attack planted hiding too, whatever the plan says.
+        spent: Seconds of the plan's budget that are gone already.
 
     Raises:
+        BudgetError: If nothing that is missing fits into the budget.
         ValueError: If the folder holds another run or another process works on it, a model or
             task is unusable, or the never-knew model knows.
         PrerequisiteError: If the folder cannot be written.
@@ -52,7 +59,8 @@ def run(
     store = Store(out)
     threads = _threads(plan, store.check(plan.identity), engine.threads)
     setups = _setups(plan, out, threads, planted)
-    left = seconds(plan.budget)
+    limit = seconds(plan.budget)
+    left = None if limit is None else max(0.0, limit - spent)
     found: list[Evidence] = []
     with store.opened(plan.identity, threads):
         for setup in setups:

@@ -16,7 +16,7 @@ from mechunlearn.bench.batches import in_batches, token_budget
 from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.read_outs import LensReadOut
-from mechunlearn.bench.rotation import reset_rotation, rotation_limit
+from mechunlearn.bench.rotation import LONGEST, reset_rotation, rotation_limit
 from mechunlearn.bench.rows import Row, pad, prefix_groups, separate
 from mechunlearn.bench.vocabulary import log_probabilities
 from mechunlearn.hooks import capture, count_flops, run_blocks
@@ -102,10 +102,15 @@ def arranged(model: HookedModel, rows: Sequence[Row]) -> tuple[list[Row], list[i
     Returns:
         The rows; which of the given ones each belongs to; and how many of them, from the first on,
         may be computed together and share prefixes. Each of the others is longer than the model
-        rotates alike (``rotation_limit``), and goes with rows of its own length.
+        rotates alike (``rotation_limit``), or with all its endings longer than the context, and
+        goes with rows of its own length.
     """
-    limit = rotation_limit(model)
-    far = [i for i, row in enumerate(rows) if row.stem + max(row.endings, default=0) > limit]
+    limit, context = rotation_limit(model), model.cfg.n_ctx or LONGEST
+    far = [
+        i
+        for i, row in enumerate(rows)
+        if row.stem + max(row.endings, default=0) > limit or len(row.tokens) > context
+    ]
     beyond = set(far)
     near = [i for i in range(len(rows)) if i not in beyond]
     together = not whole_prompts() and model.shortcuts.packing

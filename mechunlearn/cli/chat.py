@@ -112,11 +112,11 @@ def _of_runs(attacks: Sequence[str], beside: bool, **place: object) -> Voices:
     voices: Voices = {}
     opened: dict[Path, Finished] = {}
     for given in attacks:
-        folder, name, label = _parted(given)
+        folder, name, label = Finished.parted(given)
         if folder not in opened:
             opened[folder] = Finished.open(folder, **place)  # type: ignore[arg-type]
         run = opened[folder]
-        label = label or _only(run.labels, given)
+        label = label or run.only_label(given)
         change = run.change(label, name)
         for known in (run.setup.original.label, label) if beside else ():
             voices.setdefault(_free(known, folder, opened), (run.model(known), NO_CHANGE))
@@ -128,28 +128,6 @@ def _of_runs(attacks: Sequence[str], beside: bool, **place: object) -> Voices:
 def _free(label: str, folder: Path, opened: Mapping[Path, object]) -> str:
     """A label; of several runs with the run's name."""
     return label if len(opened) == 1 else f"{label} ({folder.name})"
-
-
-def _parted(given: str) -> tuple[Path, str, str]:
-    """``RUN:NAME`` or ``RUN:NAME:MODEL`` taken apart; a folder may have colons in its name."""
-    places = [i for i, sign in enumerate(given) if sign == ":"]
-    at = next((i for i in reversed(places) if Path(given[:i]).is_dir()), None)
-    if at is None:
-        raise ValueError(
-            f"--attack {given!r} is no RUN:NAME: RUN is a folder that mechunlearn audit --out "
-            "wrote, and NAME one of its attacks"
-        )
-    name, _, label = given[at + 1 :].partition(":")
-    return Path(given[:at]), name, label
-
-
-def _only(labels: Sequence[str], given: str) -> str:
-    if len(labels) > 1:
-        raise ValueError(
-            f"--attack {given}: the run has several models; add one as {given}:MODEL, of "
-            f"{', '.join(labels)}"
-        )
-    return labels[0]
 
 
 def _refuse_long(label: str, model: "HookedModel", decoding: "Decoding") -> None:

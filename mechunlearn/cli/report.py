@@ -201,15 +201,20 @@ def figures(
 
 def export(
     run: RunArg,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("tables"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("tables"),
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Logs for inspect view in place of tables.")
+    ] = False,
     force: ForceOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write a finished audit as Parquet tables: rows, baselines, every answer."""
+    """Write a finished audit as Parquet tables (rows, baselines, answers) or as Inspect's logs."""
     from mechunlearn.analysis.report import Report
+    from mechunlearn.report.inspect_log import write_inspect_logs
     from mechunlearn.report.parquet import write_parquet
 
-    _written(write_parquet(Report.load(run), out, replace=force), as_json)
+    write = write_inspect_logs if inspect else write_parquet
+    _written(write(Report.load(run), out, replace=force), as_json)
 
 
 def _written(files: list[Path], as_json: bool) -> None:

@@ -19,6 +19,7 @@ from mechunlearn.bench.vocabulary import row_parts
 from mechunlearn.hooks.product import PART_NUMBERS
 from mechunlearn.models.weights import FUSED
 from mechunlearn.registry import find
+from mechunlearn.tasks.entities import names_of, wordings_of
 from mechunlearn.types import Task
 
 MODULES = 1e6
@@ -83,6 +84,10 @@ class Sizes:
     reads: int = 0
     """Places of a question that are read over the whole vocabulary; none where letters are
     compared."""
+    entities: int = 0
+    """Sources of forget questions that have a name."""
+    wordings: int = 0
+    """Different statements about them, but for the names."""
 
 
 def sizes_of(task: Task, tokenizer: Any, placed: Placed) -> Sizes:
@@ -90,12 +95,15 @@ def sizes_of(task: Task, tokenizer: Any, placed: Placed) -> Sizes:
     sets = [task.questions(r, f) for r in ("forget", "retain") for f in ("select", "confirm")]
     counts = max(map(len, sets)), len(sets[0])
     asked = [q for questions in sets for q in questions]
+    forget = [*sets[0], *sets[1]]
+    names = names_of(forget)
+    named = len(names), wordings_of(forget, names)
     if not find("measure", task.scoring).one_token:  # All endings follow the statement in one row.
         rows, _ = question_rows(tokenizer, asked, task.prompt, task.scoring)
         reads = max(len({at for at, _, _ in row.reads}) for row in rows)
-        return Sizes(max(len(row.tokens) for row in rows), *counts, *placed, reads)
+        return Sizes(max(len(row.tokens) for row in rows), *counts, *placed, reads, *named)
     prompts = tokenizer([task.prompt.text(q, task.scoring) for q in asked])["input_ids"]
-    return Sizes(max(map(len, prompts)), *counts, *placed)
+    return Sizes(max(map(len, prompts)), *counts, *placed, 0, *named)
 
 
 @dataclass(frozen=True, slots=True)

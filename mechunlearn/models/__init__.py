@@ -1,6 +1,6 @@
 """Loading, checking and saving hooked models."""
 
-from mechunlearn.models.gate import check, configuration, self_test
+from mechunlearn.models.gate import check, configuration, experts_of, self_test
 from mechunlearn.models.loader import hook, load
 from mechunlearn.models.sources import ORGANISMS, locate, named_models
 from mechunlearn.models.weights import block_fingerprints, fingerprint, plain_names, plain_state
@@ -13,6 +13,7 @@ __all__ = [
     "configuration",
     "copied",
     "describe",
+    "experts_of",
     "fingerprint",
     "hook",
     "load",

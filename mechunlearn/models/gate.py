@@ -15,6 +15,9 @@ from mechunlearn.models.sources import adapter_base, clear_errors, locate
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer
 from mechunlearn.types import HookedModel, SelfTest
 
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""What configurations call the number of a block's experts."""
+
 
 def check(name: str, original: str = "", *, trust_remote_code: bool = False) -> dict[str, int]:
     """Make sure that a model is there and readable, without loading its weights.
@@ -58,6 +61,11 @@ def configuration(name: str, *, trust_remote_code: bool = False) -> Any:
     with clear_errors(name, location):
         config = AutoConfig.from_pretrained(location, trust_remote_code=trust_remote_code, **extra)
         return config.get_text_config()
+
+
+def experts_of(config: Any) -> int:
+    """How many experts a block of a mixture has, by a configuration; 0 where blocks are dense."""
+    return max((getattr(config, name, None) or 0 for name in EXPERTS), default=0)
 
 
 def probe(vocabulary: int, device: torch.device) -> list[Int[Tensor, "1 _"]]:

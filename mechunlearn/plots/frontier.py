@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Row, Spent
 from mechunlearn.analysis.report import Report
+from mechunlearn.analysis.significance import counts
 from mechunlearn.plots.figure import Figure, Place
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 
@@ -33,6 +34,7 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
     """Recovered accuracy, net of the control, against each price; two by two panels."""
     entries = report.findings_of(unlearned).spent
     rows = {r.attack: r for r in report.rows_of(unlearned)}
+    able = {attack for attack, row in rows.items() if counts(row)}
     first = next(iter(rows.values()))
     gap, n = first.gap, first.n
     fig = make_subplots(
@@ -45,14 +47,16 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
     caption = (
         "Accuracy on forget questions that an attack adds, net of its control, with 95 % "
         f"intervals; confirm fold, n = {n}. Named attacks are beaten by no other in all prices at "
-        "once. Lines: nothing (dotted), the whole gap (solid); steps: the most for a price."
+        "once, and can show that the model knew. Lines: nothing (dotted), the whole gap (solid); "
+        "steps: the most for a price."
     )
     lay_out(fig, _title(report, unlearned), caption, height=560)
     for panel, price in enumerate(PRICES):
         place = {"row": panel // 2 + 1, "col": panel % 2 + 1}
         prices = [float(price.of(e)) for e in entries]
         xs = [_position(price, value) for value in prices]
-        _steps(fig, sorted(zip(xs, (e.difference for e in entries), strict=True)), place)
+        counted = [(x, e.difference) for x, e in zip(xs, entries, strict=True) if e.attack in able]
+        _steps(fig, sorted(counted), place)
         for best in (False, True):
             chosen = [(x, e) for x, e in zip(xs, entries, strict=True) if e.pareto is best]
             if chosen:

@@ -16,7 +16,8 @@ from mechunlearn.studies.records import SITUATIONS, Rates, Situation, Truth, Val
 _SHORT: dict[Situation, str] = {
     "treated": "treated control",
     "untreated": "untreated control",
-    "none": "no never-knew model",
+    "twins": "twin questions",
+    "none": "no control",
 }
 
 
@@ -35,8 +36,8 @@ def validation(result: ValidationResult) -> go.Figure:
         "Filled: finds hidden knowledge; open: fires where nothing is hidden. An attack fires "
         "where its adjusted p is below 0.05 and it beats all its controls."
     )
-    fig = lay_out(go.Figure(), title, caption, height=90 + 54 * len(names))
-    shifts = dict(zip(result.situations, (-0.27, 0.0, 0.27), strict=False))
+    fig = lay_out(go.Figure(), title, caption, height=90 + 64 * len(names))
+    shifts = dict(zip(result.situations, (-0.3, -0.1, 0.1, 0.3), strict=False))
     for situation, rates in result.situations.items():
         shown: dict[str, Rates] = {**rates.attacks, "verdict": rates.verdict}
         for kind, label in (("sensitivity", "finds"), ("false_alarm_rate", "false alarms")):
@@ -93,7 +94,7 @@ def confusion(result: ValidationResult) -> go.Figure:
     names = sorted(counts, key=lambda name: order.index(truths[name]))
     table = [[counts[name][category] for category in CATEGORIES] for name in names]
     caption = (
-        f"n = {sum(map(sum, table))} audits of models of known truth, each with up to three kinds "
+        f"n = {sum(map(sum, table))} audits of models of known truth, each with up to four kinds "
         "of control; a row for what they are and a column for the verdict; numbers count audits, "
         "colour is the share of a row. Right are hidden, intact, openly answered or partly open "
         "for what is hidden; for what is gone all but hidden and intact, and open only where "

@@ -78,8 +78,10 @@ def render(report: Report, validation: ValidationResult | None = None) -> str:
     figures = [PageFigure.of(drawn) for drawn in drawn_figures(report)]
     card = report.runcard
     source = card.models[report.original.label].name
-    control = report.control_of(report.unlearned[0].label)
-    rates = known.of(None if control is None else control.role)
+    first = report.unlearned[0]
+    control = report.control_of(first.label)
+    tier = "C" if first.verdict is None else first.verdict.tier
+    rates = known.of(None if control is None else control.role, tier)
     parts = [_part(report, headline, figures, rates) for headline in headlines(report)]
     return (
         _environment()

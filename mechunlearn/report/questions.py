@@ -1,12 +1,14 @@
 """The report's questions for the page: for its script, as tables without it, and by letters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from mechunlearn.analysis.answers import texts_of
 from mechunlearn.analysis.records import Questions, QuestionSet
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import name
-from mechunlearn.records import Plain
+from mechunlearn.records import Plain, plain
 from mechunlearn.registry import find, names
 from mechunlearn.types import LETTERS
 
@@ -39,12 +41,14 @@ def browser_data(report: Report) -> Plain:
                 "topic": asked.topic,
                 "choices": asked.choices,
                 "answer": "".join(map(str, asked.right)),
+                "shown": asked.shown,
             }
             for key, asked in questions.sets.items()
         },
         "models": questions.models,
         "attacked": questions.attacked,
         "control": questions.control,
+        "texts": plain(questions.texts),
     }
 
 
@@ -79,32 +83,40 @@ def tables(questions: Questions | None) -> Iterator[QuestionTable]:
         yield QuestionTable(TITLES.get(key, name(key)), tuple(answers), rows)
 
 
-def _answers(questions: Questions, key: str) -> Mapping[str, str]:
+Given: TypeAlias = tuple[str, Sequence[str]]
+"""A character an answer, and the texts where there are some."""
+
+
+def _answers(questions: Questions, key: str) -> Mapping[str, Given]:
     """Everything that was answered to a set, by the title of its column."""
-    found = {model: sets[key] for model, sets in questions.models.items()}
+    found: dict[str, Given] = {
+        model: (sets[key], texts_of(questions, model, "", "baseline", key))
+        for model, sets in questions.models.items()
+    }
     for model, attacks in questions.attacked.items():
         for attack, sets in attacks.items():
             if key in sets:
-                found[f"{model}, {name(attack)}"] = sets[key]
+                texts = texts_of(questions, model, attack, "attacked", key)
+                found[f"{model}, {name(attack)}"] = sets[key], texts
     return found
 
 
-def _asked(asked: QuestionSet, i: int, answers: Mapping[str, str]) -> Asked:
+def _asked(asked: QuestionSet, i: int, answers: Mapping[str, Given]) -> Asked:
     right = asked.right[i]
     return Asked(
         asked.stem[i],
         tuple(zip(LETTERS, asked.choices[i], strict=False)),
         LETTERS[right],
-        tuple(_mark(given[i], str(right)) for given in answers.values()),
+        tuple(_mark(given[i], str(right), texts[i : i + 1]) for given, texts in answers.values()),
     )
 
 
-def _mark(answer: str, right: str) -> str:
-    """An answer's letter and whether it is right; empty where nothing was asked."""
+def _mark(answer: str, right: str, text: Sequence[str]) -> str:
+    """An answer's letter or text and whether it is right; empty where nothing was asked."""
     if answer == ".":
         return ""
     letter = "tie" if answer == "-" else LETTERS[int(answer)]
-    return f"{letter} {'✓' if answer == right else '✗'}"
+    return f"{text[0] if text else letter} {'✓' if answer == right else '✗'}"
 
 
 def letters(report: Report) -> dict[str, tuple[float, ...]]:

@@ -60,6 +60,36 @@ class Finished:
         pool = ModelPool(math.inf).with_options(plan.loading)
         return cls(setup, Evidence(setup, Store(folder).all(setup.cells), {}), pool)
 
+    @staticmethod
+    def parted(given: str) -> tuple[Path, str, str]:
+        """``RUN:NAME`` or ``RUN:NAME:MODEL`` taken apart; a folder may have colons in its name.
+
+        Raises:
+            ValueError: If it does not begin with a folder.
+        """
+        places = [i for i, sign in enumerate(given) if sign == ":"]
+        at = next((i for i in reversed(places) if Path(given[:i]).is_dir()), None)
+        if at is None:
+            raise ValueError(
+                f"--attack {given!r} is no RUN:NAME: RUN is a folder that mechunlearn audit --out "
+                "wrote, and NAME one of its attacks"
+            )
+        name, _, label = given[at + 1 :].partition(":")
+        return Path(given[:at]), name, label
+
+    def only_label(self, given: str) -> str:
+        """The label of the only model under test.
+
+        Raises:
+            ValueError: If there are several; says how to name one after what was ``given``.
+        """
+        if len(self.labels) > 1:
+            raise ValueError(
+                f"--attack {given}: the run has several models; add one as {given}:MODEL, of "
+                f"{', '.join(self.labels)}"
+            )
+        return self.labels[0]
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The models under test."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from mechunlearn.analysis.records import Category, TaskCard
+from mechunlearn.analysis.records import Category, TaskCard, Tier
 from mechunlearn.audit.records import ModelRole
 from mechunlearn.environment import MachineCard
 from mechunlearn.records import Interval, Plain, Record, read_record
@@ -13,13 +13,14 @@ from mechunlearn.records import Interval, Plain, Record, read_record
 Truth = Literal["hidden", "gone", "broken", "open"]
 """``gone``: what is not openly answered is not there. ``broken``: nothing can be said of it.
 ``open``: what was done is known, but not whether it removed the knowledge."""
-Situation = Literal["treated", "untreated", "none"]
+Situation = Literal["treated", "untreated", "twins", "none"]
 """Control of an audit: a never-knew model that went through the same treatment, one that did not,
-or no such model."""
+questions that nobody can know, or nothing."""
 SITUATIONS: dict[Situation, str] = {
     "treated": "with a control treated alike",
     "untreated": "with an untreated control",
-    "none": "without a never-knew model",
+    "twins": "with twin questions only",
+    "none": "without any control",
 }
 """In words."""
 
@@ -103,14 +104,15 @@ class ValidationResult(Record, frozen=True):
     added: tuple[ValidationCard, ...] = ()
     """Of other validations whose models are counted too."""
 
-    def of(self, control: ModelRole | None) -> SituationRates:
+    def of(self, control: ModelRole | None, tier: Tier) -> SituationRates:
         """The rates of audits with this kind of control, or with the nearest one that there is.
 
         Args:
             control: Role of the control model; ``None`` without one.
+            tier: Of the controls; says whether there are twin questions instead.
         """
         wanted: dict[ModelRole | None, Situation] = {None: "none", "control": "treated"}
-        first = wanted.get(control, "untreated")
+        first = "twins" if tier == "B" else wanted.get(control, "untreated")
         name = first if first in self.situations else next(iter(self.situations))
         return self.situations[name]
 

@@ -13,7 +13,7 @@ from mechunlearn.analysis.records import Category
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import significant
 from mechunlearn.analysis.verdict import CATEGORIES
-from mechunlearn.attacks.grades import untaught
+from mechunlearn.attacks.grades import fitting
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.store import share_cells
 from mechunlearn.environment import machine, versions, write_json
@@ -161,17 +161,21 @@ def _audited(
     suspect = folder / "suspects" / (condition.start + "-" + condition.treatment)
     source = Case(models[condition.start], task, world)
     make_suspect(source, condition.treatments, suspect, plan.changes)
-    controls: dict[Situation, str] = {"none": "none", "untreated": models["twin"]}
+    controls: dict[Situation, str] = {
+        "none": "none",
+        "twins": "none",
+        "untreated": models["twin"],
+    }
     same = tuple(t for t in condition.treatments if t not in TEACHING)
     treated = folder / "controls" / ("+".join(same) or "twin")
     make_suspect(Case(models["twin"], task, world), same, treated, plan.changes)
     controls["treated"] = str(treated)
-    # Users rarely have twin questions: without a control it is tier C that is validated.
-    asked: tuple[str, ...] = ("task.twins=none",)
+    asked: tuple[str, ...] = ()
     if condition.questions != "all":
+        del controls["twins"]  # A file of questions has none.
         file = folder / "questions" / f"{condition.questions}.jsonl"
         name = write_questions(world, condition.questions, file)
-        asked = (*asked, "task.scoring=cloze")
+        asked = ("task.scoring=cloze",)
     for situation, control in controls.items():
         out = folder / "audits" / condition.name / situation
         share_cells(out, folder / "cells")
@@ -184,8 +188,11 @@ def _audited(
             seed=seed,
         )
         changes = (*plan.changes_of(made.attacks), *asked)
-        standard = not plan.attacks and situation == "none"
-        attacks = (*(untaught(made.attacks) if standard else made.attacks), *add_nulls())
+        if situation != "twins":
+            changes = (*changes, "task.twins=none")
+        tier = {"none": "C", "twins": "B"}.get(situation, "A")
+        attacks = made.attacks if plan.attacks else fitting(made.attacks, tier, load_task(name))
+        attacks = (*attacks, *add_nulls())
         yield situation, audit(dataclasses.replace(made, attacks=attacks, changes=changes), out)
 
 

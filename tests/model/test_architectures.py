@@ -1,5 +1,6 @@
 """Configuration classes with tiny random weights: each is right, or refused with a reason."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ import torch
 import transformers as hf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mechunlearn.audit.cells import set_up
+from mechunlearn.audit.checks import refuse
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.bench import perplexity, score
 from mechunlearn.bench.generation import generate
 from mechunlearn.hooks import linear_maps
-from mechunlearn.models import load
+from mechunlearn.models import experts_of, load
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.tasks.world import World
 
@@ -261,6 +265,35 @@ def test_a_map_is_what_the_model_computes_with(words: Path, tmp_path: Path) -> N
                 weight.zero_()
                 assert (model(tokens) - before).abs().max() > 1e-3
                 weight.copy_(old)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_mixture_is_recognised_by_its_configuration_and_refused_before_it_is_loaded(
+    words: Path, tmp_path: Path
+) -> None:
+    mixtures = {"mixtral", "gpt_oss", "qwen2_moe", "qwen3_moe", "olmoe", "granite_moe"}
+    for name, (kind, sizes) in CLASSES.items():
+        config = getattr(hf, kind)(**sizes)
+        assert (experts_of(config) > 0) == (name in mixtures | {"deepseek_v3"}), name
+    folder = built(tmp_path / "m", words, "qwen2_moe")
+    asked = AuditPlan(
+        original=str(folder), unlearned=(f"other={folder}",), task="facts", control=("none",)
+    )
+    setup = set_up(asked, tmp_path / "run", 1)
+    assert "logit_lens" in setup.attacks
+    assert "pruning_weights" not in setup.attacks
+    refuse(setup)
+    for attack, change in (
+        ("quantization", ()),
+        ("pruning_neurons", ()),
+        ("relearning_retain", ("relearning_retain.lora.rank=2",)),
+    ):
+        plan = dataclasses.replace(asked, attacks=(attack, "logit_lens"), changes=change)
+        with pytest.raises(ValueError, match=rf"{attack} changes.*mixture of 4 experts"):
+            refuse(set_up(plan, tmp_path / "run", 1))
+    fine = ("relearning_retain.lora.rank=2", "relearning_retain.lora.targets=q,v")
+    plan = dataclasses.replace(asked, attacks=("relearning_retain",), changes=fine)
+    refuse(set_up(plan, tmp_path / "run", 1))
 
 
 @pytest.mark.filterwarnings("ignore")

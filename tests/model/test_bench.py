@@ -19,6 +19,7 @@ from mechunlearn.bench import (
     score_read_outs,
     score_rotated,
 )
+from mechunlearn.bench.engine import output, read
 from mechunlearn.bench.generation import generate
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.bench.measures import Measure
@@ -340,10 +341,10 @@ def test_points_read_what_run_with_cache_holds(any_tiny: HookedModel, some, task
     tokens = torch.tensor([any_tiny.tokenizer(text)["input_ids"]])
     _, cache = any_tiny.run_with_cache(tokens)
     ids = [any_tiny.tokenizer.get_vocab()[x] for x in "ABCD"]
-    for point, read in zip(points, found, strict=True):
+    for point, value in zip(points, found, strict=True):
         resid = cache[point.name][:, -1:]
         logits = softcapped(any_tiny, any_tiny.unembed(any_tiny.ln_final(resid))[0, 0, ids])
-        assert np.abs(read.logits[0] - logits.detach().numpy()).max() < 1e-4
+        assert np.abs(value.logits[0] - logits.detach().numpy()).max() < 1e-4
 
 
 def test_perplexity_equals_cross_entropy(any_tiny: HookedModel) -> None:
@@ -375,6 +376,23 @@ def test_guessing_without_the_question(organism: HookedModel, task: Task) -> Non
     assert score(organism, questions, task.prompt).accuracy > 0.9
     low, _ = no_question(organism, questions, task.prompt).interval
     assert low < 0.4
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_endings_that_fit_one_by_one_are_read_one_by_one(
+    architecture: str, tiny: Callable[[str], HookedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed behind their stem they are longer than the context; each alone is not."""
+    model = tiny(architecture)
+    endings = [[f" {'the ' * 20}{x}" for x in "ABCDEF"], [" A", " B"]]
+    rows = branching_rows(model.tokenizer, ["the amber of", "question what"], endings)
+    (together,) = read(model, rows, [output(model)], ids=None)
+    monkeypatch.setattr(model.cfg, "n_ctx", len(rows[0].tokens) - 1)
+    (apart,) = read(model, rows, [output(model)], ids=None)
+    np.testing.assert_allclose(apart, together, atol=1e-4)
+    monkeypatch.setattr(model.cfg, "n_ctx", 20)
+    with pytest.raises(ValueError, match="25 tokens but the model's context is 20"):
+        read(model, rows, [output(model)], ids=None)
 
 
 def test_refusals(tiny: Callable[[str], HookedModel], some, task: Task) -> None:

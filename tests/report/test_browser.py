@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from mechunlearn.analysis.records import Texts
 from mechunlearn.analysis.report import Report
 from mechunlearn.report import write_comparison, write_page
 
@@ -227,3 +229,41 @@ def test_a_large_report_opens_and_filters_quickly(
     print(f"{file.stat().st_size / 1e6:.1f} MB, milliseconds: {times}")  # noqa: T201
     assert file.stat().st_size < 15e6
     assert max(times.values()) < 2000
+
+
+def test_open_answers_are_shown_with_the_right_words_marked(
+    with_questions: Callable[..., Report], tmp_path: Path, opened: Callable[..., Any]
+) -> None:
+    report = with_questions(8, 2)
+    kept = report.questions
+    assert kept is not None
+
+    def said(name: str, letters: str) -> tuple[str, ...]:
+        asked = kept.sets[name]
+        return tuple(
+            f"Surely <b>{asked.choices[i][int(c)] if c in '0123' else ''}</b>"
+            for i, c in enumerate(letters)
+        )
+
+    def told(of: Any) -> Any:
+        return {n: said(n, x) if isinstance(x, str) else told(x) for n, x in of.items()}
+
+    def deep(models: Any) -> Any:
+        return {model: told(attacks) for model, attacks in models.items()}
+
+    texts = Texts(
+        models=told(kept.models), attacked=deep(kept.attacked), control=deep(kept.control)
+    )
+    report = replace(report, questions=replace(kept, texts=texts))
+    page = opened(write_page(report, tmp_path / "report.html"))
+    page.locator("#list summary").first.click()
+    table = page.locator("#list .answers").first
+    rows = table.locator("tbody tr").all()
+    asked = kept.sets["forget"]
+    right = asked.choices[0][asked.right[0]]
+    marked = [row.locator("td").first.locator("mark").all_inner_texts() for row in rows]
+    told_right = ["✓" in row.locator("td").first.inner_text() for row in rows]
+    assert any(told_right)
+    assert [" ".join(words) == " ".join(right.split()) for words in marked] == told_right
+    assert "Surely <b>" in rows[0].inner_text()  # Text, not markup.
+    assert page.locator("#list .choices li").first.inner_text() == f"right: {right}"

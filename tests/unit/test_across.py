@@ -1,5 +1,6 @@
 """Union, overlap, price, grades, renamed letters and courses against hand-counted cases."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -125,6 +126,9 @@ def test_the_frontier_keeps_what_nothing_beats() -> None:
     # Without its tokens cheap beats dear.
     assert frontier(spent(rows, untaught, 1.0)) == {"cheap", "gentle"}
     assert cheapest_half(spent(rows[3:], untaught, 1.0)) is None
+    # What was taught the facts is not on it without a model that never knew, and beats nothing.
+    taught = [msgspec.structs.replace(rows[0], evidence="the tested facts"), *rows[1:]]
+    assert frontier(spent(taught, untaught, 1.0)) == {"gentle", "dear"}
 
 
 def test_courses_have_a_curve_a_run_and_the_cheapest_point_half_way() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from mechunlearn.analysis.analyse import analyse
+from mechunlearn.analysis.analyse import analyse, audit
 from mechunlearn.analysis.answers import answer_rows
 from mechunlearn.analysis.records import Findings, Row, Verdict
 from mechunlearn.analysis.report import Report
@@ -33,6 +33,7 @@ from mechunlearn.audit.records import (
     Tried,
 )
 from mechunlearn.environment import MachineCard
+from mechunlearn.errors import BudgetError
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.records import decoded, encoded
 from mechunlearn.types import Question, Score, Task
@@ -649,3 +650,61 @@ def test_texts_of_choices_have_no_letters_to_rename(task: Task) -> None:
     found = with_result(found, "attack", "rmu", FORMS, tried=(tried,), decided_by=None)
     row, _, _ = verdict_of(found)
     assert (row.attack, row.renaming) == (FORMS, None)
+
+
+def test_planted_hiding_has_what_is_left_of_the_budget(
+    example_report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides about an audit, and ends none that is finished."""
+    (model, *_), calls = example_report.unlearned, []
+    assert model.verdict is not None
+    verdict = msgspec.structs.replace(model.verdict, unearned=True)
+    unearned = msgspec.structs.replace(
+        example_report,
+        models=tuple(
+            msgspec.structs.replace(m, verdict=verdict) if m is model else m
+            for m in example_report.models
+        ),
+        not_computed=(),
+    )
+
+    def run(*given: object, planted: bool = False, spent: float = 0.0) -> None:
+        calls.append((planted, spent))
+        if planted:
+            raise BudgetError("nothing fits")
+
+    monkeypatch.setattr("mechunlearn.analysis.analyse.run", run)
+    monkeypatch.setattr("mechunlearn.analysis.analyse.analyse", lambda evidence: unearned)
+    assert audit(AuditPlan(budget="90s"), tmp_path) == unearned
+    assert [planted for planted, _ in calls] == [False, True]
+    assert calls[0][1] == 0 < calls[1][1]
+
+
+def test_what_was_said_is_kept_of_open_answers(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = answers
+
+    def told(questions: tuple[Question, ...], share: float) -> Answers:
+        made = chosen(questions, share)
+        texts = tuple(
+            f"It is {q.choices[int(s)]}." for q, s in zip(questions, made.said, strict=True)
+        )
+        return msgspec.structs.replace(made, said=texts)
+
+    assert analyse(evidence(task, TWIN)).questions.texts is None
+    monkeypatch.setitem(globals(), "answers", told)
+    asked = dataclasses.replace(task, scoring="containment")
+    report = analyse(evidence(asked, TWIN, attacks=(RELEARNING,)))
+    report.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json").questions == report.questions
+    assert report.questions is not None
+    first = task.questions("forget", "confirm")[0]
+    assert report.questions.sets["forget"].shown == task.prompt.text(first, "containment")
+    rows = [r for r in answer_rows(report) if r["set"] == "forget"]
+    assert {(r["model"], r["attack"], r["arm"]) for r in rows} == {
+        ("before", "", "baseline"), ("twin", "", "baseline"), ("rmu", "", "baseline"),
+        ("rmu", RELEARNING, "attacked"), ("rmu", RELEARNING, "control"),
+    }  # fmt: skip
+    right = [q.choices[q.answer] for q in task.questions("forget", "confirm")]
+    assert all((r["text"] == f"It is {right[r['index']]}.") == r["correct"] for r in rows)

@@ -225,3 +225,33 @@ def test_two_copies_of_one_control_are_refused(tmp_path: Path) -> None:
     assert len(list(_twins(AuditPlan(control=(twin, other)), []))) == 2
     with pytest.raises(ValueError, match=r"copy holds the same weights as .*twin"):
         list(_twins(AuditPlan(control=(twin, copy)), []))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("rmu.blocks=1,2", (1, 2)),
+        ("rmu.blocks=[1, 2]", (1, 2)),
+        ("rmu.blocks=3", (3,)),
+        ("relearning_retain.rates=1e-4", (1e-4,)),
+        ("relearning_retain.rates=1,2e-4", (1.0, 2e-4)),
+        ("relearning_retain.lora.targets=q,v", ("q", "v")),
+        ("relearning_retain.lora.alpha=8", 8.0),
+    ],
+)
+def test_a_setting_is_written_as_one_would(text: str, value: object) -> None:
+    name, _, key = text.partition("=")[0].partition(".")
+    changes = (text, "relearning_retain.lora.rank=2")
+    plan = AuditPlan(methods=("rmu",), attacks=("relearning_retain",), changes=changes)
+    found: object = {**plan.resolved("small").methods, **plan.resolved("small").attacks}[name]
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    "text", ["rmu.blocks=a,b", "rmu.blocks=1.5", "rmu.alpha=x", "rmu.blocks=", "rmu.blocks=(1,'a')"]
+)
+def test_a_setting_of_another_type_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not of the same type"):
+        AuditPlan(methods=("rmu",), changes=(text,))

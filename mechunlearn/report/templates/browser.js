@@ -64,11 +64,27 @@
   };
 
   const letter = (c) => "ABCDEFGHIJ"[Number(c)];
-  const mark = (answers, i) => {
+  // What was said, with the words of the right answer marked.
+  const marked = (said, right) => {
+    const wanted = new Set(right.toLowerCase().match(/[\p{L}\p{N}]+/gu) || []);
+    const made = make("span", "", "said");
+    for (const part of said.split(/([\p{L}\p{N}]+)/u)) {
+      made.append(wanted.has(part.toLowerCase()) ? make("mark", part) : part);
+    }
+    return made;
+  };
+
+  const mark = (answers, i, texts) => {
     if (!answers || answers[i] === ".") return make("span", "not asked", "soft");
     const { choices, answer } = data.sets[set.value];
     const c = answers[i];
     const isRight = c === answer[i];
+    if (texts && texts.length) {
+      const made = make("span");
+      const verdict = make("span", isRight ? " ✓ right" : " ✗ wrong", isRight ? "yes" : "no");
+      made.append(marked(texts[i] || "(nothing)", choices[i][Number(answer[i])]), verdict);
+      return made;
+    }
     const shown = c === "-" ? "tie" : `${letter(c)}. ${choices[i][Number(c)]}`;
     return make("span", `${shown} ${isRight ? "✓ right" : "✗ wrong"}`, isRight ? "yes" : "no");
   };
@@ -86,12 +102,18 @@
       made.insertCell().append(mine);
       made.insertCell().append(control);
     };
-    const plain = data.models[data.plain[model.value]];
-    row("original", mark(data.models[data.original][set.value], i), "");
-    row(model.value, mark(data.models[model.value][set.value], i), plain ? mark(plain[set.value], i) : "–");
+    const of = (who) => mark(data.models[who][set.value], i, data.texts && data.texts.models[who][set.value]);
+    const plain = data.plain[model.value];
+    row("original", of(data.original), "");
+    row(model.value, of(model.value), plain && data.models[plain] ? of(plain) : "–");
+    const told = (arm, attack) => (((data.texts || {})[arm] || {})[model.value] || {})[attack] || {};
     for (const attack of attacksOf()) {
       const control = (data.control[model.value] || {})[attack];
-      row(`… under ${words(attack)}`, mark(said(attack), i), control && control[set.value] ? mark(control[set.value], i) : "–");
+      row(
+        `… under ${words(attack)}`,
+        mark(said(attack), i, told("attacked", attack)[set.value]),
+        control && control[set.value] ? mark(control[set.value], i, told("control", attack)[set.value]) : "–",
+      );
     }
     const box = make("div", "", "scroll");
     Object.assign(box, { tabIndex: 0, role: "region", ariaLabel: "Answers to this question" });
@@ -121,7 +143,9 @@
       const list = make("ul", "", "choices");
       choices[i].forEach((choice, k) => {
         const isRight = String(k) === answer[i];
-        list.append(make("li", `${letter(k)}. ${choice}${isRight ? " (right)" : ""}`, isRight ? "yes" : ""));
+        if (data.texts && !isRight) return;
+        const shown = data.texts ? `right: ${choice}` : `${letter(k)}. ${choice}${isRight ? " (right)" : ""}`;
+        list.append(make("li", shown, isRight ? "yes" : ""));
       });
       inside.append(list, answersTable(i));
       if (topics[i]) inside.append(make("p", `topic: ${topics[i]}`, "soft"));
@@ -139,6 +163,8 @@
     by("more").hidden = shown === found.length;
     const all = data.sets[set.value].stem.length;
     by("count").textContent = `${found.length} of ${all} questions; ${shown} shown`;
+    by("shown").textContent = data.sets[set.value].shown;
+    by("as-asked").hidden = !data.sets[set.value].shown;
   };
   const filter = () => {
     found = matches();

@@ -21,6 +21,12 @@
       text = text.replaceAll('"white"', '"#161616"'); // Where scales begin, and between marks: the page.
     }
     const { data, layout } = JSON.parse(text);
+    // Panels beside each other keep a width on which their titles fit; a narrow window scrolls.
+    const axes = Object.entries(layout).filter(([key]) => key.startsWith("xaxis"));
+    const columns = new Set(axes.map(([, axis]) => (axis.domain || [0])[0])).size;
+    const scrolls = innerWidth < 700 && columns > 1;
+    plot.style.minWidth = scrolls ? `${200 * columns}px` : "";
+    if (scrolls) plot.parentElement.tabIndex = 0; // Scrolled by keyboard, too.
     library().react(plot, data, { ...layout, ...clear }, { responsive: true, displayModeBar: false });
   };
   const near = new IntersectionObserver(
