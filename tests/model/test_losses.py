@@ -173,7 +173,10 @@ def test_dpo_trains_with_legal_mixes_and_small_batches(
     assert all(math.isfinite(x) for terms in log.terms.values() for x in terms)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("rmu", "npo") else pytest.param(n, marks=pytest.mark.long) for n in METHODS],
+)
 def test_batches_of_one_and_batches_beyond_the_data_train(name: str, task: Task) -> None:
     few = dataclasses.replace(
         task,
