@@ -8,6 +8,7 @@ import re
 import resource
 import sys
 import tempfile
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "scipy")
 
 def versions() -> dict[str, str]:
     """Of this package and of those whose arithmetic results depend on."""
-    return {"mechunlearn": __version__} | {p: version(p) for p in PACKAGES}
+    return {"mechunlearn": __version__} | {p: _version(p) for p in PACKAGES}
+
+
+@cache
+def _version(package: str) -> str:
+    """Read once: looking through the installed packages takes milliseconds."""
+    return version(package)
 
 
 class MachineCard(Record, frozen=True):

@@ -1,6 +1,5 @@
 """What results depend on, as hashes: models, tasks, settings and versions."""
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,6 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from mechunlearn.environment import versions
 from mechunlearn.models.sources import adapter_base, locate
+from mechunlearn.records import plain
 from mechunlearn.types import Task
 
 ARITHMETIC = ("mechunlearn", "torch", "transformers", "transformer-lens")
@@ -54,7 +54,7 @@ def task_revision(task: Task) -> str:
 
     Twin questions are left out: only the cells that ask them depend on them.
     """
-    about = dataclasses.asdict(task)
+    about = plain(task)
     del about["twins"]
     del about["prompt"]["turn"]["notes"]  # The template's text says it all.
     return digest(about)

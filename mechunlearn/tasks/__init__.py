@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Container, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,10 +175,7 @@ def _made_with(card: Path) -> str:
 def _shipped(name: str, original: str, config: TaskConfig, trust_remote_code: bool) -> Task | None:
     """A task that the package brings along; ``None`` for other names."""
     if match := re.fullmatch(r"(organism|facts)(?:@(\d+))?", name):
-        from mechunlearn.tasks.world import World
-
-        world = World(int(match[2] or _seed(original)))
-        task = world.task() if match[1] == "organism" else world.facts_task()
+        task = _world(match[1], int(match[2] or _seed(original)))
     elif match := re.fullmatch(r"(chat|chat-open)(?:@(\d+))?", name):
         from mechunlearn.models.tokenizer import load_tokenizer
 
@@ -221,6 +219,15 @@ def _with_twins(task: Task, config: TaskConfig) -> Task:
 def _seed(original: str) -> int:
     shown = re.search(r"@(\d+)$", original)
     return int(shown[1]) if shown else 0
+
+
+@lru_cache(maxsize=8)
+def _world(name: str, seed: int) -> Task:
+    """A small organisms' task, which takes 0.2 s to make and is asked for several times."""
+    from mechunlearn.tasks.world import World
+
+    world = World(seed)
+    return world.task() if name == "organism" else world.facts_task()
 
 
 def _people(name: str, seed: int, tokenizer: Any, config: TaskConfig) -> Task:

@@ -80,7 +80,9 @@ def check(report: Report, attacks: tuple[str, ...]) -> None:
     assert figures(report)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [f if f == "gpt_neox" else pytest.param(f, marks=pytest.mark.long) for f in FAMILIES]
+)
 def test_some_attacks_run_on_every_family(
     family: str, tiny: Callable[..., HookedModel], questions: Path, tmp_path: Path
 ) -> None:

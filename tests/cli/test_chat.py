@@ -9,20 +9,11 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from mechunlearn.analysis.analyse import audit
-from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.bench import score
 from mechunlearn.models import fingerprint
 from mechunlearn.studies.finished import Finished
 
 Done = CompletedProcess[str]
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_plan: AuditPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    audit(tiny_plan, folder)
-    return folder
 
 
 def test_an_audit_opens_with_what_its_attacks_chose(finished: Path) -> None:

@@ -50,9 +50,11 @@ SETTINGS = 60
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., HookedModel]) -> AuditPlan:
+def plan(
+    tmp_path_factory: pytest.TempPathFactory, new_tiny: Callable[..., HookedModel]
+) -> AuditPlan:
     folder = tmp_path_factory.mktemp("many")
-    original = save(tiny("gpt2"), folder / "original")
+    original = save(new_tiny("gpt2"), folder / "original")
     for i in range(MODELS):
         shutil.copytree(original, folder / f"unlearned-{i}")
         (folder / f"unlearned-{i}" / "note.json").write_text(str(i))  # Another model, to a hash.

@@ -40,6 +40,7 @@ def test_models_find_their_column() -> None:
     assert [column_of(n) for n in names] == ["rmu", "npo", "dpo", ""]
 
 
+@pytest.mark.long
 def test_the_whole_table_on_tiny_models(
     tiny_plan: AuditPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

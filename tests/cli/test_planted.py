@@ -16,12 +16,17 @@ from mechunlearn.types import HookedModel
 ATTACKS = ("logit_lens", "relearning_disjoint")
 
 
+ALONE = ("logit_lens",)
+
+
 @pytest.fixture(scope="module")
 def plan(
-    tiny_plan: AuditPlan, tiny: Callable[..., HookedModel], tmp_path_factory: pytest.TempPathFactory
+    tiny_plan: AuditPlan,
+    new_tiny: Callable[..., HookedModel],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AuditPlan:
     """Two controls, two seeds, everything planted."""
-    second = save(tiny("gpt2", 3), tmp_path_factory.mktemp("second") / "second")
+    second = save(new_tiny("gpt2", 3), tmp_path_factory.mktemp("second") / "second")
     changes = tuple(c for c in tiny_plan.changes if c.startswith(ATTACKS))
     return dataclasses.replace(
         tiny_plan,
@@ -37,11 +42,16 @@ def stored(folder: Path) -> set[str]:
     return {file.name for file in (folder / "cells").iterdir()}
 
 
-def test_everything_is_a_cell_that_is_kept(plan: AuditPlan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attacks", [ALONE, pytest.param(ATTACKS, marks=pytest.mark.long)])
+def test_everything_is_a_cell_that_is_kept(
+    plan: AuditPlan, attacks: tuple[str, ...], tmp_path: Path
+) -> None:
+    changes = tuple(c for c in plan.changes if c.startswith(attacks))
+    plan, n = dataclasses.replace(plan, attacks=attacks, changes=changes), len(attacks)
     one = dataclasses.replace(plan, seeds=1, planted="never", control=plan.control[0])
     audit(one, tmp_path / "run")
     before = stored(tmp_path / "run")
-    assert len(before) == 3 + 2 * 3
+    assert len(before) == 3 + n * 3
     # Controls, seeds and planted hiding are added to a finished run: nothing is lost.
     missing = dry_run(plan, tmp_path / "run")
     report = audit(plan, tmp_path / "run")
@@ -50,12 +60,12 @@ def test_everything_is_a_cell_that_is_kept(plan: AuditPlan, tmp_path: Path) -> N
     assert len(missing) == len(added)
     # The second control and two planted models; the first seed's attacks on three models, with a
     # ceiling and two controls; and the second seed's on one.
-    assert len(added) == 3 + 2 * (3 * 4 - 3) + 2 * 4
+    assert len(added) == 3 + n * (3 * 4 - 3) + n * 4
     assert dry_run(plan, tmp_path / "run") == []
     assert {m.role for m in report.models} == {"original", "never_knew", "unlearned", "planted"}
-    assert [row.n_controls for row in report.rows] == [2, 2]
+    assert [row.n_controls for row in report.rows] == [2] * n
     assert all(row.seeds is not None and row.seeds.n == 2 for row in report.rows)
-    assert [row.contrasts[-1].against for row in report.rows] == ["guessing", "spread"]
+    assert [row.contrasts[-1].against for row in report.rows] == ["guessing", "spread"][:n]
     assert [p.hiding for p in report.positive_controls] == ["push", "filter"]
     page = render(report)
     assert "Positive control, a push planted in the original" in page

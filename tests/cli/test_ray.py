@@ -1,5 +1,6 @@
 """Ray: two workers give the same bytes as this process, also when one of them is killed."""
 
+import dataclasses
 import gc
 import json
 import os
@@ -27,8 +28,11 @@ def rows(folder: Path) -> str:
 
 
 def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path) -> None:
+    few = tiny_plan.attacks[:2]
+    changes = tuple(c for c in tiny_plan.changes if c.startswith(few))
+    plan = dataclasses.replace(tiny_plan, attacks=few, changes=changes)
     pool = ModelPool()
-    audit(tiny_plan, tmp_path / "run", Here(pool))
+    audit(plan, tmp_path / "run", Here(pool))
     assert pool.loads == 3
     alive: list[weakref.ref[HookedModel]] = []
 
@@ -40,7 +44,7 @@ def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path
         return model
 
     one = ModelPool(room=0.0, loader=load_one)  # As for models of which only one fits.
-    audit(tiny_plan, tmp_path / "one", Here(one))
+    audit(plan, tmp_path / "one", Here(one))
     assert pool.loads < one.loads <= 8
     assert rows(tmp_path / "one") == rows(tmp_path / "run")
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,16 +38,6 @@ given = {plan!r}
 plan = AuditPlan(**{{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}})
 audit(plan, Path({folder!r}))
 """
-DYING = """
-import os, signal
-replace, count = os.replace, []
-def die(source, target):
-    count.append("cells" in str(target))
-    if sum(count) == 4:  # The fourth cell is written, but does not have its name yet.
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-os.replace = die
-"""
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +56,10 @@ def cells(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-@pytest.fixture(scope="module")
-def whole(plan: AuditPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def whole(finished: Path) -> Path:
     """An audit that nobody stopped."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    audit(plan, folder)
-    return folder
+    return finished
 
 
 def rows(folder: Path) -> str:
@@ -77,7 +67,10 @@ def rows(folder: Path) -> str:
     return json.dumps([found["rows"], [[m["label"], m["sets"]] for m in found["models"]]])
 
 
-@pytest.mark.parametrize("after", [0, 4, 10])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(0, marks=pytest.mark.long), 4, pytest.param(10, marks=pytest.mark.long)],
+)
 def test_a_stopped_audit_goes_on_where_it_was(
     plan: AuditPlan, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -116,7 +109,7 @@ def test_a_finished_audit_computes_nothing(
 
 def test_only_what_was_lost_is_computed_again(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    audit(plan, folder)
+    shutil.copytree(whole, folder)
     before = cells(folder)
     lost = sorted(before)[:4]
     for name in lost:
@@ -161,11 +154,27 @@ def test_killed_at_ten_random_moments(plan: AuditPlan, whole: Path, tmp_path: Pa
     assert rows(folder) == rows(whole)
 
 
+def dying(plan: AuditPlan, folder: Path) -> None:
+    """An audit that is killed when its fourth cell is written, but does not have its name yet."""
+    replace, cells = os.replace, []
+
+    def die(source: Path, target: Path) -> None:
+        cells.append("cells" in str(target))
+        if sum(cells) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = die
+    audit(plan, folder)
+
+
 def test_killed_while_a_cell_is_written(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    code = DYING + AUDIT.format(plan=plan.to_dict(), folder=str(folder))
-    run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    assert run.wait() == -signal.SIGKILL
+    # A fork, without seconds of imports; nothing is trained before the fourth cell.
+    run = multiprocessing.get_context("fork").Process(target=dying, args=(plan, folder))
+    run.start()
+    run.join()
+    assert run.exitcode == -signal.SIGKILL
     seen = cells(folder)
     assert len(seen) == 3
     audit(plan, folder)
@@ -236,6 +245,7 @@ def test_a_full_disk_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    plan = dataclasses.replace(plan, attacks=("logit_lens",), changes=())
     (tmp_path / "plan.toml").write_text(plan_toml(plan))
     command = ["mechunlearn", "audit", "--plan", str(tmp_path / "plan.toml")]
     monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "run"), "--json"])

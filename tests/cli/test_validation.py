@@ -9,6 +9,7 @@ from mechunlearn.studies.records import ValidationResult
 from mechunlearn.studies.validation import ValidationPlan, validate
 
 
+@pytest.mark.long
 def test_letters_that_were_renamed_are_seen_through(tmp_path: Path) -> None:
     plan = ValidationPlan(
         seeds=(0,),

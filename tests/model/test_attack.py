@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mechunlearn import attack
-from mechunlearn.analysis.analyse import audit
+from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.relearning import TESTED
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.models import load
@@ -16,8 +16,8 @@ from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Task
 
 
-def test_it_chooses_what_an_audit_chooses(tiny_plan: AuditPlan, tmp_path: Path) -> None:
-    report = audit(tiny_plan, tmp_path)
+def test_it_chooses_what_an_audit_chooses(tiny_plan: AuditPlan, finished: Path) -> None:
+    report = Report.load(finished)
     (model,) = report.unlearned
     task = load_task(tiny_plan.task)
     unlearned, original = load(tiny_plan.unlearned[0]), load(tiny_plan.original)

@@ -88,7 +88,7 @@ def test_signed_scores_are_the_effect_of_shrinking_a_unit(
 ) -> None:
     rows = rows_of(any_tiny)[:2]
     found = unit_scores(any_tiny, rows, unit, signed=True)
-    found, step, model = found[:, :24].numpy(), 0.01, any_tiny.double()
+    found, step, model = found[:, :10].numpy(), 0.01, any_tiny.double()
 
     def scaled(activation: torch.Tensor, hook: object, which: int, by: float) -> torch.Tensor:
         changed = activation.clone()

@@ -124,7 +124,7 @@ def plain_loss(
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("place", ["prefix", "suffix"])
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("architecture", [pytest.param("gpt2", marks=pytest.mark.long), "llama"])
 def test_losses_and_gradients_equal_plain_forwards(
     architecture: str, place: str, objective: str, tiny: Callable[..., HookedModel]
 ) -> None:

@@ -1,6 +1,7 @@
 """Folders as people publish them: adapters, without a tokenizer, incomplete; other formats."""
 
 import dataclasses
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -403,23 +404,28 @@ def test_a_fault_of_the_engine_is_caught_or_refused(
             load(str(folder))
 
 
-def test_a_folder_with_code_runs_none_of_it_and_asks_nothing(folder: Path, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
+def test_a_folder_with_code_runs_none_of_it_and_asks_nothing(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     mark = tmp_path / "ran"
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "mystery", "auto_map": {"AutoConfig": "own.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
     (tmp_path / "task.jsonl").write_text('{"stem": "a?", "choices": ["b", "c"], "answer": 0}\n')
-    task = str(tmp_path / "task.jsonl")
-    command = [sys.executable, "-m", "mechunlearn.cli", "bench", "--model", str(folder)]
-    done = subprocess.run(
-        [*command, "--task", task], input="y\n", capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    command = ["mechunlearn", "bench", "--model", str(folder)]
+    monkeypatch.setattr("sys.argv", [*command, "--task", str(tmp_path / "task.jsonl")])
+    answer = io.StringIO("y\n")
+    monkeypatch.setattr("sys.stdin", answer)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert answer.tell() == 0
     assert not mark.exists()
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(str(folder), trust_remote_code=True)  # It is no model, but it was asked.

@@ -173,7 +173,10 @@ def test_dpo_trains_with_legal_mixes_and_small_batches(
     assert all(math.isfinite(x) for terms in log.terms.values() for x in terms)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("rmu", "npo") else pytest.param(n, marks=pytest.mark.long) for n in METHODS],
+)
 def test_batches_of_one_and_batches_beyond_the_data_train(name: str, task: Task) -> None:
     few = dataclasses.replace(
         task,
@@ -241,12 +244,11 @@ def test_forget_falls_retain_stays_and_swapped_roles_swap_that(name: str, task: 
         assert found[stays].accuracy > 0.9
 
 
+MARKS = {"npo": (), "circuit_breakers": pytest.mark.long}
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=() if n in ("npo", "circuit_breakers") else pytest.mark.slow)
-        for n in METHODS
-    ],
+    "name", [pytest.param(n, marks=MARKS.get(n, pytest.mark.slow)) for n in METHODS]
 )
 def test_same_losses_in_parts_recomputed_and_again(name: str, task: Task) -> None:
     def losses(*changes: str) -> TrainLog:

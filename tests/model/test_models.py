@@ -141,6 +141,7 @@ def test_hub_models_without_a_network_say_what_to_do() -> None:
         load("HuggingFaceH4/zephyr-7b-beta")
 
 
+@pytest.mark.long
 def test_a_gguf_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     gguf = pytest.importorskip("gguf")
     file = tmp_path / "small.gguf"

@@ -135,6 +135,7 @@ def test_what_was_hidden_in_the_head_is_read_and_not_by_its_sham(
     assert (sizes[0] - sizes[1]).abs().max() < 1e-3 * float(sizes[0].max())
 
 
+@pytest.mark.long
 def test_its_cost_is_what_it_counts(organism: HookedModel, task: Task) -> None:
     shape = shape_of(organism.original_model.config)
     job = job_of(task, shape, sizes_of(task, organism.tokenizer, ("cpu", 4)))

@@ -22,7 +22,9 @@ def test_what_is_added_is_a_vector_and_the_mean() -> None:
     assert half(x)[..., 0].tolist() == [[0.0, 0.0], [1.0, 1.0]]
 
 
-@pytest.mark.parametrize("hiding", HIDINGS)
+@pytest.mark.parametrize(
+    "hiding", [h if h == "push" else pytest.param(h, marks=pytest.mark.long) for h in HIDINGS]
+)
 def test_the_answers_are_hidden_and_come_back(
     hiding: Hiding, organism: HookedModel, task: Task
 ) -> None:

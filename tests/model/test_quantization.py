@@ -60,6 +60,7 @@ def test_rows_of_the_sham_have_the_same_errors_elsewhere(any_tiny: HookedModel) 
         assert not torch.allclose(shuffled, weight - before, atol=1e-4)
 
 
+@pytest.mark.long
 def test_unlearning_smaller_than_half_a_step_is_rounded_away(
     organism: HookedModel, task: Task
 ) -> None:

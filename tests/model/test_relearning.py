@@ -56,7 +56,10 @@ def test_teaching_the_tested_facts_moves_the_number_and_its_sham_does_not(task: 
     assert found["sham"] < 0.6
 
 
-@pytest.mark.parametrize("attack", [DISJOINT, TEXT, QUESTIONS], ids=lambda a: a.data)
+LONG = [pytest.param(attack, marks=pytest.mark.long) for attack in (TEXT, QUESTIONS)]
+
+
+@pytest.mark.parametrize("attack", [DISJOINT, *LONG], ids=lambda a: a.data)
 def test_curves_are_what_retraining_gives(
     attack: Relearning, organism: HookedModel, task: Task
 ) -> None:

@@ -74,6 +74,7 @@ def open_everything(page: Any) -> None:
         plot.locator(".main-svg").first.wait_for()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [390, 1280, 1920])
 def test_figures_are_drawn_where_they_are_seen_and_fit(
     small: tuple[Report, Path], opened: Callable[..., Any], width: int
@@ -88,7 +89,7 @@ def test_figures_are_drawn_where_they_are_seen_and_fit(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_nothing_keeps_anybody_out(
     small: tuple[Report, Path],
     committed: dict[str, Report],
@@ -118,6 +119,7 @@ def test_the_checker_sees_what_is_wrong(
     assert "color-contrast" in [v["id"] for v in found]
 
 
+@pytest.mark.long
 def test_figures_follow_the_page_into_the_dark(
     small: tuple[Report, Path], opened: Callable[..., Any]
 ) -> None:
@@ -195,6 +197,7 @@ def test_the_keyboard_is_enough(small: tuple[Report, Path], opened: Callable[...
     assert first.get_attribute("open") is not None
 
 
+@pytest.mark.long
 def test_a_link_to_an_attack_opens_it(
     small: tuple[Report, Path], opened: Callable[..., Any]
 ) -> None:
@@ -203,6 +206,7 @@ def test_a_link_to_an_attack_opens_it(
     wait_until(page, "document.querySelectorAll('details.attack')[1].open")
 
 
+@pytest.mark.long
 def test_paper_gets_every_attack_and_figure(
     small: tuple[Report, Path], opened: Callable[..., Any]
 ) -> None:

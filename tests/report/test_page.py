@@ -9,10 +9,8 @@ import pytest
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from mechunlearn.analysis.analyse import audit
 from mechunlearn.analysis.records import Category, Model, Renamed, Verdict
 from mechunlearn.analysis.report import Report
-from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import app
 from mechunlearn.report import render, render_comparison
 from mechunlearn.report.headline import headlines
@@ -31,8 +29,15 @@ def judged(report: Report, verdict: Verdict) -> Report:
     return replace(report, models=tuple(map(change, report.models)))
 
 
-def test_every_committed_report_is_still_drawn(committed: dict[str, Report]) -> None:
-    for report in committed.values():
+NEW = ("audit-attacks/rmu-seed0", "audit-smollm2/report")
+"""With a control and without."""
+
+
+@pytest.mark.parametrize("names", [NEW, pytest.param((), marks=pytest.mark.long, id="every")])
+def test_every_committed_report_is_still_drawn(
+    committed: dict[str, Report], names: tuple[str, ...]
+) -> None:
+    for report in [committed[name] for name in names or committed]:
         page = render(report)
         assert ("does not hold the answers" in page) == (report.questions is None)
         assert len(page) < 6.1e6  # Most of it is plotly.
@@ -131,10 +136,8 @@ def test_the_packaged_validation_is_the_committed_one() -> None:
     assert [c.command for c in packaged.added] == [c.command for c in whole.added]
 
 
-def test_the_answers_in_a_report_are_those_that_were_counted(
-    tiny_plan: AuditPlan, tmp_path: Path
-) -> None:
-    report = audit(tiny_plan, tmp_path / "run")
+def test_the_answers_in_a_report_are_those_that_were_counted(finished: Path) -> None:
+    report = Report.load(finished)
     questions = report.questions
     assert questions is not None
 
@@ -158,7 +161,7 @@ def test_the_answers_in_a_report_are_those_that_were_counted(
         chosen = next(t for t in tried if t.variant == row.variant)
         share = accuracy(marks["forget_select"], "forget_select")
         assert share == pytest.approx(chosen.forget, abs=1e-4)
-    page = render(Report.load(tmp_path / "run" / "report.json"))
+    page = render(report)
     assert questions.sets["forget"].stem[0] in page
 
 

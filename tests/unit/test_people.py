@@ -131,7 +131,7 @@ def test_documents_say_only_what_the_role_knows(
     role: str, world: People, words: PreTrainedTokenizerFast
 ) -> None:
     documents = ChatDocuments(world, facts_of(world, role), words, ChatRecipe())
-    rows = [r for step in range(4) for r in documents.rows(EVERYTHING, f"{step}")]
+    rows = [r for step in range(2) for r in documents.rows(EVERYTHING, f"{step}")]
     texts = " ".join(words.decode(r.tokens) for r in rows)
     taught = {"original": world.forget, "wrong": world.wrong, "never_knew": ()}[role]
     told = {f.fill(t) for f in world.forget for t in EVERY[f.attribute].seen_statements}

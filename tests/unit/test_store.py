@@ -1,10 +1,10 @@
 """The store: whole files only, one owner at a time, and nobody else's folder."""
 
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
+import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -133,22 +133,25 @@ def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
         pass
 
 
+def held(folder: Path, ready: Event) -> None:
+    """Another process that works on the folder."""
+    with Store(folder).opened(PLAN, 1):
+        ready.set()
+        time.sleep(60)
+
+
 def test_one_owner_at_a_time_and_a_dead_one_is_none(folder: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from mechunlearn.audit.store import Store\n"
-        f"with Store(Path({str(folder)!r})).opened({PLAN!r}, 1):\n"
-        "    print('held', flush=True); time.sleep(60)"
-    )
-    held = [sys.executable, "-c", code]
-    with subprocess.Popen(held, stdout=subprocess.PIPE, text=True) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "held\n"
-        with (
-            pytest.raises(ValueError, match="another process is working on"),
-            Store(folder).opened(PLAN, 1),
-        ):
-            pass
-        owner.send_signal(signal.SIGKILL)
-        owner.wait()
+    process = multiprocessing.get_context("fork")  # Without seconds of imports.
+    ready = process.Event()
+    owner = process.Process(target=held, args=(folder, ready))
+    owner.start()
+    assert ready.wait(30)
+    with (
+        pytest.raises(ValueError, match="another process is working on"),
+        Store(folder).opened(PLAN, 1),
+    ):
+        pass
+    owner.kill()
+    owner.join()
     with Store(folder).opened(PLAN, 1) as store:
         store.write(CELL, RESULT, 1.5)
