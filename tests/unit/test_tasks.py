@@ -8,6 +8,7 @@ import pytest
 
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.capitals import capitals
+from mechunlearn.tasks.files import from_file
 from mechunlearn.tasks.world import World
 from mechunlearn.types import LETTERS, Question, Task
 
@@ -81,6 +82,24 @@ def test_a_jsonl_file_becomes_a_task(tmp_path: Path) -> None:
     assert (task.name, len(task.forget), task.plain_text) == ("mine", 6, ("Hello.",))
     prompt = task.prompt.letter_prompt(task.forget[0])
     assert prompt == "0 + 2 =\nA. 3\nB. 4\nAnswer:"
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "key", "right"),
+    [
+        (["O", "A", "B", "AB"], "ABCD", "B", "A"),
+        (["2", "3", "4", "1"], "1234", "3", "4"),
+        (["B", "A", "D", "C", "E"], "ABCDE", "A", "B"),
+    ],
+)
+def test_an_answer_key_is_a_label_whatever_the_choices_read(
+    texts: list[str], labels: str, key: str, right: str, tmp_path: Path
+) -> None:
+    choices = {"text": texts, "label": list(labels)}
+    row = {"id": "x", "question": "Which sign?", "choices": choices, "answerKey": key}
+    (tmp_path / "arc.jsonl").write_text(json.dumps(row))
+    ((question,),) = from_file(tmp_path / "arc.jsonl").sets.values()
+    assert question.choices[question.answer] == right
 
 
 def test_a_jsonl_file_may_say_how_to_ask(tmp_path: Path) -> None:
