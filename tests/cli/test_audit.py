@@ -22,7 +22,7 @@ from mechunlearn.types import Question, Task
 QUICK = AuditPlan(
     attacks=("direction_ablation", "logit_lens", "pruning_weights", "relearning_disjoint"),
     changes=(
-        "rmu.optimizer.steps=60",
+        "rmu.optimizer.steps=80",
         "rmu.batch=16",
         "pruning_weights.levels=(0.1,)",
         "pruning_weights.examples=16",
@@ -103,7 +103,7 @@ def test_what_the_attacks_say_together(report: Report) -> None:
     assert best is not None
     assert best < 0.001
     assert findings.renamed is not None
-    assert findings.renamed.renaming == (0, 1, 2, 3)
+    assert findings.renamed.p > 0.05  # Whatever letters fit a few guesses best, by luck.
 
 
 def test_rmu_hides_and_ablation_finds(report: Report) -> None:
