@@ -54,11 +54,16 @@ def shows(grade: str, tier: str) -> bool:
 
 
 def fitting(names: Sequence[str], tier: str, task: Task) -> tuple[str, ...]:
-    """Those of some attacks that can show something of a task beside a control of this tier."""
+    """Those of some attacks that can say something of a task beside a control of this tier.
+
+    At tier C nothing clears a model, so that what cannot show that it knew is left out. At tier B
+    it is tried: what it brings back forbids to say that there is no evidence.
+    """
     generates = find("measure", task.scoring).generates
 
     def fits(attack: Attack[Any, Any, Any]) -> bool:
         readable = attack.family != "read-out" or not generates
-        return shows(grade(attack), tier) and attack.suits(task) and readable
+        telling = shows(grade(attack), tier) or tier == "B"
+        return telling and attack.suits(task) and readable
 
     return tuple(name for name in names if fits(find("attack", name)))
