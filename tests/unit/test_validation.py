@@ -82,9 +82,11 @@ def test_rates_by_hand() -> None:
     }  # fmt: skip
     assert verdict.confusion["open-x"] == {"hidden, sparse": 1}
     assert result.situations["none"].verdict.sensitivity == 1.0
-    assert result.of(None) is result.situations["none"]
-    assert result.of("control") is treated
-    assert result.of("never_knew") is treated  # The nearest that there is.
+    assert result.of(None, "C") is result.situations["none"]
+    assert result.of("control", "A") is treated
+    assert result.of("never_knew", "A") is treated  # The nearest that there is.
+    twins = summarise([*ROWS, row("hidden", "hidden, deep", [], situation="twins")], CARD)
+    assert twins.of(None, "B") is twins.situations["twins"]
     assert decoded(encoded(result), ValidationResult, "it") == result
 
 
