@@ -26,6 +26,11 @@ TIMES = """() => {
 """Milliseconds to open the page, browser of questions included, and to filter and lay out."""
 
 
+WIDEST = (
+    """Math.max(...[...document.querySelectorAll('.plot .main-svg')].map((e) => e.clientWidth))"""
+)
+
+
 @pytest.fixture(scope="module")
 def small(
     with_questions: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory
@@ -212,8 +217,12 @@ def test_paper_gets_every_attack_and_figure(
 ) -> None:
     page = opened(small[1], color_scheme="dark")
     page.evaluate("addEventListener('beforeprint', () => (window.printed = true))")
+    page.evaluate(f"addEventListener('beforeprint', () => (window.widest = {WIDEST}))")
     page.pdf()
     assert page.evaluate("window.printed")
+    # Figures were drawn as wide as paper, and are as wide as the window again.
+    assert page.evaluate("window.widest") <= 660
+    assert page.evaluate(WIDEST) > 660
     assert page.evaluate("document.querySelectorAll('.plot .main-svg').length") > 0
     closed = "document.querySelectorAll('details.attack:not([open])').length"
     assert page.evaluate(closed) == len(small[0].rows)  # As before printing.

@@ -14,7 +14,8 @@
     return window.Plotly;
   };
   const make = (code) => Object.assign(document.createElement("script"), { textContent: code });
-  const draw = (plot, inDark = dark.matches) => {
+  const PAPER = 660; // Pixels of a page's width: what is as wide as the window would be cut off.
+  const draw = (plot, inDark = dark.matches, width = 0) => {
     let text = document.getElementById(`figure-${plot.dataset.figure}`).textContent;
     if (inDark) {
       text = text.replace(/#[0-9a-f]{6}\b/gi, (c) => ON_DARK[c.toLowerCase()] || c);
@@ -24,10 +25,11 @@
     // Panels beside each other keep a width on which their titles fit; a narrow window scrolls.
     const axes = Object.entries(layout).filter(([key]) => key.startsWith("xaxis"));
     const columns = new Set(axes.map(([, axis]) => (axis.domain || [0])[0])).size;
-    const scrolls = innerWidth < 700 && columns > 1;
+    const scrolls = !width && innerWidth < 700 && columns > 1;
     plot.style.minWidth = scrolls ? `${200 * columns}px` : "";
     if (scrolls) plot.parentElement.tabIndex = 0; // Scrolled by keyboard, too.
-    library().react(plot, data, { ...layout, ...clear }, { responsive: true, displayModeBar: false });
+    const size = width ? { width } : {};
+    library().react(plot, data, { ...layout, ...clear, ...size }, { responsive: !width, displayModeBar: false });
   };
   const near = new IntersectionObserver(
     (seen) => {
@@ -51,7 +53,7 @@
       part.open = true;
       closed.push(part);
     }
-    plots.filter((plot) => plot.offsetParent).forEach((plot) => draw(plot, false));
+    plots.filter((plot) => plot.offsetParent).forEach((plot) => draw(plot, false, PAPER));
   });
   addEventListener("afterprint", () => {
     closed.splice(0).forEach((part) => (part.open = false));
