@@ -4,6 +4,7 @@ import pkgutil
 import re
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import markdown2
@@ -12,6 +13,7 @@ import pdoc
 import mechunlearn
 from mechunlearn.cli.guide import FOLDER, pages
 
+EXTENSION = "mechunlearn.report.inspect_task"
 out = Path(sys.argv[1])
 for name in mechunlearn.__all__:  # They are imported on first use, which pdoc does not try.
     vars(mechunlearn)[name] = getattr(mechunlearn, name)
@@ -39,6 +41,8 @@ def guide(folder: Path) -> None:
 
 guide(out / "guide")
 modules = [m.name for m in pkgutil.walk_packages(mechunlearn.__path__, "mechunlearn.")]
+if find_spec("inspect_ai") is None:  # Its extension cannot be read without it.
+    modules = [m for m in modules if m != EXTENSION] + [f"!{EXTENSION}"]
 warnings.filterwarnings("error", module="pdoc")
 warnings.filterwarnings("ignore", message=".*has already been added", module="pdoc")
 pdoc.render.configure(docformat="google")

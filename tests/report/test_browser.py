@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from mechunlearn.analysis.records import Texts
 from mechunlearn.analysis.report import Report
-from mechunlearn.report import write_comparison, write_page
+from mechunlearn.report import write_board, write_comparison, write_page
 
 TIMES = """() => {
   const times = { opened: performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd };
@@ -104,7 +104,8 @@ def test_nothing_keeps_anybody_out(
     tmp_path: Path,
 ) -> None:
     runs = {name: committed[f"audit-attacks/{name}"] for name in ("rmu-seed0", "npo-seed0")}
-    for file in (small[1], write_comparison(runs, tmp_path / "comparison.html")):
+    pages = write_comparison(runs, tmp_path / "of.html"), write_board(runs, tmp_path / "board.html")
+    for file in (small[1], *pages):
         page = opened(file, 390, color_scheme=scheme)
         for kind in (".attack", "#list", "#validation", "#repeat"):
             if page.locator(f"{kind} summary").count():
