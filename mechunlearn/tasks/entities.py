@@ -37,12 +37,14 @@ def names_of(questions: Sequence[Question]) -> dict[str, str]:
     most = max(1.0, COMMON * len(texts))
     names = {}
     for source, own in texts.items():
+        if counts[source] < 2:
+            continue
         rare = set.intersection(*(set(WORD.findall(text)) for text in own))
         rare = {word for word in rare if owners[word] <= most}
         runs = [run for run in _runs(own[0], rare) if all(run in text for text in own)]
         others = [text for other, all_ in texts.items() if other != source for text in all_]
         runs = [run for run in runs if not any(run in text for text in others)]
-        if runs and counts[source] > 1:
+        if runs:
             names[source] = max(runs, key=len)
     return names
 
