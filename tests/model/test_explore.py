@@ -1,6 +1,7 @@
 """Exploring: parts add up, a patch of everything gives everything back, controls give nothing."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from mechunlearn.explore import (
     Prompt,
+    apart,
     attention,
     attribution,
     difference,
@@ -19,11 +21,13 @@ from mechunlearn.explore import (
     push,
     removal,
     slider,
+    states,
     stepped,
 )
 from mechunlearn.explore.difference import activation_difference, token_divergence
 from mechunlearn.explore.prompt import lead
 from mechunlearn.hooks import capture, frozen_norm, run_blocks
+from mechunlearn.models import load
 from mechunlearn.types import HookedModel, Point, Task
 
 Tiny = Callable[..., HookedModel]
@@ -178,3 +182,42 @@ def test_knobs_move_the_answers(tiny: Tiny, prompt: Prompt) -> None:
 def test_lens_has_a_panel_for_each_model(tiny: Tiny, prompt: Prompt) -> None:
     fig = lens({"original": tiny("gpt2"), "unlearned": tiny("gpt2", 1)}, prompt)
     assert len(fig.data) == 2
+
+
+def test_states_are_those_of_a_plain_forward_and_are_kept(
+    organism: HookedModel, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [Prompt.of(task, q) for q in task.questions("forget", "select")[:3]]
+    point = Point(1, "mlp_out")
+    found = states(organism, prompts, [point], tmp_path)[point]
+    for prompt, row in zip(prompts, found, strict=True):
+        _, cache = organism.run_with_cache(prompt.tokens(organism))
+        torch.testing.assert_close(row, cache[point.name][0, -1], atol=1e-5, rtol=0)
+    (file,) = tmp_path.iterdir()
+    monkeypatch.setattr("mechunlearn.explore.cached.run_blocks", None)
+    assert torch.equal(states(organism, prompts, [point], tmp_path)[point], found)
+    monkeypatch.undo()
+    # Another weight, another prompt or another point is another file.
+    with torch.no_grad():
+        organism.blocks[0].mlp.out.original_component.weight[0, 0] += 1.0
+    moved = states(organism, prompts, [point], tmp_path)[point]
+    assert not torch.equal(moved, found)
+    states(organism, prompts[:2], [point], tmp_path)
+    states(organism, prompts, [Point(1)], tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+    assert file.exists()
+    with pytest.raises(ValueError, match="no prompts"):
+        states(organism, [])
+
+
+def test_how_far_models_are_apart_by_group(organism: HookedModel, task: Task) -> None:
+    lost = [Prompt.of(task, q) for q in task.questions("forget", "select")[:3]]
+    kept = [Prompt.of(task, q) for q in task.questions("retain", "select")[:2]]
+    fig = apart(organism, organism, {"lost": lost, "kept": kept})
+    assert [list(trace.y) for trace in fig.data] == [[0.0] * organism.cfg.n_layers] * 2
+    other = load("organism:never_knew")
+    traces = apart(organism, other, {"lost": lost, "kept": kept}).data
+    assert all(min(trace.y) > 0.1 for trace in traces)
+    assert "lost (n = 3)" in [trace.name for trace in traces]
+    with pytest.raises(ValueError, match="at most 4 groups"):
+        apart(organism, other, dict.fromkeys("abcde", lost))

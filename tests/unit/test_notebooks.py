@@ -13,7 +13,7 @@ PICTURES = {"image/png", "image/svg+xml"}
 STATIC = {"text/plain", "text/html", *PICTURES}
 """What GitHub shows without running anything."""
 HOVERS = "application/vnd.plotly.v1+json"
-LARGEST = 300_000
+LARGEST = 450_000
 """Bytes of a notebook with its outputs."""
 
 each = pytest.mark.parametrize("source", SOURCES, ids=lambda f: f.stem)
