@@ -216,8 +216,8 @@ if real is not None:
     display(spoke.figure())
 
 # %% [markdown]
-# Of the ten capitals that it knew here, head 4 of layer 23 and head 1 of layer 29 wrote most, beside
-# the last MLPs. We take its heads out one after another, those that wrote most first.
+# Of the ten capitals that it knew here, head 4 of layer 23 and head 1 of layer 29 wrote most,
+# beside the last MLPs. We take its heads out one after another, those that wrote most first.
 
 # %%
 if real is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.analysis.letters import Choices
-from mechunlearn.analysis.records import Questions, QuestionSet, ReportFile, Texts
+from mechunlearn.analysis.records import Beside, Questions, QuestionSet, ReportFile
 from mechunlearn.analysis.tests import Sources
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
@@ -26,6 +26,7 @@ SETS: dict[str, tuple[Role, Fold]] = {
 TIED, UNASKED = "-", "."
 """What stands in the report for an exact tie, and where nothing was asked."""
 T = TypeVar("T")
+U = TypeVar("U", str, float)
 OTHERWISE = "another answer"
 """What stands beside a gold answer where text was generated."""
 
@@ -77,19 +78,22 @@ def questions(evidence: Evidence) -> Questions:
     marked = {model: _each(of, _marks) for model, of in attacked.items()}
     for (model, attack), letters in chosen.items():
         marked[model][attack]["forget_select"] = letters
-    texts = None
-    if not compares and any(_said(x) for sets_ in plain.values() for x in sets_.values()):
-        texts = Texts(
-            models=_each(plain, _said),
-            attacked={model: _each(of, _said) for model, of in attacked.items()},
-            control={model: _each(of, _said) for model, of in control.items()},
+
+    def beside(made: Callable[[Answers], tuple[U, ...]]) -> Beside[U]:
+        return Beside(
+            models=_each(plain, made),
+            attacked={model: _each(of, made) for model, of in attacked.items()},
+            control={model: _each(of, made) for model, of in control.items()},
         )
+
+    said = any(_said(x) for sets_ in plain.values() for x in sets_.values())
     return Questions(
         sets={name: _set(asked, compares, task) for name, asked in sets.items()},
         models=_each(plain, _marks),
         attacked=marked,
         control={model: _each(of, _marks) for model, of in control.items()},
-        texts=texts,
+        texts=beside(_said) if said and not compares else None,
+        margins=beside(_margins) if compares else None,
     )
 
 
@@ -109,6 +113,11 @@ def _set(asked: Sequence[Question], compares: bool, task: Task) -> QuestionSet:
         right=tuple(q.answer if compares else 0 for q in asked),
         shown=task.prompt.text(asked[0], task.scoring) if asked else "",
     )
+
+
+def _margins(answers: Answers) -> tuple[float, ...]:
+    """To two digits: for a reader."""
+    return tuple(float(f"{x:.2g}") for x in answers.margins)
 
 
 def _said(answers: Answers) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 A JSON schema is generated from these records (``mechunlearn/analysis/report.schema.json``).
 """
 
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -210,14 +210,17 @@ class QuestionSet(Record, frozen=True):
     """The first question exactly as it is asked, chat template and all."""
 
 
-class Texts(Record, frozen=True):
-    """What was said where answers are texts, in the order of the questions."""
+X = TypeVar("X", str, float)
 
-    models: dict[str, dict[str, tuple[str, ...]]]
+
+class Beside(Record, Generic[X], frozen=True):
+    """Something of every answer, in the order of the questions."""
+
+    models: dict[str, dict[str, tuple[X, ...]]]
     """Model -> set -> answers without any attack."""
-    attacked: dict[str, dict[str, dict[str, tuple[str, ...]]]]
+    attacked: dict[str, dict[str, dict[str, tuple[X, ...]]]]
     """Unlearned model -> attack -> set -> answers."""
-    control: dict[str, dict[str, dict[str, tuple[str, ...]]]]
+    control: dict[str, dict[str, dict[str, tuple[X, ...]]]]
     """Unlearned model -> attack -> set -> answers of the never-knew model."""
 
 
@@ -235,8 +238,11 @@ class Questions(Record, frozen=True):
     """Unlearned model -> attack -> set -> answers."""
     control: dict[str, dict[str, dict[str, str]]]
     """Unlearned model -> attack -> set -> answers of the never-knew model."""
-    texts: Texts | None = None
-    """Of open answers."""
+    texts: Beside[str] | None = None
+    """What was said, of open answers."""
+    margins: Beside[float] | None = None
+    """How far the choice is ahead of the next one, in the measure's unit (logits of letters, nats
+    a token of statements); where choices are compared."""
 
 
 class TaskCard(Record, frozen=True):

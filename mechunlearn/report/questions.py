@@ -49,6 +49,7 @@ def browser_data(report: Report) -> Plain:
         "attacked": questions.attacked,
         "control": questions.control,
         "texts": plain(questions.texts),
+        "margins": plain(questions.margins),
     }
 
 

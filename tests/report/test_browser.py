@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from mechunlearn.analysis.records import Texts
+from mechunlearn.analysis.records import Beside
 from mechunlearn.analysis.report import Report
 from mechunlearn.report import write_board, write_comparison, write_page
 
@@ -148,6 +148,7 @@ def test_questions_are_text_and_nothing_else(
     assert questions is not None
     stem = questions.sets["forget"].stem[0]
     if scripts:
+        page.select_option("#by-outcome", "all")
         page.locator("#list summary").first.click()
         assert page.locator("#list .choices").first.inner_text().count("<script>") == 1
         assert page.evaluate("window.hacked === undefined")
@@ -172,13 +173,21 @@ def test_filters_find_what_they_say(small: tuple[Report, Path], opened: Callable
     def counted() -> int:
         return int(page.locator("#count").inner_text().split()[0])
 
-    assert counted() == 60
+    every = [of["forget"] for of in questions.attacked["rmu"].values()]
+    some = [i for i in lost if any(answers[i] == right[i] for answers in every)]
+    assert counted() == len(some) < 60  # It opens on what was lost and came back.
     page.select_option("#by-outcome", "lost")
     assert counted() == len(lost)
     page.select_option("#by-outcome", "back logit_lens")
     assert counted() == len(back)
     page.select_option("#by-topic", "topic 3")
     assert counted() == sum(i % 7 == 3 for i in back)
+    # The address leads to what is shown.
+    again = page.context.new_page()
+    again.goto(page.url)
+    assert again.input_value("#by-outcome") == "back logit_lens"
+    assert again.locator("#count").inner_text() == page.locator("#count").inner_text()
+    again.close()
     page.select_option("#by-topic", "")
     page.fill("#by-text", f"question {back[-1]} ")
     assert counted() == 1
@@ -261,13 +270,15 @@ def test_open_answers_are_shown_with_the_right_words_marked(
     def deep(models: Any) -> Any:
         return {model: told(attacks) for model, attacks in models.items()}
 
-    texts = Texts(
+    texts = Beside(
         models=told(kept.models), attacked=deep(kept.attacked), control=deep(kept.control)
     )
     report = replace(report, questions=replace(kept, texts=texts))
     page = opened(write_page(report, tmp_path / "report.html"))
+    page.select_option("#by-outcome", "all")
     page.locator("#list summary").first.click()
     table = page.locator("#list .answers").first
+    table.wait_for()
     rows = table.locator("tbody tr").all()
     asked = kept.sets["forget"]
     right = asked.choices[0][asked.right[0]]

@@ -74,19 +74,29 @@
     return made;
   };
 
-  const mark = (answers, i, texts) => {
+  // Texts or margins of an arm, of the set that is shown.
+  const held = (kind, arm, who, attack) => {
+    const of = ((data[kind] || {})[arm] || {})[who] || {};
+    return (attack ? of[attack] || {} : of)[set.value];
+  };
+
+  const mark = (answers, i, ...where) => {
     if (!answers || answers[i] === ".") return make("span", "not asked", "soft");
     const { choices, answer } = data.sets[set.value];
     const c = answers[i];
     const isRight = c === answer[i];
+    const made = make("span");
+    const verdict = make("span", isRight ? " ✓ right" : " ✗ wrong", isRight ? "yes" : "no");
+    const texts = held("texts", ...where);
     if (texts && texts.length) {
-      const made = make("span");
-      const verdict = make("span", isRight ? " ✓ right" : " ✗ wrong", isRight ? "yes" : "no");
       made.append(marked(texts[i] || "(nothing)", choices[i][Number(answer[i])]), verdict);
       return made;
     }
     const shown = c === "-" ? "tie" : `${letter(c)}. ${choices[i][Number(c)]}`;
-    return make("span", `${shown} ${isRight ? "✓ right" : "✗ wrong"}`, isRight ? "yes" : "no");
+    const margins = held("margins", ...where);
+    made.append(make("span", shown, isRight ? "yes" : "no"), verdict);
+    if (margins && margins.length && c !== "-") made.append(make("span", ` ahead by ${margins[i]}`, "soft"));
+    return made;
   };
 
   const answersTable = (i) => {
@@ -102,17 +112,16 @@
       made.insertCell().append(mine);
       made.insertCell().append(control);
     };
-    const of = (who) => mark(data.models[who][set.value], i, data.texts && data.texts.models[who][set.value]);
+    const of = (who) => mark(data.models[who][set.value], i, "models", who);
     const plain = data.plain[model.value];
     row("original", of(data.original), "");
     row(model.value, of(model.value), plain && data.models[plain] ? of(plain) : "–");
-    const told = (arm, attack) => (((data.texts || {})[arm] || {})[model.value] || {})[attack] || {};
     for (const attack of attacksOf()) {
       const control = (data.control[model.value] || {})[attack];
       row(
         `… under ${words(attack)}`,
-        mark(said(attack), i, told("attacked", attack)[set.value]),
-        control && control[set.value] ? mark(control[set.value], i, told("control", attack)[set.value]) : "–",
+        mark(said(attack), i, "attacked", model.value, attack),
+        control && control[set.value] ? mark(control[set.value], i, "control", model.value, attack) : "–",
       );
     }
     const box = make("div", "", "scroll");
@@ -173,18 +182,44 @@
     more();
   };
 
+  // What is shown stands in the address, so that a link leads to it.
+  const FILTERS = { model, set, show: outcome, topic, text };
+  const remember = () => {
+    const values = Object.entries(FILTERS).map(([name, field]) => [name, field.value]);
+    history.replaceState(null, "", `#questions;${new URLSearchParams(values)}`);
+  };
+  const chosen = new URLSearchParams(location.hash.startsWith("#questions;") ? location.hash.slice(11) : "");
+  const choose = (...names) => {
+    for (const name of names) {
+      const field = FILTERS[name];
+      const value = chosen.get(name);
+      if (value !== null && (!field.options || [...field.options].some((o) => o.value === value))) field.value = value;
+    }
+  };
+
   options(set, Object.entries(data.sets).map(([key, { title }]) => [key, title]));
+  choose("model", "set");
   offer();
+  choose("show", "topic", "text");
   for (const select of [model, set]) {
     select.addEventListener("change", () => {
       offer();
       filter();
+      remember();
     });
   }
-  for (const select of [outcome, topic]) select.addEventListener("change", filter);
-  text.addEventListener("input", filter);
+  const changed = () => {
+    filter();
+    remember();
+  };
+  for (const select of [outcome, topic]) select.addEventListener("change", changed);
+  text.addEventListener("input", changed);
   document.querySelector("#browser form").addEventListener("submit", (e) => e.preventDefault());
   by("more").addEventListener("click", more);
   by("browser").hidden = false;
+  if (chosen.get("show") === null) {
+    outcome.value = "some"; // What was lost and came back; all, where nothing did.
+    if (!matches().length) outcome.value = "all";
+  } else by("questions").scrollIntoView();
   filter();
 })();
