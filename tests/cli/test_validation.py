@@ -17,7 +17,7 @@ def test_letters_that_were_renamed_are_seen_through(tmp_path: Path) -> None:
         conditions=chosen_conditions(["original-permuted", "stranger"]),
     )
     found = validate(plan, tmp_path / "run")
-    assert len(found.models) == 3  # Once with each kind of control; there is no stranger here.
+    assert len(found.models) == 4  # Once with each kind of control; there is no stranger here.
     for model in found.models:
         assert model.suspect < 0.1
         assert model.category == "intact, disguised"
