@@ -9,7 +9,6 @@ here: statements are to be completed, letters to be said. Numbers of an audit ar
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from anyio import Lock, to_thread
@@ -95,8 +94,8 @@ class HookedAPI(ModelAPI):
     """A hooked model, perhaps under an attack of a finished audit.
 
     Model arguments (``-M``): ``attack=RUN:NAME`` puts the change on that the audit chose and takes
-    the audit's model; ``plain=true`` leaves the chat template out; ``device``, ``dtype`` and
-    ``trust_remote_code`` are those of ``load``.
+    the audit's model; ``plain=true`` leaves the chat template out; ``device``, ``trust_remote_code``
+    and, without an attack, ``dtype`` are those of ``load``.
     """
 
     def __init__(
@@ -113,14 +112,10 @@ class HookedAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, api_key_vars or [], config)
         self.plain = plain
         self.lock = Lock()
-        self.hooked, self.change = (
-            _attacked(attack, place)
-            if attack
-            else (
-                load(model_name, **place),
-                NO_CHANGE,
-            )
-        )
+        if attack:
+            self.hooked, self.change = _attacked(attack, place)
+        else:
+            self.hooked, self.change = load(model_name, **place), NO_CHANGE
 
     def max_connections(self) -> int:
         """One conversation at a time: a change belongs to the whole model."""
@@ -167,6 +162,6 @@ class HookedAPI(ModelAPI):
 def _attacked(given: str, place: dict[str, Any]) -> tuple[HookedModel, Change]:
     """A model of a finished audit and what an attack chose for it."""
     folder, name, label = Finished.parted(given)
-    run = Finished.open(Path(folder), **place)
+    run = Finished.open(folder, **place)
     label = label or run.only_label(given)
     return run.model(label), run.change(label, name)
