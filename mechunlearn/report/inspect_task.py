@@ -94,8 +94,8 @@ class HookedAPI(ModelAPI):
     """A hooked model, perhaps under an attack of a finished audit.
 
     Model arguments (``-M``): ``attack=RUN:NAME`` puts the change on that the audit chose and takes
-    the audit's model; ``plain=true`` leaves the chat template out; ``device``, ``trust_remote_code``
-    and, without an attack, ``dtype`` are those of ``load``.
+    the audit's model; ``plain=true`` leaves the chat template out; ``device``,
+    ``trust_remote_code`` and, without an attack, ``dtype`` are those of ``load``.
     """
 
     def __init__(
