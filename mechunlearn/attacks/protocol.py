@@ -139,6 +139,8 @@ class Attack(ABC, Generic[C, R, V]):
     limited: ClassVar[bool] = True
     """Whether a variant that costs too much retain accuracy is passed over."""
 
+    speaks: ClassVar[bool] = False
+    """Of a read-out: whether the model itself says what is read, so that text can be generated."""
     only_asks: ClassVar[bool] = False
     """Whether nothing changes but how the questions are asked: what comes back was open."""
 
@@ -159,6 +161,11 @@ class Attack(ABC, Generic[C, R, V]):
             for word in given:
                 if word not in known:
                     raise unknown(f"{kind} of attack {name!r}:", str(word), known)
+
+    @property
+    def generates(self) -> bool:
+        """Whether text can be generated under its changes; what only reads inside says nothing."""
+        return self.speaks or self.family != "read-out"
 
     def suits(self, task: Task) -> bool:
         """Whether a task has what it works on; an audit that names no attacks leaves others out."""
