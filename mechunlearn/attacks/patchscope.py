@@ -1,4 +1,4 @@
-"""Let the model itself say what an inner state holds, where nothing else reminds it of the question.
+"""Let the model itself say what an inner state holds, where nothing reminds it of the question.
 
     h_l*(target prompt, last token) <- h_l(question, last token),   then the answer as always
 

@@ -1,4 +1,4 @@
-"""Patchscopes: a question's state behind a prompt that asks nothing, put into words by the model."""
+"""Patchscopes: a state behind a prompt that asks nothing, put into words by the model itself."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
