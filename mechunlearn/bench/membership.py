@@ -6,10 +6,10 @@
     zlib     sum_t log p_t / bytes of the answer, compressed
     reference  the loss, less that under a model that does not know (or does)
 
-Higher is more like a member in each. Members are the forget questions with their right answers.
-Others are the same questions with wrong ones, given out so that every answer is wrong as often as
-it is right, and twin questions, whose facts were made up. Only the answer's tokens count: over
-whole statements the names alone decide, of which training showed one class and never the other.
+Higher is more like a member in each. Members are the forget questions with their right answers,
+others the same questions with wrong ones, given out so that every answer is wrong as often as it is
+right. Only the answer's tokens count. Questions about made-up names are no measure: the names alone
+decide, also in a model that never knew (0.16 on the word organism, where it should be a half).
 
 Reference:
     Yeom et al. 2018, arXiv:1709.01604 (loss); Carlini et al. 2021, arXiv:2012.07805 (zlib,

@@ -30,7 +30,7 @@ from mechunlearn.types import Fold, HookedModel, Question, Task
 from mechunlearn.unlearn.gradient_difference import GradientDifference
 
 Values = Mapping[str, Float[np.ndarray, " _"]]
-Against = Literal["wrong answers", "twin questions", "retain questions"]
+Against = Literal["wrong answers", "retain questions"]
 MOST = 400
 """Questions of each set and fold that are looked at."""
 BENIGN = "benign finetune"
@@ -42,7 +42,7 @@ class Separation(Record, frozen=True):
     model: str
     score: str
     against: Against
-    """From what: the same questions with wrong answers, made-up facts, or the retain questions."""
+    """From what: from themselves with wrong answers, or from the retain questions."""
     auc: float
     """1: every forget question's is higher; a half: nothing is told apart."""
     auc_ci: Interval
@@ -87,11 +87,10 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """One model: scores of right, wrong and twin answers, responses, and states."""
+    """One model: scores of right and of wrong answers, responses, and states."""
 
     right: Values
     wrong: Values
-    twins: Values
     responses: Values
     """Of the forget questions, then of the retain questions."""
     states: Float[Tensor, "layer prompt d_model"]
@@ -158,10 +157,8 @@ def _finetune_(model: HookedModel, task: Task, steps: int) -> None:
 def _measure(model: HookedModel, asked: _Asked) -> _Measured:
     task = asked.task
     right, wrong = right_and_wrong(asked.forget, task.prompt)
-    made_up, _ = right_and_wrong(task.twins, task.prompt)
-    scores = membership_scores(model, [*right, *wrong, *made_up])
-    ends = np.cumsum([len(right), len(wrong)])
-    parts = [{name: np.split(of, ends)[i] for name, of in scores.items()} for i in range(3)]
+    scores = membership_scores(model, [*right, *wrong])
+    parts = [{name: np.split(of, 2)[i] for name, of in scores.items()} for i in range(2)]
     both = asked.prompts((*asked.forget, *asked.retain))
     states = last_states(model, [*both, *asked.prompts(asked.seen)])
     generates = find("measure", task.scoring).generates
@@ -172,23 +169,17 @@ def _measure(model: HookedModel, asked: _Asked) -> _Measured:
 def _rows(
     measured: Mapping[str, _Measured], asked: _Asked, original: str, reference: str
 ) -> Iterator[Separation]:
-    forget, retain = ([q.source for q in of] for of in (asked.forget, asked.retain))
-    twins, n = [q.source for q in asked.task.twins], len(asked.forget)
+    forget, retain = ([q.source or q.stem for q in of] for of in (asked.forget, asked.retain))
+    n = len(asked.forget)
     before = measured[original].states
     known = measured[reference]
     for label, own in measured.items():
-        right, wrong, made_up = (dict(of) for of in (own.right, own.wrong, own.twins))
+        right, wrong = dict(own.right), dict(own.wrong)
         if label != reference:
-            for of, theirs in ((right, known.right), (wrong, known.wrong), (made_up, known.twins)):
+            for of, theirs in ((right, known.right), (wrong, known.wrong)):
                 of["reference"] = of["loss"] - theirs["loss"]
-        for score in right:
-            yield _row(
-                label, score, "wrong answers", (right[score], wrong[score]), (forget, forget)
-            )
-        for score in right if twins else ():
-            yield _row(
-                label, score, "twin questions", (right[score], made_up[score]), (forget, twins)
-            )
+        for score, of in right.items():
+            yield _row(label, score, "wrong answers", (of, wrong[score]), (forget, forget))
         found = dict(own.responses)
         if label != original:
             found["shift"] = _shift(before, own.states, len(forget) + len(retain))
@@ -200,7 +191,7 @@ def _shift(
     before: Float[Tensor, "layer prompt d_model"],
     after: Float[Tensor, "layer prompt d_model"],
     reported: int,
-) -> Float[np.ndarray, " prompt"]:
+) -> Float[np.ndarray, " reported"]:
     """At the layer whose mean shift is the largest, in the size of its states."""
     mean = (after[:, reported:] - before[:, reported:]).mean(1)
     size = before[:, reported:].norm(dim=-1).mean(1)
