@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mechunlearn.audit.also import Part, further
 from mechunlearn.audit.records import Answers, BaselineResult, Guessing
 from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.bench.hidden import with_other_stems
@@ -9,15 +10,24 @@ from mechunlearn.environment import machine, versions
 from mechunlearn.models import describe
 from mechunlearn.types import HookedModel, Question, Task
 
+PARTS: tuple[Part, ...] = ("forget", "hidden", "select")
+"""What is asked by further measures."""
+
 
 def baseline(
-    model: HookedModel, task: Task, *, guessing: bool, twins: Sequence[Question] = ()
+    model: HookedModel,
+    task: Task,
+    *,
+    guessing: bool,
+    twins: Sequence[Question] = (),
+    seed: int = 0,
 ) -> BaselineResult:
     """Answers to every question set, without any attack.
 
     Args:
         guessing: Whether to measure also what is right without knowing.
         twins: Questions that nobody can know, to be asked too.
+        seed: Of samples.
     """
     sets: dict[str, Sequence[Question]] = {
         "forget": task.questions("forget", "confirm"),
@@ -35,6 +45,7 @@ def baseline(
         machine=machine(card.device),
         guessing=_guessing(model, sets["forget"], task) if guessing else None,
         hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
+        **further(model, task, seed, parts=PARTS)._asdict(),
     )
 
 
