@@ -51,7 +51,7 @@ def _judges(task: Task) -> dict[str, Generated]:
     if not find("measure", task.scoring).generates:
         return {}
     found = {name: find("measure", name) for name in names("measure") if name != task.scoring}
-    return {k: m for k, m in found.items() if isinstance(m, Generated) and m.words_only}
+    return {k: m for k, m in found.items() if m.words_only}
 
 
 def _table(evidence: Evidence, measure: Scoring, judge: Generated | None) -> MeasureTable:

@@ -1,47 +1,38 @@
 """The forget questions by a task's further measures, and answers drawn again and again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from mechunlearn.audit.records import Answers, ByMeasure, Samples
-from mechunlearn.bench import edited, score_sets
+from mechunlearn.bench import edited, score
 from mechunlearn.bench.generation import Decoding
 from mechunlearn.bench.hidden import with_other_stems
+from mechunlearn.bench.measures.gold import Generated
 from mechunlearn.registry import find
-from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Score, Scoring, Task
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Score, Scoring, Task
 
 Part = Literal["forget", "hidden", "select"]
 """Confirm fold, the same with other questions' stems, select fold."""
-Asked = tuple[Sequence[Question], Task]
-"""Questions, and how they are asked and measured."""
 
 
 def measures(task: Task, change: Change = NO_CHANGE) -> tuple[Scoring, ...]:
     """Further measures that can be taken under a change.
 
     A change that asks in a form of its own has no other, and where it reads inside there is no
-    generated text.
+    generated text. Where the task's own answers are texts, their words are judged afterwards.
     """
     if change.form is not None:
         return ()
     inside = change.read_out is not None
-    return tuple(m for m in task.also if not (inside and find("measure", m).generates))
-
-
-def asked_by(
-    task: Task, names: Sequence[Scoring], parts: Sequence[Part] = ("forget",)
-) -> list[Asked]:
-    """What is to be scored, and how: for every measure each part of the forget questions."""
-    confirm = task.questions("forget", "confirm")
-    questions: dict[Part, Sequence[Question]] = {
-        "forget": confirm,
-        "hidden": with_other_stems(confirm),
-        "select": task.questions("forget", "select"),
-    }
-    return [(questions[part], task.measured_by(name)) for name in names for part in parts]
+    texts = find("measure", task.scoring).generates
+    return tuple(
+        name
+        for name, measure in ((name, find("measure", name)) for name in task.also)
+        if not measure.generates or not (inside or (texts and measure.words_only))
+    )
 
 
 class Further(NamedTuple):
@@ -50,13 +41,13 @@ class Further(NamedTuple):
     also: dict[str, ByMeasure] | UnsetType = UNSET
     samples: Samples = UNSET
 
-    def beside(self, shams: Sequence[Sequence[Score]]) -> "Further":
-        """With the confirm fold under every placebo, by the same measures in the same order."""
+    def beside(self, shams: Sequence[Mapping[Scoring, Score]]) -> "Further":
+        """With the confirm fold under every placebo, by the same measures."""
         if isinstance(self.also, UnsetType):
             return self
         also = {
-            name: replace(by, shams=tuple(Answers.of(own[i]) for own in shams))
-            for i, (name, by) in enumerate(self.also.items())
+            name: replace(by, shams=tuple(Answers.of(own[name]) for own in shams))
+            for name, by in self.also.items()
         }
         return self._replace(also=also)
 
@@ -76,17 +67,42 @@ def further(
     names = measures(task, change)
     if not names and not task.samples:
         return Further()
-    also: dict[str, ByMeasure] = {}
     with edited(model, change) as rest:
-        for name in names:
-            scores = score_sets(model, asked_by(task, [name], parts), rest)
-            found = dict(zip(parts, map(Answers.of, scores), strict=True))
-            also[name] = ByMeasure(
-                forget=found["forget"],
-                hidden=found.get("hidden", UNSET),
-                select=found.get("select", UNSET),
-            )
+        taken = {part: scores_by(model, task, names, part, rest) for part in parts}
+        also = {name: _by({part: of[name] for part, of in taken.items()}) for name in names}
         return Further(also or UNSET, _drawn(model, task, seed, rest))
+
+
+def _by(scores: Mapping[Part, Score]) -> ByMeasure:
+    answers = {part: Answers.of(score) for part, score in scores.items()}
+    return ByMeasure(
+        forget=answers["forget"],
+        hidden=answers.get("hidden", UNSET),
+        select=answers.get("select", UNSET),
+    )
+
+
+def scores_by(
+    model: HookedModel,
+    task: Task,
+    names: Sequence[Scoring],
+    part: Part = "forget",
+    change: Change = NO_CHANGE,
+) -> dict[Scoring, Score]:
+    """A part of the forget questions by several measures; text is generated once for all."""
+    asked = task.questions("forget", "select" if part == "select" else "confirm")
+    if part == "hidden":
+        asked = with_other_stems(asked)
+    scores: dict[Scoring, Score] = {}
+    said: Sequence[str] | None = None
+    for name in names:
+        measure = find("measure", name)
+        if said is not None and isinstance(measure, Generated):
+            scores[name] = measure.score_texts(change.name, said, asked)
+            continue
+        scores[name] = score(model, asked, task.measured_by(name), change=change)
+        said = scores[name].texts or said
+    return scores
 
 
 def _drawn(model: HookedModel, task: Task, seed: int, change: Change) -> Samples:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
 from mechunlearn.attacks.seen import unwatched
-from mechunlearn.audit.also import Further, Part, asked_by, further, measures
+from mechunlearn.audit.also import Further, Part, further, measures, scores_by
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.planting import hide_
 from mechunlearn.audit.pool import ModelPool
@@ -173,14 +173,14 @@ class _Work:
             flops=group.flops + meter.flops,
             forget=reported.part(0, n),
             retain=Answers.of(kept),
-            shams=tuple(Answers.of(forget) for forget, *_ in shams),
+            shams=tuple(Answers.of(own) for own, _ in shams),
             tried=tuple(_tried(a) for a in choice.tried),
             decided_by=measured.deciding.places,
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             hidden=Answers.of(hidden),
             twins=reported.part(n, len(reported.values)) if measured.twins else UNSET,
-            **more.beside([own for _, *own in shams])._asdict(),
+            **more.beside([others for _, others in shams])._asdict(),
         )
 
     def control(self, model: HookedModel) -> ControlResult:
@@ -250,7 +250,7 @@ class _Work:
 
     def _shams(
         self, model: HookedModel, search: Search[Any], variant: Any, names: Sequence[Scoring]
-    ) -> list[list[Score]]:
+    ) -> list[tuple[Score, dict[Scoring, Score]]]:
         """Under each placebo the confirm fold, and the same by further measures."""
         drawn = [search.sham(variant, self.setup.plan.seed + i) for i in range(SHAMS)]
         changes = [c for c in drawn if c is not None]
@@ -259,8 +259,12 @@ class _Work:
                 f"{self.group.attack} has no sham; only a read-out, whose placebo is shuffled "
                 "answers, may return None"
             )
-        asked = [(self._confirm.forget, self.task), *asked_by(self.task, names)]
-        return [score_sets(model, asked, change) for change in changes]
+        scores = []
+        for change in changes:
+            with edited(model, change) as rest:
+                own = score(model, self._confirm.forget, self.task, change=rest)
+                scores.append((own, scores_by(model, self.task, names, change=rest)))
+        return scores
 
     @property
     def _confirm(self) -> Confirm:

@@ -61,7 +61,6 @@ class Generated(GoldMeasure):
 
     generates: ClassVar[bool] = True
     words_only: ClassVar[bool] = True
-    """Whether a text is judged by its words alone, so that it can be judged at any time."""
 
     @abstractmethod
     def judge(self, said: str, question: Question) -> float:
