@@ -3,7 +3,7 @@
 Of open answers the texts are kept, so that every measure of words judges them anew; a task's
 further measures (``task.also``) were taken with the models at hand. Each measure has a table of its
 own, with the arms and the test of the verdict's, and decides nothing: settings were chosen by the
-task's measure, and retain accuracy is by that one too. Twin questions have no part in it.
+task's measure, and retain accuracy is by that one too.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TypeVar
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from mechunlearn.analysis.answers import questions_of, sources_of, values
 from mechunlearn.analysis.arms import arms_of
@@ -55,7 +55,7 @@ def _judges(task: Task) -> dict[str, Generated]:
 
 
 def _table(evidence: Evidence, measure: Scoring, judge: Generated | None) -> MeasureTable:
-    task = dataclasses.replace(evidence.setup.task.measured_by(measure), twins=())
+    task = evidence.setup.task.measured_by(measure)
     results: dict[str, CellFile] = {}
     for key, file in evidence.results.items():
         taken = _taken(file.result, measure) if judge is None else _judged(file.result, judge, task)
@@ -109,33 +109,45 @@ def _taken(result: Result, measure: Scoring) -> ByMeasure | None:
 def _judged(result: Result, judge: Generated, task: Task) -> ByMeasure:
     """The texts of a result as another measure judges them."""
     asked = questions_of(task, "forget")
+    disguised = with_other_stems(asked)
 
-    def again(answers: A, questions: Sequence[Question]) -> A:
+    def again(answers: A, questions: Sequence[Question] = asked) -> A:
         if isinstance(answers, UnsetType):
             return answers
         said = [str(text) for text in answers.said]
-        return msgspec.structs.replace(answers, values=tuple(judge.judged(said, questions)))
+        worth = judge.judged(said, questions[: len(said)])
+        return msgspec.structs.replace(answers, values=tuple(worth))
 
     if isinstance(result, BaselineResult):
-        forget = again(result.sets["forget"], asked)
-        return ByMeasure(forget=forget, hidden=again(result.hidden, with_other_stems(asked)))
-    forget = again(result.forget, asked)
+        return ByMeasure(
+            forget=again(result.sets["forget"]),
+            hidden=again(result.hidden, disguised),
+            twins=again(result.sets.get("twins", UNSET), task.twins),
+        )
     if isinstance(result, AttackResult):
-        hidden = again(result.hidden, with_other_stems(asked))
-        shams = tuple(again(sham, asked) for sham in result.shams)
-        return ByMeasure(forget=forget, hidden=hidden, shams=shams)
-    return ByMeasure(forget=forget)
+        return ByMeasure(
+            forget=again(result.forget),
+            hidden=again(result.hidden, disguised),
+            shams=tuple(map(again, result.shams)),
+            twins=again(result.twins, task.twins),
+        )
+    return ByMeasure(forget=again(result.forget))
 
 
 def _counted(result: Result, taken: ByMeasure) -> Result:
     """The result with these answers; variants were tried by the task's measure alone."""
     if isinstance(result, BaselineResult):
-        sets = {**result.sets, "forget": taken.forget}
-        if not isinstance(taken.select, UnsetType):
-            sets["forget_select"] = taken.select
+        others = {"forget_select": taken.select, "twins": taken.twins}
+        asked = {name: x for name, x in others.items() if not isinstance(x, UnsetType)}
+        sets = {**result.sets, "forget": taken.forget, **asked}
         return msgspec.structs.replace(result, sets=sets, hidden=taken.hidden)
     if isinstance(result, AttackResult):
         return msgspec.structs.replace(
-            result, forget=taken.forget, hidden=taken.hidden, shams=taken.shams, tried=()
+            result,
+            forget=taken.forget,
+            hidden=taken.hidden,
+            shams=taken.shams,
+            twins=taken.twins,
+            tried=(),
         )
     return msgspec.structs.replace(result, forget=taken.forget)

@@ -9,13 +9,14 @@ from msgspec.structs import replace
 from mechunlearn.audit.records import Answers, ByMeasure, Samples
 from mechunlearn.bench import edited, score
 from mechunlearn.bench.generation import Decoding
-from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.bench.measures.gold import Generated
 from mechunlearn.registry import find
-from mechunlearn.types import NO_CHANGE, Change, HookedModel, Score, Scoring, Task
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Score, Scoring, Task
 
-Part = Literal["forget", "hidden", "select"]
-"""Confirm fold, the same with other questions' stems, select fold."""
+Part = Literal["forget", "hidden", "select", "twins"]
+"""Confirm fold, the same with other questions' stems, select fold, questions nobody can know."""
+Asked = Mapping[Part, Sequence[Question]]
+"""Questions, ``forget`` among them."""
 
 
 def measures(task: Task, change: Change = NO_CHANGE) -> tuple[Scoring, ...]:
@@ -55,22 +56,23 @@ class Further(NamedTuple):
 def further(
     model: HookedModel,
     task: Task,
+    asked: Asked,
     seed: int,
     change: Change = NO_CHANGE,
-    parts: Sequence[Part] = ("forget",),
 ) -> Further:
     """Everything that a task wants beside its own measure, of a model under a change.
 
     Args:
+        asked: What is measured; samples are drawn of ``forget``.
         seed: Of samples.
     """
     names = measures(task, change)
     if not names and not task.samples:
         return Further()
     with edited(model, change) as rest:
-        taken = {part: scores_by(model, task, names, part, rest) for part in parts}
+        taken = {part: scores_by(model, task, names, of, rest) for part, of in asked.items() if of}
         also = {name: _by({part: of[name] for part, of in taken.items()}) for name in names}
-        return Further(also or UNSET, _drawn(model, task, seed, rest))
+        return Further(also or UNSET, _drawn(model, task, asked["forget"], seed, rest))
 
 
 def _by(scores: Mapping[Part, Score]) -> ByMeasure:
@@ -79,6 +81,7 @@ def _by(scores: Mapping[Part, Score]) -> ByMeasure:
         forget=answers["forget"],
         hidden=answers.get("hidden", UNSET),
         select=answers.get("select", UNSET),
+        twins=answers.get("twins", UNSET),
     )
 
 
@@ -86,13 +89,10 @@ def scores_by(
     model: HookedModel,
     task: Task,
     names: Sequence[Scoring],
-    part: Part = "forget",
+    asked: Sequence[Question],
     change: Change = NO_CHANGE,
 ) -> dict[Scoring, Score]:
-    """A part of the forget questions by several measures; text is generated once for all."""
-    asked = task.questions("forget", "select" if part == "select" else "confirm")
-    if part == "hidden":
-        asked = with_other_stems(asked)
+    """Questions by several measures; text is generated once for all."""
     scores: dict[Scoring, Score] = {}
     said: Sequence[str] | None = None
     for name in names:
@@ -105,10 +105,12 @@ def scores_by(
     return scores
 
 
-def _drawn(model: HookedModel, task: Task, seed: int, change: Change) -> Samples:
-    """Answers drawn of each forget question of the confirm fold; none in a form of its own."""
+def _drawn(
+    model: HookedModel, task: Task, asked: Sequence[Question], seed: int, change: Change
+) -> Samples:
+    """Answers drawn of each question; none in a form of its own."""
     if not task.samples or change.form is not None:
         return UNSET
     decoding = Decoding(samples=task.samples, temperature=1.0, seed=seed)
-    asked, measure = task.questions("forget", "confirm"), find("measure", task.scoring)
+    measure = find("measure", task.scoring)
     return tuple(measure.samples(model, asked, task.prompt, decoding, change))

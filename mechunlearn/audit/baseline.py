@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 
-from mechunlearn.audit.also import Part, further
+from mechunlearn.audit.also import Asked, further
 from mechunlearn.audit.records import Answers, BaselineResult, Guessing
 from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.environment import machine, versions
 from mechunlearn.models import describe
 from mechunlearn.types import HookedModel, Question, Task
-
-PARTS: tuple[Part, ...] = ("forget", "hidden", "select")
-"""What is asked by further measures."""
 
 
 def baseline(
@@ -37,15 +34,21 @@ def baseline(
         **task.extra,
         **({"twins": twins} if twins else {}),
     }
-    card = describe(model)
+    disguised, card = with_other_stems(sets["forget"]), describe(model)
+    also: Asked = {
+        "forget": sets["forget"],
+        "hidden": disguised,
+        "select": sets["forget_select"],
+        "twins": twins,
+    }
     return BaselineResult(
         sets={name: Answers.of(score(model, asked, task)) for name, asked in sets.items()},
         model=card,
         versions=versions(),
         machine=machine(card.device),
         guessing=_guessing(model, sets["forget"], task) if guessing else None,
-        hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
-        **further(model, task, seed, parts=PARTS)._asdict(),
+        hidden=Answers.of(score(model, disguised, task)),
+        **further(model, task, also, seed)._asdict(),
     )
 
 

@@ -81,6 +81,8 @@ class ByMeasure(Record, frozen=True):
     """Under placebos."""
     select: Answers | UnsetType = UNSET
     """To the forget questions of the select fold."""
+    twins: Answers | UnsetType = UNSET
+    """To questions of the same form that nobody can know."""
 
 
 Samples = tuple[tuple[str, ...], ...] | UnsetType

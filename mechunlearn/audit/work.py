@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
 from mechunlearn.attacks.seen import unwatched
-from mechunlearn.audit.also import Further, Part, further, measures, scores_by
+from mechunlearn.audit.also import Asked, Further, further, measures, scores_by
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.planting import hide_
 from mechunlearn.audit.pool import ModelPool
@@ -25,7 +25,7 @@ from mechunlearn.audit.records import (
     Tried,
 )
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed
-from mechunlearn.bench import edited, score, score_sets
+from mechunlearn.bench import edited, score
 from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.hooks import metered
 from mechunlearn.records import Plain, plain, typed
@@ -162,10 +162,10 @@ class _Work:
         n = len(self.task.questions("forget", "confirm"))
         change = search.change(variant)
         forget, retain = (self.task.questions(r, "confirm") for r in ("forget", "retain"))
-        asked = [(retain, self.task), (with_other_stems(forget), self.task)]
+        disguised = with_other_stems(forget)
         with edited(model, change) as rest:
-            kept, hidden = score_sets(model, asked, rest)
-            more = self._further(model, rest, ("forget", "hidden"))
+            kept, hidden = (score(model, q, self.task, change=rest) for q in (retain, disguised))
+            more = self._further(model, rest, hidden=disguised, twins=measured.twins)
         shams = self._shams(model, search, variant, measures(self.task, change))
         return AttackResult(
             variant=group.variant,
@@ -215,10 +215,10 @@ class _Work:
             also=more.also,
         )
 
-    def _further(
-        self, model: HookedModel, change: Change, parts: Sequence[Part] = ("forget",)
-    ) -> Further:
-        return further(model, self.task, self.setup.plan.seed, change, parts)
+    def _further(self, model: HookedModel, change: Change, **others: Sequence[Question]) -> Further:
+        """What the task wants beside its measure, of the confirm fold and of other questions."""
+        asked: Asked = {"forget": self._confirm.forget, **others}  # type: ignore[dict-item]
+        return further(model, self.task, asked, self.setup.plan.seed, change)
 
     def _seen(self, model: HookedModel, measured: Measured | None) -> Seen:
         group = self.group
@@ -259,11 +259,11 @@ class _Work:
                 f"{self.group.attack} has no sham; only a read-out, whose placebo is shuffled "
                 "answers, may return None"
             )
-        scores = []
+        scores, asked = [], self._confirm.forget
         for change in changes:
             with edited(model, change) as rest:
-                own = score(model, self._confirm.forget, self.task, change=rest)
-                scores.append((own, scores_by(model, self.task, names, change=rest)))
+                own = score(model, asked, self.task, change=rest)
+                scores.append((own, scores_by(model, self.task, names, asked, rest)))
         return scores
 
     @property

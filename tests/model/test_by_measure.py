@@ -1,8 +1,6 @@
 """One audit by several measures: texts judged anew, and facts asked in other forms beside."""
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -43,11 +41,11 @@ def test_an_audit_is_measured_by_what_was_said_and_by_further_forms(report: Repo
     assert not {"containment", "entailment", "cloze"} & set(tables)
     for name in ("exact_match", "token_f1", "letter", "probability"):
         table = tables[name]
-        assert table.models["original"].value > 0.9
+        assert table.models["organism:original"].value > 0.9
         assert table.models["gone"].value < 0.4
         (row,) = table.rows
         assert row.gap == pytest.approx(
-            table.models["original"].value - table.models["gone"].value, abs=1e-3
+            table.models["organism:original"].value - table.models["gone"].value, abs=1e-3
         )
         assert row.p_adjusted > 0.05  # Noise in the question brings nothing back in any form.
         assert row.n == report.rows[0].n
