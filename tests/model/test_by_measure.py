@@ -27,6 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         changes=(
             "task.scoring=containment",
             "task.also=letter,probability",
+            "task.samples=4",
             "perturbation_naive.rates=(0.1,)",
             "perturbation_naive.every=(5,)",
         ),
@@ -52,9 +53,31 @@ def test_an_audit_is_measured_by_what_was_said_and_by_further_forms(report: Repo
 
 
 @pytest.mark.long
+def test_answers_that_were_drawn_leak_where_the_model_knows(report: Report) -> None:
+    original, gone, attacked = report.leaks
+    assert (original.model, gone.model, attacked.attack) == (
+        "organism:original",
+        "gone",
+        "perturbation_naive",
+    )
+    assert {x.against for x in report.leaks} == {"other answers"}  # There is no control here.
+    assert original.curve.points[-1].difference_ci[0] > 0.8
+    for one in (gone, attacked):
+        assert one.curve.points[-1].difference < 0.15
+        assert one.curve.samples == 4
+        first = one.curve.points[0]
+        assert first.leak == pytest.approx(sum(one.leaking) / (4 * len(one.leaking)))
+        assert len(one.said) == one.curve.questions == report.rows[0].n
+    with pytest.raises(ValueError, match="letter generates no text"):
+        load_task("organism", config=TaskConfig(samples=3))
+
+
+@pytest.mark.long
 def test_the_page_has_a_column_for_every_measure(report: Report, example_report: Report) -> None:
     page = render(report)
     assert "By other measures" in page
+    assert "leak@4" in page
+    assert "figure-leak-gone" in page
     assert all(f">{m.replace('_', ' ')}</th>" in page for m in report.by_measure)
     assert "By other measures" not in render(example_report)
 
