@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mechunlearn.tasks import load_task
+from mechunlearn.tasks import TaskConfig, load_task
 from mechunlearn.tasks.capitals import capitals, countries
 from mechunlearn.tasks.countries import KINDS, country_task
 from mechunlearn.tasks.files import from_file
