@@ -21,7 +21,7 @@ Reference:
 """
 
 import random
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, get_args
@@ -78,7 +78,7 @@ class Scope:
 class Transplant(Rewrite):
     """Asks a target prompt in the place of every question, whose states it keeps for a hook."""
 
-    change: object = None
+    change: Callable[[str, random.Random], str] = field(default=lambda text, rng: text, repr=False)
     source: Point = field(default=Point(0), kw_only=True)
     target: str = field(kw_only=True)
     placebo: int | None = field(default=None, kw_only=True)

@@ -158,12 +158,16 @@ def _measure(model: HookedModel, asked: _Asked) -> _Measured:
     task = asked.task
     right, wrong = right_and_wrong(asked.forget, task.prompt)
     scores = membership_scores(model, [*right, *wrong])
-    parts = [{name: np.split(of, 2)[i] for name, of in scores.items()} for i in range(2)]
     both = asked.prompts((*asked.forget, *asked.retain))
     states = last_states(model, [*both, *asked.prompts(asked.seen)])
     generates = find("measure", task.scoring).generates
     said = responses(model, both, states[:, : len(both)], generates=generates)
-    return _Measured(*parts, said, states)
+    return _Measured(
+        right={name: of[: len(right)] for name, of in scores.items()},
+        wrong={name: of[len(right) :] for name, of in scores.items()},
+        responses=said,
+        states=states,
+    )
 
 
 def _rows(
@@ -176,8 +180,8 @@ def _rows(
     for label, own in measured.items():
         right, wrong = dict(own.right), dict(own.wrong)
         if label != reference:
-            for of, theirs in ((right, known.right), (wrong, known.wrong)):
-                of["reference"] = of["loss"] - theirs["loss"]
+            for mine, theirs in ((right, known.right), (wrong, known.wrong)):
+                mine["reference"] = mine["loss"] - theirs["loss"]
         for score, of in right.items():
             yield _row(label, score, "wrong answers", (of, wrong[score]), (forget, forget))
         found = dict(own.responses)
