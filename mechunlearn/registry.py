@@ -31,6 +31,7 @@ ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
     "steering_vectors": "mechunlearn.attacks.steering:Steering",
+    "latent_perturbation": "mechunlearn.attacks.latent_perturbation:LatentPerturbation",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "tuned_lens": "mechunlearn.attacks.tuned_lens:TunedLens",
     "probes": "mechunlearn.attacks.probes:FORGET",
