@@ -90,6 +90,7 @@ FIGURES = {
     "lens": "mechunlearn.plots.lens:FIGURE",
     "depth": "mechunlearn.plots.depth:FIGURE",
     "projection": "mechunlearn.plots.projection:FIGURE",
+    "limits": "mechunlearn.plots.limits:FIGURE",
     "pruning": "mechunlearn.plots.pruning:FIGURE",
     "relearning": "mechunlearn.plots.relearning:FIGURE",
     "prefix": "mechunlearn.plots.prefix:FIGURE",
