@@ -15,19 +15,21 @@ from collections.abc import Callable, Generator, Sequence
 from mechunlearn.attacks.relearning_settings import LORA_RATE, RelearningConfig, Run
 from mechunlearn.attacks.seen import Scored
 from mechunlearn.cost.job import BACKWARD
+from mechunlearn.train import Rule
 
 
 def settings_of(config: RelearningConfig) -> list[Run]:
     """Whole runs of the first seed, one for each setting of a sweep."""
     sweep, steps = config.sweep, config.steps
-    pairs = [
+    kinds: list[tuple[Rule, int, float]] = [
         ("adamw", rank, rate * (LORA_RATE if rank else 1.0))
         for rank in sweep.ranks
         for rate in config.rates
-    ] + [("sgd", 0, rate) for rate in sweep.sgd_rates]
+    ]
+    kinds += [("sgd", 0, rate) for rate in sweep.sgd_rates]
     return [
         Run(rate, config.seeds[0], steps, schedule, rank, rule, steps)
-        for rule, rank, rate in pairs
+        for rule, rank, rate in kinds
         for schedule in sweep.schedules
     ]
 

@@ -51,8 +51,10 @@ def _curves(
     for arm in TAUGHT:
         trace = report.findings_of(unlearned).trace(LimitTrace, attack, arm)
         look = LOOKS["attacked" if arm == "unlearned" else "never_knew"]
-        for curve in () if trace is None else trace.curves:
-            label = unlearned if arm == "unlearned" else look.label
+        if trace is None:
+            continue
+        label = unlearned if arm == "unlearned" else look.label
+        for curve in trace.curves:
             yield f"{label}, {curve.name}", look, curve, trace.eps
 
 
