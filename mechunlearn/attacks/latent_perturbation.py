@@ -273,6 +273,10 @@ class LatentPerturbation(Attack[LatentConfig, None, Perturbation]):
         """It is trained on one half of the questions and chosen on the other."""
         return frozenset({"forget", "retain"} if config.retain_share else {"forget"})
 
+    def check(self, config: LatentConfig, seen: Seen, layers: int) -> None:
+        """Refuse questions that cannot be halved."""
+        _ = seen.forget, seen.retain
+
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: LatentConfig
     ) -> LatentSearch:

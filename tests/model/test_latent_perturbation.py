@@ -140,6 +140,15 @@ def test_open_answers_are_trained_for_too(any_tiny: HookedModel, task: Task) -> 
     assert (plain != changed).any()
 
 
+def test_questions_of_one_source_are_refused_before_anything_runs(task: Task) -> None:
+    alone = tuple(dataclasses.replace(q, source="one") for q in task.forget)
+    attack, config = LatentPerturbation(), LatentConfig()
+    attack.check(config, Seen.of(task, attack, config=config), 4)
+    bare = Seen.of(dataclasses.replace(task, forget=alone), attack, config=config)
+    with pytest.raises(ValueError, match="two sources"):
+        attack.check(config, bare, 4)
+
+
 def test_settings_and_layers() -> None:
     assert inner_layers(4, 4) == (0, 1, 2)
     assert inner_layers(32, 4) == (6, 14, 22, 30)
