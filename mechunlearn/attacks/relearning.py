@@ -83,13 +83,15 @@ class RelearningSearch(Search[Run]):
     """Measures a whole run of a sweep, which is not there yet."""
     last: list[Run] = field(default_factory=list)
     """Of a sweep what its last round measured."""
+    exploded: set[Run] = field(default_factory=set)
+    """Of its shorter runs."""
 
     def variants(self) -> Generator[Sequence[Run], Sequence[Scored], None]:
         """In the order in which they were measured; of a sweep round after round."""
         if self.measure is None:
             yield self._those(self.runs)
         else:
-            yield from race(self.config, self._finished)
+            yield from race(self.config, self._finished, self.exploded)
 
     def eligible(self, variant: Run) -> bool:
         """The shorter runs of a sweep only say which to train on."""
@@ -107,8 +109,8 @@ class RelearningSearch(Search[Run]):
 
     def change(self, variant: Run) -> Change:
         """The same training again."""
-        short = not self.eligible(variant)
-        return relearning(self.lessons, self.config, variant, may_explode=short)
+        told = None if self.eligible(variant) else self.exploded.add
+        return relearning(self.lessons, self.config, variant, exploded=told)
 
     def sham(self, variant: Run, seed: int) -> Change:
         """The same prompts with shuffled answers, and the same retain facts."""

@@ -83,7 +83,9 @@ def _apart(items: Sequence[Item]) -> tuple[list[str], list[Example]]:
 class WordingTrace(Trace, frozen=True):
     """How much of the tested questions' wording was trained on; what comes back follows it.
 
-    Yoon et al. 2026, arXiv:2602.03379: after as many steps, syntax decides and not the topic.
+    Yoon et al. 2026, arXiv:2602.03379: after as many steps, syntax decides and not the topic. Rows
+    of words stand in for syntax here: they are counted without a parser, in any language with
+    spaces, and hold words of the topic too.
     """
 
     kind: ClassVar[str] = "wording"

@@ -1,7 +1,7 @@
 """One training run of relearning: in place, as a change that is undone, or measured on the way."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -68,12 +68,17 @@ def relearn_(
 
 
 def relearning(
-    lessons: Lessons, config: RelearningConfig, run: Run, *, may_explode: bool = False
+    lessons: Lessons,
+    config: RelearningConfig,
+    run: Run,
+    *,
+    exploded: Callable[[Run], None] | None = None,
 ) -> Change:
     """``relearn_`` as a reversible change: trains on entry, restores bit for bit on exit.
 
     Args:
-        may_explode: A run that explodes leaves the model as it was, and says so.
+        exploded: Called with a run that explodes, which then leaves the model as it was; default:
+            the error is raised.
     """
 
     @contextmanager
@@ -83,8 +88,9 @@ def relearning(
             try:
                 relearn_(model, lessons, config, run)
             except DivergedError as error:
-                if not may_explode:
+                if exploded is None:
                     raise
+                exploded(run)
                 console.print(f"[dim]{error}[/dim]")
                 stack.close()
             yield

@@ -59,7 +59,7 @@ class Sweep:
     """Of adapters, at ``LORA_RATE`` times the rates; 0: the weights themselves."""
     sgd_rates: tuple[float, ...] = (0.01, 0.1)
     """Of SGD on the weights themselves, with gradients cut to norm 1."""
-    halvings: int = 4
+    halvings: int = 3
     """The first round trains 2 to the power of this times shorter than the last."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ Reference:
 """
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 
 from mechunlearn.attacks.relearning_settings import LORA_RATE, RelearningConfig, Run
 from mechunlearn.attacks.seen import Scored
@@ -19,14 +19,14 @@ from mechunlearn.train import Rule
 
 
 def settings_of(config: RelearningConfig) -> list[Run]:
-    """Whole runs of the first seed, one for each setting of a sweep."""
+    """Whole runs of the first seed, one for each setting of a sweep; the highest rates first."""
     sweep, steps = config.sweep, config.steps
     kinds: list[tuple[Rule, int, float]] = [
         ("adamw", rank, rate * (LORA_RATE if rank else 1.0))
+        for rate in sorted(config.rates, reverse=True)
         for rank in sweep.ranks
-        for rate in config.rates
     ]
-    kinds += [("sgd", 0, rate) for rate in sweep.sgd_rates]
+    kinds += [("sgd", 0, rate) for rate in sorted(sweep.sgd_rates, reverse=True)]
     return [
         Run(rate, config.seeds[0], steps, schedule, rank, rule, steps)
         for rule, rank, rate in kinds
@@ -45,17 +45,22 @@ def rounds_of(config: RelearningConfig) -> list[tuple[int, int]]:
 
 
 def race(
-    config: RelearningConfig, finish: Callable[[Run], list[Run]]
+    config: RelearningConfig, finish: Callable[[Run], list[Run]], exploded: Collection[Run] = ()
 ) -> Generator[Sequence[Run], Sequence[Scored], None]:
     """Rounds of ever longer runs of the better half, and what was measured of the last ones.
 
+    Where nothing has come back yet, higher rates go on, but none that exploded.
+
     Args:
         finish: Measures a whole run; its variants.
+        exploded: What is known of that when a round's values are there.
     """
     left = settings_of(config)
     for count, steps in rounds_of(config)[:-1]:
-        found = yield [dataclasses.replace(run, steps=steps, total=steps) for run in left]
-        order = sorted(range(count), key=lambda i: -found[i].forget)
+        tried = [dataclasses.replace(run, steps=steps, total=steps) for run in left]
+        found = yield tried
+        worth = [(run in exploded, -f.forget) for run, f in zip(tried, found, strict=True)]
+        order = sorted(range(count), key=lambda i: worth[i])
         left = [left[i] for i in sorted(order[: -(-count // 2)])]
     whole = [dataclasses.replace(run, seed=seed) for run in left for seed in config.seeds]
     yield [variant for run in whole for variant in finish(run)]

@@ -141,7 +141,9 @@ def test_open_answers_are_trained_for_too(any_tiny: HookedModel, task: Task) -> 
 
 
 def test_questions_of_one_source_are_refused_before_anything_runs(task: Task) -> None:
-    alone = tuple(dataclasses.replace(q, source="one") for q in task.forget)
+    alone = tuple(
+        dataclasses.replace(q, source="one") if q.fold == "select" else q for q in task.forget
+    )
     attack, config = LatentPerturbation(), LatentConfig()
     attack.check(config, Seen.of(task, attack, config=config), 4)
     bare = Seen.of(dataclasses.replace(task, forget=alone), attack, config=config)
