@@ -30,6 +30,7 @@ METHODS = {
 ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
+    "ablation_search": "mechunlearn.attacks.ablation_search:AblationSearch",
     "steering_vectors": "mechunlearn.attacks.steering:Steering",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "tuned_lens": "mechunlearn.attacks.tuned_lens:TunedLens",
@@ -89,6 +90,7 @@ FIGURES = {
     "lens": "mechunlearn.plots.lens:FIGURE",
     "depth": "mechunlearn.plots.depth:FIGURE",
     "projection": "mechunlearn.plots.projection:FIGURE",
+    "search": "mechunlearn.plots.search:FIGURE",
     "pruning": "mechunlearn.plots.pruning:FIGURE",
     "relearning": "mechunlearn.plots.relearning:FIGURE",
     "prefix": "mechunlearn.plots.prefix:FIGURE",

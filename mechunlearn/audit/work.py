@@ -23,7 +23,7 @@ from mechunlearn.audit.records import (
     Stage,
     Tried,
 )
-from mechunlearn.audit.select import Deciding, Measured, choose, confirmed, score_changes
+from mechunlearn.audit.select import Choice, Deciding, Measured, choose, confirmed, score_changes
 from mechunlearn.bench import score
 from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.hooks import metered
@@ -144,17 +144,10 @@ class _Work:
 
     def attack(self, model: HookedModel) -> AttackResult:
         """Choose on the select fold; then the confirm fold and the shams, once."""
-        group, plan = self.group, self.setup.plan
+        group = self.group
         with metered() as meter:
             search, measured = self._search(model, self.setup.twins(group.model))
-            choice = choose(
-                model,
-                search,
-                measured,
-                retain_before=group.retain_before,
-                limit=plan.retain_limit,
-                limited=self.entry.limited,
-            )
+            choice = self._choose(model, search, measured, group.retain_before)
         variant = choice.variant
         self._keep(search, variant)
         reported = Answers.of(confirmed(model, search, measured, variant))
@@ -178,13 +171,28 @@ class _Work:
         )
 
     def control(self, model: HookedModel) -> ControlResult:
-        """The same attack on the never-knew model, at the variant chosen for the unlearned one."""
+        """The same attack on the never-knew model, at the variant chosen for the unlearned one.
+
+        An adaptive search is made anew, and the variant is its own choice.
+        """
         search, measured = self._search(model)
-        variant = self._variant()
+        if self.entry.adaptive:
+            before = score(model, measured.deciding.retain, self.task).accuracy
+            variant = self._choose(model, search, measured, before).variant
+        else:
+            variant = self._variant()
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant)),
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
+        )
+
+    def _choose(
+        self, model: HookedModel, search: Search[Any], measured: Measured, retain_before: float
+    ) -> Choice:
+        limit, limited = self.setup.plan.retain_limit, self.entry.limited
+        return choose(
+            model, search, measured, retain_before=retain_before, limit=limit, limited=limited
         )
 
     def rebuild(self, model: HookedModel) -> None:
