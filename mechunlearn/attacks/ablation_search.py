@@ -1,21 +1,22 @@
 """Let an optimiser search how much of which direction every attention and every MLP has to lose.
 
-    max over kernels of (value on forget questions, -KL(p_before || p_after) on retain prompts)
-    with the retain accuracy lost and the divergence below a limit each
+    max over kernels of (value on forget questions, -KL(p_original || p_attacked) on retain prompts)
+    with the retain accuracy lost and the divergence added below a limit each
 
 A kernel (``mechunlearn.attacks.kernel``) has a direction, one for all blocks or each block its own,
 and for attention and MLP a greatest weight, the block where it is, a smallest weight and a reach.
-Trials after the first random ones are proposed by a tree-structured Parzen estimator. Trials are
-judged by one half of the forget questions of the select fold; those on the front of value and
-divergence are judged anew by the other half, which chooses. A search of many trials finds something
-by luck, so the never-knew model is searched as well, with a choice of its own.
+Trials after the first random ones are proposed by a tree-structured Parzen estimator. They are
+judged by one half of the forget questions of the select fold. The other half judges those on the
+front of value and divergence anew, and chooses one of them or nothing. A search of many trials
+finds something by luck, so the never-knew model is searched as well, with a choice of its own.
 
 Reference:
     Multivariate TPE: Watanabe 2023, arXiv:2304.11127; for two goals Ozaki et al. 2022, JAIR 73.
     Optuna, Akiba et al. 2019, arXiv:1907.10902. Ablation from everything that is written is Arditi
     et al. 2024, arXiv:2406.11717. The kernel, its ranges and the two goals are those of Heretic
     (p-e-w, 2025), a tool against refusals.
-    Differs: forget value in place of refusals; hooks on what attention and MLPs write in place of
+    Differs: forget value in place of refusals; divergence from the original, so that what repairs
+    the unlearned model is no loss; hooks on what attention and MLPs write in place of
     weights, without a rescaling of rows; directions are of the unlearned model against the original
     or against benign questions; ranges are wide, since unlearning may sit in any block, and
     attention may be spared as MLPs may; ``heretic`` has their ranges and number of trials. Limits
@@ -30,6 +31,8 @@ from typing import Any, ClassVar, get_args
 
 import msgspec
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mechunlearn.attacks.activations import statistics_bytes
 from mechunlearn.attacks.equal_size import of_equal_size
@@ -66,7 +69,7 @@ class AblationSearchConfig:
     retain_loss: float = 0.05
     """Largest loss of retain accuracy."""
     divergence: float = 0.5
-    """Largest divergence of the first token on retain prompts, in nats."""
+    """Most that may be added to the divergence from the original, in nats."""
     wide: bool = True
     """Whether all blocks and weights are tried, or those that suit refusals."""
     seed: int = 0
@@ -85,11 +88,11 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """On the half of the forget questions that judges trials."""
     retain: float
     divergence: float
-    """Of the first token on retain prompts, in nats."""
+    """From the original: of the first token on retain prompts, in nats."""
     within: bool
     """Whether both limits are kept."""
     judged: float | None = None
-    """On the other half, of finalists."""
+    """On the other half, of those that may be chosen."""
 
 
 class SearchTrace(Trace, frozen=True):
@@ -100,7 +103,16 @@ class SearchTrace(Trace, frozen=True):
     """The model as it is."""
     trials: tuple[Trial, ...]
     chosen: int | None
-    """Among the trials; ``None``: none of them, another model's choice."""
+    """Among the trials; ``None``: none is better than the model as it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What has to be known of the original."""
+
+    means: Original
+    logs: Float[Tensor, "prompt token"]
+    """Log-probabilities of the first token behind retain prompts."""
 
 
 @dataclass(slots=True)
@@ -113,34 +125,51 @@ class KernelSearch(Search[Kernel]):
     """Prompts that the sham's size is measured on."""
     kept: tuple[str, ...]
     """Retain prompts."""
+    logs: Float[Tensor, "prompt token"]
+    """What the original says first behind them."""
     config: AblationSearchConfig
     before: Trial | None = None
     tried: list[tuple[Kernel, Trial]] = field(default_factory=list)
 
     def variants(self) -> Generator[Sequence[Kernel], Sequence[Scored], None]:
         """Trials one by one, and then those that may be chosen."""
+        self.before = None
         self.tried.clear()
-        logs = first_token_logs(self.model, self.kept)
         study, n = _study(self.config), self.model.cfg.n_layers
         (scored,) = yield Trials([NOTHING])
-        self.before = _trial(scored, 0.0, 0.0, self.config)
+        self.before = before = self._trial(NOTHING, scored)
         for _ in track(range(self.config.trials), "ablation search"):
             asked = study.ask()
             kernel = proposed(asked, n, self.config.wide)
             (scored,) = yield Trials([kernel])
-            moved = first_token_logs(self.model, self.kept, self.change(kernel))
-            trial = _trial(scored, self.before.retain, divergence(logs, moved), self.config)
-            asked.set_constraint(
-                "retain", self.before.retain - trial.retain - self.config.retain_loss
-            )
-            asked.set_constraint("divergence", trial.divergence - self.config.divergence)
+            trial = self._trial(kernel, scored)
+            for name, beyond in zip(("retain", "divergence"), self._beyond(trial), strict=True):
+                asked.set_constraint(name, beyond)
             study.tell(asked, [trial.value, trial.divergence])
             self.tried.append((kernel, trial))
         last = finalists([t for _, t in self.tried], self.config.finalists)
-        judged = yield [self.tried[i][0] for i in last]
+        plain, *judged = yield [NOTHING, *(self.tried[i][0] for i in last)]
+        self.before = _judged(before, plain)
         for i, scored in zip(last, judged, strict=True):
             kernel, trial = self.tried[i]
-            self.tried[i] = kernel, msgspec.structs.replace(trial, judged=round(scored.forget, 4))
+            self.tried[i] = kernel, _judged(trial, scored)
+
+    def _trial(self, kernel: Kernel, scored: Scored) -> Trial:
+        assert scored.retain is not None
+        moved = divergence(self.logs, first_token_logs(self.model, self.kept, self.change(kernel)))
+        trial = Trial(
+            value=round(scored.forget, 4),
+            retain=round(scored.retain, 4),
+            divergence=float(f"{moved:.4g}"),
+            within=True,
+        )
+        return msgspec.structs.replace(trial, within=max(self._beyond(trial)) <= 0)
+
+    def _beyond(self, trial: Trial) -> tuple[float, float]:
+        """How far the loss of retain accuracy and the divergence lie beyond their limits."""
+        before = trial if self.before is None else self.before
+        lost, added = before.retain - trial.retain, trial.divergence - before.divergence
+        return lost - self.config.retain_loss - 1e-9, added - self.config.divergence
 
     def change(self, variant: Kernel) -> Change:
         """See ``Search``."""
@@ -215,15 +244,14 @@ def finalists(trials: Sequence[Trial], n: int) -> list[int]:
     return front[-n:][::-1]
 
 
-def _trial(scored: Scored, before: float, moved: float, config: AblationSearchConfig) -> Trial:
-    assert scored.retain is not None
-    kept = before - scored.retain <= config.retain_loss + 1e-9
-    return Trial(
-        value=round(scored.forget, 4),
-        retain=round(scored.retain, 4),
-        divergence=float(f"{moved:.4g}"),
-        within=kept and moved <= config.divergence,
-    )
+def _judged(trial: Trial, scored: Scored) -> Trial:
+    return msgspec.structs.replace(trial, judged=round(scored.forget, 4))
+
+
+def _kept(seen: Seen) -> tuple[str, ...]:
+    """Retain prompts that the divergence is measured on, evenly spaced."""
+    every = seen.retain[:: max(1, len(seen.retain) // PROMPTS)]
+    return tuple(map(seen.text, every[:PROMPTS]))
 
 
 def _study(config: AblationSearchConfig) -> Any:
@@ -239,7 +267,7 @@ def _study(config: AblationSearchConfig) -> Any:
     return optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
 
 
-class AblationSearch(Attack[AblationSearchConfig, Original, Kernel]):
+class AblationSearch(Attack[AblationSearchConfig, Known, Kernel]):
     """The search as a registered attack."""
 
     family: ClassVar[Family] = "direction"
@@ -263,19 +291,20 @@ class AblationSearch(Attack[AblationSearchConfig, Original, Kernel]):
         """One half of the forget questions judges trials, the other one finalists."""
         return frozenset({"forget"})
 
-    def learn(self, original: HookedModel, seen: Seen, config: AblationSearchConfig) -> Original:
-        """Mean activations of the original."""
-        return original_means(original, seen, keep=0)
+    def learn(self, original: HookedModel, seen: Seen, config: AblationSearchConfig) -> Known:
+        """Mean activations of the original, and what it says first behind retain prompts."""
+        return Known(
+            original_means(original, seen, keep=0), first_token_logs(original, _kept(seen))
+        )
 
     def search(
-        self, model: HookedModel, seen: Seen, reference: Original, config: AblationSearchConfig
+        self, model: HookedModel, seen: Seen, reference: Known, config: AblationSearchConfig
     ) -> KernelSearch:
         """The directions; what is searched along them are the variants."""
-        found = measured_directions(model, seen, reference, ("original", "benign"))
+        found = measured_directions(model, seen, reference.means, ("original", "benign"))
         directions = {against: found[against] for against in get_args(Against)}
-        asked, kept = (tuple(map(seen.text, q)) for q in (seen.asked, seen.retain))
-        few = kept[:: max(1, len(kept) // PROMPTS)][:PROMPTS]
-        return KernelSearch(model, directions, asked, few, config)
+        asked = tuple(map(seen.text, seen.asked))
+        return KernelSearch(model, directions, asked, _kept(seen), reference.logs, config)
 
     def cost(self, config: AblationSearchConfig, job: Job) -> Cost:
         """Statistics of three sets of texts; half of the forget questions and as many others."""

@@ -109,7 +109,7 @@ def units(direction: Direction, kernel: Kernel) -> dict[int, Float[Tensor, " d_m
     """By block, what a kernel takes out; blocks without a direction are left out."""
     found: dict[int, Tensor] = {}
     for layer in direction.layers:
-        unit = unit_at(direction, layer if kernel.layer is None else kernel.layer)
+        unit = unit_at(direction, float(layer) if kernel.layer is None else kernel.layer)
         if unit is not None:
             found[layer] = unit
     return found
