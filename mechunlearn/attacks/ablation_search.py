@@ -61,7 +61,7 @@ class AblationSearchConfig:
 
     trials: int = 60
     random: int = 30
-    """First trials, which are drawn at random."""
+    """First trials, which are drawn at random; all, if there are no more."""
     candidates: int = 24
     """That the estimator draws for each trial, to take the best of; Optuna's default."""
     finalists: int = 8
@@ -75,10 +75,8 @@ class AblationSearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.random <= self.trials or min(self.candidates, self.finalists) < 1:
-            raise ValueError(
-                f"a search needs 1 <= random <= trials, candidates >= 1 and finalists >= 1: {self}"
-            )
+        if min(self.trials, self.random, self.candidates, self.finalists) < 1:
+            raise ValueError(f"a search needs trials, random, candidates, finalists >= 1: {self}")
 
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -310,8 +308,12 @@ class AblationSearch(Attack[AblationSearchConfig, Known, Kernel]):
         """Statistics of three sets of texts; half of the forget questions and as many others."""
         half = job.forget_select / 2
         once = half + min(half, job.retain_select) + min(PROMPTS, job.retain_select)
+        logs = min(PROMPTS, job.retain_select) * job.shape.vocabulary
         return Cost(
             search=3.0 * job.forget_select + (config.trials + 1) * once,
             variants=config.finalists / 2,
-            memory={"activations": statistics_bytes(job.shape, job.sizes)},
+            memory={
+                "activations": statistics_bytes(job.shape, job.sizes),
+                "first tokens": 16.0 * logs if job.sizes.kind == "cpu" else 0.0,
+            },
         )

@@ -2,10 +2,12 @@
 
 import dataclasses
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
+from mechunlearn.analysis.analyse import audit
 from mechunlearn.attacks import Seen
 from mechunlearn.attacks.ablation_search import (
     AblationSearch,
@@ -20,11 +22,14 @@ from mechunlearn.attacks.equal_size import change_sizes
 from mechunlearn.attacks.kernel import NOTHING, Kernel, Profile, ablated, unit_at
 from mechunlearn.audit.attack import Attacked, attack
 from mechunlearn.audit.outlook import job_of
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.bench import score
 from mechunlearn.bench.first_token import divergence, first_token_logs
 from mechunlearn.cost.memory import shape_of, sizes_of
 from mechunlearn.hooks import metered
 from mechunlearn.models import fingerprint, load
+from mechunlearn.plots import figures
+from mechunlearn.report import render
 from mechunlearn.types import Direction, HookedModel, Point, Task
 
 ATTACK = AblationSearch()
@@ -205,6 +210,31 @@ def test_the_original_has_no_push_against_itself(organism: HookedModel, task: Ta
     assert search.change(Kernel("benign", 1.5, FLAT, FLAT)).hooks
 
 
+def test_the_never_knew_model_is_searched_anew(tiny_plan: AuditPlan, tmp_path: Path) -> None:
+    few = ("ablation_search.trials=3", "ablation_search.random=2")
+    plan = dataclasses.replace(tiny_plan, attacks=("ablation_search",), changes=few)
+    report = audit(plan, tmp_path / "run")
+    (row,) = report.rows
+    found = {
+        arm: report.findings_of(row.model).trace(SearchTrace, row.attack, arm)
+        for arm in ("unlearned", "never_knew", "original")
+    }
+    own, control = found["unlearned"], found["never_knew"]
+    assert own is not None
+    assert control is not None
+    assert found["original"] is None
+    assert len(own.trials) == len(control.trials) == 3
+    assert own.before != control.before
+    for trace in (own, control):
+        chosen = trace.before if trace.chosen is None else trace.trials[trace.chosen]
+        judged = [t.judged for t in (trace.before, *trace.trials) if t.judged is not None]
+        assert chosen.judged is not None
+        assert len(judged) > 1
+    assert row.n_variants == len([t for t in own.trials if t.judged is not None]) + 1
+    assert "search" in {d.kind for d in figures(report)}
+    assert "attention (most" in render(report) or own.chosen is None
+
+
 @pytest.mark.long
 def test_its_cost_is_what_it_counts(organism: HookedModel, task: Task) -> None:
     config = dataclasses.replace(FEW, trials=6, random=3)
@@ -242,6 +272,6 @@ NOTHING_CHANGE = ablated(NOTHING, 1, {}, "nothing")
 
 
 def test_settings() -> None:
-    for wrong in ({"random": 61}, {"random": 0}, {"finalists": 0}, {"candidates": 0}):
-        with pytest.raises(ValueError, match="1 <= random <= trials"):
-            AblationSearchConfig(**wrong)
+    for wrong in ("trials", "random", "candidates", "finalists"):
+        with pytest.raises(ValueError, match="needs trials, random, candidates, finalists >= 1"):
+            AblationSearchConfig(**{wrong: 0})
