@@ -38,8 +38,9 @@ from mechunlearn.attacks.activations import statistics_bytes
 from mechunlearn.attacks.equal_size import of_equal_size
 from mechunlearn.attacks.kernel import NOTHING, Against, Kernel, Profile, ablated, units
 from mechunlearn.attacks.mean_directions import Original, measured_directions, original_means
-from mechunlearn.attacks.protocol import Attack, Search, Trace, Trials
+from mechunlearn.attacks.protocol import Attack, Search, Trials
 from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.trials import SearchTrace, SearchTrial, finalists
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.bench.first_token import divergence, first_token_logs
 from mechunlearn.cost.job import Cost, Job
@@ -79,31 +80,6 @@ class AblationSearchConfig:
             raise ValueError(f"a search needs trials, random, candidates, finalists >= 1: {self}")
 
 
-class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One kernel that was tried."""
-
-    value: float
-    """On the half of the forget questions that judges trials."""
-    retain: float
-    divergence: float
-    """From the original: of the first token on retain prompts, in nats."""
-    within: bool
-    """Whether both limits are kept."""
-    judged: float | None = None
-    """On the other half, of those that may be chosen."""
-
-
-class SearchTrace(Trace, frozen=True):
-    """What a search tried."""
-
-    kind: ClassVar[str] = "search"
-    before: Trial
-    """The model as it is."""
-    trials: tuple[Trial, ...]
-    chosen: int | None
-    """Among the trials; ``None``: none is better than the model as it is."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
     """What has to be known of the original."""
@@ -126,8 +102,8 @@ class KernelSearch(Search[Kernel]):
     logs: Float[Tensor, "prompt token"]
     """What the original says first behind them."""
     config: AblationSearchConfig
-    before: Trial | None = None
-    tried: list[tuple[Kernel, Trial]] = field(default_factory=list)
+    before: SearchTrial | None = None
+    tried: list[tuple[Kernel, SearchTrial]] = field(default_factory=list)
 
     def variants(self) -> Generator[Sequence[Kernel], Sequence[Scored], None]:
         """Trials one by one, and then those that may be chosen."""
@@ -152,10 +128,10 @@ class KernelSearch(Search[Kernel]):
             kernel, trial = self.tried[i]
             self.tried[i] = kernel, _judged(trial, scored)
 
-    def _trial(self, kernel: Kernel, scored: Scored) -> Trial:
+    def _trial(self, kernel: Kernel, scored: Scored) -> SearchTrial:
         assert scored.retain is not None
         moved = divergence(self.logs, first_token_logs(self.model, self.kept, self.change(kernel)))
-        trial = Trial(
+        trial = SearchTrial(
             value=round(scored.forget, 4),
             retain=round(scored.retain, 4),
             divergence=float(f"{moved:.4g}"),
@@ -163,7 +139,7 @@ class KernelSearch(Search[Kernel]):
         )
         return msgspec.structs.replace(trial, within=max(self._beyond(trial)) <= 0)
 
-    def _beyond(self, trial: Trial) -> tuple[float, float]:
+    def _beyond(self, trial: SearchTrial) -> tuple[float, float]:
         """How far the loss of retain accuracy and the divergence lie beyond their limits."""
         before = trial if self.before is None else self.before
         lost, added = before.retain - trial.retain, trial.divergence - before.divergence
@@ -229,20 +205,7 @@ def proposed(trial: Any, layers: int, wide: bool) -> Kernel:
     return Kernel(against, layer if single else None, attention, mlp)
 
 
-def finalists(trials: Sequence[Trial], n: int) -> list[int]:
-    """Places of trials that no other one within the limits beats in value and in divergence.
-
-    Those of greatest value, at most ``n``. Where none keeps the limits, all are compared.
-    """
-    within = [i for i, t in enumerate(trials) if t.within] or list(range(len(trials)))
-    front: list[int] = []
-    for i in sorted(within, key=lambda i: (trials[i].divergence, -trials[i].value)):
-        if not front or trials[i].value > trials[front[-1]].value:
-            front.append(i)
-    return front[-n:][::-1]
-
-
-def _judged(trial: Trial, scored: Scored) -> Trial:
+def _judged(trial: SearchTrial, scored: Scored) -> SearchTrial:
     return msgspec.structs.replace(trial, judged=round(scored.forget, 4))
 
 

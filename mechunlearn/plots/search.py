@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Arm, Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.attacks.ablation_search import SearchTrace, Trial
+from mechunlearn.attacks.trials import SearchTrace, SearchTrial
 from mechunlearn.plots.figure import TAUGHT, Figure, Place, control, forget, interval, traced
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, small_headings
 
@@ -47,7 +47,7 @@ def search(report: Report, unlearned: str) -> go.Figure:
     return small_headings(fig)
 
 
-def best(trace: SearchTrace) -> Trial:
+def best(trace: SearchTrace) -> SearchTrial:
     """The trial within the limits of the greatest value; of all, where none keeps them."""
     within = [trial for trial in trace.trials if trial.within]
     return max(within or trace.trials, key=lambda trial: trial.value)
@@ -79,7 +79,7 @@ def _trials(fig: go.Figure, trace: SearchTrace, arm: Arm, legend: bool, place: P
 
 def _points(
     fig: go.Figure,
-    trials: Sequence[Trial],
+    trials: Sequence[SearchTrial],
     name: str,
     legend: bool,
     place: Place,

@@ -13,13 +13,11 @@ from mechunlearn.attacks.ablation_search import (
     AblationSearch,
     AblationSearchConfig,
     KernelSearch,
-    SearchTrace,
-    Trial,
-    finalists,
     proposed,
 )
 from mechunlearn.attacks.equal_size import change_sizes
 from mechunlearn.attacks.kernel import NOTHING, Kernel, Profile, ablated, unit_at
+from mechunlearn.attacks.trials import SearchTrace, SearchTrial, finalists
 from mechunlearn.audit.attack import Attacked, attack
 from mechunlearn.audit.outlook import job_of
 from mechunlearn.audit.plan import AuditPlan
@@ -114,8 +112,8 @@ def test_the_divergence_is_that_of_plain_forwards(organism: HookedModel) -> None
 
 
 def test_finalists_are_the_front_within_the_limits() -> None:
-    def trial(value: float, moved: float, within: bool = True) -> Trial:
-        return Trial(value=value, retain=1.0, divergence=moved, within=within)
+    def trial(value: float, moved: float, within: bool = True) -> SearchTrial:
+        return SearchTrial(value=value, retain=1.0, divergence=moved, within=within)
 
     trials = [trial(0.5, 0.1), trial(0.9, 0.9, False), trial(0.7, 0.2), trial(0.6, 0.3)]
     trials += [trial(0.4, 0.05), trial(0.4, 0.01)]

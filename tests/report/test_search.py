@@ -8,13 +8,15 @@ from msgspec.structs import replace
 
 from mechunlearn.analysis.records import Arm
 from mechunlearn.analysis.report import Report
-from mechunlearn.attacks.ablation_search import SearchTrace, Trial
+from mechunlearn.attacks.trials import SearchTrace, SearchTrial
 from mechunlearn.plots import figures
 from mechunlearn.records import plain
 
 
-def trial(value: float, moved: float, judged: float | None = None, within: bool = True) -> Trial:
-    return Trial(value=value, retain=1.0, divergence=moved, within=within, judged=judged)
+def trial(
+    value: float, moved: float, judged: float | None = None, within: bool = True
+) -> SearchTrial:
+    return SearchTrial(value=value, retain=1.0, divergence=moved, within=within, judged=judged)
 
 
 FOUND = SearchTrace(
