@@ -95,6 +95,7 @@ FIGURES = {
     "relearning": "mechunlearn.plots.relearning:FIGURE",
     "prefix": "mechunlearn.plots.prefix:FIGURE",
     "perturbation": "mechunlearn.plots.perturbation:FIGURE",
+    "leak": "mechunlearn.plots.leak:FIGURE",
 }
 """Figures of a report, in the order in which they are shown."""
 DEFAULT_ATTACKS = (

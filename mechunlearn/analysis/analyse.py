@@ -10,7 +10,9 @@ import numpy as np
 
 from mechunlearn.analysis.answers import choices, questions, questions_of, sources_of, values
 from mechunlearn.analysis.arms import arms_of
+from mechunlearn.analysis.by_measure import by_measure
 from mechunlearn.analysis.findings import findings_of
+from mechunlearn.analysis.leaks import leaks
 from mechunlearn.analysis.positive import positive_controls
 from mechunlearn.analysis.records import (
     Findings,
@@ -117,6 +119,8 @@ def _analysed(evidence: Evidence, positive: tuple[PositiveControl, ...]) -> Repo
         ),
         questions=questions(evidence),
         positive_controls=positive,
+        by_measure=by_measure(evidence),
+        leaks=leaks(evidence),
     )
 
 

@@ -2,7 +2,8 @@
 
 With a model that never knew (tier A):
 
-    control    (attacked - unlearned) - (attacked control - control)
+    control    (attacked - unlearned) - (attacked control - control),
+               or attacked - attacked control where that is less on average
     unlearned  attacked - unlearned
     sham       attacked - sham
     guessing   attacked - guessing level
@@ -16,7 +17,9 @@ union test, Berger 1982, which needs no correction for their number). At tiers B
 brought back is the smallest of them; at tier A it is the difference in differences, which alone
 estimates knowledge, and the others are hurdles. A model pushed below guessing that comes back to
 guessing has gained nothing, so guessing is a hurdle with a control too; and an attack that only
-makes the control worse has brought nothing back.
+makes the control worse has brought nothing back. A model that unlearning pushed below what
+never-knew models answer (of open answers they get the form right, and common facts) has to exceed
+them under the attack: what lifts it to their level has brought back the form, and no fact.
 
 With several never-knew models the control is their mean, and what one of them may differ from the
 next has to be exceeded too (``mechunlearn.analysis.between``).
@@ -77,7 +80,8 @@ def nets(arms: Arms, before: Before) -> Nets:
         return others if arms.twins is None else _beside_twins(others, gained, arms.twins)
     renamed = arms.untreated_controls
     control = np.mean(renamed, axis=0) if renamed else before.control
-    return {"control": gained - (arms.control - control), **others}
+    net, level = gained - (arms.control - control), arms.attacked - arms.control
+    return {"control": min((net, level), key=lambda x: float(x.mean())), **others}
 
 
 def _beside_twins(found: Nets, gained: Values, twins: Values) -> Nets:

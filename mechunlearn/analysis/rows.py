@@ -150,7 +150,12 @@ def _planted(arms: Arms, before: Before, contrasts: Sequence[Contrast]) -> Plant
 
 
 def _best_of_k(evidence: Evidence, model: str, result: AttackResult) -> float:
-    """Whether the chosen variant gained more on the select fold than the best of as many would."""
+    """Whether the chosen variant gained more on the select fold than the best of as many would.
+
+    1 where none was tried by this measure.
+    """
+    if not result.tried:
+        return 1.0
     before = values(evidence.answers(model, "forget_select"))
     if result.decided_by is not None:
         before = before[list(result.decided_by)]

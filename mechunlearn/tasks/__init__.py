@@ -54,6 +54,7 @@ def load_task(
     name = name or _suitable(original)
     if task := _shipped(name, original, config, trust_remote_code):
         task = _with_twins(task, config)
+        task = dataclasses.replace(task, also=config.also, samples=config.samples)
         return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
@@ -188,10 +189,16 @@ def _shipped(name: str, original: str, config: TaskConfig, trust_remote_code: bo
     else:
         return None
     if config != TaskConfig(
-        scoring=config.scoring, chat=config.chat, system=config.system, twins=config.twins
+        scoring=config.scoring,
+        also=config.also,
+        samples=config.samples,
+        chat=config.chat,
+        system=config.system,
+        twins=config.twins,
     ):
         raise ValueError(
-            f"{name} takes task.scoring, task.chat, task.system and task.twins, and no other"
+            f"{name} takes task.scoring, task.also, task.samples, task.chat, task.system and "
+            "task.twins, and no other"
         )
     return dataclasses.replace(task, scoring=config.scoring or task.scoring)
 

@@ -135,6 +135,8 @@ def circuit_breakers_(
 ) -> TrainLog:
     """Reroute ``task.forget_text`` in place, keeping ``task.retain_text``.
 
+    Where a task has no such texts, its questions with their answers stand in.
+
     The original's hidden states come from the same model with the adapters switched off, since
     those of all layers would be too many to store.
 

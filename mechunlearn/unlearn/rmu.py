@@ -39,7 +39,7 @@ from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings
-from mechunlearn.unlearn.sequences import token_rows
+from mechunlearn.unlearn.sequences import corpus, token_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +133,8 @@ class RMU:
 def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None = None) -> TrainLog:
     """Unlearn ``task.forget_text`` in place, keeping ``task.retain_text`` or ``plain_text``.
 
+    Where a task has no such texts, its questions with their answers stand in.
+
     No second model is needed: the retain texts' activations are stored before training
     (``tokens x d_model`` numbers in the model's dtype).
 
@@ -186,13 +188,14 @@ def _forget_order(
     steps, batch = config.optimizer.steps, config.batch
     members: dict[str, list[int]] = {}
     topics = task.forget_topics if config.per_topic else {}
-    untold = sum(text not in topics for text in task.forget_text)
+    texts = corpus(task, "forget")
+    untold = sum(text not in topics for text in texts)
     if config.per_topic and untold:
         raise ValueError(
             f"per_topic needs the topic of every forget text, and task {task.name!r} has none for "
-            f"{untold} of {len(task.forget_text)}; set per_topic=False for one vector for all"
+            f"{untold} of {len(texts)}; set per_topic=False for one vector for all"
         )
-    for i, text in enumerate(task.forget_text):
+    for i, text in enumerate(texts):
         members.setdefault(topics.get(text, ""), []).append(i)
     draws = {t: Draws(len(own), batch, steps, generator) for t, own in members.items()}
     names = list(members)

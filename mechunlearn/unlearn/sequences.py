@@ -13,8 +13,9 @@ from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, pad
 from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
+from mechunlearn.progress import console
 from mechunlearn.train import Draws, Share
-from mechunlearn.types import HookedModel, Point, Task
+from mechunlearn.types import HookedModel, Point, Role, Task
 from mechunlearn.unlearn import Settings
 
 RetainLoss = Literal["cross_entropy", "summed_cross_entropy", "kl"]
@@ -45,18 +46,28 @@ def token_rows(model: HookedModel, task: Task, role: Corpus, limit: int) -> list
     """The tokens of a corpus, one row a text, cut to ``limit``.
 
     Raises:
-        ValueError: If the corpus, or a text, is empty.
+        ValueError: If a text is empty.
     """
-    texts = {
-        "forget": task.forget_text,
-        "retain": task.retain_text,
-        "plain": task.plain_text,
-    }[role]
-    rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]] if texts else []
-    if not rows or not all(rows):
-        what = "an empty" if rows else "no"
-        raise ValueError(f"task {task.name!r} has {what} {role} text; this method trains on them")
+    texts = corpus(task, role)
+    if not _texts(task, role):
+        console.print(f"[dim]{task.name} has no {role} text: answered questions stand in[/dim]")
+    rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]]
+    if not all(rows):
+        raise ValueError(f"task {task.name!r} has an empty {role} text; this method trains on them")
     return rows
+
+
+def corpus(task: Task, role: Corpus) -> tuple[str, ...]:
+    """Texts of a task; where it has none, its examples: questions as they are asked, answered.
+
+    For plain text what is to be retained stands in.
+    """
+    kept: Role = "forget" if role == "forget" else "retain"
+    return _texts(task, role) or tuple(e.prompt + e.answer for e in task.examples(kept))
+
+
+def _texts(task: Task, role: Corpus) -> tuple[str, ...]:
+    return {"forget": task.forget_text, "retain": task.retain_text, "plain": task.plain_text}[role]
 
 
 @torch.no_grad()
