@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from mechunlearn.analysis.records import Arm
 from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.trials import SearchTrace, SearchTrial
-from mechunlearn.plots import figures
+from mechunlearn.plots.search import FIGURE
 from mechunlearn.records import plain
 
 
@@ -34,7 +34,8 @@ def drawn(report: Report, traces: Mapping[Arm, SearchTrace]) -> go.Figure:
     left = {arm: {"search": plain(trace)} for arm, trace in traces.items()}
     found = replace(first, traces={attack: left})
     changed = replace(report, findings=(found, *report.findings[1:]))
-    return {d.key: d.figure for d in figures(changed)}[f"search-{first.model}"]
+    assert FIGURE.allowed(changed, first.model) == ("unlearned" in traces)
+    return FIGURE.of(changed, first.model).figure
 
 
 def test_trials_their_front_and_the_choice_are_drawn(example_report: Report) -> None:
@@ -58,5 +59,5 @@ def test_trials_their_front_and_the_choice_are_drawn(example_report: Report) -> 
 def test_without_a_control_there_is_one_panel(example_report: Report) -> None:
     fig = drawn(example_report, {"unlearned": FOUND})
     assert {t.xaxis for t in fig.data} == {"x"}
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="empty"):
         drawn(example_report, {})
