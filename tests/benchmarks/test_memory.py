@@ -40,6 +40,7 @@ FAMILIES = {
 ATTACKS = {
     "baseline": (),
     "direction_ablation": (),
+    "ablation_search": ("trials=2", "random=1"),
     "steering_vectors": ("strengths=(1.0,)",),
     "latent_perturbation": ("steps=2",),
     "logit_lens": (),
