@@ -38,6 +38,7 @@ ATTACKS = {
     "probes": "mechunlearn.attacks.probes:FORGET",
     "probes_retain": "mechunlearn.attacks.probes:RETAIN",
     "patching": "mechunlearn.attacks.patching:Patching",
+    "patchscope": "mechunlearn.attacks.patchscope:Patchscope",
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
     "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",

@@ -156,6 +156,8 @@ class Attack(ABC, Generic[C, R, V]):
     """Whether it looks at what variants are worth before it tries the next; the never-knew model is
     then searched anew and attacked at its own choice, for many trials find something by luck."""
 
+    speaks: ClassVar[bool] = False
+    """Of a read-out: whether the model itself says what is read, so that text can be generated."""
     only_asks: ClassVar[bool] = False
     """Whether nothing changes but how the questions are asked: what comes back was open."""
 
@@ -176,6 +178,11 @@ class Attack(ABC, Generic[C, R, V]):
             for word in given:
                 if word not in known:
                     raise unknown(f"{kind} of attack {name!r}:", str(word), known)
+
+    @property
+    def generates(self) -> bool:
+        """Whether text can be generated under its changes; what only reads inside says nothing."""
+        return self.speaks or self.family != "read-out"
 
     def suits(self, task: Task) -> bool:
         """Whether a task has what it works on; an audit that names no attacks leaves others out."""

@@ -27,7 +27,7 @@ def refuse(setup: Setup) -> None:
     generates = find("measure", task.scoring).generates
     for name in setup.attacks:
         config, attack = resolved.attacks[name], find("attack", name)
-        if generates and attack.family == "read-out":
+        if generates and not attack.generates:
             raise ValueError(
                 f"{name} reads inside the model, and {task.scoring} judges generated text; leave "
                 "it out of --attacks, or choose what is read token by token with --set "

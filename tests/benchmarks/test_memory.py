@@ -48,6 +48,7 @@ ATTACKS = {
     "probes": (),
     "probes_retain": (),
     "patching": (),
+    "patchscope": (),
     "pruning_weights": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_neurons": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_heads": ("levels=(0.05,0.2)", "examples=16"),

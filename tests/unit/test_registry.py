@@ -20,6 +20,7 @@ UNTRAINED = (
     "probes",
     "probes_retain",
     "patching",
+    "patchscope",
     "pruning_weights",
     "pruning_neurons",
     "pruning_heads",
