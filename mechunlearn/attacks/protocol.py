@@ -83,6 +83,10 @@ class Search(ABC, Generic[V]):
         """Of two variants worth the same the smaller one is chosen."""
         return 0
 
+    def eligible(self, variant: V) -> bool:
+        """Whether it may be chosen; of others what they are worth only says what to try next."""
+        return True
+
     def traces(self, variant: V) -> Sequence[Trace]:
         """What is worth drawing of this search and of the chosen variant."""
         return ()
@@ -197,6 +201,15 @@ class Attack(ABC, Generic[C, R, V]):
         self, model: HookedModel, seen: Seen, reference: R, variant: V, config: C
     ) -> Search[V]:
         """A search that can make a variant found earlier; cheaper than ``search`` if it can be."""
+        return self.search(model, seen, reference, config)
+
+    def repeat(
+        self, model: HookedModel, seen: Seen, reference: R, variant: V, config: C
+    ) -> Search[V]:
+        """The search on a control, of which ``variant`` alone will be asked; cheaper if it can be.
+
+        Unlike ``rebuild`` it is another model's search: what is learned is learned from ``model``.
+        """
         return self.search(model, seen, reference, config)
 
     def cost(self, config: C, job: Job) -> Cost:

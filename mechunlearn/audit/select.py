@@ -170,14 +170,14 @@ def choose(
         retain_before: Retain accuracy without the attack, unless the attack measured its own.
         limited: Whether the limit decides; the loss is reported in any case.
     """
+    tried = _attempts(model, search, measured)
     start = measured.start
     before = retain_before if start is None else start.retain.accuracy
-    tried = _attempts(model, search, measured)
     changes = [search.change(t.variant) for t in tried]
     task = measured.deciding.task
     values = [worth(t.forget, task, c) for t, c in zip(tried, changes, strict=True)]
     order = sorted(
-        range(len(tried)),
+        (i for i in range(len(tried)) if search.eligible(tried[i].variant)),
         key=lambda i: (-values[i], search.size(tried[i].variant), i),
     )
     if all(c.leaves_model for c in changes):

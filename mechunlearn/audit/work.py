@@ -147,7 +147,9 @@ class _Work:
         """Choose on the select fold; then the confirm fold and the shams, once."""
         group, plan = self.group, self.setup.plan
         with metered() as meter:
-            search, measured = self._search(model, self.setup.twins(group.model))
+            measured = self._measured(self.setup.twins(group.model))
+            seen = self._seen(model, measured)
+            search = self.entry.search(model, seen, group.reference, self.config)
             choice = choose(
                 model,
                 search,
@@ -185,8 +187,10 @@ class _Work:
 
     def control(self, model: HookedModel) -> ControlResult:
         """The same attack on the never-knew model, at the variant chosen for the unlearned one."""
-        search, measured = self._search(model)
         variant = self._variant()
+        measured = self._measured()
+        seen = self._seen(model, measured)
+        search = self.entry.repeat(model, seen, self.group.reference, variant, self.config)
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant)),
             stages=_stages(measured),
@@ -233,13 +237,9 @@ class _Work:
             watch=unwatched if measured is None else _watch(measured),
         )
 
-    def _search(
-        self, model: HookedModel, twins: tuple[Question, ...] = ()
-    ) -> tuple[Search[Any], Measured]:
+    def _measured(self, twins: tuple[Question, ...] = ()) -> Measured:
         splits = self.entry.splits(self.config)
-        measured = Measured(Deciding.of(self.task, self.group.attack, splits), twins)
-        seen = self._seen(model, measured)
-        return self.entry.search(model, seen, self.group.reference, self.config), measured
+        return Measured(Deciding.of(self.task, self.group.attack, splits), twins)
 
     def _variant(self) -> Any:
         return typed(self.group.variant, self.entry.variant, f"{self.group.attack}'s variant")

@@ -186,6 +186,10 @@ def _shipped(name: str, original: str, config: TaskConfig, trust_remote_code: bo
         from mechunlearn.tasks.capitals import capitals
 
         task = capitals()
+    elif name == "countries":
+        from mechunlearn.tasks.countries import country_task
+
+        task = country_task()
     else:
         return None
     if config != TaskConfig(

@@ -41,6 +41,7 @@ ATTACKS = {
     "baseline": (),
     "direction_ablation": (),
     "steering_vectors": ("strengths=(1.0,)",),
+    "latent_perturbation": ("steps=2",),
     "logit_lens": (),
     "tuned_lens": ("tokens=2048", "steps=2"),
     "probes": (),

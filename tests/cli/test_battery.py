@@ -27,6 +27,7 @@ QUICK = {
     "perturbation_informed": ("thresholds=(0.2,)", "rounds=1"),
     "gcg": ("search.steps=2", "search.restarts=1", "questions=6"),
     "soft_prompt": ("steps=2",),
+    "latent_perturbation": ("steps=2",),
 }
 """Settings by the beginning of an attack's name: small, since nothing is to be found here."""
 
