@@ -67,7 +67,7 @@ def move_along(
         excess_only: Leave coordinates below ``to`` as they are.
         share: Of the way there; above 1 goes beyond.
     """
-    unit = unit.to(activation)
+    unit = unit.to(activation, non_blocking=True)
     excess = activation @ unit - to
     if excess_only:
         excess = excess.clamp_min(0)
@@ -78,7 +78,7 @@ def add_vector(
     activation: Float[Tensor, "*batch d_model"], hook: object, vector: Float[Tensor, " d_model"]
 ) -> Float[Tensor, "*batch d_model"]:
     """Add a vector at every token; a new tensor."""
-    return activation + vector.to(activation)
+    return activation + vector.to(activation, non_blocking=True)
 
 
 def replace_units(
