@@ -19,6 +19,7 @@ from mechunlearn.report.summary import sentences
 from mechunlearn.report.terminal import Head, print_lines, print_table
 from mechunlearn.studies.paper import Cell as PaperCell
 from mechunlearn.studies.records import SITUATIONS, SituationRates, ValidationResult
+from mechunlearn.studies.separation import SeparationResult
 from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import Question, Score, Scoring, Task
 
@@ -239,6 +240,26 @@ def show_changes(
         print_lines(["every number is the same"])
     for condition, (first, second) in (differs or {}).items():
         console.print(f"{condition}: {first or DASH}, then {second or DASH}", markup=False)
+
+
+def show_separations(result: SeparationResult) -> None:
+    """Print how well each number tells a model's forget questions from others."""
+    models = list(dict.fromkeys(row.model for row in result.rows))
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for row in result.rows:
+        text = f"{row.auc:.2f} [{row.auc_ci[0]:.2f}, {row.auc_ci[1]:.2f}]"
+        lines.setdefault((row.against, row.score), {})[row.model] = text
+    heads = [Head("from", words=True), Head("by", words=True), *map(Head, models)]
+    rows = [
+        [against, score, *(of.get(model, DASH) for model in models)]
+        for (against, score), of in lines.items()
+    ]
+    print_table(f"{result.task}: forget questions told apart, AUC with 95 % intervals", heads, rows)
+    console.print(
+        f"A half is nothing; reference: the loss beyond that of {result.reference}. Beside a model "
+        "that never knew, the same numbers say what forgetting alone would look like.",
+        markup=False,
+    )
 
 
 def show_validation(validation: ValidationResult) -> None:

@@ -174,16 +174,17 @@ class _Backward:
 
     def _shares(self, step: int, numerics: _Numerics) -> dict[str, float]:
         """Add the gradients of all shares; the terms they add up to."""
-        named: dict[str, float] = {}
+        found: list[dict[str, Tensor]] = []
         first = self.index * self.parts
         with torch.enable_grad(), numerics.on():  # Edits may be entered while text is generated.
             for i in range(first, first + self.parts):
                 terms = self._terms(step, Share(i, self.of * self.parts))
                 torch.stack([t.float() for t in terms.values()]).sum().backward()
                 self.masters.collect()
-                for name, term in terms.items():
-                    named[name] = named.get(name, 0.0) + term.item()
-        return named
+                found.append({name: term.detach().double() for name, term in terms.items()})
+        # A GPU is waited for once a step.
+        values = torch.stack([torch.stack(list(terms.values())) for terms in found]).tolist()
+        return {name: sum(row[i] for row in values) for i, name in enumerate(found[0])}
 
     def _terms(self, step: int, share: Share) -> Mapping[str, Tensor]:
         try:

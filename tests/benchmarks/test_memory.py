@@ -40,6 +40,7 @@ FAMILIES = {
 ATTACKS = {
     "baseline": (),
     "direction_ablation": (),
+    "ablation_search": ("trials=2", "random=1"),
     "steering_vectors": ("strengths=(1.0,)",),
     "latent_perturbation": ("steps=2",),
     "logit_lens": (),
@@ -47,6 +48,7 @@ ATTACKS = {
     "probes": (),
     "probes_retain": (),
     "patching": (),
+    "patchscope": (),
     "pruning_weights": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_neurons": ("levels=(0.05,0.2)", "examples=16"),
     "pruning_heads": ("levels=(0.05,0.2)", "examples=16"),

@@ -21,6 +21,7 @@ from mechunlearn.types import HookedModel
 FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
 FAST = ("direction_ablation", "logit_lens", "pruning_heads", "relearning_disjoint", "gcg")
 QUICK = {
+    "ablation_search": ("trials=3", "random=2"),
     "pruning": ("levels=(0.1, 0.4)", "examples=8"),
     "relearning": ("rates=(1e-3,)", "seeds=(0,)", "steps=2", "max_tokens=64"),
     "perturbation_naive": ("rates=(0.1,)", "every=(5,)"),
