@@ -30,7 +30,9 @@ METHODS = {
 ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
+    "ablation_search": "mechunlearn.attacks.ablation_search:AblationSearch",
     "steering_vectors": "mechunlearn.attacks.steering:Steering",
+    "latent_perturbation": "mechunlearn.attacks.latent_perturbation:LatentPerturbation",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "tuned_lens": "mechunlearn.attacks.tuned_lens:TunedLens",
     "probes": "mechunlearn.attacks.probes:FORGET",
@@ -90,6 +92,8 @@ FIGURES = {
     "lens": "mechunlearn.plots.lens:FIGURE",
     "depth": "mechunlearn.plots.depth:FIGURE",
     "projection": "mechunlearn.plots.projection:FIGURE",
+    "limits": "mechunlearn.plots.limits:FIGURE",
+    "search": "mechunlearn.plots.search:FIGURE",
     "pruning": "mechunlearn.plots.pruning:FIGURE",
     "relearning": "mechunlearn.plots.relearning:FIGURE",
     "prefix": "mechunlearn.plots.prefix:FIGURE",

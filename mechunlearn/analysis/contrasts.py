@@ -3,7 +3,7 @@
 With a model that never knew (tier A):
 
     control    (attacked - unlearned) - (attacked control - control),
-               or attacked - attacked control where that is less on average
+               or attacked - control, attacked or not, where unlearning went below it
     unlearned  attacked - unlearned
     sham       attacked - sham
     guessing   attacked - guessing level
@@ -19,7 +19,7 @@ estimates knowledge, and the others are hurdles. A model pushed below guessing t
 guessing has gained nothing, so guessing is a hurdle with a control too; and an attack that only
 makes the control worse has brought nothing back. A model that unlearning pushed below what
 never-knew models answer (of open answers they get the form right, and common facts) has to exceed
-them under the attack: what lifts it to their level has brought back the form, and no fact.
+them, attacked or not: what lifts it to their level has brought back the form, and no fact.
 
 With several never-knew models the control is their mean, and what one of them may differ from the
 next has to be exceeded too (``mechunlearn.analysis.between``).
@@ -80,8 +80,11 @@ def nets(arms: Arms, before: Before) -> Nets:
         return others if arms.twins is None else _beside_twins(others, gained, arms.twins)
     renamed = arms.untreated_controls
     control = np.mean(renamed, axis=0) if renamed else before.control
-    net, level = gained - (arms.control - control), arms.attacked - arms.control
-    return {"control": min((net, level), key=lambda x: float(x.mean())), **others}
+    net = gained - (arms.control - control)
+    if (arms.attacked - gained).mean() < control.mean():
+        floor = max((arms.control, control), key=lambda arm: float(arm.mean()))
+        net = arms.attacked - floor
+    return {"control": net, **others}
 
 
 def _beside_twins(found: Nets, gained: Values, twins: Values) -> Nets:

@@ -54,8 +54,8 @@ class Row(Record, frozen=True):
     """Share of the gap that comes back, net of the control; ``None`` where there is no gap."""
     recovery_ci: Interval | None
     difference: float
-    """[attacked - unlearned] - [attacked control - control], or attacked - attacked control where
-    that is less; without a never-knew model the smallest of the contrasts."""
+    """[attacked - unlearned] - [attacked control - control], or attacked - control where unlearning
+    went below it; without a never-knew model the smallest of the contrasts."""
     difference_ci: Interval
     gap: float
     """Original minus unlearned."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from mechunlearn.attacks import Seen
 from mechunlearn.audit.cells import Setup
+from mechunlearn.audit.select import Deciding
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
 from mechunlearn.unlearn import Settings
@@ -44,6 +45,7 @@ def refuse(setup: Setup) -> None:
             )
         seen = Seen.of(task, attack, name=name, config=config, tokenizer=tokenizer)
         with _told(name):
+            Deciding.of(task, name, attack.splits(config))
             attack.check(config, seen, setup.layers)
 
 

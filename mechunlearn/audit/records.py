@@ -203,7 +203,10 @@ class AttackResult(Record, frozen=True, tag="attack"):
 
 
 class ControlResult(Record, frozen=True, tag="control"):
-    """The same attack at the same settings on a model that never knew."""
+    """The same attack on a model that never knew.
+
+    At the same settings; an adaptive one at those that its own search chose there.
+    """
 
     forget: Answers
     stages: tuple[Stage, ...]

@@ -24,7 +24,7 @@ from mechunlearn.audit.records import (
     Stage,
     Tried,
 )
-from mechunlearn.audit.select import Deciding, Measured, choose, confirmed
+from mechunlearn.audit.select import Choice, Deciding, Measured, choose, confirmed
 from mechunlearn.bench import edited, score
 from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.hooks import metered
@@ -145,17 +145,10 @@ class _Work:
 
     def attack(self, model: HookedModel) -> AttackResult:
         """Choose on the select fold; then the confirm fold and the shams, once."""
-        group, plan = self.group, self.setup.plan
+        group = self.group
         with metered() as meter:
             search, measured = self._search(model, self.setup.twins(group.model))
-            choice = choose(
-                model,
-                search,
-                measured,
-                retain_before=group.retain_before,
-                limit=plan.retain_limit,
-                limited=self.entry.limited,
-            )
+            choice = self._choose(model, search, measured, group.retain_before)
         variant = choice.variant
         self._keep(search, variant)
         reported = Answers.of(confirmed(model, search, measured, variant))
@@ -184,15 +177,29 @@ class _Work:
         )
 
     def control(self, model: HookedModel) -> ControlResult:
-        """The same attack on the never-knew model, at the variant chosen for the unlearned one."""
-        search, measured = self._search(model)
-        variant = self._variant()
+        """The same attack on the never-knew model, at the variant chosen for the unlearned one.
+
+        An adaptive search is made anew, and the variant is its own choice.
+        """
+        if self.entry.adaptive:
+            search, measured = self._search(model)
+            before = score(model, measured.deciding.retain, self.task).accuracy
+            variant = self._choose(model, search, measured, before).variant
+        else:
+            variant = self._variant()
+            search, measured = self._search(model, variant=variant)
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant)),
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             **self._further(model, search.change(variant))._asdict(),
         )
+
+    def _choose(
+        self, model: HookedModel, search: Search[Any], measured: Measured, before: float
+    ) -> Choice:
+        limit, limited = self.setup.plan.retain_limit, self.entry.limited
+        return choose(model, search, measured, retain_before=before, limit=limit, limited=limited)
 
     def rebuild(self, model: HookedModel) -> None:
         """The chosen variant of an attack that was computed in an earlier run."""
@@ -209,11 +216,7 @@ class _Work:
             forget = score(model, self._confirm.forget, self.task, change=rest)
             more = self._further(model, rest)
         traces = {} if self.group.view is None else _kinds([self.group.view(model, self._confirm)])
-        return CeilingResult(
-            forget=Answers.of(forget),
-            traces=traces,
-            also=more.also,
-        )
+        return CeilingResult(forget=Answers.of(forget), traces=traces, also=more.also)
 
     def _further(self, model: HookedModel, change: Change, **others: Sequence[Question]) -> Further:
         """What the task wants beside its measure, of the confirm fold and of other questions."""
@@ -234,12 +237,15 @@ class _Work:
         )
 
     def _search(
-        self, model: HookedModel, twins: tuple[Question, ...] = ()
+        self, model: HookedModel, twins: tuple[Question, ...] = (), variant: Any = None
     ) -> tuple[Search[Any], Measured]:
-        splits = self.entry.splits(self.config)
+        """The search, or what is needed of it for one variant."""
+        splits, reference = self.entry.splits(self.config), self.group.reference
         measured = Measured(Deciding.of(self.task, self.group.attack, splits), twins)
         seen = self._seen(model, measured)
-        return self.entry.search(model, seen, self.group.reference, self.config), measured
+        if variant is None:
+            return self.entry.search(model, seen, reference, self.config), measured
+        return self.entry.repeat(model, seen, reference, variant, self.config), measured
 
     def _variant(self) -> Any:
         return typed(self.group.variant, self.entry.variant, f"{self.group.attack}'s variant")

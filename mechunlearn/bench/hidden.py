@@ -53,14 +53,17 @@ def _circle(questions: Sequence[Question], seed: int) -> list[int]:
 def _alike(questions: Sequence[Question], seed: int) -> list[int]:
     """For each question another one, of another source where there are several, in like words.
 
-    Every question is taken once, and the words that stems share are the most (Jaccard index).
+    Every question is taken once, and the words that stems share are the most (Jaccard index). A
+    word weighs by how many questions have it: those of the form are in many, names in few, so that
+    what is found asks the same of somebody else, also where sources are not known.
     """
     rng, n = np.random.default_rng(seed), len(questions)
     number: dict[str, int] = {}
     asked = [{number.setdefault(w, len(number)) for w in words(q.stem)} for q in questions]
     rows = np.repeat(np.arange(n), [len(own) for own in asked])
-    said = csr_array((np.ones(len(rows)), (rows, [w for own in asked for w in own])))
-    shared, sizes = (said @ said.T).toarray(), said.sum(axis=1)
+    has = csr_array((np.ones(len(rows)), (rows, [w for own in asked for w in own])))
+    said = has * np.sqrt(has.sum(axis=0))
+    shared, sizes = (said @ said.T).toarray(), (said * said).sum(axis=1)
     alike = shared / np.maximum(sizes[:, None] + sizes[None] - shared, 1)
     sources = np.array([q.source or str(i) for i, q in enumerate(questions)])
     same = sources[:, None] == sources[None]

@@ -34,7 +34,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechunlearn.bench.batches import in_batches
-from mechunlearn.bench.rows import pad
+from mechunlearn.bench.rows import pad, placed, real_places
 from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
@@ -155,19 +155,22 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None 
     goals = _goals(model, forget, order, config)
 
     def distance(rows: list[list[int]], goal: Tensor, picked: Sequence[int], n: int) -> Tensor:
-        tokens, real = pad(model, [rows[i] for i in picked])
-        reached = forward_to(model, tokens, config.layer)[real].float()
+        own = [rows[i] for i in picked]
+        tokens, _ = pad(model, own)
+        there = placed(real_places(own), tokens.device)
+        reached = forward_to(model, tokens, config.layer).flatten(0, 1)[there].float()
         return (reached - goal.to(reached)).pow(2).sum() / (n * model.cfg.d_model)
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         topic, picked = order[step]
         forget_rows, retain_rows = share(picked), share(retain_draws[step])
-        lengths = torch.cat([goals[i] for i in forget_rows])[:, None].to(vectors[topic])
-        held = torch.cat([frozen[i] for i in retain_rows])
+        vector = vectors[topic]
+        lengths = placed(torch.cat([goals[i] for i in forget_rows]), vector.device)[:, None]
+        held = placed(torch.cat([frozen[i] for i in retain_rows]), vector.device)
         n_forget = sum(len(forget[i]) for i in picked)
         n_retain = sum(len(retain[i]) for i in retain_draws[step])
         return {
-            "forget": distance(forget, lengths * vectors[topic], forget_rows, n_forget),
+            "forget": distance(forget, lengths * vector, forget_rows, n_forget),
             "retain": config.alpha * distance(retain, held, retain_rows, n_retain),
         }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mechunlearn.bench.batches import batches, in_batches, token_budget
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
-from mechunlearn.bench.rows import Row, pad
+from mechunlearn.bench.rows import Row, pad, placed
 from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
 from mechunlearn.progress import console
@@ -113,16 +113,16 @@ class Before:
         rows = [self.rows[i] for i in picked]
         width = max(len(row.tokens) for row in rows)
         pick = torch.tensor([i * width + at for i, r in enumerate(rows) for at, _, _ in r.reads])
-        with capture(self.model, [final], pick.to(self.model.cfg.device)) as activations:
+        with capture(self.model, [final], placed(pick, self.model.cfg.device)) as activations:
             tokens, _ = pad(self.model, [row.tokens for row in rows])
             run_blocks(self.model, tokens)
         return activations[final]
 
     def _divergence(self, picked: Sequence[int], penalty: float) -> Float[Tensor, ""]:
         last = self._last(picked)
-        states = torch.cat([self.states[i] for i in picked]).to(last.device)
+        states = placed(torch.cat([self.states[i] for i in picked]), last.device)
         said = torch.tensor([token for i in picked for _, token, _ in self.rows[i].reads])
-        said = said.to(last.device)[:, None]
+        said = placed(said, last.device)[:, None]
 
         def divergence(part: slice) -> Tensor:
             now = unembed(self.model, last[part]).log_softmax(-1)

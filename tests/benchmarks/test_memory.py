@@ -40,7 +40,9 @@ FAMILIES = {
 ATTACKS = {
     "baseline": (),
     "direction_ablation": (),
+    "ablation_search": ("trials=2", "random=1"),
     "steering_vectors": ("strengths=(1.0,)",),
+    "latent_perturbation": ("steps=2",),
     "logit_lens": (),
     "tuned_lens": ("tokens=2048", "steps=2"),
     "probes": (),

@@ -14,6 +14,7 @@ from mechunlearn.unlearn.rmu import RMU
 
 UNTRAINED = (
     "direction_ablation",
+    "ablation_search",
     "logit_lens",
     "tuned_lens",
     "probes",
