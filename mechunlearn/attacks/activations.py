@@ -79,13 +79,7 @@ def activation_statistics(
     def compute(batch: list[int]) -> None:
         own = [rows[i] for i in batch]
         tokens, _ = pad(model, own)
-        width = tokens.shape[1]
-        counted = [
-            i * width + at
-            for i, row in enumerate(own)
-            for at, token in enumerate(row)
-            if at >= skip and token not in drop
-        ]
+        counted = _counted(own, tokens.shape[1], skip, drop)
         count_flops(model, tokens.numel())
         pick = placed(torch.tensor(counted, dtype=torch.long), tokens.device)
         with capture(model, points, pick) as kept:
@@ -101,6 +95,18 @@ def activation_statistics(
     # All layers' activations are kept, as for a backward pass.
     in_batches(model, [len(r) for r in rows], compute, backward=True)
     return statistics
+
+
+def _counted(
+    rows: Sequence[Sequence[int]], width: int, skip: int, drop: frozenset[int]
+) -> list[int]:
+    """Flat indices, in rows padded to a width, of the tokens that count."""
+    return [
+        i * width + at
+        for i, row in enumerate(rows)
+        for at, token in enumerate(row)
+        if at >= skip and token not in drop
+    ]
 
 
 @torch.no_grad()

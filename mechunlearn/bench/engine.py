@@ -176,11 +176,8 @@ def read_sums(
     pick = placed(torch.tensor([i * width + at - shared for i, at in places]), device)
     reads = [(i, slot_of[i, at], tok, c) for i, r in enumerate(rows) for at, tok, c in r.reads]
     which, slot, token, choice = placed(torch.tensor(reads), device).T
-    n_choices = 1 + max(c for _, _, _, c in reads)
-    only, column = None, token
-    if ids is not None:
-        only = placed(torch.tensor(ids), device)
-        column = _column(token, only, max(ids))
+    only = None if ids is None else placed(torch.tensor(ids), device)
+    column = token if only is None else _column(token, only, model.cfg.d_vocab)
     kwargs: dict[str, Any] = {}
     if prefix is not None:
         kwargs["past_key_values"] = chosen(
@@ -192,15 +189,17 @@ def read_sums(
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
     with capture(model, points, pick) as activations, telling(items or range(len(rows)), real):
         run_blocks(model, tokens, **kwargs)
-    zeros = torch.zeros(len(rows), n_choices, dtype=torch.float64, device=device)
+    zeros = torch.zeros(
+        len(rows), 1 + max(r[-1] for r in reads), dtype=torch.float64, device=device
+    )
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
     sums = []
     for read_out in read_outs:
         states = activations[read_out.point]
         if ids is None:
             logits = partial(read_out.logits, model)
-            rows_read = torch.tensor([place for _, place, _, _ in reads])
-            values = log_probabilities(logits, states, model.cfg.d_vocab, rows_read, column)
+            own = torch.tensor([place for _, place, _, _ in reads])
+            values = log_probabilities(logits, states, model.cfg.d_vocab, own, column)
         else:
             values = read_out.logits(model, states, only)[slot, column]
         sums.append(zeros.index_put((which, choice), values.double(), accumulate=True))
@@ -221,10 +220,10 @@ def telling(items: Sequence[int], real: Bool[Tensor, "row pos"]) -> AbstractCont
 
 
 def _column(
-    token: Int[Tensor, " read"], ids: Int[Tensor, " id"], largest: int
+    token: Int[Tensor, " read"], ids: Int[Tensor, " id"], vocabulary: int
 ) -> Int[Tensor, " read"]:
     """Which of the ids each token is."""
-    lookup = torch.zeros(largest + 1, dtype=torch.long, device=token.device)
+    lookup = torch.zeros(vocabulary, dtype=torch.long, device=token.device)
     lookup[ids] = torch.arange(len(ids), device=token.device)
     return lookup[token]
 
