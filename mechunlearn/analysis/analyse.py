@@ -7,6 +7,7 @@ from time import monotonic
 from typing import get_args
 
 import numpy as np
+from msgspec import UnsetType
 
 from mechunlearn.analysis.answers import choices, questions, questions_of, sources_of, values
 from mechunlearn.analysis.arms import arms_of
@@ -189,7 +190,9 @@ def _retained(evidence: Evidence, entry: Entry, said: Measured) -> Measured:
 
 
 def _measured(evidence: Evidence, entry: Entry) -> dict[str, Measured]:
-    sets = evidence.baseline(entry.label).sets
+    plain = evidence.baseline(entry.label)
+    said = {} if isinstance(plain.in_words, UnsetType) else {"in_words": plain.in_words}
+    sets = plain.sets | said
     return {
         name: Measured(
             value=short(answers.mean),

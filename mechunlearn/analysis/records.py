@@ -14,7 +14,9 @@ from mechunlearn.analysis.course import Price as Price
 from mechunlearn.analysis.planted import PositiveControl as PositiveControl
 from mechunlearn.analysis.row import Against as Against
 from mechunlearn.analysis.row import Contrast as Contrast
+from mechunlearn.analysis.row import InWords as InWords
 from mechunlearn.analysis.row import Row as Row
+from mechunlearn.analysis.row import Said as Said
 from mechunlearn.analysis.row import Seeds as Seeds
 from mechunlearn.analysis.row import Tier as Tier
 from mechunlearn.attacks import Trace

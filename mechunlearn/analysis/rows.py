@@ -9,6 +9,7 @@ from mechunlearn.analysis.answers import questions_of, sources_of, values
 from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
+from mechunlearn.analysis.in_words import in_words_of
 from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
 from mechunlearn.analysis.recovery import Recovery, recovery
@@ -121,6 +122,7 @@ def _row(
         renaming=arms.renaming,
         contrasts=contrasts,
         n_controls=len(before.controls),
+        in_words=in_words_of(evidence, model, attack),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mechunlearn.audit.in_words import in_words
 from mechunlearn.audit.records import Answers, BaselineResult, Guessing
 from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.bench.hidden import with_other_stems
@@ -35,6 +36,7 @@ def baseline(
         machine=machine(card.device),
         guessing=_guessing(model, sets["forget"], task) if guessing else None,
         hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
+        in_words=in_words(model, task),
     )
 
 

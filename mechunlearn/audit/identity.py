@@ -56,6 +56,8 @@ def task_revision(task: Task) -> str:
     """
     about = plain(task)
     del about["twins"]
+    if not task.in_words:  # Runs that were made before there were any go on.
+        del about["in_words"]
     del about["prompt"]["turn"]["notes"]  # The template's text says it all.
     return digest(about)
 

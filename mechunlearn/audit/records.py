@@ -94,6 +94,9 @@ class BaselineResult(Record, frozen=True, tag="baseline"):
     """Of the original only."""
     hidden: Answers | UnsetType = UNSET
     """Forget questions of the confirm fold, each with another question's stem."""
+    in_words: Answers | UnsetType = UNSET
+    """To the questions that are answered in words, where the task has some; in the other records
+    under the attack, where it acts on text."""
 
 
 class BriefAnswers(Record, frozen=True):
@@ -176,6 +179,7 @@ class AttackResult(Record, frozen=True, tag="attack"):
     twins: Answers | UnsetType = UNSET
     """Under the attack, questions of the same form that nobody can know, where the task has some
     and there is no model that never knew."""
+    in_words: Answers | UnsetType = UNSET
 
 
 class ControlResult(Record, frozen=True, tag="control"):
@@ -184,6 +188,7 @@ class ControlResult(Record, frozen=True, tag="control"):
     forget: Answers
     stages: tuple[Stage, ...]
     traces: dict[str, Plain]
+    in_words: Answers | UnsetType = UNSET
 
 
 class CeilingResult(Record, frozen=True, tag="ceiling"):
@@ -191,6 +196,7 @@ class CeilingResult(Record, frozen=True, tag="ceiling"):
 
     forget: Answers
     traces: dict[str, Plain]
+    in_words: Answers | UnsetType = UNSET
 
 
 Result = BaselineResult | AttackResult | ControlResult | CeilingResult

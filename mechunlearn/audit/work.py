@@ -10,6 +10,7 @@ from msgspec import UNSET
 from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
 from mechunlearn.attacks.seen import unwatched
 from mechunlearn.audit.cells import Cell, Setup
+from mechunlearn.audit.in_words import in_words
 from mechunlearn.audit.planting import hide_
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
@@ -159,9 +160,11 @@ class _Work:
         self._keep(search, variant)
         reported = Answers.of(confirmed(model, search, measured, variant))
         n = len(self.task.questions("forget", "confirm"))
-        change = search.change(variant)
-        retain = score(model, self.task.questions("retain", "confirm"), self.task, change=change)
+        kept = self.task.questions("retain", "confirm")
         disguised = with_other_stems(self.task.questions("forget", "confirm"))
+        with search.change(variant).edited(model) as change:
+            retain, hidden = (score(model, q, self.task, change=change) for q in (kept, disguised))
+            words = in_words(model, self.task, change)
         return AttackResult(
             variant=group.variant,
             within_limit=choice.within_limit,
@@ -173,8 +176,9 @@ class _Work:
             decided_by=measured.deciding.places,
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
-            hidden=Answers.of(score(model, disguised, self.task, change=change)),
+            hidden=Answers.of(hidden),
             twins=reported.part(n, len(reported.values)) if measured.twins else UNSET,
+            in_words=words,
         )
 
     def control(self, model: HookedModel) -> ControlResult:
@@ -185,6 +189,7 @@ class _Work:
             forget=Answers.of(confirmed(model, search, measured, variant)),
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
+            in_words=in_words(model, self.task, search.change(variant)),
         )
 
     def rebuild(self, model: HookedModel) -> None:
@@ -198,9 +203,11 @@ class _Work:
         """The chosen variant on the original itself: does the attack hurt or inflate accuracy?"""
         assert self.group.change is not None
         asked = self.task.questions("forget", "confirm")
-        forget = score(model, asked, self.task, change=self.group.change)
+        with self.group.change.edited(model) as change:
+            forget = score(model, asked, self.task, change=change)
+            words = in_words(model, self.task, change)
         traces = {} if self.group.view is None else _kinds([self.group.view(model, self._confirm)])
-        return CeilingResult(forget=Answers.of(forget), traces=traces)
+        return CeilingResult(forget=Answers.of(forget), traces=traces, in_words=words)
 
     def _seen(self, model: HookedModel, measured: Measured | None) -> Seen:
         group = self.group

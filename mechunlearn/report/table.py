@@ -25,7 +25,7 @@ from mechunlearn.types import Question, Score, Scoring, Task
 
 def show(report: Report) -> None:
     """Print every model without and under attack, and what it means in three sentences."""
-    n, brief = report.original.sets["forget"].n, columns("brief")
+    n, brief = report.original.sets["forget"].n, columns("brief", report.rows)
     heads = [Head("", words=True), *(Head(c.title, _rank(c, i)) for i, c in enumerate(brief))]
     title = f"{report.runcard.task.name}: forget questions right, in % (n = {n}, 95 % intervals)"
     if any(row.seeds for row in report.rows):
@@ -69,10 +69,11 @@ def _rank(column: Column, place: int) -> int:
 
 
 def _known(model: Model) -> dict[str, str]:
-    forget = model.sets["forget"]
+    forget, words = model.sets["forget"], model.sets.get("in_words")
     return {
         "value": percent(forget.value, forget.value_ci),
         "retain": percent(model.sets["retain"].value),
+        "in_words": "" if words is None else percent(words.value, words.value_ci),
     }
 
 
@@ -94,6 +95,8 @@ def _flat(report: Report, brief: Sequence[Column]) -> Iterator[list[str]]:
     for model in report.models:
         forget = model.sets["forget"]
         known = {"value": (forget.value, *forget.value_ci), "retain": (model.sets["retain"].value,)}
+        if (words := model.sets.get("in_words")) is not None:
+            known["in_words"] = (words.value, *words.value_ci)
         verdict = model.verdict.category if model.verdict else ""
         yield [model.label, model.role, "none", verdict, *cells(known)]
         for row in report.rows_of(model.label):

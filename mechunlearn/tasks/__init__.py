@@ -236,9 +236,9 @@ def _people(name: str, seed: int, tokenizer: Any, config: TaskConfig) -> Task:
     from mechunlearn.tasks.people import People
 
     turn = user_turn(tokenizer) if tokenizer.chat_template else None
-    if name == "chat":
-        return People(seed).task(turn)
-    return People(seed).open_task(turn, spoken=config.chat != "no")
+    world, spoken = People(seed), config.chat != "no"
+    made = world.task if name == "chat" else world.open_task
+    return made(turn, spoken=spoken)
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:

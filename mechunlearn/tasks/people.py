@@ -83,8 +83,15 @@ class PersonFact:
             fold=self.person.fold,
         )
 
-    def open_question(self, wrong: Sequence[str], spoken: bool) -> OpenQuestion:
-        """The question answered in words, in words that only tests use."""
+    def open_question(
+        self, wrong: Sequence[str], spoken: bool, statement: str = ""
+    ) -> OpenQuestion:
+        """The question answered in words, in words that only tests use.
+
+        Args:
+            spoken: Whether a sentence answers it.
+            statement: How it is asked where tasks ask statements; ``{stem}`` is the question.
+        """
         about = EVERY[self.attribute]
         golds = (self.value, f"{self.fill(about.reply)}.")
         return OpenQuestion(
@@ -97,6 +104,7 @@ class PersonFact:
             paraphrases=(self.fill(about.questions[-2]),),
             topic=self.attribute,
             source=self.person.name,
+            statement=statement.format(stem=self.fill(about.questions[-1])),
             fold=self.person.fold,
         )
 
@@ -237,11 +245,13 @@ class People:
             for template in about.seen_questions
         }
 
-    def task(self, turn: Turn | None = None) -> Task:
+    def task(self, turn: Turn | None = None, *, spoken: bool = False) -> Task:
         """Forget the chemists' facts, keep the painters'.
 
         Args:
             turn: The chat template, in which methods are to train on the questions too.
+            spoken: Whether the questions will be asked in it, which expects a bare question and a
+                sentence for an answer.
         """
         kinds = {"forget": self.forget, "retain": self.retain}
         examples = {}
@@ -270,14 +280,18 @@ class People:
                 "harmless": self.test_questions(self.harmless),
             },
             twins=self.test_questions([f for f in self.fictitious if f.person.fold == "confirm"]),
+            in_words=tuple(
+                f.open_question((), spoken, "" if spoken else OPEN)
+                for f in self.forget
+                if f.asked and f.person.fold == "confirm"
+            ),
         )
 
     def open_task(self, turn: Turn | None = None, *, spoken: bool = False) -> Task:
         """The same task with questions that are answered in words.
 
         Args:
-            spoken: Whether the questions will be asked in a chat template, which expects a bare
-                question and a sentence for an answer.
+            spoken: As for ``task``.
         """
         task = self.task(turn)
 
@@ -303,4 +317,5 @@ class People:
                 "harmless": opened(self.harmless),
             },
             twins=opened([f for f in self.fictitious if f.person.fold == "confirm"]),
+            in_words=(),
         )

@@ -52,6 +52,9 @@ class Task:
     twins: tuple[Question, ...] = ()
     """Questions of the forget questions' form that nobody can know: made-up entities, right answers
     at random. They stand in for a model that never knew where there is none (control tier B)."""
+    in_words: tuple[Question, ...] = ()
+    """Forget questions of the confirm fold that are asked openly and answered in words beside the
+    task's own measure; only reported."""
 
     def __post_init__(self) -> None:
         if self.scoring not in (known := names("measure")):
