@@ -83,14 +83,12 @@ class PersonFact:
             fold=self.person.fold,
         )
 
-    def open_question(
-        self, wrong: Sequence[str], spoken: bool, statement: str = ""
-    ) -> OpenQuestion:
+    def open_question(self, wrong: Sequence[str], spoken: bool, asked: str = "") -> OpenQuestion:
         """The question answered in words, in words that only tests use.
 
         Args:
             spoken: Whether a sentence answers it.
-            statement: How it is asked where tasks ask statements; ``{stem}`` is the question.
+            asked: How, where a task's prompt asks statements; ``{stem}`` is the question.
         """
         about = EVERY[self.attribute]
         golds = (self.value, f"{self.fill(about.reply)}.")
@@ -104,7 +102,7 @@ class PersonFact:
             paraphrases=(self.fill(about.questions[-2]),),
             topic=self.attribute,
             source=self.person.name,
-            statement=statement.format(stem=self.fill(about.questions[-1])),
+            statement=asked.format(stem=self.fill(about.questions[-1])),
             fold=self.person.fold,
         )
 
