@@ -87,9 +87,8 @@ def _row(
     contrasts: tuple[Contrast, ...],
     critical: float,
 ) -> Row:
-    setup, result = evidence.setup, evidence.attack(model, attack)
-    entered, seed = find("attack", attack), setup.plan.seed
-    net = _recovery(arms, before, contrasts, seed)
+    result, entered = evidence.attack(model, attack), find("attack", attack)
+    net = _recovery(arms, before, contrasts, seed := evidence.setup.plan.seed)
     return Row(
         model=model,
         attack=attack,
@@ -107,7 +106,7 @@ def _row(
         p=max(c.p for c in contrasts),
         p_adjusted=max(c.p_adjusted for c in contrasts),
         detectable=short(_detectable(arms, before, contrasts, critical, seed)),
-        tier=tier_of(setup, model),
+        tier=tier_of(evidence.setup, model),
         sham=short(arms.sham.mean()),
         control=None if arms.control is None else short(arms.control.mean()),
         original=short(arms.original.mean()),
