@@ -30,12 +30,15 @@ METHODS = {
 ATTACKS = {
     "forms": "mechunlearn.attacks.forms:Forms",
     "direction_ablation": "mechunlearn.attacks.direction_ablation:DirectionAblation",
+    "ablation_search": "mechunlearn.attacks.ablation_search:AblationSearch",
     "steering_vectors": "mechunlearn.attacks.steering:Steering",
+    "latent_perturbation": "mechunlearn.attacks.latent_perturbation:LatentPerturbation",
     "logit_lens": "mechunlearn.attacks.logit_lens:LogitLens",
     "tuned_lens": "mechunlearn.attacks.tuned_lens:TunedLens",
     "probes": "mechunlearn.attacks.probes:FORGET",
     "probes_retain": "mechunlearn.attacks.probes:RETAIN",
     "patching": "mechunlearn.attacks.patching:Patching",
+    "patchscope": "mechunlearn.attacks.patchscope:Patchscope",
     "pruning_weights": "mechunlearn.attacks.set_difference_pruning:WEIGHTS",
     "pruning_neurons": "mechunlearn.attacks.set_difference_pruning:NEURONS",
     "pruning_heads": "mechunlearn.attacks.set_difference_pruning:HEADS",
@@ -89,10 +92,13 @@ FIGURES = {
     "lens": "mechunlearn.plots.lens:FIGURE",
     "depth": "mechunlearn.plots.depth:FIGURE",
     "projection": "mechunlearn.plots.projection:FIGURE",
+    "limits": "mechunlearn.plots.limits:FIGURE",
+    "search": "mechunlearn.plots.search:FIGURE",
     "pruning": "mechunlearn.plots.pruning:FIGURE",
     "relearning": "mechunlearn.plots.relearning:FIGURE",
     "prefix": "mechunlearn.plots.prefix:FIGURE",
     "perturbation": "mechunlearn.plots.perturbation:FIGURE",
+    "leak": "mechunlearn.plots.leak:FIGURE",
 }
 """Figures of a report, in the order in which they are shown."""
 DEFAULT_ATTACKS = (

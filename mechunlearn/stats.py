@@ -1,5 +1,6 @@
 """Intervals and tests of single proportions, and of means of values in [0, 1]."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -114,6 +115,42 @@ def ratio_of_sums(
     ratios = tops[drawn].sum(axis=1) / np.where(sums == 0, np.nan, sums)
     low, high = np.nanquantile(ratios, [0.025, 0.975])
     return float(tops.sum() / bottoms.sum()), (float(low), float(high))
+
+
+def auc(
+    members: Float[np.ndarray, " member"],
+    others: Float[np.ndarray, " other"],
+    sources: Sequence[Sequence[str]],
+    draws: int = 1000,
+) -> tuple[float, tuple[float, float]]:
+    """Area under the ROC curve: how often a member's score is above another's, ties half.
+
+    The interval is a percentile bootstrap over sources, which may have questions in both classes.
+    Where every member is above every other, or below, it is Wilson's, of as many trials as the
+    class with fewer has sources.
+
+    Args:
+        sources: Of the members and of the others.
+
+    Example:
+        >>> value, (low, high) = auc(np.array([3.0, 2.0]), np.array([1.0, 2.0]), ("ab", "ab"))
+        >>> value, low <= value <= high
+        (0.875, True)
+    """
+    names = {name: i for i, name in enumerate(dict.fromkeys([*sources[0], *sources[1]]))}
+    of, against = ([names[name] for name in own] for own in sources)
+    sign = np.sign(members[:, None] - others[None])
+    rows, columns = np.eye(len(names))[of], np.eye(len(names))[against]
+    wins, pairs = rows.T @ (sign + 1) / 2 @ columns, np.outer(rows.sum(0), columns.sum(0))
+    value = float(wins.sum() / pairs.sum())
+    if value in (0.0, 1.0):
+        n = min(len(set(of)), len(set(against)))
+        return value, wilson(value * n, n)
+    rng = np.random.default_rng(0)
+    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    top, bottom = (((times @ matrix) * times).sum(axis=1) for matrix in (wins, pairs))
+    low, high = np.nanquantile(top / np.where(bottom == 0, np.nan, bottom), [0.025, 0.975])
+    return value, (float(low), float(high))
 
 
 @lru_cache(maxsize=10_000)

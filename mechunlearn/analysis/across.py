@@ -34,8 +34,10 @@ def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Uni
         learned = before.unlearned + float(np.max(made_up, axis=0).mean())
         chance = max((chance, learned), key=lambda arm: float(arm.mean()))
     gained = anyone - chance
-    if before.control is not None:
+    if before.control is not None and before.unlearned.mean() >= before.control.mean():
         gained = gained - (before.unlearned - before.control)
+    elif before.control is not None and chance.mean() < before.control.mean():
+        gained = anyone - before.control
     net = recovery(
         net=gained,
         gap=before.original - before.unlearned,

@@ -7,11 +7,12 @@ from time import monotonic
 from typing import get_args
 
 import numpy as np
-from msgspec import UnsetType
 
 from mechunlearn.analysis.answers import choices, questions, questions_of, sources_of, values
 from mechunlearn.analysis.arms import arms_of
+from mechunlearn.analysis.by_measure import by_measure
 from mechunlearn.analysis.findings import findings_of
+from mechunlearn.analysis.leaks import leaks
 from mechunlearn.analysis.positive import positive_controls
 from mechunlearn.analysis.records import (
     Findings,
@@ -118,6 +119,8 @@ def _analysed(evidence: Evidence, positive: tuple[PositiveControl, ...]) -> Repo
         ),
         questions=questions(evidence),
         positive_controls=positive,
+        by_measure=by_measure(evidence),
+        leaks=leaks(evidence),
     )
 
 
@@ -190,9 +193,7 @@ def _retained(evidence: Evidence, entry: Entry, said: Measured) -> Measured:
 
 
 def _measured(evidence: Evidence, entry: Entry) -> dict[str, Measured]:
-    plain = evidence.baseline(entry.label)
-    said = {} if isinstance(plain.in_words, UnsetType) else {"in_words": plain.in_words}
-    sets = plain.sets | said
+    sets = evidence.baseline(entry.label).sets
     return {
         name: Measured(
             value=short(answers.mean),

@@ -33,8 +33,6 @@ OTHERWISE = "another answer"
 
 def questions_of(task: Task, name: str) -> tuple[Question, ...]:
     """A question set by the name that cells use."""
-    if name == "in_words":
-        return task.in_words
     return task.questions(*SETS[name]) if name in SETS else task.extra[name]
 
 

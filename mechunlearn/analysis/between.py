@@ -55,7 +55,8 @@ def between_controls(
         return ()
     gains = [float((a - b).mean()) for a, b in zip(arms.controls, controls, strict=True)]
     gained = arms.attacked - unlearned
-    difference = float(gained.mean() - np.mean(gains))
+    below = max(0.0, float(np.mean(controls) - unlearned.mean()))  # As in ``contrasts.nets``.
+    difference = float(gained.mean() - np.mean(gains)) - below
     error = _variance(gained, sources)
     models = float(np.var(gains, ddof=1)) * (1 + 1 / n)
     total = error + models

@@ -4,7 +4,7 @@ A new statistic is a field of ``Row``, its computation, and a ``Column`` here. P
 every field of ``Row`` without one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,8 +43,6 @@ class Column:
     """Whether the page also draws it."""
     remark: Callable[[Row], str] = _no_remark
     """Stands below the value on the page."""
-    optional: bool = False
-    """Whether it is shown only where there is a value."""
 
     @property
     def heading(self) -> str:
@@ -56,16 +54,9 @@ class Column:
         return self.format(self.value(row), self.interval(row))
 
 
-def columns(table: Table, rows: Sequence[Row] = ()) -> tuple[Column, ...]:
-    """What a table shows, in order.
-
-    Args:
-        rows: Of the table; optional columns are shown where one of them has a value.
-    """
-    shown = tuple(c for c in COLUMNS if table in c.tables)
-    return tuple(
-        c for c in shown if not c.optional or any(c.value(row) is not None for row in rows)
-    )
+def columns(table: Table) -> tuple[Column, ...]:
+    """What a table shows, in order."""
+    return tuple(c for c in COLUMNS if table in c.tables)
 
 
 def _control(row: Row) -> str:
@@ -77,13 +68,6 @@ def _control(row: Row) -> str:
 
 def _p(value: float | None, interval: Interval | None) -> str:
     return p_value(value)
-
-
-def _knew_not(row: Row) -> str:
-    words = row.in_words
-    if words is None or words.control is None:
-        return ""
-    return f"control {percent(words.control)}"
 
 
 COLUMNS = (
@@ -140,15 +124,6 @@ COLUMNS = (
         format=_p,
         unit="",
         tables=frozenset({"overview", "attack"}),
-    ),
-    Column(
-        "in_words",
-        "in words",
-        lambda row: "the same facts asked openly: answers that hold the right word",
-        lambda row: None if row.in_words is None else row.in_words.value,
-        lambda row: None if row.in_words is None else row.in_words.value_ci,
-        remark=_knew_not,
-        optional=True,
     ),
     Column(
         "sham",

@@ -2,7 +2,8 @@
 
 With a model that never knew (tier A):
 
-    control    (attacked - unlearned) - (attacked control - control)
+    control    (attacked - unlearned) - (attacked control - control),
+               or attacked - control, attacked or not, where unlearning went below it
     unlearned  attacked - unlearned
     sham       attacked - sham
     guessing   attacked - guessing level
@@ -16,7 +17,9 @@ union test, Berger 1982, which needs no correction for their number). At tiers B
 brought back is the smallest of them; at tier A it is the difference in differences, which alone
 estimates knowledge, and the others are hurdles. A model pushed below guessing that comes back to
 guessing has gained nothing, so guessing is a hurdle with a control too; and an attack that only
-makes the control worse has brought nothing back.
+makes the control worse has brought nothing back. A model that unlearning pushed below what
+never-knew models answer (of open answers they get the form right, and common facts) has to exceed
+them, attacked or not: what lifts it to their level has brought back the form, and no fact.
 
 With several never-knew models the control is their mean, and what one of them may differ from the
 next has to be exceeded too (``mechunlearn.analysis.between``).
@@ -77,7 +80,11 @@ def nets(arms: Arms, before: Before) -> Nets:
         return others if arms.twins is None else _beside_twins(others, gained, arms.twins)
     renamed = arms.untreated_controls
     control = np.mean(renamed, axis=0) if renamed else before.control
-    return {"control": gained - (arms.control - control), **others}
+    net = gained - (arms.control - control)
+    if (arms.attacked - gained).mean() < control.mean():
+        floor = max((arms.control, control), key=lambda arm: float(arm.mean()))
+        net = arms.attacked - floor
+    return {"control": net, **others}
 
 
 def _beside_twins(found: Nets, gained: Values, twins: Values) -> Nets:

@@ -25,4 +25,4 @@ control.</p></div>"""
 def embedded(report: ReportFile) -> str:
     """The report as HTML without style or script; everything from models and data is escaped."""
     template = Environment(autoescape=True).from_string(_TEMPLATE)
-    return template.render(report=report, columns=columns("brief", report.rows), name=name)
+    return template.render(report=report, columns=columns("brief"), name=name)

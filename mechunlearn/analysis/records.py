@@ -11,12 +11,13 @@ from mechunlearn.analysis.course import Course as Course
 from mechunlearn.analysis.course import Curve as Curve
 from mechunlearn.analysis.course import CurvePoint as CurvePoint
 from mechunlearn.analysis.course import Price as Price
+from mechunlearn.analysis.measured import Leak as Leak
+from mechunlearn.analysis.measured import Measured as Measured
+from mechunlearn.analysis.measured import MeasureTable as MeasureTable
 from mechunlearn.analysis.planted import PositiveControl as PositiveControl
 from mechunlearn.analysis.row import Against as Against
 from mechunlearn.analysis.row import Contrast as Contrast
-from mechunlearn.analysis.row import InWords as InWords
 from mechunlearn.analysis.row import Row as Row
-from mechunlearn.analysis.row import Said as Said
 from mechunlearn.analysis.row import Seeds as Seeds
 from mechunlearn.analysis.row import Tier as Tier
 from mechunlearn.attacks import Trace
@@ -41,15 +42,6 @@ Category = Literal[
     "inconclusive",
 ]
 T = TypeVar("T", bound=Trace)
-
-
-class Measured(Record, frozen=True):
-    """A model's answers to a question set."""
-
-    value: float
-    """Mean value; of questions with choices the share that is right."""
-    value_ci: Interval
-    n: int
 
 
 class Verdict(Record, frozen=True):
@@ -289,6 +281,10 @@ class ReportFile(Record, frozen=True):
     questions: Questions | None = None
     positive_controls: tuple[PositiveControl, ...] = ()
     """Empty where they would decide nothing."""
+    by_measure: dict[str, MeasureTable] = msgspec.field(default_factory=dict)
+    """Further measures of the same answers or facts."""
+    leaks: tuple[Leak, ...] = ()
+    """leak@k, where answers were drawn."""
     schema: Literal[2] = 2
 
     @property

@@ -40,32 +40,6 @@ class Seeds(Record, frozen=True):
     recovery_range: Interval | None
 
 
-class Said(Record, frozen=True):
-    """An open question, and what was said to it."""
-
-    asked: str
-    right: str
-    before: str
-    """By the unlearned model without the attack."""
-    under: str
-    """Under the attack."""
-
-
-class InWords(Record, frozen=True):
-    """The same facts asked openly and answered in words, under the attack."""
-
-    n: int
-    value: float
-    """Share of the answers that hold the fact."""
-    value_ci: Interval
-    control: float | None
-    """Of the never-knew model under the same attack; ``None`` where there is none."""
-    original: float
-    """Of the original under the same attack."""
-    said: tuple[Said, ...]
-    """Some of them."""
-
-
 class Row(Record, frozen=True):
     """One attack on one unlearned model, at the variant that the select fold chose."""
 
@@ -80,8 +54,8 @@ class Row(Record, frozen=True):
     """Share of the gap that comes back, net of the control; ``None`` where there is no gap."""
     recovery_ci: Interval | None
     difference: float
-    """[attacked - unlearned] - [attacked control - control]; without a never-knew model the
-    smallest of the contrasts."""
+    """[attacked - unlearned] - [attacked control - control], or attacked - control where unlearning
+    went below it; without a never-knew model the smallest of the contrasts."""
     difference_ci: Interval
     gap: float
     """Original minus unlearned."""
@@ -119,8 +93,6 @@ class Row(Record, frozen=True):
     """Never-knew models that ``control`` is the mean of; 0 where there is none."""
     seeds: "Seeds | None" = None
     """The same attack with other seeds, where it was repeated."""
-    in_words: InWords | None = None
-    """Where the task asks openly too, and the attack acts on text."""
 
     @property
     def compared(self) -> float:

@@ -9,7 +9,6 @@ from mechunlearn.analysis.answers import questions_of, sources_of, values
 from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
-from mechunlearn.analysis.in_words import in_words_of
 from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
 from mechunlearn.analysis.recovery import Recovery, recovery
@@ -87,8 +86,9 @@ def _row(
     contrasts: tuple[Contrast, ...],
     critical: float,
 ) -> Row:
-    result, entered = evidence.attack(model, attack), find("attack", attack)
-    net = _recovery(arms, before, contrasts, seed := evidence.setup.plan.seed)
+    setup, result = evidence.setup, evidence.attack(model, attack)
+    entered, seed = find("attack", attack), setup.plan.seed
+    net = _recovery(arms, before, contrasts, seed)
     return Row(
         model=model,
         attack=attack,
@@ -106,7 +106,7 @@ def _row(
         p=max(c.p for c in contrasts),
         p_adjusted=max(c.p_adjusted for c in contrasts),
         detectable=short(_detectable(arms, before, contrasts, critical, seed)),
-        tier=tier_of(evidence.setup, model),
+        tier=tier_of(setup, model),
         sham=short(arms.sham.mean()),
         control=None if arms.control is None else short(arms.control.mean()),
         original=short(arms.original.mean()),
@@ -121,7 +121,6 @@ def _row(
         renaming=arms.renaming,
         contrasts=contrasts,
         n_controls=len(before.controls),
-        in_words=in_words_of(evidence, model, attack),
     )
 
 
@@ -151,7 +150,12 @@ def _planted(arms: Arms, before: Before, contrasts: Sequence[Contrast]) -> Plant
 
 
 def _best_of_k(evidence: Evidence, model: str, result: AttackResult) -> float:
-    """Whether the chosen variant gained more on the select fold than the best of as many would."""
+    """Whether the chosen variant gained more on the select fold than the best of as many would.
+
+    1 where none was tried by this measure.
+    """
+    if not result.tried:
+        return 1.0
     before = values(evidence.answers(model, "forget_select"))
     if result.decided_by is not None:
         before = before[list(result.decided_by)]

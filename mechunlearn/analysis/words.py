@@ -55,6 +55,8 @@ def words(variant: Mapping[str, Plain]) -> str:
     """A variant in one line."""
 
     def text(value: Plain) -> str:
+        if isinstance(value, Mapping):
+            return f"({', '.join(f'{key} {text(part)}' for key, part in value.items())})"
         if not isinstance(value, (list, tuple)):
             return str(value).replace("_", " ")
         if len(value) > 3 and list(value) == list(range(value[0], value[-1] + 1)):

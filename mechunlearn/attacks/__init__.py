@@ -1,6 +1,6 @@
 """Attacks: each finds something and returns it as a value; nobody here scores or prints."""
 
-from mechunlearn.attacks.protocol import Attack, Confirm, Grid, Search, Trace, View
+from mechunlearn.attacks.protocol import Attack, Confirm, Grid, Search, Trace, Trials, View
 from mechunlearn.attacks.seen import Progress, Scored, Seen, Watch, halves
 from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.presets import Size
@@ -19,6 +19,7 @@ __all__ = [
     "Seen",
     "Size",
     "Trace",
+    "Trials",
     "View",
     "Watch",
     "halves",

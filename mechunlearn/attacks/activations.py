@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechunlearn.bench.batches import in_batches
-from mechunlearn.bench.rows import pad
+from mechunlearn.bench.rows import pad, placed, real_places
 from mechunlearn.cost.memory import Shape, Sizes, forward_bytes, tokens_per_batch
 from mechunlearn.hooks import capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel, Point
@@ -73,24 +73,30 @@ def activation_statistics(
     if not total:
         raise ValueError("no tokens are left to average; are all texts the same?")
     points = [Point(i) for i in range(model.cfg.n_layers)]
-    dropped = torch.tensor(sorted(drop), device=model.cfg.device)
     statistics = Statistics()
     spacing = max(1, total // keep) if keep else 0
 
     def compute(batch: list[int]) -> None:
-        tokens, real = pad(model, [rows[i] for i in batch])
-        real[:, :skip] = False
-        real &= ~torch.isin(tokens, dropped)
-        pick = real.flatten().nonzero()[:, 0]
+        own = [rows[i] for i in batch]
+        tokens, _ = pad(model, own)
+        width = tokens.shape[1]
+        counted = [
+            i * width + at
+            for i, row in enumerate(own)
+            for at, token in enumerate(row)
+            if at >= skip and token not in drop
+        ]
         count_flops(model, tokens.numel())
+        pick = placed(torch.tensor(counted, dtype=torch.long), tokens.device)
         with capture(model, points, pick) as kept:
             run_blocks(model, tokens)
-        stack = torch.stack([kept[p] for p in points]).cpu()
-        sums = stack.double().sum(dim=1)
+        # On the device: a batch at every layer takes longer to fetch than to compute.
+        sums = torch.stack([kept[p].double().sum(dim=0) for p in points]).cpu()
         statistics.sums = sums if statistics.sums is None else statistics.sums + sums
         if spacing:
-            statistics.sample.append(stack[:, -statistics.n % spacing :: spacing].float())
-        statistics.n += len(pick)
+            sample = slice(-statistics.n % spacing, None, spacing)
+            statistics.sample.append(torch.stack([kept[p][sample] for p in points]).float().cpu())
+        statistics.n += len(counted)
 
     # All layers' activations are kept, as for a backward pass.
     in_batches(model, [len(r) for r in rows], compute, backward=True)
@@ -105,30 +111,31 @@ def outlier_tokens(model: HookedModel, texts: Sequence[str]) -> frozenset[int]:
     standard deviations above the average (protocol of Łucki et al.).
     """
     points = [Point(i) for i in range(model.cfg.n_layers)]
-    outliers: set[int] = set()
     rows, n = [], 0
     for row in model.tokenizer(list(texts))["input_ids"]:
         if n < OUTLIER_TOKENS:
             rows.append(row)
             n += len(row)
-    ids, stacks = [], []
+    ids: list[int] = []
+    stacks: list[Tensor] = []
 
     def compute(batch: list[int]) -> None:
-        tokens, real = pad(model, [rows[i] for i in batch])
-        pick = real.flatten().nonzero()[:, 0]
-        with capture(model, points, pick) as kept:
+        own = [rows[i] for i in batch]
+        tokens, _ = pad(model, own)
+        with capture(model, points, placed(real_places(own), tokens.device)) as kept:
             run_blocks(model, tokens)
-        stack = torch.stack([kept[p] for p in points]).float().cpu()
-        ids.append(tokens.flatten()[pick].cpu())
-        stacks.append(stack)
+        ids.extend(token for row in own for token in row)
+        stacks.append(torch.stack([kept[p] for p in points]))
 
     in_batches(model, [len(r) for r in rows], compute)
-    token, stack = torch.cat(ids), torch.cat(stacks, dim=1)
-    for layer in stack:
-        distance = torch.cdist(layer, layer, p=1).mean(dim=1)
-        far = distance > distance.mean() + OUTLIER_Z * distance.std()
-        outliers |= set(token[far].tolist())
-    return frozenset(outliers)
+    far = torch.stack([_far(layer.float()) for layer in torch.cat(stacks, dim=1)])
+    return frozenset(ids[i] for i in far.any(dim=0).nonzero()[:, 0].tolist())
+
+
+def _far(states: Float[Tensor, "token d_model"]) -> Bool[Tensor, " token"]:
+    """Which tokens lie far from the others."""
+    distance = torch.cdist(states, states, p=1).mean(dim=1)
+    return distance > distance.mean() + OUTLIER_Z * distance.std()
 
 
 def first_component(

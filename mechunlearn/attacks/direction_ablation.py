@@ -36,14 +36,15 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 
-from mechunlearn.attacks.activations import (
-    Statistics,
-    activation_statistics,
-    first_component,
-    outlier_tokens,
-    statistics_bytes,
-)
+from mechunlearn.attacks.activations import statistics_bytes
 from mechunlearn.attacks.equal_size import of_equal_size
+from mechunlearn.attacks.mean_directions import (
+    NO_DIRECTION,
+    RESERVOIR,
+    Original,
+    measured_directions,
+    original_means,
+)
 from mechunlearn.attacks.projection import projections
 from mechunlearn.attacks.protocol import Attack, Search, View
 from mechunlearn.attacks.seen import Scored, Seen
@@ -66,12 +67,8 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 """Where a coordinate can be moved."""
 Form = Literal["each layer", "every write"]
 """Each layer's own direction after its block, or one layer's out of everything written."""
-RESERVOIR = 1000
-"""Tokens per model kept for the principal component."""
 SINGLE_LAYERS = 8
 """Models with more layers try single layers at quarters of their depth only."""
-NO_DIRECTION = 1e-4
-"""Share of the longest layer's vector below which a layer counts as having none."""
 
 
 def ablate_direction(
@@ -162,16 +159,6 @@ class Ablation:
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
-    """What has to be known of the original model."""
-
-    statistics: Statistics
-    blocks: list[str]
-    """A digest of each block, to see which of them unlearning edited."""
-    outliers: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
 class DirectionSearch(Search[Ablation]):
     """The directions found in one model."""
 
@@ -254,41 +241,17 @@ class DirectionAblation(Attack[DirectionConfig, Original, Ablation]):
 
     def learn(self, original: HookedModel, seen: Seen, config: DirectionConfig) -> Original:
         """Mean activations of the original, and a digest of each block to see what was edited."""
-        texts = [seen.text(q) for q in seen.asked]
-        outliers = outlier_tokens(original, texts)
-        if config.published:
-            outliers |= outlier_tokens(original, [seen.text(q) for q in seen.retain])
-        statistics = activation_statistics(original, texts, drop=outliers, keep=RESERVOIR)
-        return Original(statistics, block_fingerprints(original), outliers)
+        return original_means(original, seen, published=config.published)
 
     def search(
         self, model: HookedModel, seen: Seen, reference: Original, config: DirectionConfig
     ) -> DirectionSearch:
         """Directions from four comparisons, at every layer."""
-        drop, whole = reference.outliers, config.published
         texts = [seen.text(q) for q in seen.asked]
-        forget = activation_statistics(model, texts, drop=drop, keep=RESERVOIR)
-        benign = [seen.text(q) for q in seen.retain]
-        means = {
-            "original": reference.statistics.mean,
-            "benign": activation_statistics(model, benign, drop=drop, whole=whole).mean,
-        }
-        if seen.plain_text:
-            plain = seen.plain_text[: len(texts)] if whole else seen.plain_text
-            means["text"] = activation_statistics(model, plain, drop=drop, whole=whole).mean
-        vectors = {name: forget.mean - mean for name, mean in means.items()}
-        component = first_component(reference.statistics.reservoir, forget.reservoir)
-        means["pca"] = means["original"]
-        towards = (component * (forget.mean - means["pca"])).sum(dim=-1, keepdim=True)
-        vectors["pca"] = component * towards.sign()  # Its sign is arbitrary; unlearned is up.
-        layers = tuple(range(model.cfg.n_layers))
-        directions = {
-            name: Direction(f"{name} direction", layers, v.float(), means[name].float())
-            for name, v in vectors.items()
-        }
+        directions = measured_directions(model, seen, reference, published=config.published)
         blocks = block_fingerprints(model)
-        changed = [i for i in layers if blocks[i] != reference.blocks[i]]
-        places = tuple(changed) or layers
+        changed = [i for i in range(len(blocks)) if blocks[i] != reference.blocks[i]]
+        places = tuple(changed or range(len(blocks)))
         return DirectionSearch(model, directions, places, tuple(texts), config.published)
 
     def cost(self, config: DirectionConfig, job: Job) -> Cost:

@@ -62,7 +62,7 @@ def fitting(names: Sequence[str], tier: str, task: Task) -> tuple[str, ...]:
     generates = find("measure", task.scoring).generates
 
     def fits(attack: Attack[Any, Any, Any]) -> bool:
-        readable = attack.family != "read-out" or not generates
+        readable = attack.generates or not generates
         telling = shows(grade(attack), tier) or tier == "B"
         return telling and attack.suits(task) and readable
 

@@ -30,7 +30,7 @@ from mechunlearn.attacks.vocabulary import Access, Family, Need, NoSettings
 from mechunlearn.bench import score_read_outs
 from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.read_outs import LensReadOut
-from mechunlearn.bench.rows import continuation, encode, pad, question_rows
+from mechunlearn.bench.rows import continuation, encode, pad, placed, question_rows
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.hooks import capture, count_flops, run_blocks, streams
 from mechunlearn.records import Interval, Record
@@ -94,14 +94,16 @@ def answer_ranks(
             next(token for _, token, choice in rows[i].reads if choice == right(questions[i]))
             for i in batch
         ]
-        answers = torch.tensor(first, device=tokens.device)[:, None]
+        answers = placed(torch.tensor(first), tokens.device)[:, None]
         count_flops(model, tokens.numel())
-        with capture(model, points, torch.tensor(last, device=tokens.device)) as kept:
+        with capture(model, points, placed(torch.tensor(last), tokens.device)) as kept:
             run_blocks(model, tokens)
+        better = []
         for point in points:
             logits = LensReadOut(point, norm).logits(model, kept[point])
-            better = logits > logits.gather(1, answers)
-            ranks[point][batch] = better.sum(dim=1).cpu().numpy()
+            better.append((logits > logits.gather(1, answers)).sum(dim=1))
+        for point, values in zip(points, torch.stack(better).cpu().numpy(), strict=True):
+            ranks[point][batch] = values
 
     in_batches(model, [r.stem for r in rows], compute)
     return ranks
@@ -153,11 +155,12 @@ def token_lens(
     for point in points:
         logits = LensReadOut(point, norm).logits(model, kept[point][0])
         right = logits[:, answer[0], None]
-        ranks.append((logits > right).sum(dim=1).cpu().numpy())
-        probabilities.append(logits.softmax(dim=1)[:, answer[0]].cpu().numpy())
+        ranks.append((logits > right).sum(dim=1))
+        probabilities.append(logits.softmax(dim=1)[:, answer[0]])
     words = [tokenizer.decode([token]) for token in prompt]
     size = model.cfg.d_vocab
-    return TokenLens(words, example.answer, stream, np.stack(ranks), np.stack(probabilities), size)
+    there, chances = (torch.stack(x).cpu().numpy() for x in (ranks, probabilities))
+    return TokenLens(words, example.answer, stream, there, chances, size)
 
 
 class LensPlace(Record, frozen=True):

@@ -60,6 +60,15 @@ View = Callable[[HookedModel, Confirm], Trace]
 """Draws something of any model at a chosen variant; must not hold on to the model of its search."""
 
 
+class Trials(tuple[V, ...], Generic[V]):
+    """Variants that only tell an adaptive search where to look next; none of them is chosen.
+
+    Of a set of forget questions that is split they are judged by the half that decides nothing, so
+    that what is yielded at the end, without this word, is chosen by questions that no trial has
+    been fitted to. Their value on as many retain questions is sent back, too.
+    """
+
+
 class Search(ABC, Generic[V]):
     """What an attack learned about one model; makes its variants."""
 
@@ -67,8 +76,8 @@ class Search(ABC, Generic[V]):
     def variants(self) -> Generator[Sequence[V], Sequence[Scored], None]:
         """Variants to try, some at a time; what they are worth is sent back.
 
-        A grid yields all at once; an adaptive search looks at what it is sent. Everything is tried
-        on the select fold.
+        A grid yields all at once; an adaptive search looks at what it is sent, and yields
+        ``Trials`` before the variants that may be chosen. Everything is tried on the select fold.
         """
 
     @abstractmethod
@@ -82,6 +91,10 @@ class Search(ABC, Generic[V]):
     def size(self, variant: V) -> int:
         """Of two variants worth the same the smaller one is chosen."""
         return 0
+
+    def eligible(self, variant: V) -> bool:
+        """Whether it may be chosen; of others what they are worth only says what to try next."""
+        return True
 
     def traces(self, variant: V) -> Sequence[Trace]:
         """What is worth drawing of this search and of the chosen variant."""
@@ -140,6 +153,12 @@ class Attack(ABC, Generic[C, R, V]):
     limited: ClassVar[bool] = True
     """Whether a variant that costs too much retain accuracy is passed over."""
 
+    adaptive: ClassVar[bool] = False
+    """Whether it looks at what variants are worth before it tries the next; the never-knew model is
+    then searched anew and attacked at its own choice, for many trials find something by luck."""
+
+    speaks: ClassVar[bool] = False
+    """Of a read-out: whether the model itself says what is read, so that text can be generated."""
     only_asks: ClassVar[bool] = False
     """Whether nothing changes but how the questions are asked: what comes back was open."""
 
@@ -161,6 +180,11 @@ class Attack(ABC, Generic[C, R, V]):
                 if word not in known:
                     raise unknown(f"{kind} of attack {name!r}:", str(word), known)
 
+    @property
+    def generates(self) -> bool:
+        """Whether text can be generated under its changes; what only reads inside says nothing."""
+        return self.speaks or self.family != "read-out"
+
     def suits(self, task: Task) -> bool:
         """Whether a task has what it works on; an audit that names no attacks leaves others out."""
         return True
@@ -173,7 +197,10 @@ class Attack(ABC, Generic[C, R, V]):
         return False
 
     def splits(self, config: C) -> frozenset[Role]:
-        """Sets of the select fold of which it learns from one half; the other half judges it."""
+        """Sets of the select fold of which it learns from one half; the other half judges it.
+
+        Of the forget questions it may learn no more than what its ``Trials`` are worth there.
+        """
         return frozenset()
 
     def learn(self, original: HookedModel, seen: Seen, config: C) -> R | None:
@@ -198,6 +225,15 @@ class Attack(ABC, Generic[C, R, V]):
         self, model: HookedModel, seen: Seen, reference: R, variant: V, config: C
     ) -> Search[V]:
         """A search that can make a variant found earlier; cheaper than ``search`` if it can be."""
+        return self.search(model, seen, reference, config)
+
+    def repeat(
+        self, model: HookedModel, seen: Seen, reference: R, variant: V, config: C
+    ) -> Search[V]:
+        """The search on a control, of which ``variant`` alone will be asked; cheaper if it can be.
+
+        Unlike ``rebuild`` it is another model's search: what is learned is learned from ``model``.
+        """
         return self.search(model, seen, reference, config)
 
     def cost(self, config: C, job: Job) -> Cost:

@@ -8,7 +8,9 @@ never the tested ones), the tested facts themselves (``tested``), facts that wer
 (``retain``), text (``text``) or questions (``questions``) about something else. Retain facts among
 each step's examples (``keep``) make what comes back cost less of the rest. The sham trains on the
 same prompts with shuffled answers: their format without their information. A model that never knew
-goes through the same runs; its curve is the price of teaching.
+goes through the same runs; its curve is the price of teaching. The preset ``sweep`` races rates,
+schedules, adapters and optimizers instead of running each to its end; the never-knew model then
+goes through the chosen run.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (finetuning; their LoRA settings are the ``paper`` preset).
@@ -25,30 +27,33 @@ Reference:
 """
 
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from mechunlearn.attacks.protocol import Attack, Search
-from mechunlearn.attacks.relearning_data import Item, Lessons, items_of, rows_of, shuffled
+from mechunlearn.attacks.protocol import Attack, Search, View
+from mechunlearn.attacks.relearning_data import (
+    Item,
+    Lessons,
+    items_of,
+    rows_of,
+    shuffled,
+    wording_trace,
+)
+from mechunlearn.attacks.relearning_runs import measure_run, relearning
 from mechunlearn.attacks.relearning_settings import (
     INFORMATIVE,
     Data,
     RelearningConfig,
+    Run,
     presets_of,
 )
-from mechunlearn.attacks.seen import Progress, Scored, Seen
+from mechunlearn.attacks.relearning_sweep import race, race_cost, settings_of
+from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
-from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import backward_bytes, forward_bytes, training_bytes, weight_copies
-from mechunlearn.hooks import metered
-from mechunlearn.progress import console
-from mechunlearn.train import Draws, Share, Watch, fit, restored, trained
 from mechunlearn.types import Change, HookedModel, Role
 
 FACTS: frozenset[Need] = frozenset({"retain facts"})
@@ -63,77 +68,6 @@ NEEDS: Mapping[Data, frozenset[Need]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A training run up to a number of steps."""
-
-    rate: float
-    """Learning rate."""
-    seed: int
-    steps: int
-
-
-def relearn_(
-    model: HookedModel,
-    lessons: Lessons,
-    config: RelearningConfig,
-    run: Run,
-    watch: Watch | None = None,
-) -> None:
-    """Train the model in place on the mean loss per token of the rows' reads.
-
-    Args:
-        lessons: Of its retain rows each step takes ``config.keep``, in a term of equal weight.
-        run: Stops after its steps; the schedule stays that of all of ``config.steps``.
-
-    Raises:
-        ValueError: If the loss explodes, LoRA targets match nothing, or there are retain rows and
-            no ``config.keep``, or the other way round.
-    """
-    rows, retain = lessons.rows, lessons.retain
-    if bool(retain) != bool(config.keep):
-        raise ValueError(
-            f"keep={config.keep} with {len(retain)} rows to keep: give both or neither"
-        )
-    generator = torch.Generator().manual_seed(run.seed)
-    sets = {"answers": (rows, Draws(len(rows), config.batch, config.steps, generator))}
-    if retain:
-        sets["kept"] = retain, Draws(len(retain), config.keep, config.steps, generator)
-
-    def loss(step: int, share: Share) -> dict[str, Tensor]:
-        counts = [sum(len(pool[i].reads) for i in draws[step]) for pool, draws in sets.values()]
-        batch = [[pool[i] for i in share(draws[step])] for pool, draws in sets.values()]
-        values = log_likelihoods(model, [row for part in batch for row in part])  # In one pass.
-        parts = values.split([len(part) for part in batch])
-        return {k: -x.sum() / n for k, x, n in zip(sets, parts, counts, strict=True)}
-
-    with trained(model, config.lora, seed=run.seed) as (parameters, _):
-        # As the paper does: it makes room on a GPU.
-        recompute = str(model.cfg.device).startswith("cuda")
-        fit(
-            parameters,
-            loss,
-            config.optimizer(run.rate, recompute=recompute),
-            label="relearning",
-            watch=watch,
-            model=model,
-            seed=run.seed,
-            stop=run.steps,
-        )
-
-
-def relearning(lessons: Lessons, config: RelearningConfig, run: Run) -> Change:
-    """``relearn_`` as a reversible change: trains on entry, restores bit for bit on exit."""
-
-    @contextmanager
-    def edit(model: HookedModel) -> Iterator[None]:
-        with restored(model):
-            relearn_(model, lessons, config, run)
-            yield
-
-    return Change(f"relearned, lr {run.rate:g}, {run.steps} steps", edits=(edit,))
-
-
-@dataclass(frozen=True, slots=True)
 class RelearningSearch(Search[Run]):
     """Runs that were measured on the way, each at every checkpoint."""
 
@@ -145,21 +79,46 @@ class RelearningSearch(Search[Run]):
     fixed: bool = False
     """Whether only the end of each run is a variant: what teaches is compared after as many steps
     on every model, and not where the model under test does best."""
+    measure: Callable[[Run], list[Run]] | None = None
+    """Measures a whole run of a sweep, which is not there yet."""
+    last: list[Run] = field(default_factory=list)
+    """Of a sweep what its last round measured."""
 
     def variants(self) -> Generator[Sequence[Run], Sequence[Scored], None]:
-        """In the order in which they were measured."""
-        ends = {(run.rate, run.seed): run for run in self.runs}  # A run that explodes ends early.
-        yield list(ends.values()) if self.fixed else self.runs
+        """In the order in which they were measured; of a sweep round after round."""
+        if self.measure is None:
+            yield self._those(self.runs)
+        else:
+            yield from race(self.config, self._finished)
+
+    def eligible(self, variant: Run) -> bool:
+        """The shorter runs of a sweep only say which to train on."""
+        return self.measure is None or variant in self.last
+
+    def _finished(self, run: Run) -> list[Run]:
+        assert self.measure is not None
+        runs = list(self._those(self.measure(run)))
+        self.last.extend(runs)
+        return runs
+
+    def _those(self, runs: Sequence[Run]) -> Sequence[Run]:
+        ends = {run.name: run for run in runs}  # A run that explodes ends early.
+        return list(ends.values()) if self.fixed else runs
 
     def change(self, variant: Run) -> Change:
         """The same training again."""
-        return relearning(self.lessons, self.config, variant)
+        short = not self.eligible(variant)
+        return relearning(self.lessons, self.config, variant, may_explode=short)
 
     def sham(self, variant: Run, seed: int) -> Change:
         """The same prompts with shuffled answers, and the same retain facts."""
         items = shuffled(self.items, seed)
         lessons = dataclasses.replace(self.lessons, rows=rows_of(self.model, items, self.config))
         return relearning(lessons, self.config, variant)
+
+    def view(self, variant: Run) -> View:
+        """How much of the tested questions' wording was trained on."""
+        return partial(wording_trace, items=self.items)
 
 
 class Relearning(Attack[RelearningConfig, None, Run]):
@@ -185,11 +144,12 @@ class Relearning(Attack[RelearningConfig, None, Run]):
 
     def by_name(self, config: RelearningConfig) -> bool:
         """See ``Attack``: adapters of MLPs."""
-        return config.lora.rank > 0 and not set(config.lora.targets) <= set("qkvo")
+        ranks = config.sweep.ranks if config.sweep.schedules else (config.lora.rank,)
+        return max(ranks) > 0 and not set(config.lora.targets) <= set("qkvo")
 
     def check(self, config: RelearningConfig, seen: Seen, layers: int) -> None:
         """Refuse rates that are none, and more samples than there are."""
-        for rate in config.rates:
+        for rate in (*config.rates, *config.sweep.sgd_rates):
             config.optimizer(rate)
         items_of(seen, self.data, config.samples)
 
@@ -198,17 +158,33 @@ class Relearning(Attack[RelearningConfig, None, Run]):
     ) -> RelearningSearch:
         """Runs of every learning rate and seed, measured by ``seen.watch`` at the checkpoints.
 
+        Those of a sweep are trained when they are asked for.
+
         Raises:
             ValueError: If there are no such data, too few of them, or they cannot be halved.
         """
-        items, lessons = self._lessons(model, seen, config)
-        reads = [len(row.reads) if self.data in INFORMATIVE else 0 for row in lessons.rows]
-        runs: list[Run] = []
-        for rate in config.rates:
-            for seed in config.seeds:
-                whole = Run(rate, seed, config.steps)
-                runs += _measured(model, lessons, config, whole, seen, reads)
-        return RelearningSearch(model, config, items, lessons, runs, self.data in INFORMATIVE)
+        items, lessons, measure = self._prepared(model, seen, config)
+        fixed = self.data in INFORMATIVE
+        if config.sweep.schedules:
+            return RelearningSearch(model, config, items, lessons, (), fixed, measure)
+        whole = [Run(r, seed, config.steps) for r in config.rates for seed in config.seeds]
+        runs = [measured for run in whole for measured in measure(run)]
+        return RelearningSearch(model, config, items, lessons, runs, fixed)
+
+    def repeat(
+        self,
+        model: HookedModel,
+        seen: Seen,
+        reference: None,
+        variant: Run,
+        config: RelearningConfig,
+    ) -> RelearningSearch:
+        """Of a sweep the run that was chosen, measured on this model too."""
+        if not config.sweep.schedules:
+            return self.search(model, seen, reference, config)
+        items, lessons, measure = self._prepared(model, seen, config)
+        runs = measure(dataclasses.replace(variant, steps=config.steps))
+        return RelearningSearch(model, config, items, lessons, runs)
 
     def rebuild(
         self,
@@ -225,8 +201,22 @@ class Relearning(Attack[RelearningConfig, None, Run]):
         """Training and measuring of all runs; copies, gradients and moments of what is trained."""
         training = BACKWARD * config.steps * (config.batch + config.keep)
         measuring = (1 + len(config.checkpoints)) * (2 * job.forget_select + job.forget_confirm)
-        runs = len(config.rates) * len(config.seeds)
-        return Cost(runs * (training + measuring), 0.0, training, _memory(config, job))
+        whole = training + measuring
+        if not config.sweep.schedules:
+            runs = len(config.rates) * len(config.seeds)
+            return Cost(runs * whole, 0.0, training, _memory(config, job))
+        short, last = race_cost(config)
+        tried = 2 * len(settings_of(config)) + (short + (last - 1) * whole) / job.forget_select
+        return Cost(whole, tried, training, _memory(config, job))
+
+    def _prepared(
+        self, model: HookedModel, seen: Seen, config: RelearningConfig
+    ) -> tuple[list[Item], Lessons, Callable[[Run], list[Run]]]:
+        """Data, and what measures a run."""
+        items, lessons = self._lessons(model, seen, config)
+        reads = [len(row.reads) if self.data in INFORMATIVE else 0 for row in lessons.rows]
+        measure = partial(measure_run, model, lessons, config, seen=seen, reads=reads)
+        return items, lessons, measure
 
     def _lessons(
         self, model: HookedModel, seen: Seen, config: RelearningConfig
@@ -239,54 +229,14 @@ class Relearning(Attack[RelearningConfig, None, Run]):
         return items, Lessons(rows, rows_of(model, retain, config))
 
 
-def _measured(
-    model: HookedModel,
-    lessons: Lessons,
-    config: RelearningConfig,
-    whole: Run,
-    seen: Seen,
-    reads: Sequence[int],
-) -> list[Run]:
-    """What was measured of one run from start to end; a run that explodes ends early.
-
-    Args:
-        reads: Tokens of forget information in each row.
-    """
-    generator = torch.Generator().manual_seed(whole.seed)
-    order = Draws(len(lessons.rows), config.batch, config.steps, generator).all
-    runs: list[Run] = []
-    with metered() as meter, restored(model):
-        measuring = 0
-
-        def measure(steps: int) -> dict[str, float]:
-            nonlocal measuring
-            flops, samples = meter.flops - measuring, steps * config.batch
-            tokens = sum(reads[i] for i in order[:samples])
-            run = dataclasses.replace(whole, steps=steps)
-            name = f"lr {whole.rate:g}, seed {whole.seed}"
-            progress = Progress(name, steps, samples, tokens, flops)
-            values = seen.watch(model, run if steps else None, progress)
-            measuring = meter.flops - flops
-            runs.extend([run] if steps else [])
-            return {"forget": values.forget}
-
-        watch = Watch(measure=measure, at=(0, *config.checkpoints), printed=False)
-        try:
-            relearn_(model, lessons, config, whole, watch)
-        except ValueError as error:
-            if not runs:
-                raise
-            console.print(f"[dim]{error}[/dim]")
-    return runs
-
-
 def _memory(config: RelearningConfig, job: Job) -> dict[str, float]:
     """Copies of the weights, gradients and two moments of what is trained."""
     shape, sizes = job.shape, job.sizes
     parts = weight_copies(shape, sizes)
     weights = float(shape.parameters)
-    if config.lora.rank:
-        weights = float(config.lora.rank * shape.ends)
+    ranks = config.sweep.ranks if config.sweep.schedules else (config.lora.rank,)
+    if min(ranks):
+        weights = float(max(ranks) * shape.ends)
         parts["adapters"] = 4.0 * weights
     tokens = (config.batch + config.keep) * sizes.longest
     training = training_bytes(shape, sizes, tokens, tokens, weights)

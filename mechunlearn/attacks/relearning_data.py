@@ -1,16 +1,20 @@
 """What relearning trains on: facts, text or questions about something else, and them shuffled."""
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
+from mechunlearn.attacks.protocol import Confirm, Trace
 from mechunlearn.attacks.relearning_settings import Data, RelearningConfig
 from mechunlearn.attacks.seen import Seen
 from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.types import Example, HookedModel
 
+WORDS = 3
+"""In a row: what counts as the same wording."""
 Item: TypeAlias = Example | str
 """A question with its answer, or a text."""
 
@@ -74,3 +78,32 @@ def _apart(items: Sequence[Item]) -> tuple[list[str], list[Example]]:
     """Texts, or examples; one kind of data has only one of them."""
     texts = [item for item in items if isinstance(item, str)]
     return texts, [item for item in items if isinstance(item, Example)]
+
+
+class WordingTrace(Trace, frozen=True):
+    """How much of the tested questions' wording was trained on; what comes back follows it.
+
+    Yoon et al. 2026, arXiv:2602.03379: after as many steps, syntax decides and not the topic.
+    """
+
+    kind: ClassVar[str] = "wording"
+    share: float
+    """Of the rows of ``WORDS`` words in the questions, those that occur in what was trained on."""
+
+
+def wording_trace(model: HookedModel, confirm: Confirm, items: Sequence[Item]) -> WordingTrace:
+    """The wording of the reported forget questions in what was trained on."""
+    texts = [item if isinstance(item, str) else item.prompt + item.answer for item in items]
+    return WordingTrace(share=round(shared_wording([q.stem for q in confirm.forget], texts), 4))
+
+
+def shared_wording(stems: Sequence[str], texts: Sequence[str]) -> float:
+    """Share of the stems' rows of ``WORDS`` words that occur in some text; case does not count."""
+    known = {row for text in texts for row in _word_rows(text)}
+    asked = [row for stem in stems for row in _word_rows(stem)]
+    return sum(row in known for row in asked) / max(1, len(asked))
+
+
+def _word_rows(text: str) -> list[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return [tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)]

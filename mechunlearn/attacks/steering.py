@@ -127,10 +127,10 @@ def last_token_means(model: HookedModel, texts: Sequence[str]) -> Float[Tensor, 
         count_flops(model, tokens.numel())
         with capture(model, points, pick) as kept:
             run_blocks(model, tokens)
-        sums.append(torch.stack([kept[p].double().sum(dim=0) for p in points]).cpu())
+        sums.append(torch.stack([kept[p].double().sum(dim=0) for p in points]))
 
     in_batches(model, [len(row) for row in rows], compute)
-    return torch.stack(sums).sum(dim=0) / len(rows)
+    return torch.stack(sums).cpu().sum(dim=0) / len(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mechunlearn.audit.in_words import in_words
+from mechunlearn.audit.also import Asked, further
 from mechunlearn.audit.records import Answers, BaselineResult, Guessing
 from mechunlearn.bench import majority_letter, no_question, score
 from mechunlearn.bench.hidden import with_other_stems
@@ -12,13 +12,19 @@ from mechunlearn.types import HookedModel, Question, Task
 
 
 def baseline(
-    model: HookedModel, task: Task, *, guessing: bool, twins: Sequence[Question] = ()
+    model: HookedModel,
+    task: Task,
+    *,
+    guessing: bool,
+    twins: Sequence[Question] = (),
+    seed: int = 0,
 ) -> BaselineResult:
     """Answers to every question set, without any attack.
 
     Args:
         guessing: Whether to measure also what is right without knowing.
         twins: Questions that nobody can know, to be asked too.
+        seed: Of samples.
     """
     sets: dict[str, Sequence[Question]] = {
         "forget": task.questions("forget", "confirm"),
@@ -28,15 +34,21 @@ def baseline(
         **task.extra,
         **({"twins": twins} if twins else {}),
     }
-    card = describe(model)
+    disguised, card = with_other_stems(sets["forget"]), describe(model)
+    also: Asked = {
+        "forget": sets["forget"],
+        "hidden": disguised,
+        "select": sets["forget_select"],
+        "twins": twins,
+    }
     return BaselineResult(
         sets={name: Answers.of(score(model, asked, task)) for name, asked in sets.items()},
         model=card,
         versions=versions(),
         machine=machine(card.device),
         guessing=_guessing(model, sets["forget"], task) if guessing else None,
-        hidden=Answers.of(score(model, with_other_stems(sets["forget"]), task)),
-        in_words=in_words(model, task),
+        hidden=Answers.of(score(model, disguised, task)),
+        **further(model, task, also, seed)._asdict(),
     )
 
 

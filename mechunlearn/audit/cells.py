@@ -139,6 +139,8 @@ class Setup:
             "versions": arithmetic(),
             "threads": self.threads,
             "dtype": self.plan.dtype,
+            **({"also": list(self.task.also)} if self.task.also else {}),
+            **({"samples": [self.task.samples, self.plan.seed]} if self.task.samples else {}),
         }
 
     def _asked_too(self, label: str) -> dict[str, Plain]:

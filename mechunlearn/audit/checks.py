@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from mechunlearn.attacks import Seen
 from mechunlearn.audit.cells import Setup
+from mechunlearn.audit.select import Deciding
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
 from mechunlearn.unlearn import Settings
@@ -26,7 +27,7 @@ def refuse(setup: Setup) -> None:
     generates = find("measure", task.scoring).generates
     for name in setup.attacks:
         config, attack = resolved.attacks[name], find("attack", name)
-        if generates and attack.family == "read-out":
+        if generates and not attack.generates:
             raise ValueError(
                 f"{name} reads inside the model, and {task.scoring} judges generated text; leave "
                 "it out of --attacks, or choose what is read token by token with --set "
@@ -44,6 +45,7 @@ def refuse(setup: Setup) -> None:
             )
         seen = Seen.of(task, attack, name=name, config=config, tokenizer=tokenizer)
         with _told(name):
+            Deciding.of(task, name, attack.splits(config))
             attack.check(config, seen, setup.layers)
 
 

@@ -52,12 +52,11 @@ def model_identity(name: str, original: str = "") -> str:
 def task_revision(task: Task) -> str:
     """Changes with any question, text or prompt of a task.
 
-    Twin questions are left out: only the cells that ask them depend on them.
+    Twin questions, further measures and samples are left out: only the cells that ask them depend
+    on them.
     """
     about = plain(task)
-    del about["twins"]
-    if not task.in_words:  # Runs that were made before there were any go on.
-        del about["in_words"]
+    del about["twins"], about["also"], about["samples"]
     del about["prompt"]["turn"]["notes"]  # The template's text says it all.
     return digest(about)
 

@@ -71,6 +71,24 @@ class Answers(Record, frozen=True):
         return sum(self.values) / len(self.values)
 
 
+class ByMeasure(Record, frozen=True):
+    """Answers to the forget questions of the confirm fold by a further measure."""
+
+    forget: Answers
+    hidden: Answers | UnsetType = UNSET
+    """Each with another question's stem."""
+    shams: tuple[Answers, ...] = ()
+    """Under placebos."""
+    select: Answers | UnsetType = UNSET
+    """To the forget questions of the select fold."""
+    twins: Answers | UnsetType = UNSET
+    """To questions of the same form that nobody can know."""
+
+
+Samples = tuple[tuple[str, ...], ...] | UnsetType
+"""Texts drawn of each forget question of the confirm fold, where the task wants some."""
+
+
 class Guessing(Record, frozen=True):
     """What is right without knowing, on the forget questions of the confirm fold."""
 
@@ -94,9 +112,9 @@ class BaselineResult(Record, frozen=True, tag="baseline"):
     """Of the original only."""
     hidden: Answers | UnsetType = UNSET
     """Forget questions of the confirm fold, each with another question's stem."""
-    in_words: Answers | UnsetType = UNSET
-    """To the questions that are answered in words, where the task has some; in the other records
-    under the attack, where it acts on text."""
+    also: dict[str, ByMeasure] | UnsetType = UNSET
+    """By the task's further measures, where there are some."""
+    samples: Samples = UNSET
 
 
 class BriefAnswers(Record, frozen=True):
@@ -179,16 +197,22 @@ class AttackResult(Record, frozen=True, tag="attack"):
     twins: Answers | UnsetType = UNSET
     """Under the attack, questions of the same form that nobody can know, where the task has some
     and there is no model that never knew."""
-    in_words: Answers | UnsetType = UNSET
+    also: dict[str, ByMeasure] | UnsetType = UNSET
+    """Under the attack, by the task's further measures."""
+    samples: Samples = UNSET
 
 
 class ControlResult(Record, frozen=True, tag="control"):
-    """The same attack at the same settings on a model that never knew."""
+    """The same attack on a model that never knew.
+
+    At the same settings; an adaptive one at those that its own search chose there.
+    """
 
     forget: Answers
     stages: tuple[Stage, ...]
     traces: dict[str, Plain]
-    in_words: Answers | UnsetType = UNSET
+    also: dict[str, ByMeasure] | UnsetType = UNSET
+    samples: Samples = UNSET
 
 
 class CeilingResult(Record, frozen=True, tag="ceiling"):
@@ -196,7 +220,7 @@ class CeilingResult(Record, frozen=True, tag="ceiling"):
 
     forget: Answers
     traces: dict[str, Plain]
-    in_words: Answers | UnsetType = UNSET
+    also: dict[str, ByMeasure] | UnsetType = UNSET
 
 
 Result = BaselineResult | AttackResult | ControlResult | CeilingResult

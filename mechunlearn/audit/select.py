@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mechunlearn.attacks import Progress, Scored, Search, halves
+from mechunlearn.attacks import Progress, Scored, Search, Trials, halves
 from mechunlearn.bench import score, score_read_outs
 from mechunlearn.bench.renaming import fitted, suggested, under
 from mechunlearn.registry import find
@@ -41,6 +41,8 @@ class Deciding:
     retain: tuple[Question, ...]
     places: tuple[int, ...] | None
     """Of the forget questions in the select fold; ``None``: all of them."""
+    trials: tuple[Question, ...] = ()
+    """Forget questions that judge ``Trials``: the other half, where the set is split."""
 
     @classmethod
     def of(cls, task: Task, attack: str, splits: frozenset[Role]) -> "Deciding":
@@ -50,19 +52,30 @@ class Deciding:
             ValueError: If a set is to be split and is of one source.
         """
         forget, retain = (_judging(task, attack, role, splits) for role in ("forget", "retain"))
-        places = None
+        places, trials = None, forget
         if "forget" in splits:
+            trials = _halves(task, attack, "forget")[0]
             ids = set(map(id, forget))
             whole = task.questions("forget", "select")
             places = tuple(i for i, q in enumerate(whole) if id(q) in ids)
-        return cls(task, forget, retain, places)
+        return cls(task, forget, retain, places, trials)
+
+    @property
+    def kept(self) -> tuple[Question, ...]:
+        """Retain questions that trials are measured on: evenly spaced, as many as judge them."""
+        n = min(len(self.trials), len(self.retain))
+        return tuple(self.retain[i * len(self.retain) // n] for i in range(n))
 
 
 def _judging(task: Task, attack: str, role: Role, splits: frozenset[Role]) -> tuple[Question, ...]:
-    questions = task.questions(role, "select")
-    if role not in splits:
-        return questions
-    return halves(questions, f"{attack}: the {role} questions of the select fold")[1]
+    return _halves(task, attack, role)[1] if role in splits else task.questions(role, "select")
+
+
+def _halves(
+    task: Task, attack: str, role: Role
+) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    what = f"{attack}: the {role} questions of the select fold"
+    return halves(task.questions(role, "select"), what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +183,14 @@ def choose(
         retain_before: Retain accuracy without the attack, unless the attack measured its own.
         limited: Whether the limit decides; the loss is reported in any case.
     """
+    tried = _attempts(model, search, measured)
     start = measured.start
     before = retain_before if start is None else start.retain.accuracy
-    tried = _attempts(model, search, measured)
     changes = [search.change(t.variant) for t in tried]
     task = measured.deciding.task
     values = [worth(t.forget, task, c) for t, c in zip(tried, changes, strict=True)]
     order = sorted(
-        range(len(tried)),
+        (i for i in range(len(tried)) if search.eligible(tried[i].variant)),
         key=lambda i: (-values[i], search.size(tried[i].variant), i),
     )
     if all(c.leaves_model for c in changes):
@@ -210,27 +223,47 @@ def worth(score: Score, task: Task, change: Change) -> float:
 
 
 def _attempts(model: HookedModel, search: Search[Any], measured: Measured) -> list[Attempt]:
-    """Every variant with its forget score: measured on the way, or now."""
+    """Every variant that may be chosen, with its forget score: measured on the way, or now."""
     d = measured.deciding
     tried: list[Attempt] = []
     rounds = search.variants()
     batch = next(rounds, ())
     while batch:
-        known = {i: at.forget for i, v in enumerate(batch) if (at := measured.of(v)) is not None}
-        left = [i for i in range(len(batch)) if i not in known]
         changes = [search.change(variant) for variant in batch]
-        asked = [changes[i] for i in left]
-        known |= dict(zip(left, score_changes(model, asked, d.forget, d.task), strict=True))
-        attempts = [Attempt(v, known[i]) for i, v in enumerate(batch)]
-        tried += attempts
+        if isinstance(batch, Trials):
+            worths = _tried_out(model, changes, d)
+        else:
+            attempts = _scored(model, batch, changes, measured)
+            tried += attempts
+            pairs = zip(attempts, changes, strict=True)
+            worths = [Scored(worth(a.forget, d.task, c)) for a, c in pairs]
         try:
-            found = [worth(a.forget, d.task, c) for a, c in zip(attempts, changes, strict=True)]
-            batch = rounds.send([Scored(value) for value in found])
+            batch = rounds.send(worths)
         except StopIteration:
             break
     if not tried:
         raise ValueError("the attack has no variants to try")
     return tried
+
+
+def _scored(
+    model: HookedModel, batch: Sequence[Any], changes: Sequence[Change], measured: Measured
+) -> list[Attempt]:
+    d = measured.deciding
+    known = {i: at.forget for i, v in enumerate(batch) if (at := measured.of(v)) is not None}
+    left = [i for i in range(len(batch)) if i not in known]
+    asked = [changes[i] for i in left]
+    known |= dict(zip(left, score_changes(model, asked, d.forget, d.task), strict=True))
+    return [Attempt(v, known[i]) for i, v in enumerate(batch)]
+
+
+def _tried_out(model: HookedModel, changes: Sequence[Change], d: Deciding) -> list[Scored]:
+    """What variants are worth that only tell a search where to look."""
+    forget, retain = (score_changes(model, changes, asked, d.task) for asked in (d.trials, d.kept))
+    return [
+        Scored(worth(f, d.task, c), r.accuracy)
+        for f, r, c in zip(forget, retain, changes, strict=True)
+    ]
 
 
 def confirmed(model: HookedModel, search: Search[Any], measured: Measured, variant: Any) -> Score:

@@ -9,8 +9,8 @@ from msgspec import UNSET
 
 from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen, View, Watch
 from mechunlearn.attacks.seen import unwatched
+from mechunlearn.audit.also import Asked, Further, further, measures, scores_by
 from mechunlearn.audit.cells import Cell, Setup
-from mechunlearn.audit.in_words import in_words
 from mechunlearn.audit.planting import hide_
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
@@ -24,13 +24,13 @@ from mechunlearn.audit.records import (
     Stage,
     Tried,
 )
-from mechunlearn.audit.select import Deciding, Measured, choose, confirmed, score_changes
-from mechunlearn.bench import score
+from mechunlearn.audit.select import Choice, Deciding, Measured, choose, confirmed
+from mechunlearn.bench import edited, score
 from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.hooks import metered
 from mechunlearn.records import Plain, plain, typed
 from mechunlearn.registry import find
-from mechunlearn.types import Change, HookedModel, Question
+from mechunlearn.types import Change, HookedModel, Question, Score, Scoring
 
 SHAMS = 3
 """Placebos drawn; the one of median accuracy is reported."""
@@ -145,52 +145,61 @@ class _Work:
 
     def attack(self, model: HookedModel) -> AttackResult:
         """Choose on the select fold; then the confirm fold and the shams, once."""
-        group, plan = self.group, self.setup.plan
+        group = self.group
         with metered() as meter:
             search, measured = self._search(model, self.setup.twins(group.model))
-            choice = choose(
-                model,
-                search,
-                measured,
-                retain_before=group.retain_before,
-                limit=plan.retain_limit,
-                limited=self.entry.limited,
-            )
+            choice = self._choose(model, search, measured, group.retain_before)
         variant = choice.variant
         self._keep(search, variant)
         reported = Answers.of(confirmed(model, search, measured, variant))
         n = len(self.task.questions("forget", "confirm"))
-        kept = self.task.questions("retain", "confirm")
-        disguised = with_other_stems(self.task.questions("forget", "confirm"))
-        with search.change(variant).edited(model) as change:
-            retain, hidden = (score(model, q, self.task, change=change) for q in (kept, disguised))
-            words = in_words(model, self.task, change)
+        change = search.change(variant)
+        forget, retain = (self.task.questions(r, "confirm") for r in ("forget", "retain"))
+        disguised = with_other_stems(forget)
+        with edited(model, change) as rest:
+            kept, hidden = (score(model, q, self.task, change=rest) for q in (retain, disguised))
+            more = self._further(model, rest, hidden=disguised, twins=measured.twins)
+        shams = self._shams(model, search, variant, measures(self.task, change))
         return AttackResult(
             variant=group.variant,
             within_limit=choice.within_limit,
             flops=group.flops + meter.flops,
             forget=reported.part(0, n),
-            retain=Answers.of(retain),
-            shams=self._shams(model, search, variant),
+            retain=Answers.of(kept),
+            shams=tuple(Answers.of(own) for own, _ in shams),
             tried=tuple(_tried(a) for a in choice.tried),
             decided_by=measured.deciding.places,
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             hidden=Answers.of(hidden),
             twins=reported.part(n, len(reported.values)) if measured.twins else UNSET,
-            in_words=words,
+            **more.beside([others for _, others in shams])._asdict(),
         )
 
     def control(self, model: HookedModel) -> ControlResult:
-        """The same attack on the never-knew model, at the variant chosen for the unlearned one."""
-        search, measured = self._search(model)
-        variant = self._variant()
+        """The same attack on the never-knew model, at the variant chosen for the unlearned one.
+
+        An adaptive search is made anew, and the variant is its own choice.
+        """
+        if self.entry.adaptive:
+            search, measured = self._search(model)
+            before = score(model, measured.deciding.retain, self.task).accuracy
+            variant = self._choose(model, search, measured, before).variant
+        else:
+            variant = self._variant()
+            search, measured = self._search(model, variant=variant)
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant)),
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
-            in_words=in_words(model, self.task, search.change(variant)),
+            **self._further(model, search.change(variant))._asdict(),
         )
+
+    def _choose(
+        self, model: HookedModel, search: Search[Any], measured: Measured, before: float
+    ) -> Choice:
+        limit, limited = self.setup.plan.retain_limit, self.entry.limited
+        return choose(model, search, measured, retain_before=before, limit=limit, limited=limited)
 
     def rebuild(self, model: HookedModel) -> None:
         """The chosen variant of an attack that was computed in an earlier run."""
@@ -201,13 +210,18 @@ class _Work:
 
     def ceiling(self, model: HookedModel) -> CeilingResult:
         """The chosen variant on the original itself: does the attack hurt or inflate accuracy?"""
-        assert self.group.change is not None
-        asked = self.task.questions("forget", "confirm")
-        with self.group.change.edited(model) as change:
-            forget = score(model, asked, self.task, change=change)
-            words = in_words(model, self.task, change)
+        change = self.group.change
+        assert change is not None
+        with edited(model, change) as rest:
+            forget = score(model, self._confirm.forget, self.task, change=rest)
+            more = self._further(model, rest)
         traces = {} if self.group.view is None else _kinds([self.group.view(model, self._confirm)])
-        return CeilingResult(forget=Answers.of(forget), traces=traces, in_words=words)
+        return CeilingResult(forget=Answers.of(forget), traces=traces, also=more.also)
+
+    def _further(self, model: HookedModel, change: Change, **others: Sequence[Question]) -> Further:
+        """What the task wants beside its measure, of the confirm fold and of other questions."""
+        asked: Asked = {"forget": self._confirm.forget, **others}  # type: ignore[dict-item]
+        return further(model, self.task, asked, self.setup.plan.seed, change)
 
     def _seen(self, model: HookedModel, measured: Measured | None) -> Seen:
         group = self.group
@@ -223,12 +237,15 @@ class _Work:
         )
 
     def _search(
-        self, model: HookedModel, twins: tuple[Question, ...] = ()
+        self, model: HookedModel, twins: tuple[Question, ...] = (), variant: Any = None
     ) -> tuple[Search[Any], Measured]:
-        splits = self.entry.splits(self.config)
+        """The search, or what is needed of it for one variant."""
+        splits, reference = self.entry.splits(self.config), self.group.reference
         measured = Measured(Deciding.of(self.task, self.group.attack, splits), twins)
         seen = self._seen(model, measured)
-        return self.entry.search(model, seen, self.group.reference, self.config), measured
+        if variant is None:
+            return self.entry.search(model, seen, reference, self.config), measured
+        return self.entry.repeat(model, seen, reference, variant, self.config), measured
 
     def _variant(self) -> Any:
         return typed(self.group.variant, self.entry.variant, f"{self.group.attack}'s variant")
@@ -237,7 +254,10 @@ class _Work:
         self.group.variant = plain(variant)
         self.group.change, self.group.view = search.change(variant), search.view(variant)
 
-    def _shams(self, model: HookedModel, search: Search[Any], variant: Any) -> tuple[Answers, ...]:
+    def _shams(
+        self, model: HookedModel, search: Search[Any], variant: Any, names: Sequence[Scoring]
+    ) -> list[tuple[Score, dict[Scoring, Score]]]:
+        """Under each placebo the confirm fold, and the same by further measures."""
         drawn = [search.sham(variant, self.setup.plan.seed + i) for i in range(SHAMS)]
         changes = [c for c in drawn if c is not None]
         if not changes and self.entry.family != "read-out":
@@ -245,10 +265,12 @@ class _Work:
                 f"{self.group.attack} has no sham; only a read-out, whose placebo is shuffled "
                 "answers, may return None"
             )
-        if not changes:
-            return ()
-        asked = self.task.questions("forget", "confirm")
-        return tuple(Answers.of(s) for s in score_changes(model, changes, asked, self.task))
+        scores, asked = [], self._confirm.forget
+        for change in changes:
+            with edited(model, change) as rest:
+                own = score(model, asked, self.task, change=rest)
+                scores.append((own, scores_by(model, self.task, names, asked, rest)))
+        return scores
 
     @property
     def _confirm(self) -> Confirm:

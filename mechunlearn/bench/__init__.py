@@ -1,14 +1,15 @@
 """Scoring: how a model answers questions, under any change and by any read-out."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.bench.engine import output
 from mechunlearn.bench.hidden import with_other_stems
-from mechunlearn.bench.measures.gold import Generated
+from mechunlearn.bench.measures.gold import Generated, stop_of
 from mechunlearn.bench.perplexity import Perplexity, perplexity
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.registry import find
@@ -28,6 +29,7 @@ from mechunlearn.types import (
 __all__ = [
     "LensReadOut",
     "Perplexity",
+    "edited",
     "letter_bias",
     "majority_letter",
     "no_question",
@@ -35,6 +37,7 @@ __all__ = [
     "score",
     "score_read_outs",
     "score_rotated",
+    "score_sets",
     "score_task",
 ]
 
@@ -89,10 +92,8 @@ def score_read_outs(
                 f"the measure {scoring!r} judges generated text, and text is generated at the "
                 "output only; to read inside choose probability, extraction_strength or cloze"
             )
-        # Behind plain text models go on with the next example; in chat they end their turn.
-        stop = prompt.separator if prompt.turn.plain else ""
         with change.applied(model):
-            said = measure.generate(model, texts, answers, stop)
+            said = measure.generate(model, texts, answers, stop_of(prompt))
         return [measure.score_texts(change.name, said, asked)]
     with change.applied(model):
         values = measure.run(model, texts, answers, read_outs, budget)
@@ -130,6 +131,29 @@ def score(
         model, questions, prompt, [read_out], scoring=scoring, change=change, budget=budget
     )
     return only
+
+
+@contextmanager
+def edited(model: HookedModel, change: Change) -> Iterator[Change]:
+    """Make a change's weight edits once for several scores; gives what is left of the change.
+
+    A rewrite may look at the model, which it has to see without them; then all is left.
+    """
+    if change.rewrite is not None:
+        yield change
+        return
+    with Change(change.name, edits=change.edits).applied(model):
+        yield dataclasses.replace(change, edits=())
+
+
+def score_sets(
+    model: HookedModel,
+    asked: Sequence[tuple[Sequence[Question], Task]],
+    change: Change = NO_CHANGE,
+) -> list[Score]:
+    """Scores on several question sets under one change, whose weight edits are made once."""
+    with edited(model, change) as rest:
+        return [score(model, questions, task, change=rest) for questions, task in asked]
 
 
 def score_task(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mechunlearn.bench.rows import placed
 from mechunlearn.types import HookedModel
 
 Mask = Float[Tensor, "row 1 query key"]
@@ -57,9 +58,12 @@ def branches(
     def additive(seen: Bool[Tensor, "row total total"]) -> Mask:
         mask = torch.zeros(seen.shape, dtype=dtype)
         mask.masked_fill_(~seen, torch.finfo(dtype).min)
-        return mask[:, None, cached:].to(device)
+        return placed(mask[:, None, cached:], device)
 
-    inputs = {"attention_mask": additive(allowed), "position_ids": positions[:, cached:].to(device)}
+    inputs = {
+        "attention_mask": additive(allowed),
+        "position_ids": placed(positions[:, cached:], device),
+    }
     config = model.original_model.config.get_text_config()
     # Configurations write 0, too, for a window that is off.
     window = getattr(config, "sliding_window", None) or None

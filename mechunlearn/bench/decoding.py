@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.cache import new_cache
 from mechunlearn.bench.engine import output, telling
-from mechunlearn.bench.rows import pad
+from mechunlearn.bench.rows import pad, placed
 from mechunlearn.hooks import capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel
 
@@ -211,7 +211,7 @@ def _left_padded(
     device, filler = model.cfg.device, model.tokenizer.pad_token_id
     tokens = torch.tensor([[filler] * (width - len(row)) + list(row) for row in rows])
     real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
-    return tokens.to(device), real.to(device)
+    return placed(tokens, device), placed(real, device)
 
 
 def _joined(caches: Sequence[DynamicCache], width: int) -> DynamicCache:

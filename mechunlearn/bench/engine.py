@@ -17,7 +17,7 @@ from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rotation import LONGEST, reset_rotation, rotation_limit
-from mechunlearn.bench.rows import Row, pad, prefix_groups, separate
+from mechunlearn.bench.rows import Row, pad, placed, prefix_groups, separate
 from mechunlearn.bench.vocabulary import log_probabilities
 from mechunlearn.hooks import capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
@@ -77,6 +77,7 @@ def read(
     if near and not alone:
         groups = prefix_groups(rows[:near], WORTH_CACHING, at_once)
     groups += [(0, group) for group in of_equal_length(rows, near)]
+    found: list[tuple[list[int], list[Tensor], Tensor]] = []
     for shared, group in groups:
         reset_rotation(model)
         prefix = _prefix(model, rows[group[0]].tokens[:shared]) if shared else None
@@ -86,13 +87,16 @@ def read(
         ) -> None:
             picked = [group[i] for i in batch]
             own, items = [rows[i] for i in picked], [owners[i] for i in picked]
-            sums, counts = read_sums(model, own, read_outs, ids=ids, prefix=prefix, items=items)
-            read_here = (counts > 0).cpu().numpy()
-            at, choice = read_here.nonzero()
-            for values, total in zip(out, sums, strict=True):
-                values[np.array(items)[at], choice] = (total / counts).cpu().numpy()[read_here]
+            found.append(
+                (items, *read_sums(model, own, read_outs, ids=ids, prefix=prefix, items=items))
+            )
 
         in_batches(model, [len(rows[i].tokens) - shared for i in group], compute, budget)
+    for items, sums, counts in found:  # Only now does a GPU have to be waited for.
+        read_here = (counts > 0).cpu().numpy()
+        at, choice = read_here.nonzero()
+        for values, total in zip(out, sums, strict=True):
+            values[np.array(items)[at], choice] = (total / counts).cpu().numpy()[read_here]
     return out
 
 
@@ -136,7 +140,7 @@ def of_equal_length(rows: Sequence[Row], start: int) -> list[list[int]]:
 
 def _prefix(model: HookedModel, tokens: list[int]) -> Prefix:
     cache = new_cache()
-    extend(model, cache, torch.tensor([tokens], device=model.cfg.device))
+    extend(model, cache, placed(torch.tensor([tokens]), model.cfg.device))
     return Prefix(len(tokens), cache)
 
 
@@ -169,10 +173,14 @@ def read_sums(
     # Each place that is read is kept once; ``slot`` says which kept row a read refers to.
     places = sorted({(i, at) for i, row in enumerate(rows) for at, _, _ in row.reads})
     slot_of = {place: slot for slot, place in enumerate(places)}
-    pick = torch.tensor([i * width + at - shared for i, at in places], device=device)
+    pick = placed(torch.tensor([i * width + at - shared for i, at in places]), device)
     reads = [(i, slot_of[i, at], tok, c) for i, r in enumerate(rows) for at, tok, c in r.reads]
-    which, slot, token, choice = torch.tensor(reads, device=device).T
-    column = token if ids is None else _column(token, ids)
+    which, slot, token, choice = placed(torch.tensor(reads), device).T
+    n_choices = 1 + max(c for _, _, _, c in reads)
+    only, column = None, token
+    if ids is not None:
+        only = placed(torch.tensor(ids), device)
+        column = _column(token, only, max(ids))
     kwargs: dict[str, Any] = {}
     if prefix is not None:
         kwargs["past_key_values"] = chosen(
@@ -184,15 +192,15 @@ def read_sums(
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
     with capture(model, points, pick) as activations, telling(items or range(len(rows)), real):
         run_blocks(model, tokens, **kwargs)
-    only = None if ids is None else torch.tensor(ids, device=device)
-    zeros = torch.zeros(len(rows), int(choice.max()) + 1, dtype=torch.float64, device=device)
+    zeros = torch.zeros(len(rows), n_choices, dtype=torch.float64, device=device)
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
     sums = []
     for read_out in read_outs:
         states = activations[read_out.point]
         if ids is None:
             logits = partial(read_out.logits, model)
-            values = log_probabilities(logits, states, model.cfg.d_vocab, slot, column)
+            rows_read = torch.tensor([place for _, place, _, _ in reads])
+            values = log_probabilities(logits, states, model.cfg.d_vocab, rows_read, column)
         else:
             values = read_out.logits(model, states, only)[slot, column]
         sums.append(zeros.index_put((which, choice), values.double(), accumulate=True))
@@ -209,12 +217,15 @@ def telling(items: Sequence[int], real: Bool[Tensor, "row pos"]) -> AbstractCont
     if not whole_prompts():
         return nullcontext()
     positions = torch.arange(real.shape[1], device=real.device).expand(real.shape)
-    return running(Rows(torch.tensor(items, device=real.device), positions, real))
+    return running(Rows(placed(torch.tensor(items), real.device), positions, real))
 
 
-def _column(token: Int[Tensor, " read"], ids: Sequence[int]) -> Int[Tensor, " read"]:
-    lookup = torch.zeros(max(ids) + 1, dtype=torch.long, device=token.device)
-    lookup[torch.tensor(ids, device=token.device)] = torch.arange(len(ids), device=token.device)
+def _column(
+    token: Int[Tensor, " read"], ids: Int[Tensor, " id"], largest: int
+) -> Int[Tensor, " read"]:
+    """Which of the ids each token is."""
+    lookup = torch.zeros(largest + 1, dtype=torch.long, device=token.device)
+    lookup[ids] = torch.arange(len(ids), device=token.device)
     return lookup[token]
 
 

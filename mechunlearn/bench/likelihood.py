@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch.nn.functional import pad
 from mechunlearn.bench.batches import batches, token_budget
 from mechunlearn.bench.engine import arranged, of_equal_length, output, read_sums
 from mechunlearn.bench.rotation import reset_rotation
-from mechunlearn.bench.rows import Row, branching_rows
+from mechunlearn.bench.rows import Row, branching_rows, placed
 from mechunlearn.types import Example, HookedModel
 
 Span = Literal["answer", "prompt_and_answer"]
@@ -72,9 +71,9 @@ def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "r
             order += items
     values = torch.cat(parts)
     if len(own) == len(rows):
-        return values[np.argsort(order)]
+        return values[placed(torch.tensor(order).argsort(), values.device)]
     total = values.new_zeros(len(rows), n_choices)
-    return total.index_add(0, torch.tensor(order, device=values.device), values)
+    return total.index_add(0, placed(torch.tensor(order), values.device), values)
 
 
 def token_log_probabilities(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, " read"]:

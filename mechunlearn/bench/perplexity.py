@@ -11,7 +11,7 @@ from torch import Tensor
 from mechunlearn.bench.batches import in_batches
 from mechunlearn.bench.engine import telling
 from mechunlearn.bench.rotation import reset_rotation, rotation_limit
-from mechunlearn.bench.rows import pad
+from mechunlearn.bench.rows import pad, placed
 from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import capture, count_flops, run_blocks, unembed
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Point
@@ -46,36 +46,36 @@ def perplexity(model: HookedModel, texts: Sequence[str], change: Change = NO_CHA
                 items.append(item)
     if not pieces:
         raise ValueError("perplexity needs a text of at least two tokens")
-    total, n_tokens, limit = 0.0, 0, rotation_limit(model)
+    losses: list[list[Tensor]] = []
+    n_tokens, limit = 0, rotation_limit(model)
 
     def compute(batch: Sequence[int], group: Sequence[int]) -> None:
-        nonlocal total, n_tokens
+        nonlocal n_tokens
         picked = [group[i] for i in batch]
         reset_rotation(model)
-        loss, n = _loss(model, [pieces[i] for i in picked], [items[i] for i in picked])
-        total, n_tokens = total + loss, n_tokens + n
+        losses.append(_loss(model, [pieces[i] for i in picked], [items[i] for i in picked]))
+        n_tokens += sum(len(pieces[i]) - 1 for i in picked)
 
     with change.on(model):
         for far in (False, True):  # Beyond the limit only rows of one length are turned alike.
             group = [i for i, piece in enumerate(pieces) if (len(piece) > limit) == far]
             lengths = [len(pieces[i]) for i in group]
             in_batches(model, lengths, partial(compute, group=group), alike=far)
+    total = sum(sum(part.item() for part in parts) for parts in losses)
     return Perplexity(total / n_tokens, n_tokens)
 
 
-def _loss(
-    model: HookedModel, pieces: Sequence[list[int]], items: Sequence[int]
-) -> tuple[float, int]:
-    """The summed loss of one batch, and of how many tokens.
+def _loss(model: HookedModel, pieces: Sequence[list[int]], items: Sequence[int]) -> list[Tensor]:
+    """The summed loss of one batch, in parts.
 
     Args:
         items: Which text each piece is of.
     """
     final = Point(model.cfg.n_layers - 1)
     tokens, real = pad(model, pieces)
-    continued = real & real.roll(-1, dims=1)
-    continued[:, -1] = False
-    pick = continued.flatten().nonzero()[:, 0]
+    width = tokens.shape[1]
+    each = [torch.arange(len(piece) - 1) + i * width for i, piece in enumerate(pieces)]
+    pick = placed(torch.cat(each), tokens.device)
     count_flops(model, tokens.numel())
     with capture(model, [final], pick) as activations, telling(items, real):
         run_blocks(model, tokens)
@@ -85,5 +85,4 @@ def _loss(
         logits = unembed(model, states[part])
         return torch.nn.functional.cross_entropy(logits, targets[part], reduction="sum")
 
-    parts = over_rows(loss, len(pick), model.cfg.d_vocab, states.device)
-    return sum(part.item() for part in parts), len(pick)
+    return over_rows(loss, len(pick), model.cfg.d_vocab, states.device)

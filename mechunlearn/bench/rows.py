@@ -200,4 +200,24 @@ def pad(
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = torch.tensor(row)
         real[i, : len(row)] = True
-    return tokens.to(model.cfg.device), real.to(model.cfg.device)
+    return placed(tokens, model.cfg.device), placed(real, model.cfg.device)
+
+
+def real_places(rows: Sequence[Sequence[int]]) -> Int[Tensor, " token"]:
+    """Flat indices, in padded rows, of all tokens that are no padding; on the host.
+
+    To pick them by a mask on a GPU would wait for it to say how many there are.
+    """
+    width = max(len(row) for row in rows)
+    return torch.cat([torch.arange(len(row)) + i * width for i, row in enumerate(rows)])
+
+
+def placed(values: Tensor, device: str | torch.device) -> Tensor:
+    """Values of the host on a device.
+
+    A GPU fetches them when its work so far is done, and nobody waits for that: the next batch is
+    prepared in the meantime. A plain ``.to`` would wait.
+    """
+    if torch.device(device).type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

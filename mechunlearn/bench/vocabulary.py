@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mechunlearn.bench.footprint import LOGITS
+from mechunlearn.bench.rows import placed
 
 WORTH_RECOMPUTING = 2**20
 """Logits of one call from which on a backward pass computes them again."""
@@ -52,15 +53,17 @@ def log_probabilities(
     Args:
         logits: Logits of some states over the whole vocabulary.
         vocabulary: How many tokens that are.
+        row: On the host, where the reads are dealt out to parts without waiting for a GPU.
     """
     order: list[Tensor] = []
 
     def compute(part: slice) -> Tensor:
         here = ((row >= part.start) & (row < part.stop)).nonzero()[:, 0]
         order.append(here)
-        return logits(states[part]).log_softmax(-1)[row[here] - part.start, token[here]]
+        own, read = (placed(x, states.device) for x in (row[here] - part.start, here))
+        return logits(states[part]).log_softmax(-1)[own, token[read]]
 
     values = over_rows(compute, len(states), vocabulary, states.device)
     if len(values) == 1:
         return values[0]
-    return torch.cat(values)[torch.cat(order[: len(values)]).argsort()]
+    return torch.cat(values)[placed(torch.cat(order[: len(values)]).argsort(), states.device)]

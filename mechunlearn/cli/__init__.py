@@ -21,7 +21,7 @@ app = typer.Typer(
 for command in (
     *(audit.plan, audit.audit, audit.attack),
     *(report.report, report.diff, report.figures, report.export),
-    *(studies.paper, studies.validate, studies.rerun),
+    *(studies.paper, studies.validate, studies.trace, studies.rerun),
     *(models.unlearn, models.bench, chat.chat, tasks.task, tasks.doctor, guide.guide),
 ):
     app.command()(command)

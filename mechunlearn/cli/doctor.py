@@ -21,6 +21,7 @@ def examine() -> dict[str, str]:
     if torch.cuda.is_available():
         devices = range(torch.cuda.device_count())
         found["devices"] = ", ".join(torch.cuda.get_device_name(i) for i in devices)
+        found["to measure the GPU"] = "python tests/benchmarks/gpu.py, in a checkout"
     else:
         found["devices"] = f"CPU, {torch.get_num_threads()} threads"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

@@ -1,4 +1,4 @@
-"""The commands of studies that use audits: paper, validate, rerun."""
+"""The commands of studies: paper, validate, trace, rerun."""
 
 from pathlib import Path
 from typing import Annotated
@@ -103,6 +103,37 @@ def validate(
     else:
         show_validation(result)
         say(f"result: {folder / 'validation.json'}")
+
+
+@plan_options(without=("methods", "attacks", "seed", "seeds", "planted", "retain_limit", "budget"))
+def trace(
+    fields: Fields,
+    models: ModelsOpt = "",
+    benign: Annotated[
+        int,
+        typer.Option(
+            "--benign", min=0, help="Also finetune the original on retain examples, N steps."
+        ),
+    ] = 0,
+    out: OutOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """What gives away that a model was unlearned, and of what: membership, responses, activations.
+
+    Statistics, not attacks: areas under the ROC curve beside the original, a never-knew model and a
+    benign finetune. No verdict reads them.
+    """
+    from mechunlearn.report.table import show_separations
+    from mechunlearn.studies.separation import separations
+
+    made = plan_of(fields, models=models)
+    folder = out or made.folder.with_name(f"trace-{made.name}")
+    result = separations(made, folder, benign=benign)
+    if as_json:
+        print_json(result)
+    else:
+        show_separations(result)
+        say(f"table: {folder / 'trace.json'}")
 
 
 def _worlds(seeds: str) -> tuple[int, ...]:

@@ -58,25 +58,27 @@ def move_along(
     unit: Float[Tensor, " d_model"],
     to: float = 0.0,
     excess_only: bool = False,
+    share: float = 1.0,
 ) -> Float[Tensor, "*batch d_model"]:
-    """Set the coordinate along a unit vector: ``x - (x . u - to) u``; a new tensor.
+    """Set the coordinate along a unit vector: ``x - share (x . u - to) u``; a new tensor.
 
     Args:
         to: The new coordinate; 0 projects the vector out.
         excess_only: Leave coordinates below ``to`` as they are.
+        share: Of the way there; above 1 goes beyond.
     """
-    unit = unit.to(activation)
+    unit = unit.to(activation, non_blocking=True)
     excess = activation @ unit - to
     if excess_only:
         excess = excess.clamp_min(0)
-    return activation - excess[..., None] * unit
+    return activation - share * excess[..., None] * unit
 
 
 def add_vector(
     activation: Float[Tensor, "*batch d_model"], hook: object, vector: Float[Tensor, " d_model"]
 ) -> Float[Tensor, "*batch d_model"]:
     """Add a vector at every token; a new tensor."""
-    return activation + vector.to(activation)
+    return activation + vector.to(activation, non_blocking=True)
 
 
 def replace_units(

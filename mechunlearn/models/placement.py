@@ -46,6 +46,8 @@ def placement(device: str = "auto", dtype: str = "auto") -> tuple[dict[str, Any]
             i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())
         }
     if dtype in FLOATS:
+        if device.startswith("cuda"):  # Straight from the file, without a copy on the host.
+            where = {"device_map": {"": device}}
         return {"dtype": getattr(torch, dtype), **where}, None if where else device
     if not cuda:
         raise PrerequisiteError(f"--dtype {dtype} needs a CUDA GPU; use float32 or bfloat16")

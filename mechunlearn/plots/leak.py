@@ -6,16 +6,38 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.leak import LeakCurve
+from mechunlearn.analysis.report import Report
+from mechunlearn.analysis.words import name
+from mechunlearn.plots.figure import Figure
 from mechunlearn.plots.template import LOOKS, Look, error_bars, lay_out, level
 from mechunlearn.records import Interval
 
+EXPLAINS = (
+    "What drawing an answer again and again brings out, beside the never-knew model (or, without "
+    "one, beside the same texts in other questions' places)."
+)
 
-def leak_at_k(curve: LeakCurve, label: str, role: str = "unlearned") -> go.Figure:
+
+def leak(report: Report, model: str) -> go.Figure:
+    """The unlearned model without and under the attack that leaks most beyond its control."""
+    own = [x for x in report.leaks if x.model == model]
+    before = next(x.curve for x in own if not x.attack)
+    attacked = [x for x in own if x.attack]
+    if not attacked:
+        return leak_at_k(before, model)
+    most = max(attacked, key=lambda x: x.curve.points[-1].difference)
+    return leak_at_k(most.curve, f"{model}, {name(most.attack)}", "attacked", before)
+
+
+def leak_at_k(
+    curve: LeakCurve, label: str, role: str = "unlearned", before: LeakCurve | None = None
+) -> go.Figure:
     """Both curves, and below them their difference, against the number of samples k.
 
     Args:
         label: What the model is called.
         role: Its look: ``unlearned``, ``attacked`` or ``original``.
+        before: The model without an attack, to be drawn beside.
     """
     points = curve.points
     ks = [p.k for p in points]
@@ -33,20 +55,24 @@ def leak_at_k(curve: LeakCurve, label: str, role: str = "unlearned") -> go.Figur
         f"{curve.sources} sources, {curve.samples} samples each. Below: less the control."
     )
     lay_out(fig, title, caption, height=420)
-    own, its, difference = (
-        [(p.leak, p.leak_ci) for p in points],
-        [(p.control, p.control_ci) for p in points],
-        [(p.difference, p.difference_ci) for p in points],
-    )
-    _add_line(fig, ks, own, label, LOOKS[role])
-    _add_line(fig, ks, its, "never knew", LOOKS["never_knew"])
-    _add_line(fig, ks, difference, "difference", LOOKS["attacked"], below=True)
+    if before is not None:
+        _add_curve(fig, before, "without the attack", LOOKS["unlearned"])
+    _add_curve(fig, curve, label, LOOKS[role])
+    _add_line(fig, ks, [(p.control, p.control_ci) for p in points], "control", LOOKS["never_knew"])
     level(fig, 0.0, "chance", "y", row=2, col=1)
     fig.update_xaxes(type="log", tickvals=ks, ticktext=[str(k) for k in ks])
     fig.update_xaxes(title="samples k", row=2, col=1)
     fig.update_yaxes(title="leak@k", range=[0, 1.03], row=1, col=1)
     fig.update_yaxes(title="difference", row=2, col=1)
     return fig
+
+
+def _add_curve(fig: go.Figure, curve: LeakCurve, title: str, look: Look) -> None:
+    """A curve, and below what it has more than its control."""
+    ks = [p.k for p in curve.points]
+    _add_line(fig, ks, [(p.leak, p.leak_ci) for p in curve.points], title, look)
+    less = [(p.difference, p.difference_ci) for p in curve.points]
+    _add_line(fig, ks, less, title, look, below=True)
 
 
 def _add_line(
@@ -74,3 +100,11 @@ def _add_line(
         row=2 if below else 1,
         col=1,
     )
+
+
+FIGURE = Figure(
+    kind="leak",
+    explains=EXPLAINS,
+    draw=leak,
+    needs=lambda report, model: any(x.model == model for x in report.leaks),
+)

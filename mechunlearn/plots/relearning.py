@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.records import Arm, Course, Curve, Row
 from mechunlearn.analysis.report import Report
+from mechunlearn.attacks.relearning_data import WordingTrace
 from mechunlearn.plots.figure import TAUGHT, Figure, forget, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, small_headings, spaced
 from mechunlearn.records import typed
@@ -31,7 +32,7 @@ def relearning(report: Report, unlearned: str) -> go.Figure:
     fig = make_subplots(
         rows=down,
         cols=min(2, len(attacks)),
-        subplot_titles=[": ".join(filter(None, (spaced(r.attack), r.evidence))) for r in attacks],
+        subplot_titles=[_heading(report, row) for row in attacks],
         shared_yaxes=True,
         vertical_spacing=0.26 / max(2, down),
         horizontal_spacing=0.06,
@@ -65,6 +66,13 @@ def relearning(report: Report, unlearned: str) -> go.Figure:
         bottom = down if len(attacks) % 2 == 0 or column == 1 else down - 1
         fig.update_xaxes(title="samples trained on", row=bottom, col=column)
     return small_headings(fig)
+
+
+def _heading(report: Report, row: Row) -> str:
+    """The attack, what it had to know, and how much of the questions' wording it trained on."""
+    heading = ": ".join(filter(None, (spaced(row.attack), row.evidence)))
+    trace = report.findings_of(row.model).trace(WordingTrace, row.attack)
+    return heading if trace is None else f"{heading}, {trace.share:.0%} of the wording"
 
 
 def _line(curve: Curve, role: str, label: str, chosen: bool, first: bool) -> go.Scatter:

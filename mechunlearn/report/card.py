@@ -64,7 +64,7 @@ def _index(report: Report, model: Model) -> list[Any]:
 
 
 def _section(report: Report, model: Model) -> str:
-    verdict, brief = model.verdict, columns("brief", report.rows)
+    verdict, brief = model.verdict, columns("brief")
     lines = [f"## Is it gone, or only hidden? {_cell(model.label)}", ""]
     if verdict is not None:
         against = f"control tier {verdict.tier}: net of {TIERS[verdict.tier]}"
@@ -76,11 +76,7 @@ def _section(report: Report, model: Model) -> str:
     lines += ["| | " + " | ".join(c.title for c in brief) + " |", "|---" * (len(brief) + 1) + "|"]
     known = [(ROLES[m.role], m) for m in report.models if m.role in ROLES] + [("no attack", model)]
     for title, each in known:
-        plain = {
-            column: _measured(each.sets[kind])
-            for column, kind in (("value", "forget"), *((k, k) for k in ("retain", "in_words")))
-            if kind in each.sets
-        }
+        plain = {"value": _measured(each.sets["forget"]), "retain": _measured(each.sets["retain"])}
         lines.append(_line(title, [plain.get(c.key, "") for c in brief]))
     lines += [_line(name(row.attack), [c.text(row) for c in brief]) for row in rows]
     lines += ["", f"Made with `{report.runcard.command}`, mechunlearn "

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from mechunlearn.analysis.columns import columns
-from mechunlearn.analysis.records import Findings, Model, Spent
+from mechunlearn.analysis.records import Findings, Model, Row, Spent
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import (
     ROLES,
@@ -160,6 +160,12 @@ def write_board(runs: Mapping[str, Report], path: Path) -> Path:
     return path
 
 
+def by_measures(report: Report, row: Row) -> list[Row | None]:
+    """An attack on a model by the verdict's measure, then by every other; ``None``: not taken."""
+    of = {m: {(r.model, r.attack): r for r in t.rows} for m, t in report.by_measure.items()}
+    return [row, *(rows.get((row.model, row.attack)) for rows in of.values())]
+
+
 def _part(
     report: Report, headline: Headline, figures: Sequence[PageFigure], rates: SituationRates
 ) -> Part:
@@ -195,6 +201,7 @@ def _environment() -> Environment:
         listed,
         with_role,
         columns,
+        by_measures,
     )
     environment.globals |= {f.__name__: f for f in functions}
     environment.globals |= {"TIERS": TIERS, "ROLES": ROLES}

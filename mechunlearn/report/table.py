@@ -19,13 +19,14 @@ from mechunlearn.report.summary import sentences
 from mechunlearn.report.terminal import Head, print_lines, print_table
 from mechunlearn.studies.paper import Cell as PaperCell
 from mechunlearn.studies.records import SITUATIONS, SituationRates, ValidationResult
+from mechunlearn.studies.separation import SeparationResult
 from mechunlearn.tasks.benchmark import Benchmark
 from mechunlearn.types import Question, Score, Scoring, Task
 
 
 def show(report: Report) -> None:
     """Print every model without and under attack, and what it means in three sentences."""
-    n, brief = report.original.sets["forget"].n, columns("brief", report.rows)
+    n, brief = report.original.sets["forget"].n, columns("brief")
     heads = [Head("", words=True), *(Head(c.title, _rank(c, i)) for i, c in enumerate(brief))]
     title = f"{report.runcard.task.name}: forget questions right, in % (n = {n}, 95 % intervals)"
     if any(row.seeds for row in report.rows):
@@ -69,11 +70,10 @@ def _rank(column: Column, place: int) -> int:
 
 
 def _known(model: Model) -> dict[str, str]:
-    forget, words = model.sets["forget"], model.sets.get("in_words")
+    forget = model.sets["forget"]
     return {
         "value": percent(forget.value, forget.value_ci),
         "retain": percent(model.sets["retain"].value),
-        "in_words": "" if words is None else percent(words.value, words.value_ci),
     }
 
 
@@ -95,8 +95,6 @@ def _flat(report: Report, brief: Sequence[Column]) -> Iterator[list[str]]:
     for model in report.models:
         forget = model.sets["forget"]
         known = {"value": (forget.value, *forget.value_ci), "retain": (model.sets["retain"].value,)}
-        if (words := model.sets.get("in_words")) is not None:
-            known["in_words"] = (words.value, *words.value_ci)
         verdict = model.verdict.category if model.verdict else ""
         yield [model.label, model.role, "none", verdict, *cells(known)]
         for row in report.rows_of(model.label):
@@ -242,6 +240,26 @@ def show_changes(
         print_lines(["every number is the same"])
     for condition, (first, second) in (differs or {}).items():
         console.print(f"{condition}: {first or DASH}, then {second or DASH}", markup=False)
+
+
+def show_separations(result: SeparationResult) -> None:
+    """Print how well each number tells a model's forget questions from others."""
+    models = list(dict.fromkeys(row.model for row in result.rows))
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for row in result.rows:
+        text = f"{row.auc:.2f} [{row.auc_ci[0]:.2f}, {row.auc_ci[1]:.2f}]"
+        lines.setdefault((row.against, row.score), {})[row.model] = text
+    heads = [Head("from", words=True), Head("by", words=True), *map(Head, models)]
+    rows = [
+        [against, score, *(of.get(model, DASH) for model in models)]
+        for (against, score), of in lines.items()
+    ]
+    print_table(f"{result.task}: forget questions told apart, AUC with 95 % intervals", heads, rows)
+    console.print(
+        f"A half is nothing; reference: the loss beyond that of {result.reference}. Beside a model "
+        "that never knew, the same numbers say what forgetting alone would look like.",
+        markup=False,
+    )
 
 
 def show_validation(validation: ValidationResult) -> None:

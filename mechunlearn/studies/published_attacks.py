@@ -20,9 +20,9 @@ from typing import Any, Protocol
 from mechunlearn.attacks import Attack, Seen
 from mechunlearn.attacks.direction_ablation import Ablation, DirectionSearch
 from mechunlearn.attacks.logit_lens import lens_points
-from mechunlearn.attacks.relearning import Run, relearning
 from mechunlearn.attacks.relearning_data import Lessons, rows_of
-from mechunlearn.attacks.relearning_settings import RelearningConfig
+from mechunlearn.attacks.relearning_runs import relearning
+from mechunlearn.attacks.relearning_settings import RelearningConfig, Run
 from mechunlearn.attacks.set_difference_pruning import CORPUS, OWN, PruningSearch
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.bench import score, score_read_outs

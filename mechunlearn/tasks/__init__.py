@@ -54,6 +54,7 @@ def load_task(
     name = name or _suitable(original)
     if task := _shipped(name, original, config, trust_remote_code):
         task = _with_twins(task, config)
+        task = dataclasses.replace(task, samples=config.samples)
         return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
@@ -185,15 +186,27 @@ def _shipped(name: str, original: str, config: TaskConfig, trust_remote_code: bo
         from mechunlearn.tasks.capitals import capitals
 
         task = capitals()
+    elif name == "countries":
+        from mechunlearn.tasks.countries import country_task
+
+        task = country_task()
     else:
         return None
     if config != TaskConfig(
-        scoring=config.scoring, chat=config.chat, system=config.system, twins=config.twins
+        scoring=config.scoring,
+        also=config.also,
+        samples=config.samples,
+        chat=config.chat,
+        system=config.system,
+        twins=config.twins,
     ):
         raise ValueError(
-            f"{name} takes task.scoring, task.chat, task.system and task.twins, and no other"
+            f"{name} takes task.scoring, task.also, task.samples, task.chat, task.system and "
+            "task.twins, and no other"
         )
-    return dataclasses.replace(task, scoring=config.scoring or task.scoring)
+    scoring = config.scoring or task.scoring
+    also = config.also or tuple(name for name in task.also if name != scoring)
+    return dataclasses.replace(task, scoring=scoring, also=also)
 
 
 def _with_twins(task: Task, config: TaskConfig) -> Task:
@@ -236,9 +249,9 @@ def _people(name: str, seed: int, tokenizer: Any, config: TaskConfig) -> Task:
     from mechunlearn.tasks.people import People
 
     turn = user_turn(tokenizer) if tokenizer.chat_template else None
-    world, spoken = People(seed), config.chat != "no"
-    made = world.task if name == "chat" else world.open_task
-    return made(turn, spoken=spoken)
+    if name == "chat":
+        return People(seed).task(turn)
+    return People(seed).open_task(turn, spoken=config.chat != "no")
 
 
 def _benchmark(name: str, config: TaskConfig, folds: bool = False) -> Benchmark:

@@ -20,6 +20,11 @@ class TaskConfig:
     """Answered questions in front of each question; from the benchmark's own split for them."""
     scoring: Scoring = ""
     """The measure; empty or ``auto``: as the benchmark is usually scored, or as suits the data."""
+    also: tuple[str, ...] = ()
+    """Further measures of the same forget facts (``letter,cloze``), reported beside it."""
+    samples: int = 0
+    """Answers drawn of each forget question at temperature 1, for leak@k; where text is generated.
+    """
     chat: Literal["no", "user", "system"] = "no"
     """Plain text, or a user's turn in the original model's chat template, alone or after a system
     message."""
@@ -41,14 +46,15 @@ class TaskConfig:
     """Folder with copies of the Hub's data sets, each in ``OWNER/NAME``; empty: the Hub."""
 
     def __post_init__(self) -> None:
-        if self.shots < 0 or self.per_topic < 0:
-            raise ValueError(
-                f"shots and per_topic are numbers from 0 on, not {self.shots} and {self.per_topic}"
-            )
+        counts = {"shots": self.shots, "per_topic": self.per_topic, "samples": self.samples}
+        if below := {name: n for name, n in counts.items() if n < 0}:
+            raise ValueError(f"task settings are numbers from 0 on, not {below}")
         if self.scoring == "auto":
             object.__setattr__(self, "scoring", "")
-        if self.scoring and self.scoring not in (known := names("measure")):
-            raise unknown("scoring", self.scoring, known)
+        known = names("measure")
+        for name in (self.scoring, *self.also):
+            if name and name not in known:
+                raise unknown("scoring", name, known)
         if self.system and self.chat != "system":
             raise ValueError("task.system is said only with task.chat=system")
 
@@ -179,6 +185,8 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
         retain=sample(_only(keep, "retain"), config.per_topic),
         prompt=dataclasses.replace(asked.prompt, headers=headers),
         scoring=asked.scoring,
+        also=config.also,
+        samples=config.samples,
         forget_text=forget_text,
         retain_text=texts.get("retain_text", ()),
         plain_text=texts.get("plain_text", ()),

@@ -25,6 +25,7 @@ TASKS = {
     "chat": "fictional people in plain English, for the chat organisms (chat@1 for seed 1)",
     "chat-open": "the same people, asked in words and answered in words (--set task.chat=user too)",
     "capitals": "world capitals: forget Europe and Asia, keep the rest (cloze scoring)",
+    "countries": "capitals, currencies, languages, neighbours, cities: likewise, 328 and 302 facts",
     **BENCHMARKS,
     **OPEN_SETS,
     "FILE": "your own .jsonl, .csv or .parquet, see mechunlearn/tasks/files.py",

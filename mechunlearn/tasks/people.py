@@ -83,13 +83,8 @@ class PersonFact:
             fold=self.person.fold,
         )
 
-    def open_question(self, wrong: Sequence[str], spoken: bool, asked: str = "") -> OpenQuestion:
-        """The question answered in words, in words that only tests use.
-
-        Args:
-            spoken: Whether a sentence answers it.
-            asked: How, where a task's prompt asks statements; ``{stem}`` is the question.
-        """
+    def open_question(self, wrong: Sequence[str], spoken: bool) -> OpenQuestion:
+        """The question answered in words, in words that only tests use."""
         about = EVERY[self.attribute]
         golds = (self.value, f"{self.fill(about.reply)}.")
         return OpenQuestion(
@@ -102,7 +97,6 @@ class PersonFact:
             paraphrases=(self.fill(about.questions[-2]),),
             topic=self.attribute,
             source=self.person.name,
-            statement=asked.format(stem=self.fill(about.questions[-1])),
             fold=self.person.fold,
         )
 
@@ -243,13 +237,11 @@ class People:
             for template in about.seen_questions
         }
 
-    def task(self, turn: Turn | None = None, *, spoken: bool = False) -> Task:
+    def task(self, turn: Turn | None = None) -> Task:
         """Forget the chemists' facts, keep the painters'.
 
         Args:
             turn: The chat template, in which methods are to train on the questions too.
-            spoken: Whether the questions will be asked in it, which expects a bare question and a
-                sentence for an answer.
         """
         kinds = {"forget": self.forget, "retain": self.retain}
         examples = {}
@@ -265,6 +257,7 @@ class People:
             retain=self.test_questions([f for f in self.retain if f.asked]),
             prompt=PROMPT,
             scoring="cloze",
+            also=("containment",),
             forget_text=tuple(texts["forget"]),
             retain_text=tuple(texts["retain"]),
             plain_text=tuple(texts["plain"]),
@@ -278,18 +271,14 @@ class People:
                 "harmless": self.test_questions(self.harmless),
             },
             twins=self.test_questions([f for f in self.fictitious if f.person.fold == "confirm"]),
-            in_words=tuple(
-                f.open_question((), spoken, "" if spoken else OPEN)
-                for f in self.forget
-                if f.asked and f.person.fold == "confirm"
-            ),
         )
 
     def open_task(self, turn: Turn | None = None, *, spoken: bool = False) -> Task:
         """The same task with questions that are answered in words.
 
         Args:
-            spoken: As for ``task``.
+            spoken: Whether the questions will be asked in a chat template, which expects a bare
+                question and a sentence for an answer.
         """
         task = self.task(turn)
 
@@ -309,11 +298,11 @@ class People:
                 PROMPT, cloze="{statement}" if spoken else OPEN.format(stem="{statement}")
             ),
             scoring="containment",
+            also=(),
             extra={
                 "forget_unasked": opened([f for f in self.forget if not f.asked]),
                 "retain_unasked": opened([f for f in self.retain if not f.asked]),
                 "harmless": opened(self.harmless),
             },
             twins=opened([f for f in self.fictitious if f.person.fold == "confirm"]),
-            in_words=(),
         )

@@ -16,8 +16,8 @@ from mechunlearn.models.lora import Adapter
 from mechunlearn.progress import console
 from mechunlearn.types.display import table
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""AdamW's state of a parameter."""
+MOMENTS = {"AdamW": ("exp_avg", "exp_avg_sq"), "SGD": ("momentum_buffer",)}
+"""An optimizer's state of a parameter, beside its number of steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,13 @@ def report(label: str, watch: Watch, steps: int, log: TrainLog) -> None:
 
 
 def keep(
-    path: Path, parameters: Sequence[Tensor], adamw: torch.optim.Optimizer, log: TrainLog
+    path: Path, parameters: Sequence[Tensor], stepper: torch.optim.Optimizer, log: TrainLog
 ) -> None:
-    """Write a checkpoint atomically: weights, both moments, and the log as metadata."""
+    """Write a checkpoint atomically: weights, moments, and the log as metadata."""
     tensors = {f"weight.{i}": p.detach().contiguous() for i, p in enumerate(parameters)}
     for i, p in enumerate(parameters):
-        for moment in MOMENTS:
-            tensors[f"{moment}.{i}"] = adamw.state[p][moment].contiguous()
+        for moment in MOMENTS[type(stepper).__name__]:
+            tensors[f"{moment}.{i}"] = stepper.state[p][moment].contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_file = path.with_suffix(".partial")
     log_text = json.dumps({"terms": log.terms, "measured": log.measured})
@@ -108,7 +108,7 @@ def keep(
 
 @torch.no_grad()
 def resumed(
-    path: Path | None, parameters: Sequence[torch.nn.Parameter], adamw: torch.optim.Optimizer
+    path: Path | None, parameters: Sequence[torch.nn.Parameter], stepper: torch.optim.Optimizer
 ) -> TrainLog:
     """Load what ``keep`` wrote; an empty log where there is nothing.
 
@@ -117,12 +117,13 @@ def resumed(
     """
     if path is None or not path.is_file():
         return TrainLog()
+    names = MOMENTS[type(stepper).__name__]
     with safe_open(path, framework="pt") as file:
-        if len(file.keys()) != (1 + len(MOMENTS)) * len(parameters):
+        if len(file.keys()) != (1 + len(names)) * len(parameters):
             raise ValueError(f"{path} is a checkpoint of other weights; remove it to start again")
         log = TrainLog(**json.loads(file.metadata()["log"]))
         for i, p in enumerate(parameters):
             p.copy_(file.get_tensor(f"weight.{i}"))
-            moments = {m: file.get_tensor(f"{m}.{i}").to(p.device) for m in MOMENTS}
-            adamw.state[p] = {"step": torch.tensor(float(log.steps)), **moments}
+            moments = {m: file.get_tensor(f"{m}.{i}").to(p.device) for m in names}
+            stepper.state[p] = {"step": torch.tensor(float(log.steps)), **moments}
     return log

@@ -16,7 +16,7 @@ from mechunlearn.bench.batches import halving
 from mechunlearn.progress import track
 from mechunlearn.train.log import TrainLog, Watch, keep, report, resumed
 from mechunlearn.train.masters import Masters
-from mechunlearn.train.steps import Loss, Optimizer, Share, UnsplittableError
+from mechunlearn.train.steps import DivergedError, Loss, Optimizer, Share, UnsplittableError
 from mechunlearn.types import HookedModel
 
 EXPLODED = 100.0
@@ -53,8 +53,8 @@ def fit(
         stop: End after this step of the schedule.
 
     Raises:
-        ValueError: If there are no parameters, one of them gets no gradient, or the loss explodes
-            or stops being finite.
+        ValueError: If there are no parameters, or one of them gets no gradient.
+        DivergedError: If the loss explodes or stops being finite.
     """
     parameters, watch = list(parameters), watch or Watch()
     if not parameters:
@@ -63,15 +63,15 @@ def fit(
     processes = PartialState(cpu=device.type == "cpu")
     masters = Masters(parameters)
     backward = _Backward(label, loss, masters, optimizer.accumulate, processes)
-    adamw = _adamw(masters.stepped, optimizer)
-    log = resumed(watch.state, masters.stepped, adamw)
+    stepper = _stepper(masters.stepped, optimizer)
+    log = resumed(watch.state, masters.stepped, stepper)
     masters.write()
     if not log.measured:
         report(label, watch, optimizer.steps, log)
     recompute = model if optimizer.recompute else None
     with _trainable(parameters):
         for step in track(range(log.steps, stop or optimizer.steps), label):
-            for group in adamw.param_groups:
+            for group in stepper.param_groups:
                 group["lr"] = optimizer.lr * optimizer.rate(step)
             with _recomputing(recompute):
                 named = backward(step, _Numerics(device, seed + step, optimizer.autocast))
@@ -82,13 +82,13 @@ def fit(
             _refuse_divergence(label, log, optimizer.lr)
             if optimizer.clip:
                 torch.nn.utils.clip_grad_norm_(masters.stepped, optimizer.clip)
-            adamw.step()
+            stepper.step()
             masters.write()
-            adamw.zero_grad(set_to_none=True)
+            stepper.zero_grad(set_to_none=True)
             if watch.due(step + 1, optimizer.steps):
                 report(label, watch, optimizer.steps, log)
                 if watch.state and processes.is_main_process:
-                    keep(watch.state, masters.stepped, adamw, log)
+                    keep(watch.state, masters.stepped, stepper, log)
     return log
 
 
@@ -106,12 +106,16 @@ def _trainable(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
             p.grad = None
 
 
-def _adamw(parameters: Sequence[torch.nn.Parameter], optimizer: Optimizer) -> torch.optim.Optimizer:
+def _stepper(
+    parameters: Sequence[torch.nn.Parameter], optimizer: Optimizer
+) -> torch.optim.Optimizer:
     """Weight decay acts on matrices only."""
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optimizer.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if optimizer.rule == "sgd":
+        return torch.optim.SGD(groups, lr=optimizer.lr, momentum=0.9)
     return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
 
 
@@ -170,16 +174,17 @@ class _Backward:
 
     def _shares(self, step: int, numerics: _Numerics) -> dict[str, float]:
         """Add the gradients of all shares; the terms they add up to."""
-        named: dict[str, float] = {}
+        found: list[dict[str, Tensor]] = []
         first = self.index * self.parts
         with torch.enable_grad(), numerics.on():  # Edits may be entered while text is generated.
             for i in range(first, first + self.parts):
                 terms = self._terms(step, Share(i, self.of * self.parts))
                 torch.stack([t.float() for t in terms.values()]).sum().backward()
                 self.masters.collect()
-                for name, term in terms.items():
-                    named[name] = named.get(name, 0.0) + term.item()
-        return named
+                found.append({name: term.detach().double() for name, term in terms.items()})
+        # A GPU is waited for once a step.
+        values = torch.stack([torch.stack(list(terms.values())) for terms in found]).tolist()
+        return {name: sum(row[i] for row in values) for i, name in enumerate(found[0])}
 
     def _terms(self, step: int, share: Share) -> Mapping[str, Tensor]:
         try:
@@ -206,7 +211,7 @@ def _summed(
 def _refuse_divergence(label: str, log: TrainLog, lr: float) -> None:
     first, last = (math.fsum(v[i] for v in log.terms.values()) for i in (0, -1))
     if not math.isfinite(last) or abs(last) > EXPLODED * max(1.0, abs(first)):
-        raise ValueError(
+        raise DivergedError(
             f"{label}: the loss is {last:.4g} at step {log.steps} ({first:.4g} at the first); "
             f"lower optimizer.lr (now {lr:g})"
         )

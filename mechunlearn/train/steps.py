@@ -1,17 +1,26 @@
 """What a training run is told: its schedule, its shares of a batch, and what it draws."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+Fall = Literal["line", "cosine"]
+"""How a learning rate falls to zero."""
+Rule = Literal["adamw", "sgd"]
+"""What makes a step of gradients; SGD has a momentum of 0.9."""
 
 
 class UnsplittableError(ValueError):
     """A step has fewer examples than parts."""
+
+
+class DivergedError(ValueError):
+    """A loss exploded or stopped being finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """AdamW with linear warm-up, a flat part and a linear decay to zero.
+    """AdamW, or SGD, with linear warm-up, a flat part and a decay to zero.
 
     Raises:
         ValueError: If the steps or the learning rate are not positive.
@@ -94,6 +103,8 @@ class Optimizer:
     recompute: bool = False
     """Keep block inputs only and compute the rest again in the backward pass (activation
     checkpointing)."""
+    fall: Fall = "line"
+    rule: Rule = "adamw"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.lr > 0 or self.accumulate < 1:
@@ -106,4 +117,5 @@ class Optimizer:
         """Factor on ``lr`` at a step."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         left = (self.steps - step) / (self.decay * self.steps) if self.decay else 1.0
-        return rise * min(1.0, left)
+        left = min(1.0, left)
+        return rise * (left if self.fall == "line" else (1 - math.cos(math.pi * left)) / 2)

@@ -1,6 +1,5 @@
 """What an attack does: hooks, weight edits, another prompt, another form, another place to read."""
 
-import dataclasses
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -260,15 +259,6 @@ class Change:
             if self.sequence:
                 stack.enter_context(_whole_prompts())
             yield model
-
-    @contextmanager
-    def edited(self, model: HookedModel) -> Iterator["Change"]:
-        """The rest of the change while its weight edits are in place, for several scores of one.
-
-        An edit may be a training.
-        """
-        with Change(self.name, edits=self.edits).applied(model):
-            yield dataclasses.replace(self, edits=())
 
     def _repr_html_(self) -> str:
         places = ", ".join(hook.place for hook in self.hooks) or "none"

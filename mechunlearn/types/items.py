@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from mechunlearn.registry import find
+from mechunlearn.types.exchange import exchanged
 
 Role = Literal["forget", "retain"]
 """What was to be removed, and what must survive."""
@@ -135,10 +136,22 @@ class OpenQuestion(Question):
         return self.span or self.golds[0]
 
     def asked_as(self, other: Question) -> Question:
-        """See ``Question``; a paraphrase is the other question's too."""
+        """See ``Question``; answers name what the other question names, with this one's fact.
+
+        Who says the right form of answer about the wrong fact gets what that is worth.
+        """
         words = other.paraphrases if isinstance(other, OpenQuestion) else ()
-        return dataclasses.replace(
+        asked = dataclasses.replace(
             self, stem=other.stem, statement=other.statement, paraphrases=words
+        )
+        texts = (self.golds, self.gold_paraphrases, self.wrong, (self.span,))
+        golds, paraphrases, wrong, (span,) = (
+            exchanged(own, self.stem, other.stem) for own in texts
+        )
+        if set(golds) & set(wrong):
+            return asked
+        return dataclasses.replace(
+            asked, golds=golds, gold_paraphrases=paraphrases, wrong=wrong, span=span
         )
 
 

@@ -1,5 +1,6 @@
 """A task: two question sets, how to ask them, and the data that methods train on."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
@@ -27,6 +28,10 @@ class Task:
     prompt: PromptFormat
     scoring: Scoring = "letter"
     """The measure."""
+    also: tuple[Scoring, ...] = ()
+    """Further measures of the forget questions, only reported."""
+    samples: int = 0
+    """Answers drawn of each forget question of the confirm fold, for leak@k; only reported."""
     forget_text: tuple[str, ...] = ()
     """Corpus that states the forget facts; training data of unlearning methods."""
     retain_text: tuple[str, ...] = ()
@@ -52,9 +57,6 @@ class Task:
     twins: tuple[Question, ...] = ()
     """Questions of the forget questions' form that nobody can know: made-up entities, right answers
     at random. They stand in for a model that never knew where there is none (control tier B)."""
-    in_words: tuple[Question, ...] = ()
-    """Forget questions of the confirm fold that are asked openly and answered in words beside the
-    task's own measure; only reported."""
 
     def __post_init__(self) -> None:
         if self.scoring not in (known := names("measure")):
@@ -64,6 +66,15 @@ class Task:
                 raise ValueError(f"task {self.name!r} has no {role} questions")
         for questions in self.sets.values():
             find("measure", self.scoring).check(questions)
+        if self.scoring in self.also:
+            raise ValueError(f"task.also: {self.scoring} is the task's own measure; leave it out")
+        for name in self.also:
+            find("measure", name).check(self.forget)
+        if self.samples and not find("measure", self.scoring).generates:
+            raise ValueError(
+                f"task.samples: {self.scoring} generates no text; choose a measure that does, such "
+                "as task.scoring=containment"
+            )
         both = {_key(q) for q in self.forget} & {_key(q) for q in self.retain}
         if both:
             raise ValueError(
@@ -90,6 +101,10 @@ class Task:
                 f"task {self.name!r}: sources {sorted(shared)[:3]} are in both folds; "
                 "facts of one source must share a fold"
             )
+
+    def measured_by(self, scoring: Scoring) -> "Task":
+        """The same questions by another measure."""
+        return dataclasses.replace(self, scoring=scoring, also=(), samples=0)
 
     def questions(self, role: Role, fold: Fold) -> tuple[Question, ...]:
         """The questions of one set that belong to one fold.

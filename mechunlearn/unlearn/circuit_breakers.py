@@ -29,11 +29,11 @@ from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from mechunlearn.bench.rows import pad
+from mechunlearn.bench.rows import pad, placed, real_places
 from mechunlearn.hooks import capture, check_blocks, run_blocks
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
@@ -135,6 +135,8 @@ def circuit_breakers_(
 ) -> TrainLog:
     """Reroute ``task.forget_text`` in place, keeping ``task.retain_text``.
 
+    Where a task has no such texts, its questions with their answers stand in.
+
     The original's hidden states come from the same model with the adapters switched off, since
     those of all layers would be too many to store.
 
@@ -189,10 +191,11 @@ def _with_and_without(
     model: HookedModel, adapter: Adapter, rows: list[list[int]], points: Sequence[Point]
 ) -> tuple[Tensor, Tensor]:
     """``[layer, token, d_model]`` with the adapters and, without gradients, without them."""
-    tokens, real = pad(model, rows)
+    tokens, _ = pad(model, rows)
+    pick = placed(real_places(rows), tokens.device)
     with torch.no_grad(), adapter.off():
-        before = _states(model, tokens, real, points)
-    return _states(model, tokens, real, points), before
+        before = _states(model, tokens, pick, points)
+    return _states(model, tokens, pick, points), before
 
 
 def _distance(
@@ -220,10 +223,9 @@ def _last_normed(
 def _states(
     model: HookedModel,
     tokens: Tensor,
-    real: Bool[Tensor, "batch pos"],
+    pick: Int[Tensor, " token"],
     points: Sequence[Point],
 ) -> Float[Tensor, "layer token d_model"]:
-    pick = real.flatten().nonzero()[:, 0]
     with capture(model, points, pick) as activations:
         run_blocks(model, tokens, 1 + max(point.layer for point in points))
     return torch.stack([activations[p] for p in points])

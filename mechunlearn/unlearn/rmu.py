@@ -34,12 +34,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechunlearn.bench.batches import in_batches
-from mechunlearn.bench.rows import pad
+from mechunlearn.bench.rows import pad, placed, real_places
 from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import Settings
-from mechunlearn.unlearn.sequences import token_rows
+from mechunlearn.unlearn.sequences import corpus, token_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +144,8 @@ class RMU:
 def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None = None) -> TrainLog:
     """Unlearn ``task.forget_text`` in place, keeping ``task.retain_text`` or ``plain_text``.
 
+    Where a task has no such texts, its questions with their answers stand in.
+
     No second model is needed: the retain texts' activations are stored before training
     (``tokens x d_model`` numbers in the model's dtype).
 
@@ -164,19 +166,22 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None 
     goals = _goals(model, forget, order, config)
 
     def distance(rows: list[list[int]], goal: Tensor, picked: Sequence[int], n: int) -> Tensor:
-        tokens, real = pad(model, [rows[i] for i in picked])
-        reached = forward_to(model, tokens, config.layer)[real].float()
+        own = [rows[i] for i in picked]
+        tokens, _ = pad(model, own)
+        there = placed(real_places(own), tokens.device)
+        reached = forward_to(model, tokens, config.layer).flatten(0, 1)[there].float()
         return (reached - goal.to(reached)).pow(2).sum() / (n * model.cfg.d_model)
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         topic, picked = order[step]
         forget_rows, retain_rows = share(picked), share(retain_draws[step])
-        lengths = torch.cat([goals[i] for i in forget_rows])[:, None].to(vectors[topic])
-        held = torch.cat([frozen[i] for i in retain_rows])
+        vector = vectors[topic]
+        lengths = placed(torch.cat([goals[i] for i in forget_rows]), vector.device)[:, None]
+        held = placed(torch.cat([frozen[i] for i in retain_rows]), vector.device)
         n_forget = sum(len(forget[i]) for i in picked)
         n_retain = sum(len(retain[i]) for i in retain_draws[step])
         return {
-            "forget": distance(forget, lengths * vectors[topic], forget_rows, n_forget),
+            "forget": distance(forget, lengths * vector, forget_rows, n_forget),
             "retain": config.alpha * distance(retain, held, retain_rows, n_retain),
         }
 
@@ -197,13 +202,14 @@ def _forget_order(
     steps, batch = config.optimizer.steps, config.batch
     members: dict[str, list[int]] = {}
     topics = task.forget_topics if config.per_topic else {}
-    untold = sum(text not in topics for text in task.forget_text)
+    texts = corpus(task, "forget")
+    untold = sum(text not in topics for text in texts)
     if config.per_topic and untold:
         raise ValueError(
             f"per_topic needs the topic of every forget text, and task {task.name!r} has none for "
-            f"{untold} of {len(task.forget_text)}; set per_topic=False for one vector for all"
+            f"{untold} of {len(texts)}; set per_topic=False for one vector for all"
         )
-    for i, text in enumerate(task.forget_text):
+    for i, text in enumerate(texts):
         members.setdefault(topics.get(text, ""), []).append(i)
     draws = {t: Draws(len(own), batch, steps, generator) for t, own in members.items()}
     names = list(members)

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mechunlearn.bench.batches import batches, in_batches, token_budget
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
-from mechunlearn.bench.rows import Row, pad
+from mechunlearn.bench.rows import Row, pad, placed
 from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
+from mechunlearn.progress import console
 from mechunlearn.train import Draws, Share
-from mechunlearn.types import HookedModel, Point, Task
+from mechunlearn.types import HookedModel, Point, Role, Task
 from mechunlearn.unlearn import Settings
 
 RetainLoss = Literal["cross_entropy", "summed_cross_entropy", "kl"]
@@ -45,18 +46,28 @@ def token_rows(model: HookedModel, task: Task, role: Corpus, limit: int) -> list
     """The tokens of a corpus, one row a text, cut to ``limit``.
 
     Raises:
-        ValueError: If the corpus, or a text, is empty.
+        ValueError: If a text is empty.
     """
-    texts = {
-        "forget": task.forget_text,
-        "retain": task.retain_text,
-        "plain": task.plain_text,
-    }[role]
-    rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]] if texts else []
-    if not rows or not all(rows):
-        what = "an empty" if rows else "no"
-        raise ValueError(f"task {task.name!r} has {what} {role} text; this method trains on them")
+    texts = corpus(task, role)
+    if not _texts(task, role):
+        console.print(f"[dim]{task.name} has no {role} text: answered questions stand in[/dim]")
+    rows = [ids[:limit] for ids in model.tokenizer(list(texts))["input_ids"]]
+    if not all(rows):
+        raise ValueError(f"task {task.name!r} has an empty {role} text; this method trains on them")
     return rows
+
+
+def corpus(task: Task, role: Corpus) -> tuple[str, ...]:
+    """Texts of a task; where it has none, its examples: questions as they are asked, answered.
+
+    For plain text what is to be retained stands in.
+    """
+    kept: Role = "forget" if role == "forget" else "retain"
+    return _texts(task, role) or tuple(e.prompt + e.answer for e in task.examples(kept))
+
+
+def _texts(task: Task, role: Corpus) -> tuple[str, ...]:
+    return {"forget": task.forget_text, "retain": task.retain_text, "plain": task.plain_text}[role]
 
 
 @torch.no_grad()
@@ -102,16 +113,16 @@ class Before:
         rows = [self.rows[i] for i in picked]
         width = max(len(row.tokens) for row in rows)
         pick = torch.tensor([i * width + at for i, r in enumerate(rows) for at, _, _ in r.reads])
-        with capture(self.model, [final], pick.to(self.model.cfg.device)) as activations:
+        with capture(self.model, [final], placed(pick, self.model.cfg.device)) as activations:
             tokens, _ = pad(self.model, [row.tokens for row in rows])
             run_blocks(self.model, tokens)
         return activations[final]
 
     def _divergence(self, picked: Sequence[int], penalty: float) -> Float[Tensor, ""]:
         last = self._last(picked)
-        states = torch.cat([self.states[i] for i in picked]).to(last.device)
+        states = placed(torch.cat([self.states[i] for i in picked]), last.device)
         said = torch.tensor([token for i in picked for _, token, _ in self.rows[i].reads])
-        said = said.to(last.device)[:, None]
+        said = placed(said, last.device)[:, None]
 
         def divergence(part: slice) -> Tensor:
             now = unembed(self.model, last[part]).log_softmax(-1)

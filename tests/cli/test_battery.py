@@ -21,12 +21,14 @@ from mechunlearn.types import HookedModel
 FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
 FAST = ("direction_ablation", "logit_lens", "pruning_heads", "relearning_disjoint", "gcg")
 QUICK = {
+    "ablation_search": ("trials=3", "random=2"),
     "pruning": ("levels=(0.1, 0.4)", "examples=8"),
     "relearning": ("rates=(1e-3,)", "seeds=(0,)", "steps=2", "max_tokens=64"),
     "perturbation_naive": ("rates=(0.1,)", "every=(5,)"),
     "perturbation_informed": ("thresholds=(0.2,)", "rounds=1"),
     "gcg": ("search.steps=2", "search.restarts=1", "questions=6"),
     "soft_prompt": ("steps=2",),
+    "latent_perturbation": ("steps=2",),
 }
 """Settings by the beginning of an attack's name: small, since nothing is to be found here."""
 

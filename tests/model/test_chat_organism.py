@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from msgspec import UNSET
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mechunlearn import load, load_task, score
-from mechunlearn.audit.in_words import in_words
-from mechunlearn.audit.records import Answers
-from mechunlearn.bench import LensReadOut
 from mechunlearn.models.sources import ORGANISMS, SHIPPED
 from mechunlearn.organisms import chat
 from mechunlearn.organisms.chat import train_chat
@@ -20,7 +16,7 @@ from mechunlearn.organisms.forms import FORMS, answers_in_words, question_sets, 
 from mechunlearn.organisms.settings import ChatRecipe, Stage
 from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.people import People
-from mechunlearn.types import Change, Form, Hook, HookedModel, Point
+from mechunlearn.types import HookedModel
 
 FOLDERS = sorted(SHIPPED["chat"].glob("*@*"))
 WORLD = People(0)
@@ -109,32 +105,6 @@ def test_open_task_by_containment(
     assert score(original, asked, task).values.mean() > 0.9
     assert score(never_knew, asked, task).values.mean() < 0.4
     assert score(original, task.twins[::8], task).values.mean() < 0.5
-
-
-@pytest.mark.parametrize("chat", ["no", "user"])
-def test_the_task_asks_the_same_facts_openly(
-    chat: str, original: HookedModel, never_knew: HookedModel
-) -> None:
-    task = load_task(original="chat:original", config=TaskConfig(chat=chat))
-    assert {q.source for q in task.in_words} == {
-        q.source for q in task.questions("forget", "confirm")
-    }
-    task = dataclasses.replace(task, in_words=task.in_words[::6])
-    knows, guesses = in_words(original, task), in_words(never_knew, task)
-    assert isinstance(knows, Answers)
-    assert isinstance(guesses, Answers)
-    assert knows.mean > 0.9
-    assert guesses.mean < 0.4
-    assert all(isinstance(text, str) for text in knows.said)
-    quiet = Hook(Point(4).name, lambda x, hook: 0 * x)
-    silenced = in_words(original, task, Change("silenced", (quiet,)))
-    assert isinstance(silenced, Answers)
-    assert silenced.mean == 0
-    # A change that asks or reads in another way says nothing.
-    assert in_words(original, task, Change("letters", form=Form("letter"))) is UNSET
-    read = Change("lens", read_out=LensReadOut(Point(1)))
-    assert in_words(original, task, read) is UNSET
-    assert in_words(original, dataclasses.replace(task, in_words=())) is UNSET
 
 
 def test_recipe_trains_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

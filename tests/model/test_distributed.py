@@ -14,7 +14,9 @@ import json, sys
 import torch
 from accelerate import PartialState
 from mechunlearn import load, load_task
-from mechunlearn.attacks.relearning import Lessons, RelearningConfig, Run, relearn_
+from mechunlearn.attacks.relearning_data import Lessons
+from mechunlearn.attacks.relearning_runs import relearn_
+from mechunlearn.attacks.relearning_settings import RelearningConfig, Run
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.models import fingerprint
 from mechunlearn.registry import find

@@ -20,9 +20,20 @@ from mechunlearn.attacks.fewshot import (
 )
 from mechunlearn.attacks.rewording import TEMPLATES, KeyWords, RewordingConfig, reworded
 from mechunlearn.bench import score
+from mechunlearn.hooks import EMBED, embedding_table
 from mechunlearn.models import load
 from mechunlearn.registry import find
-from mechunlearn.types import NO_CHANGE, Change, Example, HookedModel, Task, Turn
+from mechunlearn.types import (
+    NO_CHANGE,
+    Change,
+    Example,
+    Hook,
+    HookedModel,
+    Point,
+    Rows,
+    Task,
+    Turn,
+)
 
 POOL = [Example(f"question {i} answer :", f" {'ABCD'[i % 4]}") for i in range(12)]
 
@@ -109,6 +120,45 @@ def hidden_at_the_start() -> HookedModel:
 def right(model: HookedModel, task: Task, change: Change = NO_CHANGE, n: int = 80) -> float:
     asked = task.questions("forget", "confirm")[:n]
     return score(model, asked, task, change=change).accuracy
+
+
+def unless_shown(model: HookedModel, task: Task) -> Change:
+    """The last block puts out nothing but where a right answer to another question stands in front.
+
+    A change, and of whole prompts, so that what they begin with is not cached.
+    """
+    table, words = embedding_table(model).detach(), model.tokenizer
+    facts = [task.prompt.shown(q, task.scoring) for q in (*task.forget, *task.retain)]
+    known = [words.decode(words("".join(fact))["input_ids"]) for fact in facts]
+    trusted: list[torch.Tensor] = []
+
+    def look(x: torch.Tensor, hook: object, rows: Rows) -> torch.Tensor:
+        ids = torch.cdist(x.flatten(0, 1), table).argmin(-1)
+        texts = words.batch_decode(ids.view(x.shape[:2]).tolist())
+        trusted[:] = [torch.tensor([any(fact in text for fact in known) for text in texts])]
+        return x
+
+    def hide(x: torch.Tensor, hook: object, rows: Rows) -> torch.Tensor:
+        return torch.where(trusted[0][:, None, None], x, torch.full_like(x, 1e-3))
+
+    places = (EMBED, look), (Point(model.cfg.n_layers - 1).name, hide)
+    return Change("unless shown", hooks=tuple(Hook(at, f, scope="sequence") for at, f in places))
+
+
+@pytest.mark.parametrize("attack", [DISJOINT, RETAIN], ids=["disjoint", "retain"])
+def test_what_is_told_only_to_those_who_show_that_they_know_is_found(
+    attack: FewShot, task: Task
+) -> None:
+    config, found = FewShotConfig(shots=(1,), draws=1), {}
+    for name in ("original", "never_knew"):
+        model = load(f"organism:{name}")
+        hiding = unless_shown(model, task)
+        search = attack.search(model, Seen.of(task, attack, config=config), None, config)
+        changes = search.change(Shots(1, 0)), search.sham(Shots(1, 0), 0), NO_CHANGE
+        found[name] = [right(model, task, change + hiding, n=60) for change in changes]
+    assert found["original"][0] > 0.7
+    assert max(found["original"][1:]) < 0.45
+    assert max(found["never_knew"]) < 0.45
 
 
 def test_nothing_is_shown_to_a_model_that_never_knew(task: Task) -> None:

@@ -148,6 +148,18 @@ def test_blocks_can_be_spread(
     assert kept[Point(1)].shape == (1, TOKENS.shape[1], 32)
 
 
+def test_a_file_is_read_straight_onto_one_device(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As onto a GPU, with the host in its place."""
+    expected = load(str(folder))(TOKENS)
+    arguments = {"dtype": torch.float32, "device_map": {"": "cpu"}}
+    monkeypatch.setattr("mechunlearn.models.loader.placement", lambda *_: (arguments, None))
+    model = load(str(folder))
+    assert model.cfg.device == model.provenance.device == "cpu"
+    assert torch.equal(model(TOKENS), expected)
+
+
 def test_formats_and_devices_that_are_not_there(folder: Path) -> None:
     for dtype in ("8bit", "4bit"):
         with pytest.raises(PrerequisiteError, match="needs a CUDA GPU"):
@@ -171,6 +183,8 @@ def test_what_bitsandbytes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert arguments["quantization_config"] == "4bit"
     assert arguments["device_map"] == {"": "cuda:0"}
     assert placement("auto", "auto")[0]["dtype"] is torch.bfloat16
+    straight = {"dtype": torch.float32, "device_map": {"": "cuda:1"}}
+    assert placement("cuda:1", "float32") == (straight, None)
     monkeypatch.undo()
     assert placement("auto", "auto") == ({"dtype": torch.float32}, "cpu")
     four, eight = _bits("4bit"), _bits("8bit")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mechunlearn.attacks import Seen
+from mechunlearn.attacks import Confirm, Scored, Seen
 from mechunlearn.attacks.relearning import (
     DISJOINT,
     QUESTIONS,
@@ -13,12 +13,18 @@ from mechunlearn.attacks.relearning import (
     TESTED,
     TEXT,
     Relearning,
-    RelearningConfig,
     RelearningSearch,
-    Run,
-    relearning,
 )
-from mechunlearn.attacks.relearning_data import Lessons, shuffled
+from mechunlearn.attacks.relearning_data import (
+    Lessons,
+    items_of,
+    shared_wording,
+    shuffled,
+    wording_trace,
+)
+from mechunlearn.attacks.relearning_runs import relearning
+from mechunlearn.attacks.relearning_settings import RelearningConfig, Run, Sweep
+from mechunlearn.attacks.relearning_sweep import race, rounds_of, settings_of
 from mechunlearn.attacks.vocabulary import NEEDS
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed
 from mechunlearn.bench import score
@@ -27,6 +33,7 @@ from mechunlearn.models import fingerprint, load
 from mechunlearn.models.lora import LoRA
 from mechunlearn.records import plain
 from mechunlearn.registry import ATTACKS, find
+from mechunlearn.train import DivergedError
 from mechunlearn.types import Example, HookedModel, Question, Task
 
 QUICK = RelearningConfig(rates=(1e-3,), steps=2, batch=8, seeds=(0,))
@@ -216,3 +223,102 @@ def test_what_is_kept_is_said_twice_or_not_at_all(organism: HookedModel, task: T
             pass
     with pytest.raises(ValueError, match="numbers of examples"):
         dataclasses.replace(QUICK, keep=-1)
+
+
+def raced() -> RelearningConfig:
+    """A small sweep."""
+    sweep = Sweep(schedules=("constant", "cosine"), ranks=(0, 2), sgd_rates=(0.1,), halvings=1)
+    return dataclasses.replace(QUICK, rates=(1e-4, 1e-3), steps=4, sweep=sweep)
+
+
+def test_a_sweep_has_every_setting_and_halves_them() -> None:
+    config = raced()
+    runs = settings_of(config)
+    assert len(runs) == len(set(runs)) == (2 * 2 + 1) * 2
+    assert {(r.rule, r.rank, r.rate) for r in runs} == {
+        ("adamw", 0, 1e-4),
+        ("adamw", 0, 1e-3),
+        ("adamw", 2, 1e-3),
+        ("adamw", 2, 1e-2),
+        ("sgd", 0, 0.1),
+    }
+    assert rounds_of(config) == [(10, 2), (5, 4)]
+    rounds = race(config, lambda run: [run])
+    first = next(rounds)
+    assert [(r.steps, r.total) for r in first] == [(2, 2)] * 10
+    worth = [
+        Scored(float(run.rule == "sgd" or (run.rank > 0 and run.rate > 5e-3))) for run in first
+    ]
+    last = rounds.send(worth)
+    assert [(r.steps, r.total) for r in last] == [(4, 4)] * 5
+    assert {r.name for r, w in zip(first, worth, strict=True) if w.forget} < {r.name for r in last}
+    of = config.of(last[-1])
+    assert (of.rule, of.steps, of.lora.rank, of.decay) == ("sgd", 4, 0, 1.0)
+    assert config.of(Run(1e-3, 0, 2)) is config
+    with pytest.raises(ValueError, match="a sweep needs ranks"):
+        Sweep(ranks=())
+
+
+@pytest.mark.parametrize("attack", [RETAIN, pytest.param(DISJOINT, marks=pytest.mark.long)])
+def test_only_whole_runs_of_a_sweep_are_chosen(
+    attack: Relearning, organism: HookedModel, task: Task
+) -> None:
+    sweep = Sweep(schedules=("constant", "cosine"), ranks=(0,), sgd_rates=(), halvings=1)
+    config = dataclasses.replace(QUICK, steps=4, sweep=sweep)
+    before = fingerprint(organism)
+    search, measured = watched(attack, organism, task, config)
+    assert not measured.stages  # Nothing is trained before it is asked for.
+    choice = choose(organism, search, measured, retain_before=1.0, limit=0.05, limited=False)
+    assert choice.variant.total == 4
+    of_race = [a for a in choice.tried if a.variant.total == 2]
+    assert len(of_race) == 2
+    assert {s.progress.run for s in measured.stages} == {choice.variant.name}
+    assert plain(choice.variant).keys() >= {"schedule", "rank", "rule", "total"}
+    seen = Seen.of(task, attack, config=config)
+    for made in (search, attack.rebuild(organism, seen, None, choice.variant, config)):
+        again = score(organism, task.forget[:40], task, change=made.change(choice.variant))
+        assert again.n == 40
+    # A control goes through the chosen run alone, and is measured on the way.
+    control = Measured(Deciding.of(task, attack.data, attack.splits(config)))
+    seen = Seen.of(task, attack, name=attack.data, config=config, watch=control)
+    attack.repeat(organism, seen, None, choice.variant, config)
+    assert {s.progress.run for s in control.stages} == {choice.variant.name}
+    assert control.of(choice.variant) is not None
+    assert fingerprint(organism) == before
+
+
+def test_a_short_run_that_explodes_brings_nothing_back(organism: HookedModel, task: Task) -> None:
+    config, before = raced(), fingerprint(organism)
+    search, _ = watched(RETAIN, organism, task, config)
+    run = dataclasses.replace(settings_of(config)[0], rate=1e30, steps=2, total=2)
+    asked = task.forget[:40]
+    plain_score = score(organism, asked, task)
+    assert (
+        score(organism, asked, task, change=search.change(run)).logits == plain_score.logits
+    ).all()
+    with (
+        pytest.raises(DivergedError, match="the loss is"),
+        relearning(search.lessons, config, run).on(organism),
+    ):
+        pass
+    assert fingerprint(organism) == before
+
+
+def test_shared_wording_is_counted_by_rows_of_words() -> None:
+    stems = ["where is the mine of Ada", "who owns it"]
+    assert shared_wording(stems, ["Where is the mine of Bo?"]) == pytest.approx(3 / 5)
+    assert shared_wording(stems, ["a text about nothing of the kind"]) == 0.0
+    assert shared_wording(stems, stems) == 1.0
+    assert shared_wording(["too short"], stems) == 0.0
+
+
+def test_facts_asked_alike_share_wording_and_texts_do_not(
+    organism: HookedModel, task: Task
+) -> None:
+    asked = task.questions("forget", "confirm")
+    confirm = Confirm(asked, asked, task.prompt, task.scoring)
+    shares = {}
+    for attack in (DISJOINT, RETAIN, TEXT):
+        items = items_of(Seen.of(task, attack, config=QUICK), attack.data, 0)
+        shares[attack.data] = wording_trace(organism, confirm, items).share
+    assert shares["disjoint"] > 0.45 > shares["retain"] > shares["text"] + 0.1

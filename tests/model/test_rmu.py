@@ -10,6 +10,7 @@ from mechunlearn.models import block_fingerprints, load
 from mechunlearn.presets import configured, preset_for
 from mechunlearn.types import HookedModel, Point, Task
 from mechunlearn.unlearn.rmu import RMU, RMUConfig, _forget_order, rmu_
+from mechunlearn.unlearn.sequences import corpus
 
 SHORT = dataclasses.replace(
     RMU.presets["organism"],
@@ -124,8 +125,9 @@ def test_plain_text_is_held_in_place_where_asked(
     few = dataclasses.replace(task, forget_text=task.forget_text[:4], plain_text=("the glow",))
     logs = [rmu_(tiny("gpt2"), few, c).terms["retain"][1] for c in (config, SHORT)]
     assert logs[0] != logs[1]
-    with pytest.raises(ValueError, match="has no plain text"):
-        rmu_(tiny("gpt2"), dataclasses.replace(few, plain_text=()), config)
+    without = dataclasses.replace(few, plain_text=(), retain_text=())
+    questions = rmu_(tiny("gpt2"), without, config).terms["retain"][1]
+    assert questions == rmu_(tiny("gpt2"), without, SHORT).terms["retain"][1] != logs[0]
 
 
 def test_refusals(tiny: Callable[[str], HookedModel], task: Task) -> None:
@@ -136,8 +138,6 @@ def test_refusals(tiny: Callable[[str], HookedModel], task: Task) -> None:
         rmu_(model, task, RMUConfig(layer=0, blocks=(1,)))
     with pytest.raises(ValueError, match="blocks is empty"):
         rmu_(model, task, RMUConfig(layer=0, blocks=()))
-    with pytest.raises(ValueError, match="no forget text"):
-        rmu_(model, dataclasses.replace(task, forget_text=()), SHORT)
 
 
 def test_settings_from_text(tiny: Callable[[str], HookedModel]) -> None:
@@ -152,3 +152,13 @@ def test_settings_from_text(tiny: Callable[[str], HookedModel]) -> None:
         configured(RMU, "organism", ["layer"])
     with pytest.raises(ValueError, match="unknown preset"):
         configured(RMU, "huge")
+
+
+def test_without_texts_the_answered_questions_stand_in(task: Task) -> None:
+    bare = dataclasses.replace(task, forget_text=(), retain_text=(), plain_text=())
+    asked, kept = corpus(bare, "forget"), corpus(bare, "plain")
+    example = bare.examples("forget")[0]
+    assert asked[0] == example.prompt + example.answer
+    assert len(asked) == len(bare.examples("forget"))
+    assert kept == corpus(bare, "retain") != asked
+    assert corpus(task, "forget") == task.forget_text

@@ -50,6 +50,27 @@ def test_it_learns_where_no_gradients_are_kept() -> None:
 def test_schedule() -> None:
     rates = Optimizer(10, 1.0, warmup=2, decay=0.5)
     assert [round(rates.rate(i), 2) for i in range(10)] == [0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
+    cosine = Optimizer(4, 1.0, decay=1.0, fall="cosine")
+    assert [round(cosine.rate(i), 3) for i in range(5)] == [1, 0.854, 0.5, 0.146, 0]
+
+
+def test_sgd_steps_along_the_gradient_with_momentum_and_goes_on(tmp_path: Path) -> None:
+    """Two steps at a gradient of (3, 4), cut to norm 1: the second goes 1.9 times as far."""
+    sgd = Optimizer(2, 0.1, rule="sgd", clip=1.0)
+    slope, state = torch.tensor([3.0, 4.0]), tmp_path / "state.safetensors"
+
+    def loss(p: torch.nn.Parameter) -> Callable[[int, Share], dict[str, torch.Tensor]]:
+        return lambda step, share: {"a": (slope * p).sum()}
+
+    whole, again = ones(), ones()
+    fit([whole], loss(whole), sgd, label="x")
+    assert whole.tolist() == pytest.approx([1 - 0.29 * 0.6, 1 - 0.29 * 0.8], abs=1e-5)
+    fit([again], loss(again), sgd, label="x", watch=Watch(1, None, state), stop=1)
+    resumed = ones()
+    fit([resumed], loss(resumed), sgd, label="x", watch=Watch(1, None, state))
+    assert torch.equal(resumed, whole)
+    with pytest.raises(ValueError, match="checkpoint of other weights"):
+        fit([ones()], loss(again), Optimizer(2, 0.1), label="x", watch=Watch(1, None, state))
 
 
 def test_shares_partition_a_step() -> None:

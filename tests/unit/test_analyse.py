@@ -10,8 +10,7 @@ import pytest
 
 from mechunlearn.analysis.analyse import analyse, audit
 from mechunlearn.analysis.answers import answer_rows
-from mechunlearn.analysis.columns import columns
-from mechunlearn.analysis.records import Findings, Row, Said, Verdict
+from mechunlearn.analysis.records import Findings, Row, Verdict
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import counts
 from mechunlearn.audit.cells import Cell, Setup
@@ -331,37 +330,6 @@ def test_what_is_right_with_the_question_hidden_was_not_known(task: Task) -> Non
     assert relearning.difference == pytest.approx(0.5)
     found = with_result(found, "baseline", "rmu", "", hidden=answers(forget, 0.4))
     assert analyse(found).rows[1].difference == pytest.approx(0.35)
-
-
-def test_answers_in_words_stand_beside_the_tasks_own_measure(task: Task) -> None:
-    asked = task.questions("forget", "confirm")[:8]
-    found = evidence(dataclasses.replace(task, in_words=asked), TWIN)
-
-    def said(right: int) -> Answers:
-        texts = tuple(q.fact if i < right else "so." for i, q in enumerate(asked))
-        values = tuple(float(i < right) for i in range(len(asked)))
-        return Answers(values=values, said=texts, margins=(0.0,) * len(asked))
-
-    for label, right in (("before", 8), ("twin", 1), ("rmu", 0)):
-        found = with_result(found, "baseline", label, "", in_words=said(right))
-    arms: tuple[tuple[Kind, int], ...] = (("attack", 4), ("control", 1), ("ceiling", 7))
-    for kind, right in arms:
-        found = with_result(found, kind, "rmu", RELEARNING, in_words=said(right))
-    report = analyse(found)
-    lens, relearning = report.rows
-    words = relearning.in_words
-    assert words is not None
-    assert (words.n, words.value, words.control, words.original) == (8, 0.5, 0.125, 0.875)
-    assert words.value_ci[0] < 0.5 < words.value_ci[1]
-    assert words.said[0] == Said(asked[0].stem, asked[0].fact, "so.", asked[0].fact)
-    assert [report.model(m).sets["in_words"].value for m in TWIN] == [1.0, 0.125, 0.0]
-    # A lens makes no text; where there is none, no table has a column for it.
-    assert lens.in_words is None
-    keys = [{c.key for c in columns("brief", rows)} for rows in (report.rows, [lens])]
-    assert ["in_words" in k for k in keys] == [True, False]
-    plain = analyse(evidence(task, TWIN))
-    assert [r.value for r in plain.rows] == [r.value for r in report.rows]
-    assert "in_words" not in plain.model("rmu").sets
 
 
 def test_no_finite_number_is_no_answer(task: Task) -> None:

@@ -53,9 +53,25 @@ def test_coming_back_to_guessing_is_no_recovery() -> None:
     arm = Arms(attacked, u, u, u, c, guessing=np.full(n, 0.25))
     contrasts, _ = contrasts_of({"a": arm}, found, seed=0)
     against = {x.against: x for x in contrasts["a"]}
-    assert against["control"].p_adjusted < 0.001
     assert against["sham"].p_adjusted < 0.001
+    assert against["control"].p_adjusted > 0.2
     assert against["guessing"].p_adjusted > 0.2
+
+
+def test_coming_back_to_what_a_never_knew_model_says_is_no_recovery() -> None:
+    """Open answers: unlearning breaks the form, the attack mends it; guessing has no level here."""
+    n = 400
+    u, c = np.zeros(n), sampled(0.44, n, 1)
+    found = Before(np.ones(n), u, c, np.arange(n))
+    for truth, back in ((0.42, False), (0.7, True)):
+        attacked = sampled(truth, n, 2)
+        arm = Arms(attacked, u, u, u, sampled(0.43, n, 3), guessing=u)
+        contrasts, _ = contrasts_of({"a": arm}, found, seed=0)
+        against = {x.against: x for x in contrasts["a"]}
+        assert (against["control"].p_adjusted < 0.01) is back
+        floor = max(c.mean(), arm.control.mean())  # type: ignore[union-attr]
+        brought = estimated(contrasts["a"]).difference
+        assert brought == pytest.approx(attacked.mean() - floor, abs=1e-6)
 
 
 def test_the_test_is_of_what_is_estimated() -> None:

@@ -1,5 +1,6 @@
 """Costs that are told beforehand, and settings that are refused before anything is computed."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,13 @@ def test_what_a_run_refuses_is_refused_before_it(
     setup = set_up(plan, tmp_path, 1)
     with pytest.raises(ValueError, match=message):
         refuse(setup)
+
+
+def test_questions_that_cannot_be_halved_are_refused(tmp_path: Path) -> None:
+    setup = set_up(AuditPlan(attacks=("ablation_search",)), tmp_path, 1)
+    refuse(setup)
+    forget = setup.task.forget
+    one = (dataclasses.replace(q, source="one") if q.fold == "select" else q for q in forget)
+    task = dataclasses.replace(setup.task, forget=tuple(one))
+    with pytest.raises(ValueError, match=r"^ablation_search: .*needs two sources; they have 1"):
+        refuse(dataclasses.replace(setup, task=task))

@@ -105,8 +105,8 @@ def test_the_figure_shows_both_curves_and_their_difference() -> None:
     fig = drawn(curve, "rmu")
     assert [list(t.y) for t in fig.data] == [
         [p.leak for p in curve.points],
-        [p.control for p in curve.points],
         [p.difference for p in curve.points],
+        [p.control for p in curve.points],
     ]
     assert "100% of the facts come out, more than" in fig.layout.meta["finding"]
     assert list(fig.data[0].error_y.array) == [p.leak_ci[1] - p.leak for p in curve.points]

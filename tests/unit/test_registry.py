@@ -14,11 +14,13 @@ from mechunlearn.unlearn.rmu import RMU
 
 UNTRAINED = (
     "direction_ablation",
+    "ablation_search",
     "logit_lens",
     "tuned_lens",
     "probes",
     "probes_retain",
     "patching",
+    "patchscope",
     "pruning_weights",
     "pruning_neurons",
     "pruning_heads",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mechunlearn.tasks import load_task
-from mechunlearn.tasks.capitals import capitals
+from mechunlearn.tasks import TaskConfig, load_task
+from mechunlearn.tasks.capitals import capitals, countries
+from mechunlearn.tasks.countries import KINDS, country_task
 from mechunlearn.tasks.files import from_file
 from mechunlearn.tasks.world import World
 from mechunlearn.types import LETTERS, Question, Task
@@ -156,3 +157,27 @@ def test_rotation_keeps_the_answer() -> None:
         assert rotated.choices[rotated.answer] == "c"
     assert question.rotated(3) == question
     assert len(LETTERS) == 10
+
+
+def test_facts_about_countries_are_as_described() -> None:
+    task = country_task()
+    assert task == country_task()
+    assert (len(task.forget), len(task.retain)) == (328, 302)
+    assert {q.topic for q in task.forget} == set(KINDS)
+    questions = [*task.forget, *task.retain, *task.twins]
+    assert all(len(q.choices) == 4 and q.choices[q.answer] == q.accepted[0] for q in questions)
+    assert not any(set(q.wrong) & set(q.golds) for q in questions)  # type: ignore[attr-defined]
+    by_stem = {q.stem: q for q in questions}
+    assert by_stem["What is the capital of Turkey?"].accepted == ("Ankara",)
+    assert "Italy" in by_stem["Which country borders Austria?"].accepted
+    # A name gives nothing away, and twins name nothing that there is.
+    real = (*task.forget, *task.retain)
+    assert not [q for q in real if q.accepted[0].lower() in q.stem.lower()]
+    assert not {q.source for q in task.twins} & {q.source for q in questions if q not in task.twins}
+    folds = {c.name: c.fold for c in countries()}
+    for q in real:
+        assert q.fold == folds[q.source]
+        if q.topic == "neighbour":  # The fact is the neighbour's, too.
+            assert folds[q.accepted[0]] == q.fold
+    for measure in ("letter", "cloze", "containment"):
+        assert load_task("countries", config=TaskConfig(scoring=measure)).scoring == measure

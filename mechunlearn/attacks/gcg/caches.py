@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.bench.cache import chosen, extend, new_cache
+from mechunlearn.bench.rows import placed
 from mechunlearn.types import HookedModel
 
 Ids = tuple[int, ...]
@@ -85,4 +86,4 @@ class Caches:
     def _places(self, rows: Sequence[int], wanted: Sequence[int]) -> Int[Tensor, " row"]:
         place = {item: at for at, item in enumerate(rows)}
         places = [place[i] if len(self.texts) > 1 else 0 for i in wanted]
-        return torch.tensor(places, device=self.device)
+        return placed(torch.tensor(places), self.device)

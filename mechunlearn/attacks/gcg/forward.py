@@ -22,7 +22,7 @@ from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.attacks.gcg.terms import Terms
 from mechunlearn.bench.batches import halving, lower_budget, token_budget
 from mechunlearn.bench.cache import chosen, extend, leaves
-from mechunlearn.bench.rows import pad
+from mechunlearn.bench.rows import pad, placed
 from mechunlearn.hooks import embedding_table, first_embeddings
 from mechunlearn.types import HookedModel
 
@@ -122,6 +122,8 @@ class Forwards:
         self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
     ) -> Float[np.ndarray, "candidate item"]:
         losses = np.zeros((len(candidates), len(picked)))
+        pairs: list[tuple[int, int]] = []
+        found: list[Tensor] = []
         column = {item: j for j, item in enumerate(picked)}
         for length in sorted({len(c) for c in candidates}):
             same = {
@@ -131,8 +133,10 @@ class Forwards:
             for group in self._groups(picked):
                 run = self._split if self._splits(group) else self._whole
                 for batch, values in run(parent, candidates, order, same, group):
-                    for (i, item), value in zip(batch.pairs, values.tolist(), strict=True):
-                        losses[i, column[item]] = value
+                    pairs += batch.pairs
+                    found.append(values)
+        for (i, item), value in zip(pairs, torch.cat(found).tolist(), strict=True):
+            losses[i, column[item]] = value
         return losses + self.terms.alone(candidates)[:, None]
 
     def gradient(self, ids: Ids, picked: Sequence[int]) -> Float[Tensor, "pos d_vocab"]:
@@ -152,7 +156,7 @@ class Forwards:
 
     def embeddings(self, ids: Ids) -> Float[Tensor, "pos d_model"]:
         """A copy of the tokens' embeddings."""
-        return self.table[torch.tensor(ids, device=self.device)].detach().clone()
+        return self.table[placed(torch.tensor(ids), self.device)].detach().clone()
 
     def backward(self, leaf: Float[Tensor, "pos d_model"], ids: Ids, picked: Sequence[int]) -> None:
         """Add to ``leaf.grad`` the gradient of the mean loss with ``leaf`` in the slot.
@@ -272,21 +276,21 @@ class Forwards:
                 for item in group
             ]
             for batch in self._batches(pieces):
-                which = torch.tensor(batch.sources, device=self.device)
+                which = placed(torch.tensor(batch.sources), self.device)
                 yield batch, self.terms.losses(batch, [chosen(p, which) for p in prefixes])
 
     def _split_backward(self, leaf: Tensor, ids: Ids, group: list[int], n: int) -> None:
         (main, *others) = self._caches
         cache = main.before(group[:1])
         with first_embeddings(self.model, leaf):
-            extend(self.model, cache, torch.tensor([ids], device=self.device), blocks=self.blocks)
+            extend(self.model, cache, placed(torch.tensor([ids]), self.device), blocks=self.blocks)
         prefix, passed_on = leaves(cache)
         main.keep_parent(ids, group[:1], prefix)
         seen = len(self.problem.items[group[0]].before) + len(ids)
         pieces = [Piece((0, item), 0, seen, self.tails[item], 0) for item in group]
         for batch in self._batches(pieces, graph=True):
             wanted = group[:1] * len(batch.sources), seen
-            behind = [chosen(prefix, torch.tensor(batch.sources, device=self.device))]
+            behind = [chosen(prefix, placed(torch.tensor(batch.sources), self.device))]
             behind += [c.after_parent(ids, group[:1], *wanted) for c in others]
             (self.terms.losses(batch, behind).sum() / n).backward()
         used = [(whole, copy.grad) for whole, copy in passed_on if copy.grad is not None]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mechunlearn.attacks.gcg.problem import Item, Problem
 from mechunlearn.bench.cache import extend, new_cache
-from mechunlearn.bench.rows import encode
+from mechunlearn.bench.rows import encode, placed
 from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import check_layers, unembed
 from mechunlearn.types import HookedModel, Point
@@ -152,7 +152,7 @@ def likelihood_losses(
     """Cross-entropy of each target token, read from the last block's output."""
     ids = None
     if objective.over == "choices":
-        ids = torch.tensor(choices, device=states.device)
+        ids = placed(torch.tensor(choices), states.device)
         targets = (targets[:, None] == ids).int().argmax(dim=1)
 
     def losses_of(part: slice) -> Tensor:

@@ -19,7 +19,7 @@ from mechunlearn.attacks.gcg.objective import (
 from mechunlearn.attacks.gcg.packing import Batch
 from mechunlearn.attacks.gcg.problem import Problem
 from mechunlearn.bench.cache import extend, new_cache
-from mechunlearn.bench.rows import encode
+from mechunlearn.bench.rows import encode, placed
 from mechunlearn.bench.vocabulary import over_rows
 from mechunlearn.hooks import first_embeddings, unembed
 from mechunlearn.types import HookedModel, Point
@@ -59,7 +59,7 @@ class Terms:
         """
         reads = self._reads(batch)
         places = [place for read in reads.values() for place, _, _ in read]
-        pick = torch.tensor(places, device=self.device)
+        pick = placed(torch.tensor(places), self.device)
         states = []
         for model, cache in zip(self.models, caches, strict=True):
             with first_embeddings(model, leaf if model is self.model else None):
@@ -70,8 +70,8 @@ class Terms:
         for name, read in reads.items():
             part = slice(begin, begin + len(read))
             begin = part.stop
-            pairs = torch.tensor([pair for _, pair, _ in read], device=self.device)
-            shares = torch.tensor([share for _, _, share in read], device=self.device)
+            pairs = placed(torch.tensor([pair for _, pair, _ in read]), self.device)
+            shares = placed(torch.tensor([share for _, _, share in read]), self.device)
             for values in self._values(name, states, part, batch):
                 total = total.index_add(0, pairs, values * shares)
         return total
@@ -108,9 +108,8 @@ class Terms:
         items, objective = [item for _, item in batch.pairs], self.objective
         if name == "likely":
             asked = [self.problem.items[i] for i in items]
-            targets = torch.tensor(
-                [t for i in asked for t in i.target[: i.forced]], device=self.device
-            )
+            targets = torch.tensor([t for i in asked for t in i.target[: i.forced]])
+            targets = placed(targets, self.device)
             final = states[0][Point(self.model.cfg.n_layers - 1)][part]
             yield objective.cross_entropy * likelihood_losses(
                 self.model, final, targets, objective, self.problem.choices

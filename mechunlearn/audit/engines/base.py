@@ -64,6 +64,7 @@ def timed_baseline(setup: Setup, cell: Cell, load: ModelPool) -> tuple[Result, f
         setup.task,
         guessing=entry.role == "original",
         twins=setup.twins(cell.model),
+        seed=setup.plan.seed,
     )
     return result, round(time.perf_counter() - start, 2)
 

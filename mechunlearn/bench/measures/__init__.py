@@ -28,6 +28,8 @@ class Measure(ABC):
     """Whether the answer is one of the choices; else it is a text, compared with gold answers."""
     generates: ClassVar[bool] = False
     """Whether text is generated, which happens at the output only: there is nothing for a lens."""
+    words_only: ClassVar[bool] = False
+    """Whether text is judged by its words alone, so that kept texts can be judged at any time."""
 
     def check(self, questions: Sequence[Question]) -> None:
         """Refuse questions that cannot be asked like this.

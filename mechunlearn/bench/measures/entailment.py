@@ -48,6 +48,8 @@ def _nli() -> tuple[Any, Any, int]:
 class Entailment(Generated):
     """See the module."""
 
+    words_only = False
+
     def judge(self, said: str, question: Question) -> float:
         """See ``Generated``."""
         return self.judged([said], [question])[0]

@@ -5,19 +5,29 @@ The question is asked as a statement to complete, or in words where there is non
 this too, and then its right choice is the gold answer.
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mechunlearn.bench.generation import generate
+from mechunlearn.bench.generation import Decoding, generate, sample
 from mechunlearn.bench.measures import Measure
 from mechunlearn.bench.rows import Row, branching_rows, encode
-from mechunlearn.types import HookedModel, PromptFormat, Question, Score
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, PromptFormat, Question, Score
 
 MOST_TOKENS = 200
 """Of a generated answer; TOFU's."""
+
+
+def stop_of(form: PromptFormat) -> str:
+    """Where plain text is cut, since models go on with the next example; in chat turns end."""
+    return form.separator if form.turn.plain else ""
+
+
+def _cut(text: str, stop: str) -> str:
+    return (text.lstrip().partition(stop)[0] if stop else text).strip()
 
 
 class GoldMeasure(Measure):
@@ -50,6 +60,7 @@ class Generated(GoldMeasure):
     """Text is generated greedily and judged: a new one is one function."""
 
     generates: ClassVar[bool] = True
+    words_only: ClassVar[bool] = True
 
     @abstractmethod
     def judge(self, said: str, question: Question) -> float:
@@ -78,11 +89,28 @@ class Generated(GoldMeasure):
             prompts: As they are asked: already rewritten, where a change does that.
             stop: Text is cut where this begins; empty: nowhere.
         """
+        texts = generate(model, prompts, self.most_tokens(model, answers))
+        return [_cut(text, stop) for text in texts]
+
+    def most_tokens(self, model: HookedModel, answers: Sequence[Sequence[str]]) -> int:
+        """Of a generated answer."""
         longest = max(len(encode(model.tokenizer, text)) for own in answers for text in own)
-        texts = generate(model, prompts, min(MOST_TOKENS, 2 * longest + 4))
-        if stop:
-            texts = [text.lstrip().partition(stop)[0] for text in texts]
-        return [text.strip() for text in texts]
+        return min(MOST_TOKENS, 2 * longest + 4)
+
+    def samples(
+        self,
+        model: HookedModel,
+        questions: Sequence[Question],
+        form: PromptFormat,
+        decoding: Decoding,
+        change: Change = NO_CHANGE,
+    ) -> list[tuple[str, ...]]:
+        """Texts drawn of each question under a change, as long as greedy ones may be."""
+        answers = [self.answers(form, q) for q in questions]
+        decoding = dataclasses.replace(decoding, max_tokens=self.most_tokens(model, answers))
+        prompts = [self.prompt(form, q) for q in questions]
+        drawn = sample(model, prompts, decoding, change, form.turn)
+        return [tuple(_cut(text, stop_of(form)) for text in own) for own in drawn]
 
     def score_texts(self, name: str, said: Sequence[str], questions: Sequence[Question]) -> Score:
         """What generated texts are worth."""

@@ -1,0 +1,133 @@
+"""One training run of relearning: in place, as a change that is undone, or measured on the way."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+
+from mechunlearn.attacks.relearning_data import Lessons
+from mechunlearn.attacks.relearning_settings import RelearningConfig, Run
+from mechunlearn.attacks.seen import Progress, Seen
+from mechunlearn.bench.likelihood import log_likelihoods
+from mechunlearn.hooks import metered
+from mechunlearn.progress import console
+from mechunlearn.train import DivergedError, Draws, Share, Watch, fit, restored, trained
+from mechunlearn.types import Change, HookedModel
+
+
+def relearn_(
+    model: HookedModel,
+    lessons: Lessons,
+    config: RelearningConfig,
+    run: Run,
+    watch: Watch | None = None,
+) -> None:
+    """Train the model in place on the mean loss per token of the rows' reads.
+
+    Args:
+        lessons: Of its retain rows each step takes ``config.keep``, in a term of equal weight.
+        run: Stops after its steps; the schedule stays that of all of ``config.steps``.
+
+    Raises:
+        ValueError: If LoRA targets match nothing, or there are retain rows and no ``config.keep``,
+            or the other way round.
+        DivergedError: If the loss explodes.
+    """
+    rows, retain, config = lessons.rows, lessons.retain, config.of(run)
+    if bool(retain) != bool(config.keep):
+        raise ValueError(
+            f"keep={config.keep} with {len(retain)} rows to keep: give both or neither"
+        )
+    generator = torch.Generator().manual_seed(run.seed)
+    sets = {"answers": (rows, Draws(len(rows), config.batch, config.steps, generator))}
+    if retain:
+        sets["kept"] = retain, Draws(len(retain), config.keep, config.steps, generator)
+
+    def loss(step: int, share: Share) -> dict[str, Tensor]:
+        counts = [sum(len(pool[i].reads) for i in draws[step]) for pool, draws in sets.values()]
+        batch = [[pool[i] for i in share(draws[step])] for pool, draws in sets.values()]
+        values = log_likelihoods(model, [row for part in batch for row in part])  # In one pass.
+        parts = values.split([len(part) for part in batch])
+        return {k: -x.sum() / n for k, x, n in zip(sets, parts, counts, strict=True)}
+
+    with trained(model, config.lora, seed=run.seed) as (parameters, _):
+        # As the paper does: it makes room on a GPU.
+        recompute = str(model.cfg.device).startswith("cuda")
+        fit(
+            parameters,
+            loss,
+            config.optimizer(run.rate, recompute=recompute),
+            label="relearning",
+            watch=watch,
+            model=model,
+            seed=run.seed,
+            stop=run.steps,
+        )
+
+
+def relearning(
+    lessons: Lessons, config: RelearningConfig, run: Run, *, may_explode: bool = False
+) -> Change:
+    """``relearn_`` as a reversible change: trains on entry, restores bit for bit on exit.
+
+    Args:
+        may_explode: A run that explodes leaves the model as it was, and says so.
+    """
+
+    @contextmanager
+    def edit(model: HookedModel) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(restored(model))
+            try:
+                relearn_(model, lessons, config, run)
+            except DivergedError as error:
+                if not may_explode:
+                    raise
+                console.print(f"[dim]{error}[/dim]")
+                stack.close()
+            yield
+
+    return Change(f"relearned, lr {run.rate:g}, {run.steps} steps", edits=(edit,))
+
+
+def measure_run(
+    model: HookedModel,
+    lessons: Lessons,
+    config: RelearningConfig,
+    whole: Run,
+    *,
+    seen: Seen,
+    reads: Sequence[int],
+) -> list[Run]:
+    """What was measured of one run from start to end; a run that explodes ends early.
+
+    Args:
+        reads: Tokens of forget information in each row.
+    """
+    generator = torch.Generator().manual_seed(whole.seed)
+    order = Draws(len(lessons.rows), config.batch, config.steps, generator).all
+    runs: list[Run] = []
+    with metered() as meter, restored(model):
+        measuring = 0
+
+        def measure(steps: int) -> dict[str, float]:
+            nonlocal measuring
+            flops, samples = meter.flops - measuring, steps * config.batch
+            tokens = sum(reads[i] for i in order[:samples])
+            run = dataclasses.replace(whole, steps=steps)
+            progress = Progress(whole.name, steps, samples, tokens, flops)
+            values = seen.watch(model, run if steps else None, progress)
+            measuring = meter.flops - flops
+            runs.extend([run] if steps else [])
+            return {"forget": values.forget}
+
+        watch = Watch(measure=measure, at=(0, *config.checkpoints), printed=False)
+        try:
+            relearn_(model, lessons, config, whole, watch)
+        except DivergedError as error:
+            if not runs:
+                raise
+            console.print(f"[dim]{error}[/dim]")
+    return runs
