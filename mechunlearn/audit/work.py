@@ -177,10 +177,7 @@ class _Work:
         )
 
     def control(self, model: HookedModel) -> ControlResult:
-        """The same attack on the never-knew model, at the variant chosen for the unlearned one.
-
-        An adaptive search is made anew, and the variant is its own choice.
-        """
+        """The attack on the never-knew model, at the same variant; an adaptive one chooses anew."""
         if self.entry.adaptive:
             search, measured = self._search(model)
             before = score(model, measured.deciding.retain, self.task).accuracy
@@ -203,8 +200,7 @@ class _Work:
 
     def rebuild(self, model: HookedModel) -> None:
         """The chosen variant of an attack that was computed in an earlier run."""
-        variant = self._variant()
-        seen = self._seen(model, None)
+        seen, variant = self._seen(model, None), self._variant()
         search = self.entry.rebuild(model, seen, self.group.reference, variant, self.config)
         self._keep(search, variant)
 
