@@ -181,13 +181,11 @@ class _Work:
 
         An adaptive search is made anew, and the variant is its own choice.
         """
-        if self.entry.adaptive:
-            search, measured = self._search(model)
+        variant = None if self.entry.adaptive else self._variant()
+        search, measured = self._search(model, variant=variant)
+        if variant is None:
             before = score(model, measured.deciding.retain, self.task).accuracy
             variant = self._choose(model, search, measured, before).variant
-        else:
-            variant = self._variant()
-            search, measured = self._search(model, variant=variant)
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant)),
             stages=_stages(measured),
