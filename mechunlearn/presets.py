@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, runtim
 from mechunlearn.errors import unknown
 from mechunlearn.types import HookedModel
 
-Size = Literal["organism", "small", "large"]
-"""Of a model: up to a width of 256, up to 1,024, and above."""
+Size = Literal["organism", "chat", "small", "large"]
+"""Of a model: up to a width of 128, of 256, of 1,024, and above. The first two are named after the
+shipped models, on which their settings were found."""
 C = TypeVar("C")
 
 
@@ -26,18 +27,23 @@ class HasPresets(Protocol):
 def size_of(d_model: int) -> Size:
     """Which settings suit a model of this width."""
     if d_model <= 256:
-        return "organism"
+        return "organism" if d_model <= 128 else "chat"
     return "small" if d_model <= 1024 else "large"
 
 
-def preset_of_size(size: Size) -> str:
-    """The preset of an unlearning method: large models get the published one."""
+def preset_of_size(method: HasPresets, size: Size) -> str:
+    """The preset of an unlearning method: large models get the published one.
+
+    Where nothing was found for the chat organisms, what suits the others suits them.
+    """
+    if size == "chat" and size not in method.presets:
+        return "organism"
     return "paper" if size == "large" else size
 
 
-def preset_for(model: HookedModel) -> str:
+def preset_for(method: HasPresets, model: HookedModel) -> str:
     """The preset of an unlearning method that suits a model."""
-    return preset_of_size(size_of(model.cfg.d_model))
+    return preset_of_size(method, size_of(model.cfg.d_model))
 
 
 def configured(entry: HasPresets, preset: str, changes: Sequence[str] = ()) -> Any:

@@ -238,6 +238,7 @@ class AblationSearch(Attack[AblationSearchConfig, Known, Kernel]):
     adaptive: ClassVar[bool] = True
     sizes: ClassVar[Mapping[Size, str]] = {
         "organism": "organism",
+        "chat": "organism",
         "small": "small",
         "large": "large",
     }

@@ -145,6 +145,7 @@ class Attack(ABC, Generic[C, R, V]):
     """Named settings; ``paper`` holds the published ones."""
     sizes: ClassVar[Mapping[Size, str]] = {
         "organism": "organism",
+        "chat": "organism",
         "small": "small",
         "large": "paper",
     }

@@ -97,11 +97,13 @@ def scores_by(
     said: Sequence[str] | None = None
     for name in names:
         measure = find("measure", name)
-        if said is not None and isinstance(measure, Generated):
+        generated = isinstance(measure, Generated)
+        if generated and said is not None:
             scores[name] = measure.score_texts(change.name, said, asked)
             continue
         scores[name] = score(model, asked, task.measured_by(name), change=change)
-        said = scores[name].texts or said
+        if generated:  # What other measures say is read beside the gold answer.
+            said = scores[name].texts
     return scores
 
 

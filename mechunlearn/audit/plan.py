@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from mechunlearn.audit.labels import Loading, labelled, tail
 from mechunlearn.audit.option import Option as Option
@@ -150,7 +150,7 @@ class AuditPlan:
         seconds(self.budget)
 
     def _check_changes(self) -> None:
-        from mechunlearn.presets import owner_of
+        from mechunlearn.presets import Size, owner_of
 
         known = ("task", *self.methods, *self.attacks)
         for change in self.changes:
@@ -163,8 +163,7 @@ class AuditPlan:
             given = getattr(self, chosen)
             if twice := next((x for x in given if given.count(x) > 1), None):
                 raise ValueError(f"{chosen} names {twice!r} twice")
-        sizes: tuple[Size, ...] = ("organism", "small", "large")
-        for size in sizes:
+        for size in get_args(Size):
             self.resolved(size)
 
     def _refuse_weights(self) -> None:
@@ -201,7 +200,7 @@ class AuditPlan:
 
         prefix = f"{name}."
         own = [c.removeprefix(prefix) for c in self.changes if c.startswith(prefix)]
-        preset = entry.preset(size) if isinstance(entry, Attack) else preset_of_size(size)
+        preset = entry.preset(size) if isinstance(entry, Attack) else preset_of_size(entry, size)
         if own and isinstance(configured(entry, preset), NoSettings):
             raise ValueError(f"{name} has no settings; leave out --set {prefix}{own[0]}")
         return reseeded(configured(entry, preset, own), self.seed)

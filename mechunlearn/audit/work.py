@@ -259,10 +259,8 @@ class _Work:
         drawn = [search.sham(variant, self.setup.plan.seed + i) for i in range(SHAMS)]
         changes = [c for c in drawn if c is not None]
         if not changes and self.entry.family != "read-out":
-            raise TypeError(
-                f"{self.group.attack} has no sham; only a read-out, whose placebo is shuffled "
-                "answers, may return None"
-            )
+            what = "only a read-out, whose placebo is shuffled answers, may return None"
+            raise TypeError(f"{self.group.attack} has no sham; {what}")
         scores, asked = [], self._confirm.forget
         for change in changes:
             with edited(model, change) as rest:

@@ -148,7 +148,8 @@ def _models(plan: AuditPlan) -> Iterator[tuple[str, str]]:
 
 def _finetune_(model: HookedModel, task: Task, steps: int) -> None:
     """Cross-entropy of the retain answers alone, at the rate of gradient difference."""
-    config = configured(GradientDifference, preset_for(model), ["retain=cross_entropy"])
+    preset = preset_for(GradientDifference, model)
+    config = configured(GradientDifference, preset, ["retain=cross_entropy"])
     optimizer = dataclasses.replace(config.optimizer, steps=steps)
     config = dataclasses.replace(config, forget_weight=0.0, optimizer=optimizer)
     GradientDifference.apply_(model, task, config)

@@ -54,7 +54,7 @@ def load_task(
     name = name or _suitable(original)
     if task := _shipped(name, original, config, trust_remote_code):
         task = _with_twins(task, config)
-        task = dataclasses.replace(task, also=config.also, samples=config.samples)
+        task = dataclasses.replace(task, samples=config.samples)
         return _in_chat(task, original, config, trust_remote_code)
     wmdp = name in BENCHMARKS and name.startswith("wmdp-")
     retain_name = config.retain or ("mmlu" if wmdp else "")
@@ -204,7 +204,9 @@ def _shipped(name: str, original: str, config: TaskConfig, trust_remote_code: bo
             f"{name} takes task.scoring, task.also, task.samples, task.chat, task.system and "
             "task.twins, and no other"
         )
-    return dataclasses.replace(task, scoring=config.scoring or task.scoring)
+    scoring = config.scoring or task.scoring
+    also = config.also or tuple(name for name in task.also if name != scoring)
+    return dataclasses.replace(task, scoring=scoring, also=also)
 
 
 def _with_twins(task: Task, config: TaskConfig) -> Task:

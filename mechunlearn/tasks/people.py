@@ -257,6 +257,7 @@ class People:
             retain=self.test_questions([f for f in self.retain if f.asked]),
             prompt=PROMPT,
             scoring="cloze",
+            also=("containment",),
             forget_text=tuple(texts["forget"]),
             retain_text=tuple(texts["retain"]),
             plain_text=tuple(texts["plain"]),
@@ -297,6 +298,7 @@ class People:
                 PROMPT, cloze="{statement}" if spoken else OPEN.format(stem="{statement}")
             ),
             scoring="containment",
+            also=(),
             extra={
                 "forget_unasked": opened([f for f in self.forget if not f.asked]),
                 "retain_unasked": opened([f for f in self.retain if not f.asked]),

@@ -34,7 +34,7 @@ def unlearn(
     if config is not None and preset:
         raise ValueError("config and preset both choose the settings; give one of them")
     if config is None:
-        config = configured(entry, preset or preset_for(model), [])
+        config = configured(entry, preset or preset_for(entry, model), [])
     forgotten = copied(model)
     entry.apply_(forgotten, task, config)
     return forgotten

@@ -58,6 +58,14 @@ class GradientDifference:
             batch=64,
             optimizer=Optimizer(steps=300, lr=2e-4, decay=0.5, clip=1.0),
         ),
+        # Cloze 20 %, open and chat answers 1 %; of the retain answers 100, 99 and 96 % stay.
+        "chat": GradientDifferenceConfig(
+            retain="kl",
+            retain_span="prompt_and_answer",
+            retain_weight=10.0,
+            batch=32,
+            optimizer=Optimizer(steps=150, lr=1e-3, decay=0.5, clip=1.0),
+        ),
         # Not yet run on a model of this size: a starting point.
         "small": GradientDifferenceConfig(
             batch=16, max_tokens=128, optimizer=Optimizer(steps=60, lr=5e-5)

@@ -106,6 +106,17 @@ class RMU:
             batch=32,
             optimizer=Optimizer(steps=500, lr=3e-3),
         ),
+        # Half of the steps are enough; with fewer, or alpha 2, retain answers in chat suffer first.
+        "chat": RMUConfig(
+            layer=1,
+            blocks=(0, 1),
+            weights="mlp",
+            coefficient=4.0,
+            length="median_norm",
+            alpha=4.0,
+            batch=32,
+            optimizer=Optimizer(steps=250, lr=3e-3, decay=0.5),
+        ),
         # Found on SmolLM2-135M (30 blocks).
         "small": RMUConfig(
             layer=9,

@@ -69,7 +69,7 @@ def train_method(
         ValueError: For an unknown name or setting, or a run that diverges or destroys the model.
     """
     method = find("method", plan.method)
-    config = configured(method, plan.preset or preset_for(model), plan.settings)
+    config = configured(method, plan.preset or preset_for(method, model), plan.settings)
     guard = Guard(model, task, method, config.optimizer.steps)
     every = every or max(1, config.optimizer.steps // 5)
     log = method.apply_(model, task, config, Watch(every, guard, state, check=guard.check))
@@ -95,14 +95,14 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
             run that diverges or destroys the model.
         FileExistsError: If ``out`` exists and is not empty.
     """
-    find("method", plan.method)
+    method = find("method", plan.method)
     unfinished = out.with_name(f"{out.name}.training")
     if (card := _finished(plan, out, unfinished, resume)) is not None:
         return plain(card)
     trust, chosen = plan.trust_remote_code, task_config(plan.changes)
     task = load_task(plan.task or None, plan.model, chosen, trust_remote_code=trust)
     model = load(plan.model, dtype=plan.dtype, trust_remote_code=trust)
-    configured(find("method", plan.method), plan.preset or preset_for(model), plan.settings)
+    configured(method, plan.preset or preset_for(method, model), plan.settings)
     source, before = describe(model), score_task(model, task)
     main = PartialState(cpu=model.cfg.device == "cpu").is_main_process
     if main:

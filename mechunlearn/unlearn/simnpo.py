@@ -66,6 +66,15 @@ class SimNPO:
             batch=64,
             optimizer=Optimizer(steps=700, lr=1e-3, decay=0.5, clip=1.0),
         ),
+        # Guessing in every form, retain 100 %, after 200 steps of half the batch.
+        "chat": SimNPOConfig(
+            beta=0.5,
+            forget_weight=1.0,
+            retain="kl",
+            retain_span="prompt_and_answer",
+            batch=32,
+            optimizer=Optimizer(steps=200, lr=1e-3, decay=0.5, clip=1.0),
+        ),
         # Not yet run on a model of this size: a starting point.
         "small": SimNPOConfig(
             forget_weight=1.0, batch=16, max_tokens=128, optimizer=Optimizer(steps=200, lr=1e-4)

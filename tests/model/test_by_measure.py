@@ -6,6 +6,7 @@ import pytest
 
 from mechunlearn.analysis.analyse import analyse
 from mechunlearn.analysis.report import Report
+from mechunlearn.audit.also import scores_by
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run
 from mechunlearn.bench import score, score_sets
@@ -111,3 +112,14 @@ def test_further_measures_are_checked_when_the_task_is_made(task: Task) -> None:
         TaskConfig(also=("clozed",))
     with pytest.raises(ValueError, match="letter is the task's own measure"):
         dataclasses.replace(task, also=("letter",))
+
+
+def test_text_is_generated_once_and_judged_as_if_alone(organism: HookedModel, task: Task) -> None:
+    asked = task.questions("forget", "confirm")[:16]
+    names = ("probability", "extraction_strength", "containment", "token_f1")
+    together = scores_by(organism, task, names, asked)
+    for name in names:
+        alone = score(organism, asked, task.measured_by(name))
+        assert together[name].values.tolist() == alone.values.tolist()
+        assert together[name].texts == alone.texts
+    assert together["containment"].accuracy > 0.9

@@ -141,7 +141,7 @@ def test_refusals(tiny: Callable[[str], HookedModel], task: Task) -> None:
 
 
 def test_settings_from_text(tiny: Callable[[str], HookedModel]) -> None:
-    assert preset_for(tiny("gpt2")) == "organism"
+    assert preset_for(RMU, tiny("gpt2")) == "organism"
     config = configured(RMU, "organism", ["alpha=5", "optimizer.steps=7", "blocks=(0,)"])
     assert (config.alpha, config.optimizer.steps, config.blocks) == (5.0, 7, (0,))
     with pytest.raises(ValueError, match="did you mean 'alpha'"):

@@ -15,6 +15,7 @@ from mechunlearn.audit.plan import AuditPlan, options
 from mechunlearn.audit.plan_file import plan_from_data, plan_from_toml, plan_toml, read_plan
 from mechunlearn.cli import app
 from mechunlearn.cli.options import AUDIT_ONLY, plan_of
+from mechunlearn.presets import preset_of_size, size_of
 from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
 
 OTHER = {
@@ -255,3 +256,17 @@ def test_a_setting_is_written_as_one_would(text: str, value: object) -> None:
 def test_a_setting_of_another_type_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not of the same type"):
         AuditPlan(methods=("rmu",), changes=(text,))
+
+
+def test_chat_organisms_have_presets_of_their_own_where_others_do_not_fit() -> None:
+    sizes = [size_of(width) for width in (128, 129, 256, 576, 4096)]
+    assert sizes == ["organism", "chat", "chat", "small", "large"]
+    rmu, npo = find("method", "rmu"), find("method", "npo")
+    assert preset_of_size(rmu, "chat") == "chat"
+    assert preset_of_size(npo, "chat") == "organism"
+    assert [preset_of_size(rmu, size) for size in ("organism", "small", "large")] == [
+        "organism", "small", "paper",
+    ]  # fmt: skip
+    # Attacks have the same settings for both.
+    of = AuditPlan(attacks=("all",))
+    assert of.resolved("chat").attacks == of.resolved("organism").attacks

@@ -76,6 +76,7 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
     presets: Mapping[str, GCGConfig] = PRESETS
     sizes: ClassVar[Mapping[Size, str]] = {
         "organism": "organism",
+        "chat": "organism",
         "small": "small",
         "large": "fast",
     }
