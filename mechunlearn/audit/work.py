@@ -177,14 +177,15 @@ class _Work:
         )
 
     def control(self, model: HookedModel) -> ControlResult:
-        """The attack on the never-knew model, at the same variant; an adaptive one chooses anew."""
-        if self.entry.adaptive:
-            search, measured = self._search(model)
+        """The same attack on the never-knew model, at the variant chosen for the unlearned one.
+
+        An adaptive search is made anew, and the variant is its own choice.
+        """
+        variant = None if self.entry.adaptive else self._variant()
+        search, measured = self._search(model, variant=variant)
+        if variant is None:
             before = score(model, measured.deciding.retain, self.task).accuracy
             variant = self._choose(model, search, measured, before).variant
-        else:
-            variant = self._variant()
-            search, measured = self._search(model, variant=variant)
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant)),
             stages=_stages(measured),

@@ -42,7 +42,7 @@ def search(report: Report, unlearned: str) -> go.Figure:
         place = {"row": 1, "col": column}
         _trials(fig, trace, arm, column == 1, place)
         _confirmed(fig, report, row, arm, trace, place)
-    fig.update_xaxes(title="divergence (nats)", type="log")
+    fig.update_xaxes(title="divergence (nats)", type="log", dtick=1)
     fig.update_yaxes(title="accuracy on forget questions", range=[0, 1.03], col=1)
     return small_headings(fig)
 
