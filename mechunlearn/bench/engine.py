@@ -180,18 +180,16 @@ def read_sums(
     column = token if only is None else _column(token, only, model.cfg.d_vocab)
     kwargs: dict[str, Any] = {}
     if prefix is not None:
-        kwargs["past_key_values"] = chosen(
-            prefix.cache, torch.zeros(len(rows), dtype=torch.long, device=device)
-        )
+        first = torch.zeros(len(rows), dtype=torch.long, device=device)
+        kwargs["past_key_values"] = chosen(prefix.cache, first)
     if any(len(row.endings) > 1 for row in rows):
         kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
     with capture(model, points, pick) as activations, telling(items or range(len(rows)), real):
         run_blocks(model, tokens, **kwargs)
-    zeros = torch.zeros(
-        len(rows), 1 + max(r[-1] for r in reads), dtype=torch.float64, device=device
-    )
+    shape = len(rows), 1 + max(choice for *_, choice in reads)
+    zeros = torch.zeros(shape, dtype=torch.float64, device=device)
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
     sums = []
     for read_out in read_outs:
