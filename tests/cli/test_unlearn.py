@@ -73,7 +73,6 @@ def test_writes_checkpoint_adapter_card_and_figure(
         (("dpo", "--set", "optimizer.accumulate=9", "--set", "batch=4"), "cannot be split"),
         (("rmu", "--set", "optimizer.lr=1e9", "--set", "optimizer.steps=5"), "lower optimizer.lr"),
         (("npo", "--set", "optimizer.lr=50.0", "--set", "optimizer.steps=9"), "lower optimizer.lr"),
-        (("rmu", "--task", "no_text.jsonl"), "no forget text"),
         (("rmu", "--task", "no_retain.jsonl"), "no retain questions"),
         ((), "name one method"),
         (("rmu", "--all"), "name one method"),
@@ -88,13 +87,11 @@ def test_mistakes_are_told_and_leave_nothing(
 
     forget = [item("forget", i) for i in range(5)]
     (tmp_path / "no_retain.jsonl").write_text("\n".join(forget))
-    both = [*forget, *(item("retain", i) for i in range(5))]
-    (tmp_path / "no_text.jsonl").write_text("\n".join(both))
     done = run("unlearn", *arguments, "--out", "x")
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["no_retain.jsonl", "no_text.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["no_retain.jsonl"]
 
 
 @pytest.mark.slow
