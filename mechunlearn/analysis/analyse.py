@@ -6,9 +6,17 @@ from pathlib import Path
 from time import monotonic
 from typing import get_args
 
+import msgspec
 import numpy as np
 
-from mechunlearn.analysis.answers import choices, questions, questions_of, sources_of, values
+from mechunlearn.analysis.answers import (
+    choices,
+    measured,
+    questions,
+    questions_of,
+    sources_of,
+    values,
+)
 from mechunlearn.analysis.arms import arms_of
 from mechunlearn.analysis.by_measure import by_measure
 from mechunlearn.analysis.findings import findings_of
@@ -24,7 +32,6 @@ from mechunlearn.analysis.records import (
     TaskCard,
 )
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.rows import rows_of, tier_of
 from mechunlearn.analysis.spread import with_spread
 from mechunlearn.analysis.tests import Sources
@@ -38,7 +45,6 @@ from mechunlearn.bench.renaming import suggested
 from mechunlearn.errors import BudgetError
 from mechunlearn.records import decoded, encoded, read_record
 from mechunlearn.registry import find
-from mechunlearn.stats import mean_interval
 from mechunlearn.types import Fold, Role
 
 
@@ -86,7 +92,9 @@ def _holds(file: Path, report: Report) -> bool:
 def analyse(evidence: Evidence) -> Report:
     """Estimates for every unlearned model and attack, and everything a reader needs beside them."""
     positive = positive_controls(evidence)
-    report = _analysed(evidence, positive)
+    report = msgspec.structs.replace(
+        _analysed(evidence, positive), by_measure=by_measure(evidence), leaks=leaks(evidence)
+    )
     return with_spread(report, [_analysed(r, positive) for r in evidence.repeats])
 
 
@@ -119,8 +127,6 @@ def _analysed(evidence: Evidence, positive: tuple[PositiveControl, ...]) -> Repo
         ),
         questions=questions(evidence),
         positive_controls=positive,
-        by_measure=by_measure(evidence),
-        leaks=leaks(evidence),
     )
 
 
@@ -184,24 +190,13 @@ def _retained(evidence: Evidence, entry: Entry, said: Measured) -> Measured:
     names = suggested(select.said, select.right, max(select.n, confirm.n))
     if names is None:
         return said
-    renamed = confirm.under(np.array(names))
-    return Measured(
-        value=short(float(renamed.mean())),
-        value_ci=short_interval(mean_interval(renamed, _sources(evidence, entry.label, "retain"))),
-        n=said.n,
-    )
+    return measured(confirm.under(np.array(names)), _sources(evidence, entry.label, "retain"))
 
 
 def _measured(evidence: Evidence, entry: Entry) -> dict[str, Measured]:
     sets = evidence.baseline(entry.label).sets
     return {
-        name: Measured(
-            value=short(answers.mean),
-            value_ci=short_interval(
-                mean_interval(values(answers), _sources(evidence, entry.label, name))
-            ),
-            n=len(answers.values),
-        )
+        name: measured(values(answers), _sources(evidence, entry.label, name))
         for name, answers in sets.items()
         if not name.endswith("_select")
     }

@@ -7,13 +7,14 @@ import numpy as np
 from jaxtyping import Float
 
 from mechunlearn.analysis.letters import Choices
-from mechunlearn.analysis.records import Beside, Questions, QuestionSet, ReportFile
+from mechunlearn.analysis.records import Beside, Measured, Questions, QuestionSet, ReportFile
+from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.tests import Sources
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import Answers, AttackResult, BriefAnswers, marks
 from mechunlearn.records import Plain
 from mechunlearn.registry import find
-from mechunlearn.stats import GRADED
+from mechunlearn.stats import GRADED, Values, mean_interval
 from mechunlearn.types import Fold, Question, Role, Task
 
 SETS: dict[str, tuple[Role, Fold]] = {
@@ -48,6 +49,15 @@ def sources_of(questions: Sequence[Question]) -> Sources:
     names = [q.source or i for i, q in enumerate(questions)]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names])
+
+
+def measured(worth: Values, sources: Sources) -> Measured:
+    """A mean value with its interval, which resamples sources."""
+    return Measured(
+        value=short(float(worth.mean())),
+        value_ci=short_interval(mean_interval(worth, sources)),
+        n=len(worth),
+    )
 
 
 def choices(evidence: Evidence, model: str, name: str) -> Choices:

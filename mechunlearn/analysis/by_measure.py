@@ -14,10 +14,9 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mechunlearn.analysis.answers import questions_of, sources_of, values
+from mechunlearn.analysis.answers import measured, questions_of, sources_of, values
 from mechunlearn.analysis.arms import arms_of
-from mechunlearn.analysis.records import Measured, MeasureTable, Row
-from mechunlearn.analysis.rounding import short, short_interval
+from mechunlearn.analysis.records import MeasureTable, Row
 from mechunlearn.analysis.rows import rows_of
 from mechunlearn.audit.cells import Cell
 from mechunlearn.audit.evidence import Evidence
@@ -33,7 +32,6 @@ from mechunlearn.audit.records import (
 from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.bench.measures.gold import Generated
 from mechunlearn.registry import find, names
-from mechunlearn.stats import mean_interval
 from mechunlearn.types import Question, Scoring, Task
 
 A = TypeVar("A", Answers, UnsetType, Answers | UnsetType)
@@ -65,17 +63,13 @@ def _table(evidence: Evidence, measure: Scoring, judge: Generated | None) -> Mea
     view = _View(setup, results, evidence.making, first=evidence)
     rows: list[Row] = []
     for entry in setup.unlearned:
-        done = [a for a in evidence.complete_on(entry.label) if view.complete_by(entry.label, a)]
+        done = [a for a in evidence.complete_on(entry.label) if view.whole(entry.label, a)]
         rows += rows_of(view, entry.label, {a: arms_of(view, entry.label, a) for a in done})
     sources = sources_of(questions_of(task, "forget"))
-    models = {}
-    for entry in setup.entries:
-        worth = values(view.answers(entry.label, "forget"))
-        models[entry.label] = Measured(
-            value=short(worth.mean()),
-            value_ci=short_interval(mean_interval(worth, sources)),
-            n=len(worth),
-        )
+    models = {
+        entry.label: measured(values(view.answers(entry.label, "forget")), sources)
+        for entry in setup.entries
+    }
     return MeasureTable(models=models, rows=tuple(rows))
 
 
@@ -94,11 +88,6 @@ class _View(Evidence):
     def further(self) -> dict[tuple[str, str], list[Cell]]:
         """See ``Evidence``."""
         return self.first.further
-
-    def complete_by(self, model: str, attack: str) -> bool:
-        """Whether every arm of an attack was measured like this."""
-        kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
-        return all(self.done(kind, model, attack) for kind in kinds)
 
 
 def _taken(result: Result, measure: Scoring) -> ByMeasure | None:

@@ -16,7 +16,7 @@ from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Score, S
 Part = Literal["forget", "hidden", "select", "twins"]
 """Confirm fold, the same with other questions' stems, select fold, questions nobody can know."""
 Asked = Mapping[Part, Sequence[Question]]
-"""Questions, ``forget`` among them."""
+"""Questions by part."""
 
 
 def measures(task: Task, change: Change = NO_CHANGE) -> tuple[Scoring, ...]:

@@ -99,6 +99,9 @@ class Evidence:
 
     def complete_on(self, model: str) -> list[str]:
         """Attacks on one model, unlearned or planted, of which every arm is there."""
+        return [attack for attack in self.setup.attacks if self.whole(model, attack)]
+
+    def whole(self, model: str, attack: str) -> bool:
+        """Whether every arm of an attack is there."""
         kinds: tuple[Kind, ...] = ("attack", "control", "ceiling")
-        attacks = self.setup.attacks
-        return [a for a in attacks if all(self.done(kind, model, a) for kind in kinds)]
+        return all(self.done(kind, model, attack) for kind in kinds)

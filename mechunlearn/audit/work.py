@@ -158,7 +158,7 @@ class _Work:
         disguised = with_other_stems(forget)
         with edited(model, change) as rest:
             kept, hidden = (score(model, q, self.task, change=rest) for q in (retain, disguised))
-            more = self._further(model, rest, hidden=disguised, twins=measured.twins)
+            more = self._further(model, rest, {"hidden": disguised, "twins": measured.twins})
         shams = self._shams(model, search, variant, measures(self.task, change))
         return AttackResult(
             variant=group.variant,
@@ -215,9 +215,9 @@ class _Work:
         traces = {} if self.group.view is None else _kinds([self.group.view(model, self._confirm)])
         return CeilingResult(forget=Answers.of(forget), traces=traces, also=more.also)
 
-    def _further(self, model: HookedModel, change: Change, **others: Sequence[Question]) -> Further:
+    def _further(self, model: HookedModel, change: Change, others: Asked | None = None) -> Further:
         """What the task wants beside its measure, of the confirm fold and of other questions."""
-        asked: Asked = {"forget": self._confirm.forget, **others}  # type: ignore[dict-item]
+        asked: Asked = {"forget": self._confirm.forget, **(others or {})}
         return further(model, self.task, asked, self.setup.plan.seed, change)
 
     def _seen(self, model: HookedModel, measured: Measured | None) -> Seen:

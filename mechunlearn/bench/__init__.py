@@ -37,7 +37,6 @@ __all__ = [
     "score",
     "score_read_outs",
     "score_rotated",
-    "score_sets",
     "score_task",
 ]
 
@@ -144,16 +143,6 @@ def edited(model: HookedModel, change: Change) -> Iterator[Change]:
         return
     with Change(change.name, edits=change.edits).applied(model):
         yield dataclasses.replace(change, edits=())
-
-
-def score_sets(
-    model: HookedModel,
-    asked: Sequence[tuple[Sequence[Question], Task]],
-    change: Change = NO_CHANGE,
-) -> list[Score]:
-    """Scores on several question sets under one change, whose weight edits are made once."""
-    with edited(model, change) as rest:
-        return [score(model, questions, task, change=rest) for questions, task in asked]
 
 
 def score_task(

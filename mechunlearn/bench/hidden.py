@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -27,6 +28,12 @@ def with_other_stems(questions: Sequence[Question], seed: int = 0) -> tuple[Ques
         >>> [(q.stem, q.choices) for q in with_other_stems([a, b])]
         [('2 + 2 =', ('2', '3')), ('1 + 1 =', ('4', '5'))]
     """
+    return _with_other_stems(tuple(questions), seed)
+
+
+@lru_cache(maxsize=8)
+def _with_other_stems(questions: tuple[Question, ...], seed: int) -> tuple[Question, ...]:
+    """An audit hides the same questions for every model, attack and measure."""
     if all(isinstance(q, OpenQuestion) for q in questions) and len(questions) > 1:
         donors = _alike(questions, seed)
     else:

@@ -121,19 +121,35 @@ def capitals() -> Task:
     to_keep = _examples(keep) + tuple(
         Example(f"{c.name} is a country in", f" {c.region}.") for c in keep
     )
+    asked_sets = (forget, retain + where)
+    return statements_task("capitals", asked_sets, (to_forget, to_keep), _twins(table))
+
+
+def statements_task(
+    name: str,
+    asked: tuple[tuple[Question, ...], tuple[Question, ...]],
+    examples: tuple[tuple[Example, ...], tuple[Example, ...]],
+    twins: tuple[Question, ...],
+) -> Task:
+    """A task about the world, asked by statements to complete, which are its texts too.
+
+    Args:
+        asked, examples: Of the facts to forget, and of those to retain.
+    """
+    forget_text, retain_text = (tuple(e.prompt + e.answer for e in own) for own in examples)
     return Task(
-        name="capitals",
-        forget=forget,
-        retain=retain + where,
+        name=name,
+        forget=asked[0],
+        retain=asked[1],
         prompt=PromptFormat(letter="Question: {stem}{choices}\nAnswer:"),
         scoring="cloze",
-        forget_text=tuple(e.prompt + e.answer for e in to_forget),
-        retain_text=tuple(e.prompt + e.answer for e in to_keep),
+        forget_text=forget_text,
+        retain_text=retain_text,
         plain_text=PLAIN,
         plain_examples=PLAIN_EXAMPLES,
-        forget_examples=to_forget,
-        retain_examples=to_keep,
-        twins=_twins(table),
+        forget_examples=examples[0],
+        retain_examples=examples[1],
+        twins=twins,
     )
 
 
@@ -146,13 +162,18 @@ def _twins(table: list[Country]) -> tuple[Question, ...]:
     for like in real:
         name = ""
         while not name or name in known:
-            first, *rest = (rng.choice(CONSONANTS) + rng.choice("aeiou") for _ in range(3))
-            name = f"{first.capitalize()}{''.join(rest)}{rng.choice(ENDINGS)}"
+            name = made_up_name(rng) + rng.choice(ENDINGS)
         known.add(name)
         capitals = [c.capital for c in table if c.region == like.region]
         made_up = Country(name, rng.choice(capitals), like.region, "confirm")
         questions.append(_capital_question(made_up, table, rng))
     return tuple(questions)
+
+
+def made_up_name(rng: random.Random) -> str:
+    """Three syllables."""
+    first, *rest = (rng.choice(CONSONANTS) + rng.choice("aeiou") for _ in range(3))
+    return first.capitalize() + "".join(rest)
 
 
 def _examples(table: list[Country]) -> tuple[Example, ...]:

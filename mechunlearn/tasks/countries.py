@@ -19,15 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mechunlearn.tasks.capitals import (
-    CONSONANTS,
     ENDINGS,
     FORGET_REGIONS,
-    PLAIN,
-    PLAIN_EXAMPLES,
     Country,
     countries,
+    made_up_name,
+    statements_task,
 )
-from mechunlearn.types import Example, OpenQuestion, PromptFormat, Task
+from mechunlearn.types import Example, OpenQuestion, Task
 
 TABLE = Path(__file__).with_name("countries.csv")
 KINDS = {
@@ -122,20 +121,9 @@ def country_task() -> Task:
         tuple(example for i in chosen for example in facts[i].examples())
         for chosen in (forget, retain)
     )
-    return Task(
-        name="countries",
-        forget=tuple(asked[i] for i in forget),
-        retain=tuple(asked[i] for i in retain),
-        prompt=PromptFormat(letter="Question: {stem}{choices}\nAnswer:"),
-        scoring="cloze",
-        forget_text=tuple(e.prompt + e.answer for e in to_forget),
-        retain_text=tuple(e.prompt + e.answer for e in to_keep),
-        plain_text=PLAIN,
-        plain_examples=PLAIN_EXAMPLES,
-        forget_examples=to_forget,
-        retain_examples=to_keep,
-        twins=_twins([facts[i] for i in forget], rng),
-    )
+    sets = tuple(asked[i] for i in forget), tuple(asked[i] for i in retain)
+    twins = _twins([facts[i] for i in forget], rng)
+    return statements_task("countries", sets, (to_forget, to_keep), twins)
 
 
 def _twins(facts: Sequence[CountryFact], rng: random.Random) -> tuple[OpenQuestion, ...]:
@@ -144,7 +132,7 @@ def _twins(facts: Sequence[CountryFact], rng: random.Random) -> tuple[OpenQuesti
     twins = []
     for fact in facts:
         if fact.country.fold == "confirm":
-            name = names.setdefault(fact.about, _made_up(rng, fact.kind == "city"))
+            name = names.setdefault(fact.about, _made_up(rng, fact.kind))
             right = rng.choice((*fact.right[:1], *fact.others))
             others = tuple(x for x in (*fact.right[:1], *fact.others) if x != right)
             made = CountryFact(
@@ -154,6 +142,5 @@ def _twins(facts: Sequence[CountryFact], rng: random.Random) -> tuple[OpenQuesti
     return tuple(twins)
 
 
-def _made_up(rng: random.Random, city: bool) -> str:
-    first, *rest = (rng.choice(CONSONANTS) + rng.choice("aeiou") for _ in range(3))
-    return f"{first.capitalize()}{''.join(rest)}{'' if city else rng.choice(ENDINGS)}"
+def _made_up(rng: random.Random, kind: str) -> str:
+    return made_up_name(rng) + ("" if kind == "city" else rng.choice(ENDINGS))

@@ -59,15 +59,13 @@ def audited(folder: Path, seed: int, suspect: Path, situation: str) -> dict[str,
 
 
 def rates(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Lines of a table: by measure and situation what was found of both kinds of suspects."""
+    """Lines of a table: what was found of suspects that hide their facts, and of the others."""
     for situation in ("untreated", "none"):
         for measure in results[0]["found"]:
+            asked = [r for r in results if r["situation"] == situation and r["gap"][measure]]
             cells = []
-            for start in ("original", "not"):
-                asked = [r for r in results if r["situation"] == situation and r["gap"][measure]]
-                own = [
-                    r for r in asked if r["suspect"].startswith("original") == (start == "original")
-                ]
+            for hides in (True, False):
+                own = [r for r in asked if r["suspect"].startswith("original") is hides]
                 n, hits = len(own), sum(bool(r["found"][measure]) for r in own)
                 low, high = wilson(hits, n) if n else (0.0, 1.0)
                 cells.append(f"{hits} of {n} [{low:.0%}, {high:.0%}]")

@@ -9,7 +9,7 @@ from mechunlearn.analysis.report import Report
 from mechunlearn.audit.also import scores_by
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run
-from mechunlearn.bench import score, score_sets
+from mechunlearn.bench import edited, score
 from mechunlearn.report.page import render
 from mechunlearn.tasks import TaskConfig, load_task
 from mechunlearn.types import Change, HookedModel, Task
@@ -99,7 +99,8 @@ def test_edits_are_made_once_for_all_question_sets(organism: HookedModel, task: 
 
     change, asked = Change("broken", edits=(edit,)), task.questions("forget", "confirm")[:16]
     cloze = task.measured_by("cloze")
-    together = score_sets(organism, [(asked, task), (asked, cloze)], change)
+    with edited(organism, change) as rest:
+        together = [score(organism, asked, t, change=rest) for t in (task, cloze)]
     assert made == ["once"]
     apart = [score(organism, asked, t, change=change) for t in (task, cloze)]
     assert [s.logits.tolist() for s in together] == [s.logits.tolist() for s in apart]
