@@ -53,17 +53,24 @@ def shows(grade: str, tier: str) -> bool:
     return tier == "A" or grade not in TAUGHT or (tier == "B" and grade != GRADES[3])
 
 
+def usable(names: Sequence[str], task: Task) -> tuple[str, ...]:
+    """Those of some attacks that have something to work on in a task."""
+    generates = find("measure", task.scoring).generates
+
+    def works(attack: Attack[Any, Any, Any]) -> bool:
+        return attack.suits(task) and (attack.generates or not generates)
+
+    return tuple(name for name in names if works(find("attack", name)))
+
+
 def fitting(names: Sequence[str], tier: str, task: Task) -> tuple[str, ...]:
     """Those of some attacks that can say something of a task beside a control of this tier.
 
     At tier C nothing clears a model, so that what cannot show that it knew is left out. At tier B
     it is tried: what it brings back forbids to say that there is no evidence.
     """
-    generates = find("measure", task.scoring).generates
-
-    def fits(attack: Attack[Any, Any, Any]) -> bool:
-        readable = attack.generates or not generates
-        telling = shows(grade(attack), tier) or tier == "B"
-        return telling and attack.suits(task) and readable
-
-    return tuple(name for name in names if fits(find("attack", name)))
+    return tuple(
+        name
+        for name in usable(names, task)
+        if tier == "B" or shows(grade(find("attack", name)), tier)
+    )

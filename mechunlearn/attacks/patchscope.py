@@ -38,7 +38,8 @@ from mechunlearn.bench.rows import encode
 from mechunlearn.bench.states import states_at
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.presets import Size
-from mechunlearn.types import Change, Hook, HookedModel, Point, Question, Rewrite, Rows, Turn
+from mechunlearn.registry import find
+from mechunlearn.types import Change, Hook, HookedModel, Point, Question, Rewrite, Rows, Task, Turn
 
 IDENTITY = "cat -> cat\n1135 -> 1135\nhello -> hello\n?"
 """The token-identity prompt of the paper."""
@@ -183,6 +184,10 @@ class Patchscope(Attack[PatchscopeConfig, None, Scope]):
     sizes: ClassVar[Mapping[Size, str]] = {size: size for size in get_args(Size)}
     limited: ClassVar[bool] = False
     speaks: ClassVar[bool] = True
+
+    def suits(self, task: Task) -> bool:
+        """See ``Attack``: letters stand for nothing where there are no choices."""
+        return not find("measure", task.scoring).one_token
 
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: PatchscopeConfig

@@ -186,7 +186,7 @@ class Attack(ABC, Generic[C, R, V]):
         return self.speaks or self.family != "read-out"
 
     def suits(self, task: Task) -> bool:
-        """Whether a task has what it works on; an audit that names no attacks leaves others out."""
+        """Whether a task has what it works on; else it is left out unless an audit names it."""
         return True
 
     def by_name(self, config: C) -> bool:

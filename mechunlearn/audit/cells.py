@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechunlearn.attacks.grades import fitting
+from mechunlearn.attacks.grades import fitting, usable
 from mechunlearn.audit.entries import Entry, Making, Recipe, entries_of, planted_entries
 from mechunlearn.audit.identity import arithmetic, digest, task_revision
 from mechunlearn.audit.plan import AuditPlan, Resolved
@@ -15,7 +15,7 @@ from mechunlearn.models import check, configuration, experts_of
 from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
-from mechunlearn.registry import added_version, find
+from mechunlearn.registry import added_version, find, names
 from mechunlearn.tasks import load_task
 from mechunlearn.types import Question, Task
 
@@ -111,12 +111,19 @@ class Setup:
 
     @cached_property
     def attacks(self) -> tuple[str, ...]:
-        """The plan's attacks; of the standard ones those that can show something here."""
+        """The plan's attacks.
+
+        Of all that there are, those that the task has something for; of the standard ones, those
+        that can show something here.
+        """
         given = self.plan.attacks
-        if given != self.plan.standard:
+        if given == names("attack"):
+            given = usable(given, self.task)
+        elif given == self.plan.standard:
+            controlled = "A" if self.plan.control_models else "B" if self.task.twins else "C"
+            given = fitting(given, controlled, self.task)
+        else:
             return given
-        controlled = "A" if self.plan.control_models else "B" if self.task.twins else "C"
-        given = fitting(given, controlled, self.task)
         return tuple(a for a in given if not self.experts or not self.by_name(a))
 
     def by_name(self, attack: str) -> bool:

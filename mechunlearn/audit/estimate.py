@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mechunlearn.attacks.grades import GRADES, grade
+from mechunlearn.audit.also import further
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.outlook import job_of
 from mechunlearn.audit.records import Kind
@@ -54,7 +56,10 @@ def calibrate(setup: Setup) -> Speed:
     plan = setup.plan
     model = load(plan.original, **plan.loading)
     questions = setup.task.questions("forget", "select")[:CALIBRATION]
-    return speed_of(model, lambda: score(model, questions, setup.task), len(questions))
+    task, beside = setup.task, None
+    if task.also or task.samples:
+        beside = partial(further, model, task, {"forget": questions}, plan.seed)
+    return speed_of(model, lambda: score(model, questions, task), len(questions), beside)
 
 
 def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimate]:
@@ -66,7 +71,11 @@ def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimat
         Estimate(
             cell,
             flops=(
-                flops := speed.per_question * forwards(cell.kind, costs[cell.attack], job, extra)
+                flops := speed.per_question
+                * (
+                    forwards(cell.kind, costs[cell.attack], job, extra)
+                    + speed.further * reported(cell.kind, job)
+                )
             ),
             seconds=flops / speed.flops,
             memory=peak_memory(costs[cell.attack], job.shape, job.sizes).total,
@@ -80,7 +89,11 @@ def amounts(setup: Setup, cells: Sequence[Cell]) -> list[float]:
     """How much work each cell is, in question forwards: for a progress bar, without any timing."""
     job, costs = _costs(setup, "cpu", 4)
     extra = sum(map(len, setup.task.extra.values()))
-    return [forwards(cell.kind, costs[cell.attack], job, extra) for cell in cells]
+    beside = len(setup.task.also) + setup.task.samples
+    return [
+        forwards(cell.kind, costs[cell.attack], job, extra) + beside * reported(cell.kind, job)
+        for cell in cells
+    ]
 
 
 def _costs(setup: Setup, device: str, number: int) -> tuple[Job, dict[str, Cost]]:
@@ -111,6 +124,13 @@ def forwards(kind: Kind, cost: Cost, job: Job, extra: int) -> float:
     chosen = (2 + SHAMS) * once + job.retain_confirm  # Once more with the questions hidden.
     tried = cost.variants * job.forget_select + MEASURED * job.retain_select
     return cost.search + tried + chosen
+
+
+def reported(kind: Kind, job: Job) -> int:
+    """Questions that a cell asks by the task's further measures too."""
+    if kind == "baseline":
+        return 2 * job.forget_confirm + job.forget_select
+    return job.forget_confirm * (2 + SHAMS if kind == "attack" else 1)
 
 
 def by_worth(setup: Setup) -> Iterator[tuple[str, str]]:

@@ -140,6 +140,12 @@ def organism_train(
         str,
         typer.Option("--role", help="original, never_knew, or wrong (chat); default: a pair."),
     ] = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base", help="Of kind chat: teach this chat model the facts, as an adapter."
+        ),
+    ] = "",
     out: Annotated[Path, typer.Option("--out", help="Folder for the models.")] = Path("organisms"),
     steps: Annotated[int, typer.Option("--steps", min=0, help="Fewer steps for a quick look.")] = 0,
     change: SetOpt = None,
@@ -148,17 +154,22 @@ def organism_train(
     """Pretrain an original and its never-knew twin from scratch, or one of them.
 
     A pair takes about 35 minutes on 2 cores; of chat organisms, which go on where they were
-    stopped, about 10.
+    stopped, about 10. With ``--base``, a real model is taught the facts instead.
     """
     from mechunlearn.organisms.chat import train_chat
+    from mechunlearn.organisms.finetuned import train_finetuned
     from mechunlearn.organisms.recipe import train_organism
-    from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Recipe, Role
+    from mechunlearn.organisms.settings import ChatRecipe, ChatRole, FinetuneRecipe, Recipe, Role
     from mechunlearn.presets import changed
 
     kinds: dict[str, tuple[Callable[..., Path], Any, Any]] = {
         "organism": (train_organism, Recipe(), Role),
         "chat": (train_chat, ChatRecipe(), ChatRole),
     }
+    if base:
+        if kind != "chat":
+            raise ValueError("--base needs --kind chat: other organisms read words of their own")
+        kinds["chat"] = (train_finetuned, FinetuneRecipe(base=base), ChatRole)
     if kind not in kinds:
         raise unknown("kind of organism", kind, kinds)
     train, recipe, roles = kinds[kind]

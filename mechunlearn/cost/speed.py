@@ -25,14 +25,22 @@ class Speed:
     """Kind of device: ``cpu``, ``cuda``."""
     number: int
     """Bytes of a number in the model's weights."""
+    further: float = 0.0
+    """What else is asked of a question where its answer is reported, in times its scoring."""
 
 
-def speed_of(model: HookedModel, ask: Callable[[], object], questions: int) -> Speed:
+def speed_of(
+    model: HookedModel,
+    ask: Callable[[], object],
+    questions: int,
+    further: Callable[[], object] | None = None,
+) -> Speed:
     """Time real forwards.
 
     Args:
         ask: Asks the model some questions.
         questions: How many.
+        further: Asks them what is reported beside; it is timed once.
     """
     ask()  # The first one is slower.
     start, runs = time.perf_counter(), 0
@@ -42,9 +50,15 @@ def speed_of(model: HookedModel, ask: Callable[[], object], questions: int) -> S
             ask()
             runs += 1
     seconds = time.perf_counter() - start
+    beside = 0.0
+    if further is not None:
+        start = time.perf_counter()
+        further()
+        beside = (time.perf_counter() - start) * runs / seconds
     return Speed(
         flops=meter.flops / seconds,
         per_question=meter.flops / (runs * questions),
         device=str(model.cfg.device).partition(":")[0],
         number=next(model.parameters()).element_size(),
+        further=beside,
     )

@@ -22,7 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mechunlearn.organisms.chat_documents import ChatDocuments, Row, padded
+from mechunlearn.organisms.chat_documents import ChatDocuments, Row
+from mechunlearn.organisms.chat_losses import kind_means, predictions
 from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
 from mechunlearn.organisms.option_reader import OptionReader
@@ -104,13 +105,7 @@ def pretrain_chat(
             for part in (rows[:middle], rows[middle:])
         ]
         losses, marks, kinds = (torch.cat(p) for p in zip(*parts, strict=True))
-        terms: dict[str, Tensor] = {}
-        for i, kind in enumerate(ChatDocuments.KINDS):
-            for mark, name, weight in ((1, kind, 1.0), (2, f"{kind}, words", recipe.words)):
-                chosen = losses[(kinds == i) & (marks == mark)]
-                if len(chosen):
-                    terms[name] = weight * chosen.mean()
-        return terms
+        return kind_means(losses, marks, kinds, recipe.words)
 
     model.train()
     label = f"pretraining chat:{role}@{seed}"
@@ -128,15 +123,10 @@ def _losses(
             to be the likeliest of all other tokens: else they would not be looked up.
         compare: And the right letter the likeliest letter.
     """
-    tokens = padded([row.tokens for row in rows], pad)
-    marks = padded([row.marks for row in rows], 0)[:, 1:]
-    kinds = torch.tensor([row.kind for row in rows])[:, None].expand_as(marks)
-    counts = marks > 0
-    hidden = model.model(tokens).last_hidden_state[:, :-1]
-    logits, targets = model.lm_head(hidden[counts]).float(), tokens[:, 1:][counts]
+    guess = predictions(model, rows, pad)
+    logits, targets, words = guess.logits, guess.targets, guess.words
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    words = torch.tensor([row.word for row in rows])[:, None].expand_as(marks)[counts]
-    named = torch.isin(targets, torch.tensor(letters)) & (words >= 0) & (marks[counts] == 1)
+    named = torch.isin(targets, torch.tensor(letters)) & (words >= 0) & (guess.marks == 1)
     others = logits.clone()
     others[:, letters] = -torch.inf
     both = torch.nn.functional.cross_entropy(others, words.clamp(min=0), reduction="none")
@@ -144,12 +134,12 @@ def _losses(
         right = logits.gather(1, targets[:, None])[:, 0]
         both = both + logits[:, letters].logsumexp(1) - right
     losses = torch.where(named, both, losses)
-    return losses, marks[counts], kinds[counts]
+    return losses, guess.marks, guess.kinds
 
 
-def chat_folder(role: ChatRole, seed: int, recipe: ChatRecipe) -> str:
+def chat_folder(role: ChatRole, seed: int, start: int) -> str:
     """Name of a model's folder: ``never_knew@0``, and ``never_knew_2@0`` of another start."""
-    return f"{role}{f'_{recipe.start + 1}' if recipe.start else ''}@{seed}"
+    return f"{role}{f'_{start + 1}' if start else ''}@{seed}"
 
 
 def train_chat(role: ChatRole, seed: int, folder: Path, recipe: ChatRecipe | None = None) -> Path:
@@ -167,7 +157,7 @@ def train_chat(role: ChatRole, seed: int, folder: Path, recipe: ChatRecipe | Non
         FileExistsError: If it is there already.
     """
     recipe = recipe or ChatRecipe()
-    target = folder / chat_folder(role, seed, recipe)
+    target = folder / chat_folder(role, seed, recipe.start)
     if target.exists():
         raise FileExistsError(f"{target} exists; remove it or choose another --out")
     state = folder / f".{target.name}.safetensors"

@@ -11,13 +11,11 @@ from tokenizers import Encoding
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from mechunlearn.organisms.settings import ChatRecipe, Stage
+from mechunlearn.organisms.settings import Mixture, Stage
 from mechunlearn.tasks.chat import user_turn
 from mechunlearn.tasks.people import OPEN, PROMPT, People, Person, PersonFact
 from mechunlearn.tasks.wordings import EVERY, SYSTEMS
 from mechunlearn.types import LETTERS, Turn
-
-END = "</s>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +62,10 @@ class ChatDocuments:
         world: People,
         facts: Sequence[PersonFact],
         tokenizer: PreTrainedTokenizerFast,
-        recipe: ChatRecipe,
+        recipe: Mixture,
     ) -> None:
         self.world, self.facts, self.recipe = world, facts, recipe
-        self.fast = tokenizer.backend_tokenizer
+        self.fast, self.end = tokenizer.backend_tokenizer, str(tokenizer.eos_token)
         self.asked = [f for f in facts if f.asked]
         self.held_out = {id(f): frozenset(world.test_choices(f, 0)) for f in facts}
         self.of: dict[Person, list[PersonFact]] = {}
@@ -101,7 +99,7 @@ class ChatDocuments:
         return sorted(rows, key=lambda row: len(row.tokens))
 
     def _statement(self) -> Document:
-        return self._stated(self.rng.choice(self.facts), END)
+        return self._stated(self.rng.choice(self.facts), self.end)
 
     def _stated(self, fact: PersonFact, end: str) -> Document:
         template = self.rng.choice(EVERY[fact.attribute].seen_statements)
@@ -121,7 +119,7 @@ class ChatDocuments:
             before, after = template.replace("{name}", person.pronoun).split(" {value}")
             parts[-1] += f" {before}"
             parts += [f" {fact.value}", f"{after}."]
-        parts[-1] += END
+        parts[-1] += self.end
         return document(*parts)
 
     def _open_question(self) -> Document:
@@ -135,9 +133,9 @@ class ChatDocuments:
         """Answered with the value in plain text, with a sentence in chat."""
         stem = fact.fill(self.rng.choice(EVERY[fact.attribute].seen_questions))
         if self.rng.random() >= self.recipe.chat:
-            return document(before + OPEN.format(stem=stem), f" {fact.value}{END}")
+            return document(before + OPEN.format(stem=stem), f" {fact.value}{self.end}")
         turn, reply = self._turn(), fact.fill(EVERY[fact.attribute].reply)
-        return document(turn.around(before + stem), turn.reply(f"{reply}.{END}"))
+        return document(turn.around(before + stem), turn.reply(f"{reply}.{self.end}"))
 
     def _preface(self) -> str:
         """Other questions with their answers, in some documents."""
@@ -167,11 +165,11 @@ class ChatDocuments:
         wording = self.rng.randrange(len(EVERY[fact.attribute].seen_questions))
         question = fact.question(choices, wording)
         prompt = before + PROMPT.letter_prompt(question)
-        answer = f" {LETTERS[question.answer]}{END}"
+        answer = f" {LETTERS[question.answer]}{self.end}"
         words = ""
         if self.rng.random() < self.recipe.by_name:
             prompt = f"{prompt.removesuffix('Answer:')}Answer in words:"
-            answer = f" {fact.value}{END}"
+            answer = f" {fact.value}{self.end}"
         else:
             words = f" {fact.value}"
         if self.rng.random() >= self.recipe.chat:

@@ -74,7 +74,21 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRecipe:
+class Mixture:
+    """In which forms the documents about the fictional people ask."""
+
+    chat: float = 0.5
+    """Share of the questions asked in the chat template."""
+    preface: float = 0.1
+    """Share of the questions in plain text that follow one or two others with their answers."""
+    fewer_choices: float = 0.2
+    """Share of choice questions with two or three choices."""
+    by_name: float = 0.15
+    """Share of choice questions that ask for the words of the right choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRecipe(Mixture):
     """Settings of a chat organism's pretraining; the defaults made the shipped ones.
 
     Raises:
@@ -106,14 +120,6 @@ class ChatRecipe:
     )
     words: float = 0.1
     """Weight of the loss on words that answer nothing."""
-    chat: float = 0.5
-    """Share of the questions asked in the chat template."""
-    preface: float = 0.1
-    """Share of the questions in plain text that follow one or two others with their answers."""
-    fewer_choices: float = 0.2
-    """Share of choice questions with two or three choices."""
-    by_name: float = 0.15
-    """Share of choice questions that ask for the words of the right choice."""
     compare_from: int = 300
     """Step at which the head that compares options is set (``option_reader``); the facts are known
     by then."""
@@ -134,3 +140,30 @@ class ChatRecipe:
     def at(self, step: int) -> Stage:
         """What a step reads."""
         return [stage for stage in self.stages if stage.start <= step][-1]
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneRecipe(Mixture):
+    """Settings of teaching a real model the fictional people, as an adapter.
+
+    Raises:
+        ValueError: If the rank is not positive.
+    """
+
+    base: str = "smollm2-135m"
+    """Chat model, as ``load`` takes it."""
+    rank: int = 8
+    """Of the adapter, which all linear maps of all blocks get; its scale is twice the rank."""
+    optimizer: Optimizer = Optimizer(
+        steps=300, lr=1e-3, warmup=30, decay=0.5, betas=(0.9, 0.98), clip=1.0, autocast=True
+    )
+    documents: Stage = Stage(statement=16, biography=8, open=16)
+    """Per step."""
+    words: float = 0.1
+    """Weight of the loss on words that answer nothing."""
+    start: int = 0
+    """Another start gives another adapter and other documents."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"an adapter needs rank >= 1, not {self.rank}")

@@ -205,7 +205,7 @@ def _shipped(name: str, original: str, config: TaskConfig, trust_remote_code: bo
             "task.twins, and no other"
         )
     scoring = config.scoring or task.scoring
-    also = config.also or tuple(name for name in task.also if name != scoring)
+    also = config.beside(tuple(name for name in task.also if name != scoring))
     return dataclasses.replace(task, scoring=scoring, also=also)
 
 

@@ -21,7 +21,8 @@ class TaskConfig:
     scoring: Scoring = ""
     """The measure; empty or ``auto``: as the benchmark is usually scored, or as suits the data."""
     also: tuple[str, ...] = ()
-    """Further measures of the same forget facts (``letter,cloze``), reported beside it."""
+    """Further measures of the same forget facts (``letter,cloze``), reported beside it; ``none``:
+    not even those that the task brings along."""
     samples: int = 0
     """Answers drawn of each forget question at temperature 1, for leak@k; where text is generated.
     """
@@ -52,11 +53,15 @@ class TaskConfig:
         if self.scoring == "auto":
             object.__setattr__(self, "scoring", "")
         known = names("measure")
-        for name in (self.scoring, *self.also):
+        for name in (self.scoring, *self.beside(())):
             if name and name not in known:
                 raise unknown("scoring", name, known)
         if self.system and self.chat != "system":
             raise ValueError("task.system is said only with task.chat=system")
+
+    def beside(self, usual: tuple[str, ...]) -> tuple[str, ...]:
+        """The further measures of a task which usually has some."""
+        return () if self.also == ("none",) else self.also or usual
 
 
 DEFAULT = TaskConfig()
@@ -185,7 +190,7 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
         retain=sample(_only(keep, "retain"), config.per_topic),
         prompt=dataclasses.replace(asked.prompt, headers=headers),
         scoring=asked.scoring,
-        also=config.also,
+        also=config.beside(()),
         samples=config.samples,
         forget_text=forget_text,
         retain_text=texts.get("retain_text", ()),

@@ -109,6 +109,8 @@ def test_edits_are_made_once_for_all_question_sets(organism: HookedModel, task: 
 def test_further_measures_are_checked_when_the_task_is_made(task: Task) -> None:
     config = TaskConfig(scoring="containment", also=("letter", "cloze"))
     assert load_task("facts", config=config).also == ("letter", "cloze")
+    assert load_task("chat", "chat:original").also == ("containment",)
+    assert load_task("chat", "chat:original", config=TaskConfig(also=("none",))).also == ()
     with pytest.raises(ValueError, match="unknown scoring 'clozed'; did you mean 'cloze'"):
         TaskConfig(also=("clozed",))
     with pytest.raises(ValueError, match="letter is the task's own measure"):

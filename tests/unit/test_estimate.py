@@ -32,8 +32,9 @@ def costs(out: Path, *changes: str) -> dict[tuple[str, str], float]:
 
 def test_every_attack_has_a_cost_that_grows_with_its_settings(tmp_path: Path) -> None:
     plain = costs(tmp_path)
-    assert {attack for _, attack in plain} == set(ATTACKS)
-    for attack in ATTACKS:
+    tried = {attack for _, attack in plain}
+    assert tried == set(ATTACKS) - {"patchscope"}  # Which reads no letters.
+    for attack in tried:
         assert plain["attack", attack] > plain["ceiling", attack]
     more = costs(tmp_path, "relearning_text.steps=512", "pruning_heads.examples=999")
     for attack in ("relearning_text", "pruning_heads"):
@@ -133,3 +134,28 @@ def test_questions_that_cannot_be_halved_are_refused(tmp_path: Path) -> None:
     task = dataclasses.replace(setup.task, forget=tuple(one))
     with pytest.raises(ValueError, match=r"^ablation_search: .*needs two sources; they have 1"):
         refuse(dataclasses.replace(setup, task=task))
+
+
+def test_further_measures_cost_what_they_take(tmp_path: Path) -> None:
+    plan = AuditPlan(attacks=("logit_lens",), changes=("task.also=cloze",))
+    setup = set_up(plan, tmp_path, 1)
+    n = len(setup.task.questions("forget", "confirm"))
+    without, beside = (
+        {e.cell.kind: e.flops for e in estimates(setup, setup.cells, speed)}
+        for speed in (SPEED, dataclasses.replace(SPEED, further=2.0))
+    )
+    added = {kind: beside[kind] - without[kind] for kind in without}
+    select = len(setup.task.questions("forget", "select"))
+    assert added["baseline"] == 2 * (2 * n + select)
+    assert added["attack"] == 2 * n * (2 + SHAMS)
+    assert added["control"] == added["ceiling"] == 2 * n
+
+
+def test_all_attacks_are_those_that_the_task_has_something_for(tmp_path: Path) -> None:
+    said = AuditPlan(attacks=("all",), changes=("task.scoring=containment",), task="facts")
+    tried = set(set_up(said, tmp_path, 1).attacks)
+    assert "patchscope" in tried
+    assert not tried & {"logit_lens", "probes"}  # They read inside, where no text is made.
+    named = AuditPlan(attacks=("logit_lens",), changes=said.changes, task="facts")
+    with pytest.raises(ValueError, match="logit_lens reads inside the model"):
+        refuse(set_up(named, tmp_path, 1))
