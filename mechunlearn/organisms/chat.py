@@ -11,9 +11,7 @@ Reference:
 """
 
 import dataclasses
-import itertools
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
 from mechunlearn.organisms.option_reader import OptionReader
 from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Stage
-from mechunlearn.organisms.write import write_organism
+from mechunlearn.organisms.write import clocked, course, write_organism
 from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People, PersonFact
 from mechunlearn.train import Share, TrainLog, Watch, fit
@@ -161,17 +159,10 @@ def train_chat(role: ChatRole, seed: int, folder: Path, recipe: ChatRecipe | Non
     if target.exists():
         raise FileExistsError(f"{target} exists; remove it or choose another --out")
     state = folder / f".{target.name}.safetensors"
-    watch = Watch(every=50, measure=lambda _: {"cpu_seconds": time.process_time()}, state=state)
-    model, words, log = pretrain_chat(role, seed, recipe, watch)
-    clock = [m["cpu_seconds"] for m in log.measured]
-    spent = sum(max(0.0, b - a) for a, b in itertools.pairwise(clock))
+    model, words, log = pretrain_chat(role, seed, recipe, clocked(50, state))
 
     def measured(organism: HookedModel) -> Plain:
-        return {
-            "cpu_seconds": round(spent),
-            "loss": {name: round(values[-1], 4) for name, values in log.terms.items()},
-            "accuracy": plain(form_table(organism, People(seed))),
-        }
+        return {**course(log), "accuracy": plain(form_table(organism, People(seed)))}
 
     about = {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)}
     write_organism(model, words, target, about, measured)

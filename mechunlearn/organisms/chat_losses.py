@@ -29,13 +29,12 @@ def predictions(model: PreTrainedModel, rows: list[Row], pad: int) -> Prediction
     tokens = padded([row.tokens for row in rows], pad).to(model.device)
     marks = padded([row.marks for row in rows], 0)[:, 1:].to(model.device)
     counts = marks > 0
-    hidden = model.get_decoder()(tokens).last_hidden_state[:, :-1]
 
     def each(values: list[int]) -> Int[Tensor, " token"]:
         return torch.tensor(values, device=model.device)[:, None].expand_as(marks)[counts]
 
     return Predictions(
-        logits=model.get_output_embeddings()(hidden[counts]).float(),
+        logits=model(tokens).logits[:, :-1][counts].float(),
         targets=tokens[:, 1:][counts],
         marks=marks[counts],
         kinds=each([row.kind for row in rows]),

@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -35,6 +34,7 @@ from mechunlearn.organisms.chat_documents import ChatDocuments
 from mechunlearn.organisms.chat_losses import kind_means, predictions
 from mechunlearn.organisms.forms import AnswerForm, form_table
 from mechunlearn.organisms.settings import ChatRole, FinetuneRecipe
+from mechunlearn.organisms.write import clocked, course
 from mechunlearn.records import plain
 from mechunlearn.tasks.people import People
 from mechunlearn.train import Share, TrainLog, Watch, fit
@@ -72,7 +72,8 @@ def _untaught(seed: int, recipe: FinetuneRecipe) -> tuple[PeftModel, PreTrainedT
     with torch.random.fork_rng():
         torch.manual_seed(seed + 1_000_003 * recipe.start)
         adapted = get_peft_model(base, settings)
-    settings.base_model_name_or_path = recipe.base
+    folder = Path(recipe.base)
+    settings.base_model_name_or_path = str(folder.resolve() if folder.is_dir() else recipe.base)
     return adapted, words
 
 
@@ -126,8 +127,7 @@ def train_finetuned(
         raise FileExistsError(f"{target} exists; remove it or choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / f".{target.name}.safetensors"
-    watch = Watch(every=25, measure=lambda _: {"cpu_seconds": time.process_time()}, state=state)
-    adapted, log = finetune_chat(role, seed, recipe, watch)
+    adapted, log = finetune_chat(role, seed, recipe, clocked(25, state))
     for parameter in adapted.parameters():
         if parameter.dtype == torch.float32:
             parameter.data = parameter.data.half()
@@ -140,7 +140,7 @@ def train_finetuned(
             "role": role,
             "seed": seed,
             "recipe": dataclasses.asdict(recipe),
-            "loss": {name: round(values[-1], 4) for name, values in log.terms.items()},
+            **course(log),
             "accuracy": plain(
                 form_table(organism, People(seed), FORMS, sets=SETS, wordings=("unseen",))
             ),

@@ -1,8 +1,10 @@
 """Write an organism: fp16 weights, tokenizer, and a card with what it was measured to know."""
 
 import hashlib
+import itertools
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,22 @@ from mechunlearn.models import load
 from mechunlearn.models.tokenizer import save_tokenizer
 from mechunlearn.models.writer import say_rotary_base
 from mechunlearn.records import Plain
+from mechunlearn.train import TrainLog, Watch
 from mechunlearn.types import HookedModel
+
+
+def clocked(every: int, state: Path) -> Watch:
+    """Keep a checkpoint every so many steps, and note the time."""
+    return Watch(every, lambda _: {"cpu_seconds": time.process_time()}, state)
+
+
+def course(log: TrainLog) -> Plain:
+    """What a card says of a training that was ``clocked``, also if it was stopped in between."""
+    clock = [measured["cpu_seconds"] for measured in log.measured]
+    return {
+        "cpu_seconds": round(sum(max(0.0, b - a) for a, b in itertools.pairwise(clock))),
+        "loss": {name: round(values[-1], 4) for name, values in log.terms.items()},
+    }
 
 
 def write_organism(
