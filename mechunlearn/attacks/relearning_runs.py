@@ -18,7 +18,6 @@ from mechunlearn.progress import console
 from mechunlearn.train import DivergedError, Draws, Share, Watch, fit, restored, trained
 from mechunlearn.types import Change, HookedModel
 
-
 ROOM = 2**30
 """Bytes of trained weights that a search keeps on the host."""
 

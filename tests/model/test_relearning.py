@@ -298,7 +298,7 @@ def test_a_measured_run_is_not_trained_again_and_its_sham_is(
 ) -> None:
     config = dataclasses.replace(QUICK, steps=3, lora=LoRA(rank=rank))
     before, trained = fingerprint(organism), list[Run]()
-    search, _ = watched(DISJOINT, tiny, task, config)
+    search, _ = watched(DISJOINT, organism, task, config)
     run = Run(1e-3, 0, 3)
 
     def counted(model: HookedModel, lessons: Lessons, config: RelearningConfig, run: Run) -> None:
