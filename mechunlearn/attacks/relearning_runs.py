@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mechunlearn.attacks.relearning_data import Lessons
 from mechunlearn.attacks.relearning_settings import RelearningConfig, Run
+from mechunlearn.attacks.relearning_sweep import race_cost
 from mechunlearn.attacks.seen import Progress, Seen
 from mechunlearn.bench.likelihood import log_likelihoods
 from mechunlearn.hooks import metered
@@ -18,15 +19,32 @@ from mechunlearn.progress import console
 from mechunlearn.train import DivergedError, Draws, Share, Watch, fit, restored, trained
 from mechunlearn.types import Change, HookedModel
 
-ROOM = 2**30
+ROOM = 2**28
 """Bytes of trained weights that a search keeps on the host."""
 
 
-class Trained:
-    """Weights that measured runs had at their checkpoints: a chosen run isn't trained again."""
+def copies(size: float, config: RelearningConfig, ends_only: bool) -> int:
+    """How many copies of ``size`` bytes a search keeps: of what can be chosen, as far as they fit.
 
-    def __init__(self) -> None:
-        self.start = ""
+    Args:
+        ends_only: Whether the ends of the runs alone can be chosen.
+    """
+    runs = len(config.rates) * len(config.seeds)
+    if config.sweep.schedules:
+        runs = int(race_cost(config)[1])
+    each = 1 if ends_only or config.lora.rank else len(config.checkpoints)
+    return min(runs * each, int(ROOM / size))
+
+
+class Trained:
+    """Weights of runs that were measured, at what can be chosen: none is trained twice.
+
+    Args:
+        ends_only: Whether the ends of the runs alone can be chosen.
+    """
+
+    def __init__(self, ends_only: bool = False) -> None:
+        self.ends_only, self.start = ends_only, ""
         self.weights: dict[Run, list[Tensor]] = {}
 
     def begin(self, model: HookedModel) -> None:
@@ -175,7 +193,8 @@ def measure_run(
             measuring = meter.flops - flops
             if steps:
                 runs.append(run)
-                if not config.of(run).lora.rank:  # Adapters are merged at the end only.
+                adapted = config.of(run).lora.rank  # Adapters are merged at the end only.
+                if not (adapted or done.ends_only):
                     done.keep(model, run)
             return {"forget": values.forget}
 
