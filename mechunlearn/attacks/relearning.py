@@ -41,7 +41,7 @@ from mechunlearn.attacks.relearning_data import (
     shuffled,
     wording_trace,
 )
-from mechunlearn.attacks.relearning_runs import measure_run, relearning
+from mechunlearn.attacks.relearning_runs import Trained, copies, measure_run, relearning
 from mechunlearn.attacks.relearning_settings import (
     INFORMATIVE,
     Data,
@@ -85,6 +85,8 @@ class RelearningSearch(Search[Run]):
     """Of a sweep what its last round measured."""
     exploded: set[Run] = field(default_factory=set)
     """Of its shorter runs."""
+    done: Trained = field(default_factory=Trained)
+    """Weights of what was measured."""
 
     def variants(self) -> Generator[Sequence[Run], Sequence[Scored], None]:
         """In the order in which they were measured; of a sweep round after round."""
@@ -110,7 +112,7 @@ class RelearningSearch(Search[Run]):
     def change(self, variant: Run) -> Change:
         """The same training again."""
         told = None if self.eligible(variant) else self.exploded.add
-        return relearning(self.lessons, self.config, variant, exploded=told)
+        return relearning(self.lessons, self.config, variant, exploded=told, done=self.done)
 
     def sham(self, variant: Run, seed: int) -> Change:
         """The same prompts with shuffled answers, and the same retain facts."""
@@ -165,13 +167,14 @@ class Relearning(Attack[RelearningConfig, None, Run]):
         Raises:
             ValueError: If there are no such data, too few of them, or they cannot be halved.
         """
-        items, lessons, measure = self._prepared(model, seen, config)
         fixed = self.data in INFORMATIVE
+        done = Trained(ends_only=fixed)
+        items, lessons, measure = self._prepared(model, seen, config, done)
         if config.sweep.schedules:
-            return RelearningSearch(model, config, items, lessons, (), fixed, measure)
+            return RelearningSearch(model, config, items, lessons, (), fixed, measure, done=done)
         whole = [Run(r, seed, config.steps) for r in config.rates for seed in config.seeds]
         runs = [measured for run in whole for measured in measure(run)]
-        return RelearningSearch(model, config, items, lessons, runs, fixed)
+        return RelearningSearch(model, config, items, lessons, runs, fixed, done=done)
 
     def repeat(
         self,
@@ -184,9 +187,10 @@ class Relearning(Attack[RelearningConfig, None, Run]):
         """Of a sweep the run that was chosen, measured on this model too."""
         if not config.sweep.schedules:
             return self.search(model, seen, reference, config)
-        items, lessons, measure = self._prepared(model, seen, config)
+        done = Trained(self.data in INFORMATIVE)
+        items, lessons, measure = self._prepared(model, seen, config, done)
         runs = measure(dataclasses.replace(variant, steps=config.steps))
-        return RelearningSearch(model, config, items, lessons, runs)
+        return RelearningSearch(model, config, items, lessons, runs, done=done)
 
     def rebuild(
         self,
@@ -201,23 +205,24 @@ class Relearning(Attack[RelearningConfig, None, Run]):
 
     def cost(self, config: RelearningConfig, job: Job) -> Cost:
         """Training and measuring of all runs; copies, gradients and moments of what is trained."""
+        ends_only = self.data in INFORMATIVE
         training = BACKWARD * config.steps * (config.batch + config.keep)
         measuring = (1 + len(config.checkpoints)) * (2 * job.forget_select + job.forget_confirm)
         whole = training + measuring
         if not config.sweep.schedules:
             runs = len(config.rates) * len(config.seeds)
-            return Cost(runs * whole, 0.0, training, _memory(config, job))
+            return Cost(runs * whole, 0.0, training, _memory(config, job, ends_only))
         short, last = race_cost(config)
         tried = 2 * len(settings_of(config)) + (short + (last - 1) * whole) / job.forget_select
-        return Cost(whole, tried, training, _memory(config, job))
+        return Cost(whole, tried, training, _memory(config, job, ends_only))
 
     def _prepared(
-        self, model: HookedModel, seen: Seen, config: RelearningConfig
+        self, model: HookedModel, seen: Seen, config: RelearningConfig, done: Trained
     ) -> tuple[list[Item], Lessons, Callable[[Run], list[Run]]]:
-        """Data, and what measures a run."""
+        """Data, and what measures a run and keeps its weights."""
         items, lessons = self._lessons(model, seen, config)
         reads = [len(row.reads) if self.data in INFORMATIVE else 0 for row in lessons.rows]
-        measure = partial(measure_run, model, lessons, config, seen=seen, reads=reads)
+        measure = partial(measure_run, model, lessons, config, seen=seen, reads=reads, done=done)
         return items, lessons, measure
 
     def _lessons(
@@ -231,10 +236,12 @@ class Relearning(Attack[RelearningConfig, None, Run]):
         return items, Lessons(rows, rows_of(model, retain, config))
 
 
-def _memory(config: RelearningConfig, job: Job) -> dict[str, float]:
+def _memory(config: RelearningConfig, job: Job, ends_only: bool) -> dict[str, float]:
     """Copies of the weights, gradients and two moments of what is trained."""
     shape, sizes = job.shape, job.sizes
     parts = weight_copies(shape, sizes)
+    if held := parts.get("copies"):
+        parts["copies"] = held * (1 + copies(held, config, ends_only))
     weights = float(shape.parameters)
     ranks = config.sweep.ranks if config.sweep.schedules else (config.lora.rank,)
     if min(ranks):

@@ -8,6 +8,7 @@ import numpy as np
 
 from mechunlearn.attacks import Progress, Scored, Search, Trials, halves
 from mechunlearn.bench import score, score_read_outs
+from mechunlearn.bench.later import score_each
 from mechunlearn.bench.renaming import fitted, suggested, under
 from mechunlearn.registry import find
 from mechunlearn.types import Change, HookedModel, Question, Role, Score, Task
@@ -126,7 +127,7 @@ class Measured:
 def score_changes(
     model: HookedModel, changes: Sequence[Change], questions: Sequence[Question], task: Task
 ) -> list[Score]:
-    """One score per change; changes that only read elsewhere share one forward."""
+    """One score per change; changes share a forward, or its first blocks, where they can."""
     scores: dict[int, Score] = {}
     reads = {
         i: c.read_out
@@ -138,9 +139,9 @@ def score_changes(
             model, questions, task.prompt, list(reads.values()), scoring=task.scoring
         )
         scores |= dict(zip(reads, shared, strict=True))
-    for i, change in enumerate(changes):
-        if i not in scores:
-            scores[i] = score(model, questions, task, change=change)
+    others = [i for i in range(len(changes)) if i not in scores]
+    found = score_each(model, [changes[i] for i in others], questions, task)
+    scores |= dict(zip(others, found, strict=True))
     return [scores[i] for i in range(len(changes))]
 
 

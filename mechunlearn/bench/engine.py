@@ -19,7 +19,7 @@ from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rotation import LONGEST, reset_rotation, rotation_limit
 from mechunlearn.bench.rows import Row, pad, placed, prefix_groups, separate
 from mechunlearn.bench.vocabulary import log_probabilities
-from mechunlearn.hooks import capture, count_flops, run_blocks
+from mechunlearn.hooks import capture, count_flops, one_forward, run_blocks
 from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
 
 WORTH_CACHING = 16
@@ -186,7 +186,8 @@ def read_sums(
         kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
-    with capture(model, points, pick) as activations, telling(items or range(len(rows)), real):
+    told = telling(items or range(len(rows)), real)
+    with capture(model, points, pick) as activations, told, one_forward(model):
         run_blocks(model, tokens, **kwargs)
     shape = len(rows), 1 + max(choice for *_, choice in reads)
     zeros = torch.zeros(shape, dtype=torch.float64, device=device)

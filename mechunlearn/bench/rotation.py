@@ -7,7 +7,7 @@ for the kind of rotation: the tables themselves are compared.
 """
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 
@@ -16,6 +16,8 @@ from mechunlearn.types import HookedModel
 LONGEST = 1 << 20
 """Tokens up to which is searched where a model does not say how many it takes."""
 _LIMITS: "WeakKeyDictionary[HookedModel, int]" = WeakKeyDictionary()
+_ROTATIONS: "WeakKeyDictionary[HookedModel, list[ref[torch.nn.Module]]]" = WeakKeyDictionary()
+"""Modules of each model that turn keys; references that keep none of them in memory."""
 
 
 def rotation_limit(model: HookedModel) -> int:
@@ -41,8 +43,10 @@ def limit_of(plain: torch.nn.Module, context: int) -> int:
 
 def reset_rotation(model: HookedModel) -> None:
     """Let the next forward find the tables that a fresh model has: some grow, and stay grown."""
-    for module in model.original_model.modules():
-        if _turns(module):
+    if model not in _ROTATIONS:
+        _ROTATIONS[model] = [ref(m) for m in model.original_model.modules() if _turns(m)]
+    for rotation in _ROTATIONS[model]:
+        if (module := rotation()) is not None:
             _tables(module, 1)
 
 

@@ -194,12 +194,9 @@ def pad(
     model: HookedModel, rows: Sequence[Sequence[int]]
 ) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
     """Right-padded tokens on the model's device, and which of them are real."""
-    width = max(len(row) for row in rows)
-    tokens = torch.full((len(rows), width), model.tokenizer.pad_token_id)
-    real = torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        tokens[i, : len(row)] = torch.tensor(row)
-        real[i, : len(row)] = True
+    width, fill = max(len(row) for row in rows), model.tokenizer.pad_token_id
+    tokens = torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows])
+    real = torch.arange(width) < torch.tensor([[len(row)] for row in rows])
     return placed(tokens, model.cfg.device), placed(real, model.cfg.device)
 
 

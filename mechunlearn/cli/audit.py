@@ -1,5 +1,6 @@
 """The commands that audit: plan, audit, attack."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -145,6 +146,7 @@ def run(
     from mechunlearn.report.table import show
     from mechunlearn.report.trackers import track
 
+    gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
     if engine is None or isinstance(engine, Here):
         placement(plan.device, plan.dtype)  # Elsewhere there may be other devices.
     kept.folder = out = out or plan.folder

@@ -1,6 +1,7 @@
 """Where and how activations are read and changed; no other folder spells a hook name."""
 
-from mechunlearn.hooks.flops import Meter, add_flops, count_flops, metered
+from mechunlearn.hooks.flops import Meter, add_flops, count_flops, metered, unmetered
+from mechunlearn.hooks.later import Beginnings, Later, begun, one_forward, unchanged_blocks
 from mechunlearn.hooks.points import (
     EMBED,
     Unit,
@@ -42,11 +43,14 @@ from mechunlearn.hooks.weights import (
 __all__ = [
     "EMBED",
     "LINEAR_MAPS",
+    "Beginnings",
+    "Later",
     "LinearMap",
     "Meter",
     "Unit",
     "add_flops",
     "add_vector",
+    "begun",
     "capture",
     "check_blocks",
     "check_layers",
@@ -63,6 +67,7 @@ __all__ = [
     "metered",
     "mlp_parameters",
     "move_along",
+    "one_forward",
     "pattern_name",
     "refuse_unnamed",
     "replace_units",
@@ -72,7 +77,9 @@ __all__ = [
     "stream_weights",
     "stream_writes",
     "streams",
+    "unchanged_blocks",
     "unembed",
     "unit_name",
+    "unmetered",
     "untie_",
 ]

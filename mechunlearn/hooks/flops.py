@@ -33,6 +33,16 @@ def metered() -> Iterator[Meter]:
             outer.flops += meter.flops
 
 
+@contextmanager
+def unmetered() -> Iterator[None]:
+    """Count nothing of what is computed inside, in any meter."""
+    token = _METER.set(None)
+    try:
+        yield
+    finally:
+        _METER.reset(token)
+
+
 def add_flops(flops: int) -> None:
     """Add arithmetic that was done before, in an interrupted run, to the active meter."""
     meter = _METER.get()

@@ -132,7 +132,10 @@ class _Numerics:
         """Leaves the global generators as they were."""
         cast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), cast:
-            torch.manual_seed(self.seed)
+            if self.device.type == "cpu":  # ``torch.manual_seed`` notes a stack for every device.
+                torch.default_generator.manual_seed(self.seed)
+            else:
+                torch.manual_seed(self.seed)
             yield
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from mechunlearn.attacks import Confirm, Scored, Seen
 from mechunlearn.attacks.relearning import (
@@ -22,7 +23,7 @@ from mechunlearn.attacks.relearning_data import (
     shuffled,
     wording_trace,
 )
-from mechunlearn.attacks.relearning_runs import relearning
+from mechunlearn.attacks.relearning_runs import relearn_, relearning
 from mechunlearn.attacks.relearning_settings import RelearningConfig, Run, Sweep
 from mechunlearn.attacks.relearning_sweep import race, rounds_of, settings_of
 from mechunlearn.attacks.vocabulary import NEEDS
@@ -34,7 +35,7 @@ from mechunlearn.models.lora import LoRA
 from mechunlearn.records import plain
 from mechunlearn.registry import ATTACKS, find
 from mechunlearn.train import DivergedError
-from mechunlearn.types import Example, HookedModel, Question, Task
+from mechunlearn.types import Change, Example, HookedModel, Question, Task
 
 QUICK = RelearningConfig(rates=(1e-3,), steps=2, batch=8, seeds=(0,))
 
@@ -289,6 +290,37 @@ def test_only_whole_runs_of_a_sweep_are_chosen(
     assert {s.progress.run for s in control.stages} == {choice.variant.name}
     assert control.of(choice.variant) is not None
     assert fingerprint(organism) == before
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_measured_run_is_not_trained_again_and_its_sham_is(
+    organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    config = dataclasses.replace(QUICK, steps=3, lora=LoRA(rank=rank))
+    before, trained = fingerprint(organism), list[Run]()
+    search, _ = watched(DISJOINT, organism, task, config)
+    run = Run(1e-3, 0, 3)
+
+    def counted(model: HookedModel, lessons: Lessons, config: RelearningConfig, run: Run) -> None:
+        trained.append(run)
+        relearn_(model, lessons, config, run)
+
+    def after(change: Change) -> str:
+        with change.on(organism):
+            return fingerprint(organism)
+
+    monkeypatch.setattr("mechunlearn.attacks.relearning_runs.relearn_", counted)
+    kept, again = after(search.change(run)), after(relearning(search.lessons, config, run))
+    assert kept == again != before
+    assert trained == [run]
+    assert after(search.sham(run, 0)) not in (kept, before)
+    # On other weights, such as the original's, the same change has to train.
+    with torch.no_grad():
+        organism.blocks[0].mlp.out.original_component.weight.mul_(1.01)
+    other = fingerprint(organism)
+    assert after(search.change(run)) not in (kept, other)
+    assert len(trained) == 3
+    assert fingerprint(organism) == other
 
 
 def test_a_short_run_that_explodes_brings_nothing_back(organism: HookedModel, task: Task) -> None:

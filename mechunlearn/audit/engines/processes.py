@@ -3,6 +3,7 @@
 Every worker keeps its models loaded, and ends with the process that started it.
 """
 
+import gc
 import os
 import signal
 from collections import deque
@@ -112,6 +113,7 @@ def _work(pipe: Connection, setup: Setup) -> None:
     """Jobs until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that started it stops it.
     torch.set_num_threads(setup.threads)
+    gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
     console.quiet = True
     load = ModelPool().with_options(setup.plan.loading)
     while True:
