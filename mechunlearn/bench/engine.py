@@ -187,7 +187,7 @@ def read_sums(
     count_flops(model, tokens.numel())
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
     told = telling(items or range(len(rows)), real)
-    with capture(model, points, pick) as activations, told, one_forward(model):
+    with capture(model, points, pick) as activations, told, one_forward(model, tokens):
         run_blocks(model, tokens, **kwargs)
     shape = len(rows), 1 + max(choice for *_, choice in reads)
     zeros = torch.zeros(shape, dtype=torch.float64, device=device)

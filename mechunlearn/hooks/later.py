@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from mechunlearn.types import HookedModel
@@ -39,17 +41,18 @@ class Beginnings:
     room: float
     kept: dict[int, list[Any]] = field(default_factory=dict)
     size: int = 0
+    tokens: list[Tensor] = field(default_factory=list)
+    """Of each forward."""
 
     @contextmanager
-    def forward(self, model: HookedModel) -> Iterator[None]:
-        """Keep what one forward inside the ``with`` block computes."""
+    def forward(self, model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> Iterator[None]:
+        """Keep what one forward inside the ``with`` block computes, if it comes to its end."""
+        outs: dict[int, Any] = {}
 
         def keeping(plain: Any, n: int) -> Any:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 out = plain(*args, **kwargs)
-                if n in self.blocks:
-                    self.kept.setdefault(n, []).append(out)
-                    self.size += sum(x.numel() * x.element_size() for x in _tensors(out))
+                outs[n] = out
                 return out
 
             return forward
@@ -58,13 +61,16 @@ class Beginnings:
         functions = [keeping(b.forward, n) for b, n in zip(inner, self.blocks, strict=True)]
         with _replaced(inner, functions):
             yield
+        self.tokens.append(tokens)
+        for n, out in outs.items():
+            self.kept.setdefault(n, []).append(out)
+            self.size += _size(out)
         while self.size > self.room and self.blocks:
             self._thin()
 
     def _thin(self) -> None:
         for n in self.blocks[::2]:
-            outs = self.kept.pop(n, [])
-            self.size -= sum(x.numel() * x.element_size() for out in outs for x in _tensors(out))
+            self.size -= sum(map(_size, self.kept.pop(n, [])))
         self.blocks = self.blocks[1::2]
 
     def before(self, n: int) -> int:
@@ -82,10 +88,17 @@ class Later:
     at: int = 0
 
     @contextmanager
-    def forward(self, model: HookedModel) -> Iterator[None]:
-        """Let one forward inside the ``with`` block begin where it may differ."""
-        out = self.beginnings.kept[self.blocks][self.at]
-        self.at += 1
+    def forward(self, model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> Iterator[None]:
+        """Let one forward inside the ``with`` block begin where it may differ.
+
+        One of other tokens, as after a batch was split, is computed whole.
+        """
+        at, self.at = self.at, self.at + 1
+        earlier = self.beginnings.tokens[at : at + 1]
+        if not earlier or not torch.equal(earlier[0], tokens):
+            yield
+            return
+        out = self.beginnings.kept[self.blocks][at]
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             return out
@@ -109,13 +122,13 @@ def begun(passes: Beginnings | Later | None) -> Iterator[None]:
 
 
 @contextmanager
-def one_forward(model: HookedModel) -> Iterator[None]:
+def one_forward(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> Iterator[None]:
     """What ``begun`` asks for, around one forward over many rows."""
     active = _ACTIVE.get()
     if active is None:
         yield
         return
-    with active.forward(model):
+    with active.forward(model, tokens):
         yield
 
 
@@ -134,6 +147,7 @@ def _replaced(modules: Sequence[Any], forwards: Sequence[Any]) -> Iterator[None]
                 module.forward = own
 
 
-def _tensors(out: Any) -> list[Tensor]:
+def _size(out: Any) -> int:
+    """Bytes of what a block returned."""
     parts = out if isinstance(out, tuple) else (out,)
-    return [part for part in parts if isinstance(part, Tensor)]
+    return sum(x.numel() * x.element_size() for x in parts if isinstance(x, Tensor))

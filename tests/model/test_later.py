@@ -1,16 +1,18 @@
 """Changes that act from a block on: the blocks before run once, and nothing else changes."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mechunlearn.bench import later, score
 from mechunlearn.bench.later import same_answers, score_each
-from mechunlearn.hooks import Beginnings, metered, move_along, unchanged_blocks
+from mechunlearn.hooks import Beginnings, Later, metered, move_along, unchanged_blocks
 from mechunlearn.types import Change, Hook, HookedModel, Score, Scoring, Task
 
 LAYERS = 3
@@ -125,6 +127,29 @@ def test_outputs_that_take_too_much_room_are_not_kept(
     kept = Beginnings([1, 2, 3], 8.0, {n: [torch.zeros(1)] for n in (1, 2, 3)}, 12)
     kept._thin()
     assert (kept.blocks, kept.size, kept.before(3), kept.before(1)) == ([2], 4, 2, 0)
+
+
+def test_batches_that_are_split_on_the_way_are_computed_whole(
+    tiny: Callable[[str], HookedModel], task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = tiny("llama"), task.forget[:24]
+    own = changes(model.cfg.d_model)
+    plain = [score(model, asked, task, change=c) for c in own]
+    score_each(model, own, asked, task)
+    begun_with, splits = Later.forward, iter([False, False, True])
+
+    @contextmanager
+    def short(self: Later, of: HookedModel, tokens: Tensor) -> Iterator[None]:
+        if next(splits, False):
+            raise torch.OutOfMemoryError
+        with begun_with(self, of, tokens):
+            yield
+
+    monkeypatch.setattr(Later, "forward", short)
+    found = score_each(model, own, asked, task)
+    assert next(splits, None) is None
+    for a, b in zip(plain, found, strict=True):
+        assert np.allclose(a.logits, b.logits, atol=1e-5)
 
 
 def test_what_a_place_leaves_unchanged() -> None:
