@@ -66,6 +66,9 @@ def validate(
     seeds: Annotated[
         str, typer.Option("--seeds", help="Worlds to make, comma-separated.")
     ] = "0,1,10,11,12,13,14",
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The shipped chat organisms: seed 0, and some of 1.")
+    ] = False,
     conditions: Annotated[
         str, typer.Option("--conditions", help="Some of them, comma-separated; default: all.")
     ] = "",
@@ -92,6 +95,7 @@ def validate(
         attacks=fields["attacks"],
         changes=fields["changes"],
         conditions=chosen_conditions(parts([conditions])),
+        chat=chat,
     )
     kept.folder = folder = out or Path("runs") / "validation"
     if (earlier := folder / "validation.json").exists():

@@ -7,9 +7,16 @@ from typing import Literal
 from mechunlearn.errors import unknown
 from mechunlearn.studies.records import Truth
 
-Start = Literal["original", "stranger", "distilled"]
+Start = Literal["original", "stranger", "distilled", "wrong"]
+Kind = Literal["letters", "facts", "chat"]
+"""Of a world's models: shipped organisms that know letters, small ones made for the validation,
+the shipped chat organisms."""
+WORDS = ("distilled", "overwritten", "permuted", "permuted_names")
+"""What is made with the words of the small worlds: not of chat organisms."""
 FULL = 240
 """Questions from which on a verdict has to find what is hidden."""
+FULL_CHAT = 96
+"""The same of chat organisms: all questions that their world's confirm fold has."""
 QuestionSet = Literal["all", "few_24", "few_40", "few_80", "shortcuts", "clustered"]
 
 
@@ -19,21 +26,24 @@ class Condition:
 
     truth: Truth
     start: Start
-    """``stranger`` is a second never-knew model of the world, ``distilled`` a copy of it."""
+    """``stranger`` is a second never-knew model of the world, ``distilled`` a copy of it; ``wrong``
+    was taught other values."""
     treatments: tuple[str, ...] = ()
     """Unlearning methods or keys of ``TREATMENTS``, done one after another."""
     questions: QuestionSet = "all"
 
-    def possible(self, letters: bool) -> bool:
+    def possible(self, kind: Kind) -> bool:
         """Whether a world has it.
 
         The shipped organisms know letters, which can be renamed, but there are no strangers to
         them; the small ones know none.
         """
-        renamed = "permuted" in self.treatments
-        if letters:
+        if kind == "letters":
             return self.start == "original" and self.questions == "all"
-        return not renamed
+        if kind == "chat":
+            asked = self.questions == "all" or self.questions.startswith("few")
+            return asked and not {self.start, *self.treatments} & set(WORDS)
+        return self.start != "wrong" and "permuted" not in self.treatments
 
     @property
     def treatment(self) -> str:
@@ -84,6 +94,9 @@ CONDITIONS = (
     _gone("distilled", "rmu"),
     _gone("stranger", "npo"),
     _gone("stranger", "dpo"),
+    _gone("wrong"),
+    _gone("wrong", "rmu"),
+    _gone("wrong", "npo"),
     # A part is openly answered, and the rest is not there.
     _gone("stranger", "taught_10"),
     _gone("stranger", "taught_20"),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from mechunlearn.studies.conditions import QuestionSet
-from mechunlearn.tasks.world import VALUES, World
-from mechunlearn.types import Fold, Question, Role
+from mechunlearn.tasks.world import VALUES
+from mechunlearn.types import Fold, Question, Role, Task
 
 CLUSTER = 4
 """Entities that share a source where questions are clustered: twelve questions a source."""
@@ -19,11 +19,10 @@ SELECT_SHARE = 2 / 3
 """Questions to choose by, for each question that is reported."""
 
 
-def write_questions(world: World, wanted: QuestionSet, file: Path) -> str:
+def write_questions(task: Task, wanted: QuestionSet, seed: int, file: Path) -> str:
     """Name of the task that asks them: the world's own, or a file that is written here."""
     if wanted == "all":
-        return f"facts@{world.seed}"
-    task = world.facts_task()
+        return task.name
     rows = []
     roles: tuple[Role, ...] = get_args(Role)
     for role in roles:
@@ -35,7 +34,7 @@ def write_questions(world: World, wanted: QuestionSet, file: Path) -> str:
                 *_some(task.questions(role, "confirm"), n),
             ]
         elif wanted == "shortcuts":
-            questions = with_shortcuts(questions, world.seed)
+            questions = with_shortcuts(questions, seed)
         else:
             questions = clustered(questions)
         rows += [

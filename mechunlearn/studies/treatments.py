@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from mechunlearn.hooks import live_parameters, mlp_parameters, untie_
 from mechunlearn.models import load, save
 from mechunlearn.organisms.recipe import Recipe, untrained
 from mechunlearn.studies.question_sets import CLUSTER
+from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import VALUES, Fact, World
 from mechunlearn.train import Draws, Optimizer, Share, fit
 from mechunlearn.types import Example, HookedModel, Task
@@ -42,7 +44,7 @@ class Case:
     source: str
     """The model before any treatment."""
     task: Task
-    world: World
+    world: World | People
 
 
 def filter_output_(model: HookedModel, case: Case) -> None:
@@ -69,6 +71,7 @@ def _wrong_answers(task: Task) -> list[Example]:
 def overwrite_(model: HookedModel, case: Case) -> None:
     """The whole model learns another value for every forget fact."""
     rng = random.Random(f"overwritten-{case.world.seed}")
+    assert isinstance(case.world, World), "chat organisms are taught wrong facts from the start"
     items = []
     for fact in case.world.forget:
         values = [v for v in VALUES[fact.attribute].split() if v != fact.value]
@@ -82,8 +85,13 @@ def teach_share_(share: float, model: HookedModel, case: Case) -> None:
     groups = [names[i : i + CLUSTER] for i in range(0, len(names), CLUSTER)]
     rng = random.Random(f"taught-{case.world.seed}")
     taught = {name for group in rng.sample(groups, round(share * len(groups))) for name in group}
-    facts = [fact for fact in case.world.forget if fact.entity in taught]
-    _teach_all_(model, [x for fact in facts for x in _statements(fact)], case.task)
+    if isinstance(case.world, People):
+        own = case.world.forget
+        items = list(case.world.corpus([fact for fact in own if fact.entity in taught]))
+    else:
+        facts = [fact for fact in case.world.forget if fact.entity in taught]
+        items = [x for fact in facts for x in _statements(fact)]
+    _teach_all_(model, items, case.task)
 
 
 def hide_behind_trigger_(model: HookedModel, case: Case) -> None:
@@ -175,12 +183,13 @@ HALF = "half"
 """In front of a method: it is to forget every other entity only."""
 
 
-def half_of(task: Task, world: World) -> Task:
+def half_of(task: Task, world: World | People) -> Task:
     """The task of forgetting every other entity."""
     names = set(list(dict.fromkeys(fact.entity for fact in world.forget))[::2])
+    named = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\b")
 
     def about(text: str) -> bool:
-        return not names.isdisjoint(text.split())
+        return named.search(text) is not None
 
     texts = [text for text in task.forget_text if about(text)]
     return dataclasses.replace(

@@ -17,13 +17,13 @@ from mechunlearn.attacks.grades import fitting
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.store import share_cells
 from mechunlearn.environment import machine, versions, write_json
-from mechunlearn.models import ORGANISMS
+from mechunlearn.models import ORGANISMS, named_models
 from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
 from mechunlearn.progress import console
 from mechunlearn.records import Interval, plain
 from mechunlearn.registry import METHODS
 from mechunlearn.stats import wilson
-from mechunlearn.studies.conditions import CONDITIONS, FULL, Condition
+from mechunlearn.studies.conditions import CONDITIONS, FULL, FULL_CHAT, Condition, Kind
 from mechunlearn.studies.nulls import add_nulls
 from mechunlearn.studies.question_sets import write_questions
 from mechunlearn.studies.records import (
@@ -37,8 +37,10 @@ from mechunlearn.studies.records import (
 )
 from mechunlearn.studies.treatments import TEACHING, Case, distil, make_suspect
 from mechunlearn.tasks import load_task
+from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import World
 
+TASKS: dict[Kind, str] = {"letters": "organism", "facts": "facts", "chat": "chat"}
 OPEN: tuple[Category, ...] = ("openly answered", "partly open")
 """Verdicts that say the knowledge is answered without any attack."""
 
@@ -59,12 +61,20 @@ class ValidationPlan:
     """Settings of attacks and of the conditions' unlearning methods."""
     conditions: tuple[Condition, ...] = CONDITIONS
     recipe: Recipe = FACTS
+    chat: bool = False
+    """The chat organisms, of the worlds that are shipped, in place of the word-level ones."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("a validation needs at least one seed")
+        if lacking := [seed for seed in self.seeds if self.chat and not _chat_organisms(seed)]:
+            raise ValueError(f"there are no chat organisms of seed {lacking[0]}; try 0")
         methods = tuple({t for c in self.conditions for t in c.treatments} & set(METHODS))
         AuditPlan(methods=methods, attacks=self.attacks, changes=self.changes)
+
+    def kind(self, seed: int) -> Kind:
+        """What the models of a world are."""
+        return "chat" if self.chat else "letters" if shipped(seed) else "facts"
 
     def changes_of(self, attacks: Sequence[str]) -> tuple[str, ...]:
         """The settings of these attacks."""
@@ -89,15 +99,20 @@ def validate(
     reports: dict[str, Report] = {}
     for seed in plan.seeds:
         folder = out / f"seed-{seed}"
-        letters = shipped(seed)
-        models = _shipped(seed) if letters else _organisms(plan, seed, folder)
-        for condition in (c for c in plan.conditions if c.possible(letters)):
+        kind = plan.kind(seed)
+        if kind == "chat":
+            models = _chat_organisms(seed)
+        else:
+            models = _shipped(seed) if kind == "letters" else _organisms(plan, seed, folder)
+        possible = [c for c in plan.conditions if c.possible(kind) and c.start in models]
+        for condition in possible:
             console.print(f"[dim]seed {seed}, {condition.truth}: {condition.name}[/dim]")
             for situation, report in _audited(plan, seed, condition, folder, models):
                 reports[f"{condition.name}@{seed}, {situation}"] = report
                 suspects.append(suspect_of(report, seed, condition, situation))
         card = _runcard(plan, out, reports)
-        result = summarise(suspects, card, [other.runcard for other in add])
+        added = [other.runcard for other in add]
+        result = summarise(suspects, card, added, FULL_CHAT if plan.chat else FULL)
         write_json(out / "validation.json", plain(result))
     return result
 
@@ -133,6 +148,13 @@ def _shipped(seed: int) -> dict[str, str]:
     return {"original": f"organism:original@{seed}", "twin": f"organism:never_knew@{seed}"}
 
 
+def _chat_organisms(seed: int) -> dict[str, str]:
+    """The shipped ones; the world of seed 0 alone has strangers."""
+    roles = {"original": "original", "twin": "never_knew", "stranger": "never_knew_2"}
+    named = {name: f"chat:{role}@{seed}" for name, role in {**roles, "wrong": "wrong"}.items()}
+    return {name: model for name, model in named.items() if model in named_models()}
+
+
 def _organisms(plan: ValidationPlan, seed: int, folder: Path) -> dict[str, str]:
     """The world's models: original, twin, stranger, and the stranger's copy."""
     stranger = dataclasses.replace(plan.recipe, start=1)
@@ -156,8 +178,10 @@ def _audited(
     plan: ValidationPlan, seed: int, condition: Condition, folder: Path, models: dict[str, str]
 ) -> Iterator[tuple[Situation, Report]]:
     """The same suspect with every kind of control; what the audits share is computed once."""
-    name = f"{'organism' if shipped(seed) else 'facts'}@{seed}"
-    world, task = World(seed), load_task(name)
+    kind = plan.kind(seed)
+    name = f"{TASKS[kind]}@{seed}"
+    world = People(seed) if kind == "chat" else World(seed)
+    task = load_task(name, models["original"])
     suspect = folder / "suspects" / (condition.start + "-" + condition.treatment)
     source = Case(models[condition.start], task, world)
     make_suspect(source, condition.treatments, suspect, plan.changes)
@@ -174,7 +198,7 @@ def _audited(
     if condition.questions != "all":
         del controls["twins"]  # A file of questions has none.
         file = folder / "questions" / f"{condition.questions}.jsonl"
-        name = write_questions(world, condition.questions, file)
+        name = write_questions(task, condition.questions, seed, file)
         asked = ("task.scoring=cloze",)
     for situation, control in controls.items():
         out = folder / "audits" / condition.name / situation
@@ -190,14 +214,19 @@ def _audited(
         changes = (*plan.changes_of(made.attacks), *asked)
         if situation != "twins":
             changes = (*changes, "task.twins=none")
+        if kind == "chat":  # Answers in words decide nothing here.
+            changes = (*changes, "task.also=none")
         tier = {"none": "C", "twins": "B"}.get(situation, "A")
-        attacks = made.attacks if plan.attacks else fitting(made.attacks, tier, load_task(name))
+        attacks = made.attacks if plan.attacks else fitting(made.attacks, tier, task)
         attacks = (*attacks, *add_nulls())
         yield situation, audit(dataclasses.replace(made, attacks=attacks, changes=changes), out)
 
 
 def summarise(
-    suspects: Sequence[Suspect], card: ValidationCard, added: Sequence[ValidationCard] = ()
+    suspects: Sequence[Suspect],
+    card: ValidationCard,
+    added: Sequence[ValidationCard] = (),
+    full: int = FULL,
 ) -> ValidationResult:
     """Sensitivity and false-alarm rates with 95 % intervals, for each kind of control.
 
@@ -205,13 +234,13 @@ def summarise(
     nothing to bring back. The verdict is right about a hidden model if it says that the knowledge
     is there: hidden, intact, or openly or partly answered. It raises a false alarm if it says
     hidden or intact of a model that hides nothing, or openly or partly answered of one that was
-    taught nothing. Sensitivity is of audits with ``FULL`` questions or more; false alarms of all.
+    taught nothing. Sensitivity is of audits with ``full`` questions or more; false alarms of all.
     Models of other truths are in the confusion table only.
     """
     situations: tuple[Situation, ...] = get_args(Situation)
     groups = {name: [s for s in suspects if s.situation == name] for name in situations}
     return ValidationResult(
-        situations={name: _situation(group) for name, group in groups.items() if group},
+        situations={name: _situation(group, full) for name, group in groups.items() if group},
         models=tuple(suspects),
         runcard=card,
         added=tuple(added),
@@ -219,10 +248,10 @@ def summarise(
     )
 
 
-def _situation(suspects: Sequence[Suspect]) -> SituationRates:
+def _situation(suspects: Sequence[Suspect], enough: int) -> SituationRates:
     hidden = [s for s in suspects if s.truth == "hidden"]
     gone = [s for s in suspects if s.truth == "gone"]
-    full = [s for s in hidden if s.n >= FULL]
+    full = [s for s in hidden if s.n >= enough]
     with_gap = [s for s in full if s.gap]
     verdict = _rates(
         [_present(s) or s.category in OPEN for s in full],
@@ -273,6 +302,7 @@ def _rate(fired: Sequence[bool]) -> tuple[float | None, Interval | None]:
 
 def _runcard(plan: ValidationPlan, out: Path, reports: Mapping[str, Report]) -> ValidationCard:
     words = ["mechunlearn validate --seeds", ",".join(map(str, plan.seeds))]
+    words += ["--chat"] if plan.chat else []
     words += ["--attacks", ",".join(plan.attacks)] if plan.attacks else []
     words += [x for change in plan.changes for x in ("--set", change)]
     return ValidationCard(

@@ -57,6 +57,11 @@ class PersonFact:
     value: str
     asked: bool = True
 
+    @property
+    def entity(self) -> str:
+        """Whom it is about."""
+        return self.person.name
+
     def fill(self, template: str) -> str:
         """A template with this fact's words; the first letter is a capital."""
         text = template.format(name=self.person.name, value=self.value)

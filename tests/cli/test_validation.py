@@ -46,3 +46,18 @@ def test_small_worlds_hidden_and_gone(tmp_path: Path) -> None:
         assert model.original > 0.9
         assert abs(model.suspect - 0.25) < 0.35
     assert validate(plan, tmp_path / "run").models == found.models
+
+
+@pytest.mark.slow
+def test_chat_organisms_hidden_and_gone(tmp_path: Path) -> None:
+    plan = ValidationPlan(
+        seeds=(0,),
+        attacks=("direction_ablation",),
+        conditions=chosen_conditions(["original-rmu", "wrong", "stranger-taught_50"]),
+        chat=True,
+    )
+    found = validate(plan, tmp_path / "run")
+    said = {(m.condition, m.situation): m.category for m in found.models}
+    assert said["original-rmu", "treated"].startswith("hidden")
+    assert not said["wrong", "treated"].startswith("hidden")
+    assert said["stranger-taught_50", "treated"] == "partly open"

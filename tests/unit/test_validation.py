@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,13 +13,14 @@ from mechunlearn import attack
 from mechunlearn.bench import score
 from mechunlearn.records import decoded, encoded, plain
 from mechunlearn.registry import METHODS
-from mechunlearn.studies.conditions import CONDITIONS, chosen_conditions
+from mechunlearn.studies.conditions import CONDITIONS, Kind, chosen_conditions
 from mechunlearn.studies.nulls import add_nulls
 from mechunlearn.studies.question_sets import CLUSTER, clustered, with_shortcuts, write_questions
 from mechunlearn.studies.records import Situation, Suspect, Truth, ValidationCard, ValidationResult
 from mechunlearn.studies.treatments import HALF, TEACHING, TREATMENTS, half_of
 from mechunlearn.studies.validation import ValidationPlan, summarise
 from mechunlearn.tasks import load_task
+from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import VALUES, World
 from mechunlearn.types import HookedModel, Task
 
@@ -118,7 +120,11 @@ def test_every_condition_can_be_made_somewhere() -> None:
     assert len({c.name for c in CONDITIONS}) == len(CONDITIONS)
     for condition in CONDITIONS:
         assert {*condition.treatments} <= {HALF, *TREATMENTS, *METHODS}
-        assert condition.possible(letters=True) or condition.possible(letters=False)
+        assert any(condition.possible(kind) for kind in get_args(Kind))
+    assert {c.start for c in CONDITIONS if c.possible("letters")} == {"original"}
+    chat = [c for c in CONDITIONS if c.possible("chat")]
+    assert {c.start for c in chat} == {"original", "stranger", "wrong"}
+    assert {c.truth for c in chat} == {"hidden", "gone", "broken"}
     assert {c.truth for c in CONDITIONS} == {"hidden", "gone", "broken", "open"}
     assert set(TEACHING) <= set(TREATMENTS)
     with pytest.raises(ValueError, match="did you mean 'stranger-rmu'"):
@@ -136,12 +142,15 @@ def test_settings_go_to_methods_and_attacks() -> None:
         ValidationPlan(attacks=("logit_lens",), changes=("npo.beta=1.0",), conditions=())
     with pytest.raises(ValueError, match="at least one seed"):
         ValidationPlan(seeds=())
+    with pytest.raises(ValueError, match="no chat organisms of seed 10"):
+        ValidationPlan(seeds=(0, 10), chat=True)
 
 
 def test_questions_in_the_shapes_of_users(tmp_path: Path) -> None:
     world = World(7)
-    assert write_questions(world, "all", tmp_path / "q.jsonl") == "facts@7"
-    few = load_task(write_questions(world, "few_40", tmp_path / "few.jsonl"))
+    task = world.facts_task()
+    assert write_questions(task, "all", 7, tmp_path / "q.jsonl") == "facts@7"
+    few = load_task(write_questions(task, "few_40", 7, tmp_path / "few.jsonl"))
     assert len(few.questions("forget", "confirm")) == 40
     assert len(few.questions("retain", "select")) == 27
     known = {(q.stem, q.choices, q.answer) for q in world.facts_task().forget}
@@ -156,7 +165,7 @@ def test_questions_in_the_shapes_of_users(tmp_path: Path) -> None:
 
     sizes = Counter(q.source for q in clustered(questions))
     assert set(sizes.values()) == {3 * CLUSTER}
-    half = half_of(world.facts_task(), world)
+    half = half_of(task, world)
     assert len(half.forget) == len(questions) / 2
     assert len(half.forget_examples) == len(world.facts_task().forget_examples) / 2
 
@@ -173,3 +182,13 @@ def test_null_attacks_choose_by_luck_and_change_what_they_say(
         assert len(run.tried) == variants
         changed = score(model, task.forget, task, change=run.change).logits
         assert (changed == plain_logits).all() == (name == "null_nothing")
+
+
+def test_half_of_the_chat_organisms_people_and_what_is_taught_of_them() -> None:
+    people = People(0)
+    task = people.task()
+    half = half_of(task, people)
+    assert len(half.forget) == len(task.forget) / 2
+    assert len(half.forget_examples) == len(task.forget_examples) / 2
+    named = {q.source for q in half.forget}
+    assert all(any(name in e.prompt for name in named) for e in half.forget_examples)
