@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,9 +45,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[HookedModel], list[int
             inner = block.mlp.original_component
             plain = inner.forward
 
-            def forward(
-                *args: object, i: int = i, plain: object = plain, **kwargs: object
-            ) -> object:
+            def forward(*args: object, i: int = i, plain: Any = plain, **kwargs: object) -> object:
                 ran.append(i)
                 return plain(*args, **kwargs)
 
