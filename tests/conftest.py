@@ -56,8 +56,9 @@ check_shapes()
 ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "mistral", "gemma2", "gemma3", "qwen2", "qwen3")
 """Fused attention and parallel blocks, tied and untied embeddings, grouped heads, sliding windows,
 softcapping, norms after the blocks' parts, scaled embeddings, biases, normed queries."""
-USUAL = ("gpt2", "gpt_neox", "gemma2")
-"""Between them nearly all of that; the tests of llama are marked long, those of the others slow."""
+USUAL = ("gpt2", "gemma2")
+LONG = ("llama", "gpt_neox")
+"""The usual ones have nearly all of that; the tests of these are marked long, of others slow."""
 WINDOW = 24
 """Of sliding attention: shorter than the questions."""
 SUBJECTS = ("college_biology", "computer_security", "us_foreign_policy")
@@ -214,7 +215,7 @@ def tiny(
 
 def marked(architecture: str) -> Any:
     """A parameter of ``any_tiny``."""
-    mark = pytest.mark.long if architecture == "llama" else pytest.mark.slow
+    mark = pytest.mark.long if architecture in LONG else pytest.mark.slow
     return architecture if architecture in USUAL else pytest.param(architecture, marks=mark)
 
 

@@ -28,6 +28,7 @@ Reference:
     exchanged. Nothing but the original's own loss says how much a state matters.
 """
 
+import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -79,12 +80,14 @@ class Original:
     head: Head
     rows: Sequence[Row]
     """Lost questions of the select fold with their answers."""
+    other_rows: Sequence[Row]
+    """The same answers behind other questions' stems."""
     states: States
     gradients: States
     values: Values
     """Log-probability of each answer."""
     swapped: States
-    """Its states where it is asked behind another question's stem."""
+    """Its states at ``other_rows``."""
     swapped_loss: Mapping[int, Values]
     """By layer, what those cost where they are put in; by the gradient where it is not exact."""
 
@@ -113,10 +116,12 @@ def known_of(original: HookedModel, seen: Seen, config: PatchingConfig) -> Origi
     swapped = states_at(original, [r.tokens for r in other_rows], places(other_rows), points)
     values = answer_log_probabilities(original, rows).numpy()
     gradients = answer_gradients(original, rows, points)
-    known = Original(frozen_head(original), rows, states, gradients, values, swapped, {})
+    known = Original(
+        frozen_head(original), rows, other_rows, states, gradients, values, swapped, {}
+    )
     loss = _exact(original, known) if config.exact else known.loss
     lost = {point.layer: loss(point.layer, swapped[point]) for point in points}
-    return Original(known.head, rows, states, gradients, values, swapped, lost)
+    return dataclasses.replace(known, swapped_loss=lost)
 
 
 def _exact(original: HookedModel, known: Original) -> Callable[[int, Tensor], Values]:
@@ -165,20 +170,23 @@ def restored(model: HookedModel, known: Original) -> DepthCurve:
     return _curve("original patched in", found, nothing=0.0, everything=1.0)
 
 
-def lens_kept(known: Original, states: States) -> DepthCurve:
+def lens_kept(known: Original, states: States, swapped: States) -> DepthCurve:
     """The lens variant: what the original's head reads in other states, as a share of its own.
 
-    0 is what it reads behind another question's stem.
+    Of either model's states counts what they say of the question: beyond what the same model's say
+    of that answer behind another question's stem. Else a model whose states say less of anything
+    would seem to keep the more.
+
+    Args:
+        states: At ``known.rows``.
+        swapped: At ``known.other_rows``.
     """
-    read = {
-        point.layer: [_read(known, s) for s in (own, states[point], known.swapped[point])]
-        for point, own in known.states.items()
-    }
-    carried = {layer: of_own - swapped for layer, (of_own, _, swapped) in read.items()}
-    found = {
-        layer: ratio_of_sums(read[layer][1] - read[layer][2], carried[layer])
-        for layer in _carrying(carried)
-    }
+
+    def told(own: States, behind_others: States) -> dict[int, Values]:
+        return {p.layer: _read(known, own[p]) - _read(known, behind_others[p]) for p in own}
+
+    carried, kept = told(known.states, known.swapped), told(states, swapped)
+    found = {layer: ratio_of_sums(kept[layer], carried[layer]) for layer in _carrying(carried)}
     return _curve("original's lens", found, nothing=0.0, everything=1.0, kind="read")
 
 
@@ -216,6 +224,8 @@ class Exchange:
 
     known: Original
     states: States
+    swapped: States
+    """The same behind other questions' stems."""
     own: "ref[HookedModel]"
     """The model whose states these are."""
     exact: bool
@@ -231,7 +241,8 @@ class Exchange:
         kind: CurveKind = "detail" if self.exact else "exchange"
         gradient = erased(states, known.loss, carried, BY_GRADIENT, kind)
         more = (restored(model, known),) if self.exact else ()
-        return DepthTrace(curves=(lens_kept(known, states), gradient, *more))
+        lens = lens_kept(known, states, self.swapped)
+        return DepthTrace(curves=(lens, gradient, *more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,9 +295,12 @@ class Patching(Attack[PatchingConfig, Original, Point]):
         self, model: HookedModel, seen: Seen, reference: Original, config: PatchingConfig
     ) -> PatchingSearch:
         """One forward keeps the states that are exchanged and read."""
-        rows, points = reference.rows, list(reference.states)
-        states = states_at(model, [row.tokens for row in rows], places(rows), points)
-        exchange = Exchange(reference, states, ref(model), config.exact)
+        points = list(reference.states)
+        states, swapped = (
+            states_at(model, [row.tokens for row in rows], places(rows), points)
+            for rows in (reference.rows, reference.other_rows)
+        )
+        exchange = Exchange(reference, states, swapped, ref(model), config.exact)
         return PatchingSearch(points, exchange)
 
     def cost(self, config: PatchingConfig, job: Job) -> Cost:
@@ -295,8 +309,8 @@ class Patching(Attack[PatchingConfig, Original, Point]):
         The figure takes a forward a layer more, in this and in the original.
         """
         layers = job.shape.layers
-        passes = 4 + BACKWARD + (2 * layers + 1 if config.exact else 0)
-        kept = 5.0 * 4 * job.forget_select * layers * job.shape.d_model
+        passes = 5 + BACKWARD + (2 * layers + 1 if config.exact else 0)
+        kept = 6.0 * 4 * job.forget_select * layers * job.shape.d_model
         head = 4.0 * job.shape.vocabulary * job.shape.d_model
         memory = {"head": head} | ({"states": kept} if job.sizes.kind == "cpu" else {})
         return Cost(search=passes * job.forget_select, variants=1.0, memory=memory)

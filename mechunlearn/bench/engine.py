@@ -186,7 +186,7 @@ def read_sums(
         kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
-    told = telling(items or range(len(rows)), real)
+    told = telling(items, real)
     with capture(model, points, pick) as activations, told, one_forward(model, tokens):
         run_blocks(model, tokens, **kwargs)
     shape = len(rows), 1 + max(choice for *_, choice in reads)
@@ -205,17 +205,20 @@ def read_sums(
     return sums, counts
 
 
-def telling(items: Sequence[int], real: Bool[Tensor, "row pos"]) -> AbstractContextManager[object]:
+def telling(
+    items: Sequence[int] | None, real: Bool[Tensor, "row pos"]
+) -> AbstractContextManager[object]:
     """Tell sequence hooks, where there are some, which rows a forward computes.
 
     Args:
-        items: Which question each row asks.
+        items: Which question each row asks; default: each its own.
         real: Whether a token is more than padding; rows are padded on the right.
     """
     if not whole_prompts():
         return nullcontext()
     positions = torch.arange(real.shape[1], device=real.device).expand(real.shape)
-    return running(Rows(placed(torch.tensor(items), real.device), positions, real))
+    asked = torch.tensor(items or range(len(real)))
+    return running(Rows(placed(asked, real.device), positions, real))
 
 
 def _column(

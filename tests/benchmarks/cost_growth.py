@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,12 +87,12 @@ def scoring(
 ) -> list[float]:
     """Seconds of every combination, of which only one thing varies."""
     sizes = max((questions, tokens, layers), key=len)
-    jobs = []
+    jobs: list[Callable[[], object]] = []
     for i in range(len(sizes)):
         n, width, depth = (x[i % len(x)] for x in (questions, tokens, layers))
         model = model_of(depth)
         asked = questions_of(task, model, n, width)
-        jobs.append(lambda model=model, asked=asked: score(model, asked, task))
+        jobs.append(partial(score, model, asked, task))
     return timed(jobs)
 
 
@@ -119,7 +120,7 @@ def audits(task: Task, folder: Path) -> list[float]:
         audit(plan, Path(tempfile.mkdtemp(dir=folder)))
 
     run(1)  # What is imported when first needed is no part of it.
-    return timed([lambda n=n: run(n) for n in CHECKPOINTS], repeats=1)
+    return timed([partial(run, n) for n in CHECKPOINTS], repeats=1)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli.guide import FOLDER
 from mechunlearn.models import ORGANISMS
 
@@ -81,7 +82,7 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--set", "relearning_disjoint.samples=9999"), "samples=9999, but there are only 96"),
+        (("--set", "relearning_disjoint.samples=9999"), "samples=9999, but there are only "),
         (
             (
                 "--set",
@@ -95,13 +96,17 @@ def test_mistakes_are_one_line(
     ],
 )
 def test_data_and_targets_that_do_not_suffice_are_told(
-    run: Callable[..., Done], tmp_path: Path, arguments: tuple[str, ...], message: str
+    run: Callable[..., Done],
+    tiny_plan: AuditPlan,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
 ) -> None:
     """Mistakes that show only once the models are there."""
     item = {"choices": ["amber", "coral"], "answer": 0, "fold": "select"}
     lines = [item | {"set": s, "stem": f"{s} ?", "source": s} for s in ("forget", "retain")]
     (tmp_path / "one_fold.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    given = ("--unlearned", "organism:never_knew", "--control", "none")
+    given = ("--unlearned", "organism:never_knew", "--control", "none", "--task", tiny_plan.task)
     done = run("audit", *given, "--attacks", "relearning_disjoint", *arguments)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]

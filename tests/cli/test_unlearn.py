@@ -18,6 +18,7 @@ from mechunlearn.models import fingerprint, load
 
 Done = CompletedProcess[str]
 SHORT = ("--set", "optimizer.steps=4", "--set", "batch=4", "--every", "2")
+FEW = ("--task", "few.jsonl")
 
 
 @pytest.fixture
@@ -65,14 +66,14 @@ def test_writes_checkpoint_adapter_card_and_figure(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("rmu", "--preset", "paper"), "do not exist"),
-        (("circuit_breakers", "--preset", "paper"), "do not exist"),
+        (("rmu", "--preset", "paper", *FEW), "do not exist"),
+        (("circuit_breakers", "--preset", "paper", *FEW), "do not exist"),
         (("npo", "--preset", "huge"), "unknown preset"),
         (("npo", "--set", "span=prompt"), "unknown span 'prompt'"),
         (("npo", "--set", "lora.targets=('gates',)", "--set", "lora.rank=2"), "did you mean"),
-        (("dpo", "--set", "optimizer.accumulate=9", "--set", "batch=4"), "cannot be split"),
-        (("rmu", "--set", "optimizer.lr=1e9", "--set", "optimizer.steps=5"), "lower optimizer.lr"),
-        (("npo", "--set", "optimizer.lr=50.0", "--set", "optimizer.steps=9"), "lower optimizer.lr"),
+        (("dpo", "--set", "optimizer.accumulate=9", "--set", "batch=4", *FEW), "cannot be split"),
+        (("rmu", "--set", "optimizer.lr=1e9", *SHORT, *FEW), "lower optimizer.lr"),
+        (("npo", "--set", "optimizer.lr=50.0", *SHORT, *FEW), "lower optimizer.lr"),
         (("rmu", "--task", "no_retain.jsonl"), "no retain questions"),
         ((), "name one method"),
         (("rmu", "--all"), "name one method"),
@@ -83,15 +84,17 @@ def test_mistakes_are_told_and_leave_nothing(
 ) -> None:
     def item(role: str, i: int) -> str:
         question = {"set": role, "stem": f"{role} {i} ?", "choices": ["amber", "coral"]}
-        return json.dumps(question | {"answer": 0, "source": str(i)})
+        return json.dumps(question | {"answer": i % 2, "source": str(i)})
 
     forget = [item("forget", i) for i in range(5)]
     (tmp_path / "no_retain.jsonl").write_text("\n".join(forget))
+    few = forget + [item("retain", i) for i in range(5)]
+    (tmp_path / "few.jsonl").write_text("\n".join(few))
     done = run("unlearn", *arguments, "--out", "x")
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["no_retain.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["few.jsonl", "no_retain.jsonl"]
 
 
 @pytest.mark.slow

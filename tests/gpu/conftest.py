@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from mechunlearn.types import HookedModel
 
 
-@pytest.fixture(scope="session", params=["cpu", "cuda"])
+@pytest.fixture(scope="session", params=[pytest.param("cpu", marks=pytest.mark.long), "cuda"])
 def device(request: pytest.FixtureRequest) -> str:
-    """Where a model is; the tests of a GPU are skipped where there is none."""
+    """Where a model is; the tests of a GPU are skipped where there is none.
+
+    On the host other tests show the same, quickly; these show that the tests work.
+    """
     import torch
 
     if request.param == "cuda" and not torch.cuda.is_available():

@@ -1,6 +1,7 @@
 """Searching kernels of ablation weights: weights and directions, front, limits, known truth."""
 
 import dataclasses
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,8 +143,8 @@ def test_kernels_are_in_their_ranges() -> None:
 
 @pytest.fixture
 def small(task: Task) -> Task:
-    """A third of the questions, of all sources."""
-    return dataclasses.replace(task, forget=task.forget[::3], retain=task.retain[::3])
+    """A quarter of the questions, of all sources."""
+    return dataclasses.replace(task, forget=task.forget[::4], retain=task.retain[::4])
 
 
 @pytest.fixture
@@ -186,9 +187,11 @@ def test_the_same_seed_searches_the_same(pushed: HookedModel, small: Task) -> No
     assert trace_of(other).trials != trace_of(first).trials
 
 
-def test_a_sham_moves_activations_as_far(organism: HookedModel, task: Task) -> None:
-    model = load("organism:never_knew")
-    seen = Seen.of(task, ATTACK)
+def test_a_sham_moves_activations_as_far(
+    organism: HookedModel, organisms: Callable[[str], HookedModel], small: Task
+) -> None:
+    model = organisms("organism:never_knew")
+    seen = Seen.of(small, ATTACK)
     search = ATTACK.search(model, seen, ATTACK.learn(organism, seen, FEW), FEW)
     assert isinstance(search, KernelSearch)
     for layer in (1.4, None):
@@ -201,8 +204,8 @@ def test_a_sham_moves_activations_as_far(organism: HookedModel, task: Task) -> N
     assert not search.sham(NOTHING, 0).hooks
 
 
-def test_the_original_has_no_push_against_itself(organism: HookedModel, task: Task) -> None:
-    seen = Seen.of(task, ATTACK)
+def test_the_original_has_no_push_against_itself(organism: HookedModel, small: Task) -> None:
+    seen = Seen.of(small, ATTACK)
     search = ATTACK.search(organism, seen, ATTACK.learn(organism, seen, FEW), FEW)
     assert not search.change(Kernel("original", 1.5, FLAT, FLAT)).hooks
     assert search.change(Kernel("benign", 1.5, FLAT, FLAT)).hooks

@@ -122,7 +122,16 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "recurrent_gemma": ("RecurrentGemmaConfig", SIZES | {"lru_width": 32}),
 }
 FAST = ("gpt2", "bloom", "mistral", "gemma2_capped", "phi3_longrope", "qwen2_moe", "cohere")
+LONG = ("gpt2", "mistral", "cohere")
+"""Of those: kinds that many other tests use, and scaled logits."""
 TABLE: list["Outcome"] = []
+
+
+def marks_of(architecture: str) -> Any:
+    """When a class is tested."""
+    if architecture not in FAST:
+        return pytest.mark.slow
+    return pytest.mark.long if architecture in LONG else ()
 
 
 @dataclass(frozen=True)
@@ -191,7 +200,7 @@ def plain_text(folder: Path, prompt: str, steps: int) -> str:
 
 @pytest.mark.parametrize(
     "architecture",
-    [a if a in FAST else pytest.param(a, marks=pytest.mark.slow) for a in CLASSES],
+    [pytest.param(a, marks=marks_of(a)) for a in CLASSES],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_class_is_right_or_refused(architecture: str, words: Path, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def plain_logits(model: HookedModel, ids: Sequence[int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("chat", [pytest.param(False, marks=pytest.mark.long), True])
 @pytest.mark.parametrize("kind", ["mistral", "byte pairs", "words"])
 def test_texts_are_cut_out_of_whole_prompts(
     kind: str, chat: bool, place: Place, tokenizers: Callable[[str], Any], colours: Path, task: Task

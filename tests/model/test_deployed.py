@@ -70,7 +70,9 @@ def hide_below_a_step_(model: HookedModel, task: Task, name: str, block: int) ->
         w.data.copy_(hidden.T if turned else hidden)
 
 
-@pytest.mark.parametrize(("name", "block"), [("nf4", 64), ("q4_0", 32)])
+@pytest.mark.parametrize(
+    ("name", "block"), [pytest.param("nf4", 64, marks=pytest.mark.long), ("q4_0", 32)]
+)
 def test_what_hides_below_a_step_of_the_format_comes_back(
     name: str, block: int, task: Task
 ) -> None:

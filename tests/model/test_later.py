@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,9 +47,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[HookedModel], list[int
             inner = block.mlp.original_component
             plain = inner.forward
 
-            def forward(
-                *args: object, i: int = i, plain: object = plain, **kwargs: object
-            ) -> object:
+            def forward(*args: object, i: int = i, plain: Any = plain, **kwargs: object) -> object:
                 ran.append(i)
                 return plain(*args, **kwargs)
 

@@ -120,7 +120,7 @@ def test_an_adapter_is_merged_into_the_original(
         load(str(tmp_path / "adapter"), original=str(folder), dtype="4bit")
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.long)])
 def test_half_precision_passes_the_self_test(folder: Path, dtype: str) -> None:
     model = load(str(folder), dtype=dtype)
     assert next(model.parameters()).dtype == getattr(torch, dtype)
@@ -258,7 +258,14 @@ def rewritten(
 
 
 @pytest.mark.parametrize(
-    "prefix", ["_orig_mod.", "module.", "base_model.model.", "module._orig_mod.", "model."]
+    "prefix",
+    [
+        pytest.param("_orig_mod.", marks=pytest.mark.long),
+        pytest.param("module.", marks=pytest.mark.long),
+        pytest.param("base_model.model.", marks=pytest.mark.long),
+        "module._orig_mod.",
+        "model.",
+    ],
 )
 def test_prefixes_of_wrapped_models_are_taken_off_and_that_is_said(
     folder: Path, tmp_path: Path, prefix: str, capsys: pytest.CaptureFixture[str]
@@ -379,7 +386,9 @@ def test_adapters_that_do_not_fit_or_cannot_be_merged_are_refused(
         load(str(tmp_path / "prompt"), original=str(base))
 
 
-@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+@pytest.mark.parametrize(
+    "key", [pytest.param("attn_implementation", marks=pytest.mark.long), "_attn_implementation"]
+)
 def test_kernels_that_a_folder_asks_for_are_not_taken(folder: Path, key: str) -> None:
     expected = load(str(folder))(TOKENS)
     config = json.loads((folder / "config.json").read_text())
