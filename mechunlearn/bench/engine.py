@@ -186,15 +186,14 @@ def read_sums(
         kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())
     points = list(dict.fromkeys(read_out.point for read_out in read_outs))
-    told = telling(items, real)
-    with capture(model, points, pick) as activations, told, one_forward(model, tokens):
+    with capture(model, points, pick) as found, telling(items, real), one_forward(model, tokens):
         run_blocks(model, tokens, **kwargs)
-    shape = len(rows), 1 + max(choice for *_, choice in reads)
-    zeros = torch.zeros(shape, dtype=torch.float64, device=device)
+    widest = 1 + max(choice for *_, choice in reads)
+    zeros = torch.zeros(len(rows), widest, dtype=torch.float64, device=device)
     counts = zeros.index_put((which, choice), zeros.new_ones(len(which)), accumulate=True)
     sums = []
     for read_out in read_outs:
-        states = activations[read_out.point]
+        states = found[read_out.point]
         if ids is None:
             logits = partial(read_out.logits, model)
             own = torch.tensor([place for _, place, _, _ in reads])

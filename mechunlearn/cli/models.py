@@ -156,23 +156,9 @@ def organism_train(
     A pair takes about 35 minutes on 2 cores; of chat organisms, which go on where they were
     stopped, about 10. With ``--base``, a real model is taught the facts instead.
     """
-    from mechunlearn.organisms.chat import train_chat
-    from mechunlearn.organisms.finetuned import train_finetuned
-    from mechunlearn.organisms.recipe import train_organism
-    from mechunlearn.organisms.settings import ChatRecipe, ChatRole, FinetuneRecipe, Recipe, Role
     from mechunlearn.presets import changed
 
-    kinds: dict[str, tuple[Callable[..., Path], Any, Any]] = {
-        "organism": (train_organism, Recipe(), Role),
-        "chat": (train_chat, ChatRecipe(), ChatRole),
-    }
-    if base:
-        if kind != "chat":
-            raise ValueError("--base needs --kind chat: other organisms read words of their own")
-        kinds["chat"] = (train_finetuned, FinetuneRecipe(base=base), ChatRole)
-    if kind not in kinds:
-        raise unknown("kind of organism", kind, kinds)
-    train, recipe, roles = kinds[kind]
+    train, recipe, roles = _organism(kind, base)
     if role and role not in get_args(roles):
         raise unknown("role", role, get_args(roles))
     changes = [*(change or ()), *([f"optimizer.steps={steps}"] if steps else [])]
@@ -184,6 +170,24 @@ def organism_train(
             answer(f"{folder}: {_accuracies(cards[folder.name])}")
     if as_json:
         print_json(cards)
+
+
+def _organism(kind: str, base: str) -> tuple[Callable[..., Path], Any, Any]:
+    """What makes an organism of a kind, its usual recipe, and the roles there are."""
+    from mechunlearn.organisms.chat import train_chat
+    from mechunlearn.organisms.finetuned import train_finetuned
+    from mechunlearn.organisms.recipe import train_organism
+    from mechunlearn.organisms.settings import ChatRecipe, ChatRole, FinetuneRecipe, Recipe, Role
+
+    kinds: dict[str, tuple[Callable[..., Path], Any, Any]] = {
+        "organism": (train_organism, Recipe(), Role),
+        "chat": (train_chat, ChatRecipe(), ChatRole),
+    }
+    if kind not in kinds:
+        raise unknown("kind of organism", kind, kinds)
+    if base and kind != "chat":
+        raise ValueError("--base needs --kind chat: other organisms read words of their own")
+    return (train_finetuned, FinetuneRecipe(base=base), ChatRole) if base else kinds[kind]
 
 
 def _accuracies(card: Plain) -> str:
