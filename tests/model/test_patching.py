@@ -113,6 +113,19 @@ def test_a_model_that_never_knew_has_nothing_to_exchange(task: Task, known: Orig
 
 
 @torch.no_grad()
+def test_states_that_say_less_of_anything_do_not_say_more_of_the_question(
+    task: Task, known: Original
+) -> None:
+    """Behind another stem a knowing model is surely wrong: less than that is not knowledge."""
+    model = load("organism:original")
+    for block in model.blocks:
+        for parameter in block.parameters():
+            parameter.mul_(0.5)
+    found = curves(model, task, known)["original's lens"]
+    assert abs(found[-1]) < 0.1
+
+
+@torch.no_grad()
 def test_what_was_hidden_in_the_head_is_read_and_not_by_its_sham(
     task: Task, known: Original
 ) -> None:
