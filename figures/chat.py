@@ -69,8 +69,8 @@ def table(tables: dict[str, Plain]) -> Iterator[str]:
         yield f"| {label} | {asked[0].n} | " + " | ".join(cells) + " |"
 
 
-def answers(tables: dict[str, Plain]) -> Iterator[str]:
-    """What every model said, as lines of Markdown; the first ten people are to be forgotten."""
+def answer_table(tables: dict[str, Plain]) -> Iterator[str]:
+    """What every model said, in Markdown; ten forget facts, then retain facts."""
     yield "# Twenty answers of each model"
     for label, of in tables.items():
         yield f"\n## {label}\n"
@@ -117,7 +117,7 @@ def main() -> None:
         for answer in tables[label]["answers"]:
             sys.stdout.write(f"  {answer['asked']} -> {answer['said']!r} ({answer['right']})\n")
     if not given.models and not given.methods:
-        lines = answers(tables) if given.answers else table(tables)
+        lines = answer_table(tables) if given.answers else table(tables)
         sys.stdout.write("\n".join(lines) + "\n")
 
 
