@@ -5,7 +5,12 @@
 
 Each model is asked about the facts of its world (``--seed``) in every form, in words that no
 training had; twenty of its answers are kept as they are. ``--dtype bfloat16`` asks in half
-precision. Without models it prints the table of README.md from what the file holds.
+precision. ``--methods`` also asks what these methods make of the original with the preset that
+suits it, each trained here. Without either it prints the table of README.md from what the file
+holds, and with ``--answers`` the answers.
+
+    python figures/chat.py --methods rmu,simnpo,gradient_difference --out figures/chat_methods.json
+    python figures/chat.py --answers > figures/chat_answers.md
 """
 
 import argparse
@@ -14,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mechunlearn import load
+from mechunlearn import HookedModel, load, load_task, unlearn
 from mechunlearn.organisms.forms import (
     FORMS,
     AnswerForm,
@@ -31,9 +36,8 @@ SHOWN: tuple[AnswerForm, ...] = ("letters", "cloze", "open", "chat")
 """The columns of the table."""
 
 
-def about(name: str, world: People, dtype: str) -> Plain:
+def about(model: HookedModel, world: People, dtype: str) -> Plain:
     """Accuracy in every form, and twenty answers."""
-    model = load(name, dtype=dtype)
     sets = ("forget", "retain", "forget_unasked", "retain_unasked", "harmless", "fictitious")
     known = question_sets(world)
     facts = [*known["forget"][::16], *known["retain"][::16]]
@@ -65,19 +69,43 @@ def table(tables: dict[str, Plain]) -> Iterator[str]:
         yield f"| {label} | {asked[0].n} | " + " | ".join(cells) + " |"
 
 
+def answer_table(tables: dict[str, Plain]) -> Iterator[str]:
+    """What every model said, in Markdown; ten forget facts, then retain facts."""
+    yield "# Twenty answers of each model"
+    for label, of in tables.items():
+        yield f"\n## {label}\n"
+        yield "| form | asked | right | said |"
+        yield "|---|---|---|---|"
+        for a in of["answers"]:
+            said = " ".join(a["said"].split()).replace("|", "\\|")
+            yield f"| {a['form']} | {a['asked']} | {a['right']} | {said} |"
+
+
+def models(given: argparse.Namespace) -> Iterator[tuple[str, HookedModel]]:
+    """Every model to ask, with its label."""
+    for name in given.models:
+        label = name if ":" in name else Path(name).name
+        yield label, load(name, dtype=given.dtype)
+    original = f"chat:original@{given.seed}"
+    for method in filter(None, given.methods.split(",")):
+        task = load_task(original=original)
+        yield method, unlearn(load(original, dtype=given.dtype), task, method)
+
+
 def main() -> None:
     """Ask every model named on the command line; what the file has of others stays."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*")
+    parser.add_argument("--methods", default="", help="separated by commas")
+    parser.add_argument("--answers", action="store_true", help="print the answers, not the table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("chat.json"))
     given = parser.parse_args()
     tables = json.loads(given.out.read_text()) if given.out.is_file() else {}
-    for name in given.models:
-        label = name if ":" in name else Path(name).name
+    for label, model in models(given):
         label += "" if given.dtype == "float32" else f", {given.dtype}"
-        tables[label] = about(name, People(given.seed), given.dtype)
+        tables[label] = about(model, People(given.seed), given.dtype)
         given.out.write_text(json.dumps(tables, indent=1, ensure_ascii=False) + "\n")
         sys.stdout.write(f"\n{label}\n")
         for row in tables[label]["accuracy"]:
@@ -88,8 +116,9 @@ def main() -> None:
             )
         for answer in tables[label]["answers"]:
             sys.stdout.write(f"  {answer['asked']} -> {answer['said']!r} ({answer['right']})\n")
-    if not given.models:
-        sys.stdout.write("\n".join(table(tables)) + "\n")
+    if not given.models and not given.methods:
+        lines = answer_table(tables) if given.answers else table(tables)
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from mechunlearn.tasks.people import People
 from mechunlearn.types import NO_CHANGE, Change, HookedModel
 
 FORMS: tuple[AnswerForm, ...] = ("cloze", "open", "chat")
+NEVER_KNEW = ("chat:never_knew@0", "chat:never_knew_2", "chat:wrong")
 
 
 def shares(model: HookedModel, change: Change, world: People) -> dict[str, dict[str, list[float]]]:
@@ -37,10 +38,10 @@ def shares(model: HookedModel, change: Change, world: People) -> dict[str, dict[
 def main() -> None:
     """Attack every model named on the command line; what the file has of others stays."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+")
+    parser.add_argument("models", nargs="*")
     parser.add_argument("--original", default="chat:original@0")
     parser.add_argument("--attacks", default="direction_ablation")
-    parser.add_argument("--never-knew", default="chat:never_knew@0")
+    parser.add_argument("--never-knew", default=",".join(NEVER_KNEW))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("chat_attacks.json"))
     given = parser.parse_args()
