@@ -1,17 +1,33 @@
-"""Every attack beside every method, as Markdown tables: python figures/attacks.py [report.json].
+"""Every attack beside every method, as Markdown tables.
 
-The first has recoveries, the second what they are made of.
+python figures/attacks.py               prints what was measured (attacks.json)
+python figures/attacks.py RUN           takes it from an audit's folder first
+
+The first table has recoveries, the second what they are made of.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.row import Row
 from mechunlearn.analysis.significance import significant
 
 HERE = Path(__file__).parent
+FILE = HERE / "attacks.json"
+KEPT = (
+    *("model", "attack", "family", "evidence", "n", "value", "value_ci", "recovery"),
+    *("recovery_ci", "sham", "control", "original", "retain", "within_limit", "seconds"),
+)
+"""Of a row; not what was chosen, which for ``gcg`` is a text that is not published."""
+
+
+def kept(row: Row) -> dict[str, Any]:
+    """What the file has of a row."""
+    return {name: getattr(row, name) for name in KEPT} | {"found": significant(row)}
 
 
 def percent(value: float | None) -> str:
@@ -19,35 +35,37 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.0f}"
 
 
-def recovery(row: Row) -> str:
+def recovery(row: dict[str, Any]) -> str:
     """With its interval; bold: beats all its controls; a star: beyond the retain limit."""
-    if row.recovery is None or row.recovery_ci is None:
+    if row["recovery"] is None:
         return "-"
-    low, high = (percent(x) for x in row.recovery_ci)
-    shown = f"{percent(row.recovery)} [{low}, {high}]"
-    shown = f"**{shown}**" if significant(row) else shown
-    return shown if row.within_limit else f"{shown} \\*"
+    low, high = map(percent, row["recovery_ci"])
+    shown = f"{percent(row['recovery'])} [{low}, {high}]"
+    shown = f"**{shown}**" if row["found"] else shown
+    return shown if row["within_limit"] else f"{shown} \\*"
 
 
-def parts(row: Row) -> str:
-    """Accuracy, its sham's, the never-knew model's; retain accuracy; seconds."""
-    shares = (row.value, row.sham, row.control, row.retain)
-    return " / ".join([*map(percent, shares), f"{row.seconds:.0f} s"])
+def parts(row: dict[str, Any]) -> str:
+    """Accuracy, its sham's, the never-knew model's; retain accuracy."""
+    return " / ".join(percent(row[name]) for name in ("value", "sham", "control", "retain"))
 
 
-def table(report: Report, cell: Callable[[Row], str]) -> str:
-    """Attacks down, unlearned models across."""
-    cells = {(row.attack, row.model): cell(row) for row in report.rows}
-    models = list(dict.fromkeys(model for _, model in cells))
-    lines = ["| attack | " + " | ".join(f"`{m}`" for m in models) + " |"]
-    lines.append("|---" * (len(models) + 1) + "|")
-    for attack in dict.fromkeys(attack for attack, _ in cells):
-        shown = " | ".join(cells.get((attack, model), "") for model in models)
-        lines.append(f"| `{attack}` | {shown} |")
+def table(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
+    """Attacks down, unlearned models and seconds across."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    lines = ["| attack | " + " | ".join(f"`{m}`" for m in models) + " | s |"]
+    lines.append("|---" * (len(models) + 2) + "|")
+    for attack in dict.fromkeys(row["attack"] for row in rows):
+        own = {row["model"]: row for row in rows if row["attack"] == attack}
+        shown = [cell(own[m]) if m in own else "" for m in models]
+        seconds = max(row["seconds"] for row in own.values())
+        lines.append(f"| `{attack}` | {' | '.join(shown)} | {seconds:.0f} |")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    file = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "audit-attacks" / "six-methods"
-    found = Report.load(file)
-    sys.stdout.write(f"{table(found, recovery)}\n\n{table(found, parts)}\n")
+    if len(sys.argv) > 1:
+        made = [kept(row) for row in Report.load(Path(sys.argv[1])).rows]
+        FILE.write_text("[\n" + ",\n".join(map(json.dumps, made)) + "\n]\n", encoding="utf-8")
+    rows = json.loads(FILE.read_text(encoding="utf-8"))
+    sys.stdout.write(f"{table(rows, recovery)}\n\n{table(rows, parts)}\n")
