@@ -28,8 +28,11 @@ def score_each(
     """
     first = [_unchanged(change) for change in changes]
     starts = sorted({n for n in first if n})
-    saved = sum(first) / model.cfg.n_layers
-    if saved < WORTH or not _ALLOWED.get(model, True):
+    if (
+        not starts
+        or sum(first) < WORTH * model.cfg.n_layers  # Too little would be saved.
+        or not _ALLOWED.get(model, True)
+    ):
         return [score(model, questions, task, change=change) for change in changes]
     kept = Beginnings(starts, _room(model))
     with unmetered(), begun(kept):

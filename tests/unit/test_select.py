@@ -77,7 +77,8 @@ def test_trials_are_judged_by_one_half_and_what_is_chosen_by_the_other(
         )
         return Score(change.name, np.eye(4)[said], right)
 
-    monkeypatch.setattr("mechunlearn.audit.select.score", score)
+    for place in ("audit.select", "bench.later"):
+        monkeypatch.setattr(f"mechunlearn.{place}.score", score)
     deciding = Deciding.of(task, "looking", frozenset({"forget"}))
     sources = [{q.source for q in part} for part in (deciding.trials, deciding.forget)]
     assert not sources[0] & sources[1]
