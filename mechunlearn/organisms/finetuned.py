@@ -27,7 +27,7 @@ from transformers import PreTrainedTokenizerBase
 from mechunlearn.models import load
 from mechunlearn.models.checkpoint import read_checkpoint
 from mechunlearn.models.placement import placement
-from mechunlearn.models.sources import clear_errors, locate
+from mechunlearn.models.sources import adapter_base, clear_errors, locate
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.organisms.chat import chat_folder, facts_of
 from mechunlearn.organisms.chat_documents import ChatDocuments
@@ -50,6 +50,10 @@ def _untaught(seed: int, recipe: FinetuneRecipe) -> tuple[PeftModel, PreTrainedT
     Raises:
         ValueError: If the base is an adapter, or has no chat template.
     """
+    if adapter_base(recipe.base) is not None:
+        raise ValueError(
+            f"{recipe.base} is an adapter itself; merge it, or give the model below it"
+        )
     location, extra = locate(recipe.base)
     placing, place = placement("auto", "bfloat16")
     words = load_tokenizer(recipe.base)

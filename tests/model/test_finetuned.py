@@ -40,6 +40,8 @@ def test_an_adapter_is_saved_for_peft(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load(str(folder)).cfg.n_layers == plain.config.num_hidden_layers
     with pytest.raises(FileExistsError, match="exists"):
         train_finetuned("never_knew", 0, tmp_path, short)
+    with pytest.raises(ValueError, match="is an adapter itself"):
+        train_finetuned("original", 0, tmp_path, dataclasses.replace(short, base=str(folder)))
     other = train_finetuned("never_knew", 0, tmp_path, dataclasses.replace(short, start=1))
     assert other.name == "never_knew_2@0"
     weights = [(f / "adapter_model.safetensors").read_bytes() for f in (folder, other)]
