@@ -1,7 +1,8 @@
 """Every attack beside every method, as Markdown tables.
 
-python figures/attacks.py               prints what was measured (attacks.json)
-python figures/attacks.py RUN           takes it from an audit's folder first
+    python figures/attacks.py                       prints what was measured (data/attacks.json)
+    python figures/attacks.py data/chat_audit.json  another such file
+    python figures/attacks.py RUN data/NAME.json    takes it from an audit's folder first
 
 The first table has recoveries, the second what they are made of.
 """
@@ -17,17 +18,34 @@ from mechunlearn.analysis.row import Row
 from mechunlearn.analysis.significance import significant
 
 HERE = Path(__file__).parent
-FILE = HERE / "attacks.json"
-KEPT = (
-    *("model", "attack", "family", "evidence", "n", "value", "value_ci", "recovery"),
+ROW = (
+    *("model", "attack", "family", "evidence", "n", "tier", "value", "value_ci", "recovery"),
     *("recovery_ci", "sham", "control", "original", "retain", "within_limit", "seconds"),
 )
 """Of a row; not what was chosen, which for ``gcg`` is a text that is not published."""
 
 
+def summary(report: Report) -> dict[str, Any]:
+    """Models and rows of a report, without answers."""
+    known = {m.label: m for m in report.models}
+    models = [
+        {
+            "model": m.label,
+            "verdict": None if m.verdict is None else m.verdict.category,
+            "original": report.original.sets["forget"].value,
+            "forget": m.sets["forget"].value,
+            "forget_ci": m.sets["forget"].value_ci,
+            "retain": m.sets["retain"].value,
+            "never_knew": None if m.control is None else known[m.control].sets["forget"].value,
+        }
+        for m in report.unlearned
+    ]
+    return {"task": report.runcard.task.name, "models": models, "rows": [*map(kept, report.rows)]}
+
+
 def kept(row: Row) -> dict[str, Any]:
     """What the file has of a row."""
-    return {name: getattr(row, name) for name in KEPT} | {"found": significant(row)}
+    return {name: getattr(row, name) for name in ROW} | {"found": significant(row)}
 
 
 def percent(value: float | None) -> str:
@@ -63,9 +81,17 @@ def table(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> 
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        made = [kept(row) for row in Report.load(Path(sys.argv[1])).rows]
-        FILE.write_text("[\n" + ",\n".join(map(json.dumps, made)) + "\n]\n", encoding="utf-8")
-    rows = json.loads(FILE.read_text(encoding="utf-8"))
+def main() -> None:
+    """Keep what is given, and print it."""
+    *runs, file = map(Path, sys.argv[1:] or [HERE / "data" / "attacks.json"])
+    for run in runs:
+        made = summary(Report.load(run))
+        rows = ",\n  ".join(map(json.dumps, made.pop("rows")))
+        head = json.dumps(made, indent=1)[:-2]
+        file.write_text(f'{head},\n "rows": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     sys.stdout.write(f"{table(rows, recovery)}\n\n{table(rows, parts)}\n")
+
+
+if __name__ == "__main__":
+    main()

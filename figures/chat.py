@@ -1,7 +1,7 @@
-"""What chat organisms, and what methods make of them, know form by form; makes chat.json.
+"""What chat organisms, and what methods make of them, know form by form; makes data/chat.json.
 
     mechunlearn unlearn rmu --model chat:original --out models/rmu
-    python figures/chat.py chat:original chat:never_knew models/rmu --out figures/chat.json
+    python figures/chat.py chat:original chat:never_knew models/rmu --out figures/data/chat.json
 
 Each model is asked about the facts of its world (``--seed``) in every form, in words that no
 training had; twenty of its answers are kept as they are. ``--dtype bfloat16`` asks in half
@@ -9,7 +9,7 @@ precision. ``--methods`` also asks what these methods make of the original with 
 suits it, each trained here. Without either it prints the table of README.md from what the file
 holds, and with ``--answers`` the answers.
 
-    python figures/chat.py --methods rmu,simnpo,gradient_difference --out figures/chat_methods.json
+    python figures/chat.py --methods rmu,simnpo,undial --out figures/data/chat_methods.json
     python figures/chat.py --answers > figures/chat_answers.md
 """
 
@@ -32,6 +32,7 @@ from mechunlearn.records import Plain, plain, typed
 from mechunlearn.tasks.people import People
 from mechunlearn.tasks.wordings import EVERY
 
+DATA = Path(__file__).parent / "data"
 SHOWN: tuple[AnswerForm, ...] = ("letters", "cloze", "open", "chat")
 """The columns of the table."""
 
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--answers", action="store_true", help="print the answers, not the table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("chat.json"))
+    parser.add_argument("--out", type=Path, default=DATA / "chat.json")
     given = parser.parse_args()
     tables = json.loads(given.out.read_text()) if given.out.is_file() else {}
     for label, model in models(given):

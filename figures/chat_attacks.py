@@ -1,4 +1,4 @@
-"""In which forms attacks bring knowledge back; makes chat_attacks.json.
+"""In which forms attacks bring knowledge back; makes data/chat_attacks.json.
 
     python figures/chat_attacks.py models/rmu --attacks direction_ablation,relearning_disjoint
 
@@ -18,6 +18,7 @@ from mechunlearn.stats import wilson
 from mechunlearn.tasks.people import People
 from mechunlearn.types import NO_CHANGE, Change, HookedModel
 
+DATA = Path(__file__).parent / "data"
 FORMS: tuple[AnswerForm, ...] = ("cloze", "open", "chat")
 NEVER_KNEW = ("chat:never_knew@0", "chat:never_knew_2", "chat:wrong")
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--attacks", default="direction_ablation")
     parser.add_argument("--never-knew", default=",".join(NEVER_KNEW))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("chat_attacks.json"))
+    parser.add_argument("--out", type=Path, default=DATA / "chat_attacks.json")
     given = parser.parse_args()
     tables = json.loads(given.out.read_text()) if given.out.is_file() else {}
     task, world, original = (

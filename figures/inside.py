@@ -1,6 +1,6 @@
 """One prompt, and what the answers need, in the original and after RMU.
 
-python figures/inside.py [--images]    draws again what was measured (inside.json)
+python figures/inside.py [--images]    draws again what was measured (data/inside.json)
 python figures/inside.py --measure     makes the RMU model and measures (a minute or two)
 """
 
@@ -82,7 +82,7 @@ def _short(rows: list[list[float]]) -> list[list[float]]:
 
 
 if __name__ == "__main__":
-    file = HERE / "inside.json"
+    file = HERE / "data" / "inside.json"
     if "--measure" in sys.argv:
         file.write_text(json.dumps(measure()) + "\n")
     write_figures(draw(json.loads(file.read_text())), HERE, images="--images" in sys.argv)

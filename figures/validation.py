@@ -7,5 +7,5 @@ from mechunlearn.plots.validation import write_validation
 from mechunlearn.studies.records import ValidationResult
 
 here = Path(__file__).parent
-result = ValidationResult.load(here / "validation.json")
+result = ValidationResult.load(here / "data" / "validation.json")
 write_validation(result, here, images="--images" in sys.argv)

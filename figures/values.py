@@ -1,4 +1,4 @@
-"""What the figures show, in numbers, kept in values.json: python figures/values.py writes it anew.
+"""What the figures show, in numbers (data/values.json); python figures/values.py writes it anew.
 
 A test draws every figure again and compares, so that colours and layout can change in one place.
 """
@@ -16,6 +16,7 @@ from mechunlearn.plots.validation import validation_figures
 from mechunlearn.studies.records import ValidationResult
 
 HERE = Path(__file__).parent
+DATA = HERE / "data"
 SHOWN = ("x", "y", "z", "text", "error_x", "error_y")
 """Of each trace."""
 
@@ -23,8 +24,8 @@ SHOWN = ("x", "y", "z", "text", "error_x", "error_y")
 def drawn() -> dict[str, go.Figure]:
     """Every figure that the committed results give, by key."""
     audit = {d.key: d.figure for d in figures(Report.load(HERE / "audit-organism"))}
-    inside = _inside().draw(json.loads((HERE / "inside.json").read_text(encoding="utf-8")))
-    return audit | validation_figures(ValidationResult.load(HERE / "validation.json")) | inside
+    inside = _inside().draw(json.loads((DATA / "inside.json").read_text(encoding="utf-8")))
+    return audit | validation_figures(ValidationResult.load(DATA / "validation.json")) | inside
 
 
 def values(fig: go.Figure) -> dict[str, Any]:
@@ -58,4 +59,4 @@ def _inside() -> Any:
 if __name__ == "__main__":
     lines = [f"{json.dumps(key)}: {json.dumps(values(fig))}" for key, fig in drawn().items()]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    (HERE / "values.json").write_text(text, encoding="utf-8")
+    (DATA / "values.json").write_text(text, encoding="utf-8")

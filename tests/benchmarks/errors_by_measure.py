@@ -1,7 +1,7 @@
 """How often each measure finds what is hidden, and what is not, on models of known truth.
 
     mechunlearn validate --seeds 31,32 --out runs/validation
-    python tests/benchmarks/errors_by_measure.py runs/validation --out by_measure.json
+    python tests/benchmarks/errors_by_measure.py runs/validation --out figures/data/by_measure.json
 
 The suspects that a validation made are audited once more, asked openly (containment), with further
 measures beside, with an untreated never-knew control and with none. A measure *finds* where an

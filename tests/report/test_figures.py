@@ -68,7 +68,7 @@ def test_a_script_that_a_full_disk_cut_short_is_written_again(tmp_path: Path) ->
 def test_committed_results_give_the_committed_values(
     script: ModuleType, drawn: dict[str, go.Figure]
 ) -> None:
-    committed = json.loads((COMMITTED / "values.json").read_text(encoding="utf-8"))
+    committed = json.loads((COMMITTED / "data" / "values.json").read_text(encoding="utf-8"))
     assert set(committed) == set(drawn)
     for key, fig in drawn.items():
         values = json.loads(json.dumps(script.values(fig)))
@@ -91,7 +91,7 @@ def test_a_committed_image_has_its_figure(drawn: dict[str, go.Figure]) -> None:
 
 
 def test_the_validation_follows_its_numbers() -> None:
-    result = ValidationResult.load(COMMITTED / "validation.json")
+    result = ValidationResult.load(COMMITTED / "data" / "validation.json")
     rates, table = validation_figures(result).values()
     series = iter(rates.data)
     for each in result.situations.values():

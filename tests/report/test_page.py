@@ -129,7 +129,7 @@ def test_attacks_that_were_not_validated_are_named(committed: dict[str, Report])
 
 
 def test_the_packaged_validation_is_the_committed_one() -> None:
-    files = (VALIDATION, FIGURES / "validation.json")
+    files = (VALIDATION, FIGURES / "data" / "validation.json")
     packaged, whole = (ValidationResult.load(file) for file in files)
     assert packaged.situations == whole.situations
     assert packaged.runcard.command == whole.runcard.command

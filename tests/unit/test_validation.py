@@ -99,7 +99,7 @@ def test_without_models_of_a_truth_there_is_no_rate() -> None:
 
 
 def test_the_committed_results_open_and_say_the_same() -> None:
-    file = ROOT / "figures" / "validation.json"
+    file = ROOT / "figures" / "data" / "validation.json"
     whole = ValidationResult.load(file)
     assert json.loads(json.dumps(plain(whole))) == json.loads(file.read_text())
     assert summarise(whole.models, whole.runcard, whole.added) == whole
@@ -109,7 +109,7 @@ def test_the_committed_results_open_and_say_the_same() -> None:
 
 
 def test_a_damaged_result_names_the_place(tmp_path: Path) -> None:
-    data = json.loads((ROOT / "figures" / "validation.json").read_text())
+    data = json.loads((ROOT / "figures" / "data" / "validation.json").read_text())
     data["models"][3]["truth"] = "perhaps"
     (tmp_path / "validation.json").write_text(json.dumps(data))
     with pytest.raises(ValueError, match=r"\$\.models\[3\]\.truth"):
