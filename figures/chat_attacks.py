@@ -1,5 +1,6 @@
 """In which forms attacks bring knowledge back; makes data/chat_attacks.json.
 
+    python figures/chat_attacks.py      prints the table of chat.md from what the file holds
     python figures/chat_attacks.py models/rmu --attacks direction_ablation,relearning_disjoint
 
 Each attack is tuned on statements to complete of the select fold, as in an audit, and judged on
@@ -10,6 +11,7 @@ the attack, a sham of the same size, and the same attack on never-knew models.
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mechunlearn import attack, load, load_task
@@ -36,6 +38,17 @@ def shares(model: HookedModel, change: Change, world: People) -> dict[str, dict[
     return table
 
 
+def lines(tables: dict[str, dict[str, dict[str, list[float]]]]) -> Iterator[str]:
+    """Forget facts with intervals and retain facts, in %, as lines of Markdown."""
+    yield "| model, attack | " + " | ".join(FORMS) + " | retain: " + " / ".join(FORMS) + " |"
+    yield "|---" * (2 + len(FORMS)) + "|"
+    for label, known in tables.items():
+        cells = ["{:.0f} [{:.0f}, {:.0f}]".format(*(100 * x for x in known["forget"][f][:3]))
+                 for f in FORMS]  # fmt: skip
+        kept = " / ".join(f"{100 * known['retain'][f][0]:.0f}" for f in FORMS)
+        yield f"| {label} | {' | '.join(cells)} | {kept} |"
+
+
 def main() -> None:
     """Attack every model named on the command line; what the file has of others stays."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,6 +60,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DATA / "chat_attacks.json")
     given = parser.parse_args()
     tables = json.loads(given.out.read_text()) if given.out.is_file() else {}
+    if not given.models:
+        sys.stdout.write("\n".join(lines(tables)) + "\n")
+        return
     task, world, original = (
         load_task(original=given.original), People(given.seed), load(given.original)
     )  # fmt: skip

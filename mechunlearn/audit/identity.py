@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 from mechunlearn.environment import versions
-from mechunlearn.models.sources import adapter_base, locate
+from mechunlearn.models.sources import carrier, locate
 from mechunlearn.records import plain
 from mechunlearn.types import Task
 
@@ -38,8 +38,8 @@ def model_identity(name: str, original: str = "") -> str:
         file = try_to_load_from_cache(location, "config.json")
         return f"{location}@{Path(file).parent.name}" if isinstance(file, str) else location
     total = hashlib.sha256()
-    if base := adapter_base(name):
-        total.update(model_identity(original or base).encode())
+    if (base := carrier(name, original)) != name:
+        total.update(model_identity(base).encode())
     files = [path / extra["gguf_file"]] if "gguf_file" in extra else sorted(path.iterdir())
     for file in files:
         if file.suffix in WEIGHTS and file.name not in ("card.json", "runcard.json"):

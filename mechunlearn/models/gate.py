@@ -12,7 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from mechunlearn.hooks import forward_to, unembed
 from mechunlearn.models.checkpoint import read_configuration
-from mechunlearn.models.sources import adapter_base, clear_errors, locate
+from mechunlearn.models.sources import carrier, clear_errors, locate
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer
 from mechunlearn.types import HookedModel, SelfTest
 
@@ -36,16 +36,15 @@ def check(name: str, original: str = "", *, trust_remote_code: bool = False) -> 
         PrerequisiteError: When a download or package is needed that is not there.
     """
     location, _ = locate(name)
-    base = adapter_base(name)
+    base = carrier(name, original)
     with clear_errors(name, location):
         for file in Path(location).glob("*.safetensors"):
             with safe_open(file, framework="pt"):
                 pass
-    carrier = name if base is None else original or base
-    if carrier != name:
-        check(carrier, trust_remote_code=trust_remote_code)
-    tokenizer = load_tokenizer(name, original or base or "", trust_remote_code=trust_remote_code)
-    shape = configuration(carrier, trust_remote_code=trust_remote_code)
+    if base != name:
+        check(base, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(name, original, trust_remote_code=trust_remote_code)
+    shape = configuration(base, trust_remote_code=trust_remote_code)
     check_fit(tokenizer, shape.vocab_size, name)
     return tokenizer.get_vocab()
 
@@ -57,6 +56,7 @@ def configuration(name: str, *, trust_remote_code: bool = False) -> Any:
         ValueError: If it is missing or damaged.
         PrerequisiteError: When a download is needed that is not there.
     """
+    name = carrier(name)
     location, extra = locate(name)
     extra.pop("use_safetensors", None)
     with clear_errors(name, location):

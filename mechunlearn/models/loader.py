@@ -23,7 +23,7 @@ from mechunlearn.models.gate import (
     tolerance_of,
 )
 from mechunlearn.models.placement import QUANTISED, placement
-from mechunlearn.models.sources import adapter_base, clear_errors, locate
+from mechunlearn.models.sources import carrier, clear_errors, locate
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer
 from mechunlearn.progress import console
 from mechunlearn.registry import find, names
@@ -73,24 +73,22 @@ def load(
         raise ValueError(f"{name} brings its own tokenizer; give one only with a model in memory")
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
     location, extra = locate(name)
-    base = adapter_base(name)
-    if base is not None:
-        base = original or base
+    base = carrier(name, original)
+    if base != name:
         _refuse_merging(name, dtype)
         location, extra = locate(base)
     placing, place = placement(device, dtype)
-    hub = {} if os.path.exists(location) or base is not None else {"revision": revision}
+    hub = {} if os.path.exists(location) or base != name else {"revision": revision}
     tokenizer = load_tokenizer(
-        name, base or original, revision=revision, trust_remote_code=trust_remote_code
+        name, original, revision=revision, trust_remote_code=trust_remote_code
     )
-    carrier = base or name
-    with clear_errors(carrier, location):
+    with clear_errors(base, location):
         checkpoint = read_checkpoint(
-            location, carrier, trust_remote_code=trust_remote_code, **placing, **extra, **hub
+            location, base, trust_remote_code=trust_remote_code, **placing, **extra, **hub
         )
-    _tell(carrier, checkpoint)
+    _tell(base, checkpoint)
     plain = checkpoint.model if place is None else checkpoint.model.to(place)
-    if base is not None:
+    if base != name:
         plain = _with_adapter(plain, name)
     _refuse_quantised(plain, name, dtype, "gguf_file" in extra)
     check_fit(tokenizer, plain.get_input_embeddings().num_embeddings, name)

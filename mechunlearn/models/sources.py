@@ -14,8 +14,17 @@ from mechunlearn.errors import PrerequisiteError, unknown
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ORGANISMS = Path(__file__).parents[1] / "organisms" / "shipped"
-SHIPPED = {"organism": ORGANISMS, "chat": ORGANISMS / "chat"}
+SHIPPED = {
+    "organism": ORGANISMS,
+    "chat": ORGANISMS / "chat",
+    "smollm2": ORGANISMS / "smollm2",
+}
 """Kinds of organisms that the package brings along, by what stands before the colon."""
+ABOUT = {
+    "organism": "shipped organism",
+    "chat": "shipped chat organism",
+    "smollm2": "shipped adapter of smollm2-135m",
+}
 ADAPTER = "adapter_config.json"
 
 
@@ -23,8 +32,8 @@ def named_models() -> dict[str, str]:
     """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
     names: dict[str, str] = {}
     for kind, folder in SHIPPED.items():
-        shipped = sorted(p.parent.name for p in folder.glob("*/config.json"))
-        about = "shipped organism" if kind == "organism" else f"shipped {kind} organism"
+        found = (*folder.glob("*/config.json"), *folder.glob(f"*/{ADAPTER}"))
+        shipped, about = sorted(p.parent.name for p in found), ABOUT[kind]
         names |= {f"{kind}:{name}": about for name in shipped}
         for name in (n.removesuffix("@0") for n in shipped if n.endswith("@0")):
             names[f"{kind}:{name}"] = f"{about}, same as {kind}:{name}@0"
@@ -112,6 +121,28 @@ def adapter_base(name: str) -> str | None:
         return str(json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (ValueError, KeyError) as err:
         raise ValueError(f"{file} is damaged ({err}); fetch the adapter again") from err
+
+
+def carrier(name: str, original: str = "") -> str:
+    """The model whose weights are loaded: itself, or what an adapter is merged into.
+
+    That is the original, whatever the adapter calls its base; or, where the original is an adapter
+    as well, the adapter's own base.
+
+    Raises:
+        ValueError: If what an adapter is to be merged into is an adapter again.
+    """
+    base = adapter_base(name)
+    if base is None:
+        return name
+    if original and adapter_base(original) is None:
+        return original
+    if adapter_base(base) is not None:
+        raise ValueError(
+            f"{name} is an adapter of {base}, which is an adapter itself: merge that one first "
+            "(load and save), and name the result as the original"
+        )
+    return base
 
 
 def _smollm2() -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.models.sources import clear_errors, locate
+from mechunlearn.models.sources import carrier, clear_errors, locate
 from mechunlearn.progress import console
 
 FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
@@ -31,7 +31,8 @@ def load_tokenizer(
 
     Args:
         original: The model whose tokenizer is taken, with a line that says so, where ``name`` has
-            none of its own (published unlearned models often lack the files).
+            none of its own (published unlearned models often lack the files). An adapter takes
+            that of the model it is merged into.
         revision: Branch, tag or commit of ``name`` on the Hub.
         trust_remote_code: Allow code that comes with the tokenizer to run.
 
@@ -39,7 +40,9 @@ def load_tokenizer(
         ValueError: If there is no tokenizer, or it reads no text.
         PrerequisiteError: When a download is needed that is not there.
     """
-    tokenizer = _own(name, revision, trust_remote_code)
+    tokenizer, base = _own(name, revision, trust_remote_code), carrier(name, original)
+    if tokenizer is None and base != name:
+        tokenizer = _own(base, None, trust_remote_code)
     if tokenizer is None and original and original != name:
         console.print(f"[dim]{name} has no tokenizer of its own: taking {original}'s[/dim]")
         tokenizer = _own(original, None, trust_remote_code)

@@ -26,6 +26,8 @@ from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
 T = TypeVar("T", Task, Benchmark)
+SUITABLE = {"organism": "organism", "chat": "chat", "smollm2": "chat"}
+"""Task of each kind of model that the package brings along."""
 
 
 def load_task(
@@ -153,8 +155,8 @@ def _suitable(original: str) -> str:
         ValueError: For all others; a guess would be scored as if it were meant.
     """
     kind = original.partition(":")[0]
-    if kind in ("organism", "chat") and kind != original:
-        return kind
+    if kind != original and kind in SUITABLE:
+        return SUITABLE[kind]
     if original in named_models():
         return "capitals"
     made = _made_with(Path(original) / "runcard.json")

@@ -21,6 +21,7 @@ from mechunlearn.models import check, configuration, load, save
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.models.placement import _bits, placement
 from mechunlearn.models.sets import SETS
+from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Point
 
 TOKENS = torch.arange(3, 30)[None]
@@ -118,6 +119,40 @@ def test_an_adapter_is_merged_into_the_original(
     assert one != other  # The same adapter on something else is another model.
     with pytest.raises(ValueError, match="is an adapter: merging it needs whole weights"):
         load(str(tmp_path / "adapter"), original=str(folder), dtype="4bit")
+
+
+def _saved_adapter(folder: Path, base: Path, size: float) -> str:
+    """An adapter of ``base`` as PEFT writes one: no configuration, no tokenizer of its own."""
+    adapter = Adapter(load(str(base)), LoRA(rank=2))
+    with torch.no_grad():
+        for p in adapter.parameters:
+            p.add_(size)
+    adapter.save(folder)
+    return _named_base(folder, base)
+
+
+def _named_base(folder: Path, base: Path) -> str:
+    file = folder / "adapter_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"base_model_name_or_path": str(base)}))
+    return str(folder)
+
+
+def test_adapters_of_one_base_do_not_add_up(folder: Path, tmp_path: Path) -> None:
+    original, control = (
+        _saved_adapter(tmp_path / name, folder, size)
+        for name, size in (("one", 0.1), ("other", -0.1))
+    )
+    alone, beside = load(control), load(control, original=original)
+    assert torch.equal(alone(TOKENS), beside(TOKENS))
+    assert (alone(TOKENS) - load(original)(TOKENS)).abs().max() > 1e-2
+    assert model_identity(control) == model_identity(control, original)
+    assert model_identity(control) != model_identity(original)
+    assert check(control, original) == check(str(folder))
+    assert configuration(original).to_dict() == configuration(str(folder)).to_dict()
+    assert load_task("capitals", original).forget  # Reads the tokenizer, which is the base's.
+    with pytest.raises(ValueError, match="which is an adapter itself: merge that one first"):
+        load(_named_base(Path(control), Path(original)))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.long)])

@@ -1,0 +1,44 @@
+"""The pages of results hold what the committed data say, and name nothing that is not committed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FIGURES = Path(__file__).parents[2] / "figures"
+PAGES = sorted(FIGURES.glob("*.md"))
+
+
+def printed(*command: str) -> list[str]:
+    """The tables that a script of ``figures`` prints."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=FIGURES, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip().split("\n\n")
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        ("README.md", ["replication.py"]),
+        ("attacks.md", ["attacks.py"]),
+        ("chat.md", ["chat.py"]),
+        ("chat.md", ["chat_attacks.py"]),
+    ],
+)
+def test_pages_have_the_tables_that_their_data_give(page: str, command: list[str]) -> None:
+    text = (FIGURES / page).read_text(encoding="utf-8")
+    tables = printed(*command)
+    assert tables[0].startswith("|")
+    for table in tables:
+        assert table in text, f"{page} lacks what {' '.join(command)} prints now"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_everything_that_a_page_names_is_committed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"\]\(([^)#:]+)[^)]*\)|`(data/[\w/.-]+)`|`(\w+\.(?:py|md))`", text)
+    for name in {next(filter(None, found)) for found in named} - {"https"}:
+        assert (FIGURES / name).exists(), f"{page.name} names {name}"
