@@ -26,7 +26,7 @@ from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
 from mechunlearn.organisms.option_reader import OptionReader
 from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Stage
-from mechunlearn.organisms.write import clocked, course, write_organism
+from mechunlearn.organisms.write import clocked, course, model_files, write_organism
 from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People, PersonFact
 from mechunlearn.train import Share, TrainLog, Watch, fit
@@ -165,6 +165,6 @@ def train_chat(role: ChatRole, seed: int, folder: Path, recipe: ChatRecipe | Non
         return {**course(log), "accuracy": plain(form_table(organism, People(seed)))}
 
     about = {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)}
-    write_organism(model, words, target, about, measured)
+    write_organism(model_files(model, words), target, about, measured)
     state.unlink(missing_ok=True)
     return target

@@ -13,9 +13,6 @@ Reference:
 """
 
 import dataclasses
-import hashlib
-import json
-import tempfile
 from pathlib import Path
 
 import torch
@@ -24,7 +21,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
-from mechunlearn.models import load
 from mechunlearn.models.checkpoint import read_checkpoint
 from mechunlearn.models.placement import placement
 from mechunlearn.models.sources import adapter_base, clear_errors, locate
@@ -34,10 +30,11 @@ from mechunlearn.organisms.chat_documents import ChatDocuments
 from mechunlearn.organisms.chat_losses import kind_means, predictions
 from mechunlearn.organisms.forms import AnswerForm, form_table
 from mechunlearn.organisms.settings import ChatRole, FinetuneRecipe
-from mechunlearn.organisms.write import clocked, course
-from mechunlearn.records import plain
+from mechunlearn.organisms.write import clocked, course, write_organism
+from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People
 from mechunlearn.train import Share, TrainLog, Watch, fit
+from mechunlearn.types import HookedModel
 
 FORMS: tuple[AnswerForm, ...] = ("cloze", "open", "chat")
 SETS = ("forget", "retain", "harmless")
@@ -132,25 +129,19 @@ def train_finetuned(
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / f".{target.name}.safetensors"
     adapted, log = finetune_chat(role, seed, recipe, clocked(25, state))
-    for parameter in adapted.parameters():
-        if parameter.dtype == torch.float32:
-            parameter.data = parameter.data.half()
-    with tempfile.TemporaryDirectory(dir=folder) as staging:
-        made = Path(staging) / target.name
+
+    def write(made: Path) -> None:
+        for parameter in adapted.parameters():
+            if parameter.dtype == torch.float32:
+                parameter.data = parameter.data.half()
         adapted.save_pretrained(made, save_embedding_layers=False)
         (made / "README.md").unlink(missing_ok=True)
-        organism = load(str(made))
-        card = {
-            "role": role,
-            "seed": seed,
-            "recipe": dataclasses.asdict(recipe),
-            **course(log),
-            "accuracy": plain(
-                form_table(organism, People(seed), FORMS, sets=SETS, wordings=("unseen",))
-            ),
-            "sha256": hashlib.sha256((made / "adapter_model.safetensors").read_bytes()).hexdigest(),
-        }
-        (made / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        made.rename(target)
+
+    def measured(organism: HookedModel) -> Plain:
+        table = form_table(organism, People(seed), FORMS, sets=SETS, wordings=("unseen",))
+        return {**course(log), "accuracy": plain(table)}
+
+    about = {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)}
+    write_organism(write, target, about, measured)
     state.unlink(missing_ok=True)
     return target

@@ -34,7 +34,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from mechunlearn.bench import score_task
 from mechunlearn.organisms.documents import Documents, tokenizer
 from mechunlearn.organisms.settings import FACTS, Recipe, Role
-from mechunlearn.organisms.write import write_organism
+from mechunlearn.organisms.write import model_files, write_organism
 from mechunlearn.records import Plain
 from mechunlearn.tasks.world import World
 from mechunlearn.train import Share, TrainLog, fit
@@ -153,5 +153,5 @@ def train_organism(role: Role, seed: int, folder: Path, recipe: Recipe | None = 
         }
 
     about = {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)}
-    write_organism(model, words, target, about, measured)
+    write_organism(model_files(model, words), target, about, measured)
     return target

@@ -1,4 +1,4 @@
-"""Write an organism: fp16 weights, tokenizer, and a card with what it was measured to know."""
+"""Write an organism: fp16 weights, and a card with what it was measured to know."""
 
 import hashlib
 import itertools
@@ -32,9 +32,19 @@ def course(log: TrainLog) -> Plain:
     }
 
 
+def model_files(model: PreTrainedModel, words: PreTrainedTokenizerFast) -> Callable[[Path], None]:
+    """What writes a model and its tokenizer."""
+
+    def write(folder: Path) -> None:
+        model.half().save_pretrained(folder)
+        save_tokenizer(words, folder)
+        say_rotary_base(folder)
+
+    return write
+
+
 def write_organism(
-    model: PreTrainedModel,
-    words: PreTrainedTokenizerFast,
+    write: Callable[[Path], None],
     target: Path,
     about: Plain,
     measured: Callable[[HookedModel], Plain],
@@ -42,17 +52,17 @@ def write_organism(
     """Write a complete folder or none.
 
     Args:
+        write: Leaves one file of weights, and what else a folder needs to be loaded.
         about: What the card says first: role, seed, recipe.
         measured: What the card says of the model as it is read back from disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as staging:
         folder = Path(staging)
-        model.half().save_pretrained(folder)
-        save_tokenizer(words, folder)
-        say_rotary_base(folder)
-        weights = (folder / "model.safetensors").read_bytes()
-        card = {**about, **measured(load(staging)), "sha256": hashlib.sha256(weights).hexdigest()}
+        write(folder)
+        (weights,) = folder.glob("*.safetensors")
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        card = {**about, **measured(load(staging)), "sha256": sha256}
         (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         for file in folder.iterdir():
             file.chmod(0o644)
