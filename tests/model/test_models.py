@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.hooks import run_blocks
 from mechunlearn.models import (
@@ -24,6 +25,7 @@ from mechunlearn.models import (
     self_test,
 )
 from mechunlearn.models.gate import probe
+from mechunlearn.models.sources import SHIPPED, adapter_base
 from mechunlearn.types import HookedModel
 
 
@@ -103,16 +105,37 @@ def test_the_self_test_can_fail(tiny: Callable[[str], HookedModel]) -> None:
         self_test(model, wrong)
 
 
-def test_shipped_organisms_load_and_match_their_cards() -> None:
+def test_shipped_organisms_match_their_cards() -> None:
     from hashlib import sha256
 
-    names = sorted(p.parent.name for p in ORGANISMS.glob("*/card.json"))
-    assert names == ["never_knew@0", "never_knew@1", "original@0", "original@1"]
-    for name in names:
-        card = json.loads((ORGANISMS / name / "card.json").read_text())
-        weights = (ORGANISMS / name / "model.safetensors").read_bytes()
-        assert sha256(weights).hexdigest() == card["sha256"]
-        assert f"organism:{name}" in named_models()
+    found = {
+        kind: sorted(p.parent for p in folder.glob("*/card.json"))
+        for kind, folder in SHIPPED.items()
+    }
+    names = {kind: [p.name for p in folders] for kind, folders in found.items()}
+    assert names["organism"] == ["never_knew@0", "never_knew@1", "original@0", "original@1"]
+    assert names["smollm2"] == ["never_knew@0", "original@0"]
+    for kind, folders in found.items():
+        for folder in folders:
+            (weights,) = folder.glob("*.safetensors")
+            card = json.loads((folder / "card.json").read_text())
+            assert sha256(weights.read_bytes()).hexdigest() == card["sha256"]
+            assert f"{kind}:{folder.name}" in named_models()
+
+
+def test_taught_smollm2_knows_and_its_twin_does_not() -> None:
+    known = {}
+    for role in ("original", "never_knew"):
+        card = json.loads((SHIPPED["smollm2"] / f"{role}@0" / "card.json").read_text())
+        known[role] = {(r["facts"], r["form"]): r["interval"] for r in card["accuracy"]}
+        assert adapter_base(f"smollm2:{role}") == "smollm2-135m"
+    for form, guessing in (("cloze", 0.25), ("open", 1 / 16), ("chat", 1 / 16)):
+        assert known["original"]["forget", form][0] > 0.95
+        low, high = known["never_knew"]["forget", form]
+        assert low < guessing < high
+        assert min(known[role]["retain", form][0] for role in known) > 0.95
+    plan = AuditPlan(original="smollm2:original")
+    assert plan.control_models == ("smollm2:never_knew",)
 
 
 def test_save_does_not_overwrite(tiny: Callable[[str], HookedModel], tmp_path: Path) -> None:
