@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mechunlearn.audit.plan_file import plan_from_toml
+from mechunlearn.models import named_models
+
 FIGURES = Path(__file__).parents[2] / "figures"
 PAGES = sorted(FIGURES.glob("*.md"))
 
@@ -42,3 +45,11 @@ def test_everything_that_a_page_names_is_committed(page: Path) -> None:
     named = re.findall(r"\]\(([^)#:]+)[^)]*\)|`(data/[\w/.-]+)`|`(\w+\.(?:py|md))`", text)
     for name in {next(filter(None, found)) for found in named} - {"https"}:
         assert (FIGURES / name).exists(), f"{page.name} names {name}"
+
+
+@pytest.mark.parametrize("file", sorted(FIGURES.glob("plans/*.toml")), ids=lambda file: file.stem)
+def test_kept_plans_can_be_run(file: Path) -> None:
+    plan = plan_from_toml(file.read_text(encoding="utf-8"))
+    assert plan.original in named_models()
+    assert plan.methods
+    assert plan.control_models
