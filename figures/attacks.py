@@ -2,7 +2,7 @@
 
     python figures/attacks.py                       prints what was measured (data/attacks.json)
     python figures/attacks.py data/chat_audit.json  another such file
-    python figures/attacks.py RUN data/NAME.json    takes it from an audit's folder first
+    python figures/attacks.py RUN ... data/NAME.json  takes it from audits' folders first
 
 The first table has recoveries, the second what they are made of.
 """
@@ -84,9 +84,10 @@ def table(rows: list[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> 
 def main() -> None:
     """Keep what is given, and print it."""
     *runs, file = map(Path, sys.argv[1:] or [HERE / "data" / "attacks.json"])
-    for run in runs:
-        made = summary(Report.load(run))
-        rows = ",\n  ".join(map(json.dumps, made.pop("rows")))
+    if runs:
+        found = [summary(Report.load(run)) for run in runs]
+        made = {"task": found[0]["task"], "models": [m for each in found for m in each["models"]]}
+        rows = ",\n  ".join(json.dumps(row) for each in found for row in each["rows"])
         head = json.dumps(made, indent=1)[:-2]
         file.write_text(f'{head},\n "rows": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]

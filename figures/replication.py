@@ -30,7 +30,7 @@ ATTACKS = {
 FILES = {
     "organism": HERE / "data" / "attacks.json",
     "chat organism": HERE / "data" / "chat_audit.json",
-    "SmolLM2, taught people": HERE / "data" / "smollm2_people.json",
+    "SmolLM2, people": HERE / "data" / "smollm2_people.json",
     "SmolLM2, capitals": HERE / "audit-smollm2",
 }
 """Whatever was audited, as ``attacks.py`` keeps it or as reports."""
