@@ -34,8 +34,11 @@ def never_knew() -> HookedModel:
 
 
 def test_they_are_small() -> None:
-    sizes = [p.stat().st_size for p in ORGANISMS.rglob("*") if p.is_file()]
-    assert sum(sizes) < 40e6
+    adapters = SHIPPED["smollm2"]
+    size = {p: p.stat().st_size for p in ORGANISMS.rglob("*") if p.is_file()}
+    taught = sum(n for p, n in size.items() if p.is_relative_to(adapters))
+    assert sum(size.values()) - taught < 40e6
+    assert taught < 12e6
     assert {"original@0", "never_knew@0"} <= {f.name for f in FOLDERS}
 
 
