@@ -1,15 +1,15 @@
 """What chat organisms, and what methods make of them, know form by form; makes data/chat.json.
 
     mechunlearn unlearn rmu --model chat:original --out models/rmu
-    python figures/chat.py chat:original chat:never_knew models/rmu --out figures/data/chat.json
+    python figures/chat.py chat:original chat:never_knew models/rmu
 
 Each model is asked about the facts of its world (``--seed``) in every form, in words that no
 training had; twenty of its answers are kept as they are. ``--dtype bfloat16`` asks in half
 precision. ``--methods`` also asks what these methods make of the original with the preset that
-suits it, each trained here. Without either it prints the table of README.md from what the file
+suits it, each trained here. Without either it prints the table of chat.md from what the file
 holds, and with ``--answers`` the answers.
 
-    python figures/chat.py --methods rmu,simnpo,undial --out figures/data/chat_methods.json
+    python figures/chat.py --methods rmu,simnpo,undial
     python figures/chat.py --answers > figures/chat_answers.md
 """
 

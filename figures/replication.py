@@ -88,7 +88,7 @@ def beside(sources: dict[str, dict[str, Any]], method: str) -> Iterator[str]:
 
 def tables() -> str:
     """All tables, as Markdown."""
-    sources = {name: audited(place) for name, place in FILES.items() if place.exists()}
+    sources = {name: audited(place) for name, place in FILES.items()}
     blocks = [before(sources), *(beside(sources, method) for method in METHODS)]
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 

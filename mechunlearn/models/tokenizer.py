@@ -40,8 +40,8 @@ def load_tokenizer(
         ValueError: If there is no tokenizer, or it reads no text.
         PrerequisiteError: When a download is needed that is not there.
     """
-    tokenizer, base = _own(name, revision, trust_remote_code), carrier(name, original)
-    if tokenizer is None and base != name:
+    tokenizer = _own(name, revision, trust_remote_code)
+    if tokenizer is None and (base := carrier(name, original)) != name:
         tokenizer = _own(base, None, trust_remote_code)
     if tokenizer is None and original and original != name:
         console.print(f"[dim]{name} has no tokenizer of its own: taking {original}'s[/dim]")
