@@ -6,7 +6,13 @@ from typing import get_args
 
 from mechunlearn.audit.labels import split_label
 from mechunlearn.audit.plan import AuditPlan, Resolved
-from mechunlearn.cost.downloads import Download, data_sets, known_configuration, model_download
+from mechunlearn.cost.downloads import (
+    Download,
+    data_sets,
+    known_configuration,
+    local_base,
+    model_download,
+)
 from mechunlearn.cost.job import Cost, Job, peak_memory
 from mechunlearn.cost.memory import Memory, Shape, Sizes, shape_of, sizes_of
 from mechunlearn.errors import PrerequisiteError
@@ -56,15 +62,21 @@ class Outlook:
     """Data sets of the task that come from the Hub."""
 
 
+def needed_models(plan: AuditPlan) -> list[str]:
+    """Every model that an audit loads, and what an adapter among them is merged into."""
+    named = (split_label(model)[1] for model in plan.unlearned)
+    given = (plan.original, *named, *plan.control_models)
+    both = (n for name in given for n in (name, local_base(name)))
+    return list(dict.fromkeys(n for n in both if n is not None))
+
+
 def outlook(plan: AuditPlan) -> Outlook:
     """Look ahead; needs no network, loads no weights and computes nothing."""
     trust = plan.trust_remote_code
     config = known_configuration(plan.original, trust_remote_code=trust)
     shape = None if config is None else shape_of(config, trust_remote_code=trust)
     parameters = None if shape is None else shape.parameters
-    given = (split_label(model)[1] for model in plan.unlearned)
-    names = dict.fromkeys((plan.original, *given, *plan.control_models))
-    files = [model_download(name, parameters) for name in names]
+    files = [model_download(name, parameters) for name in needed_models(plan)]
     data = data_sets(plan.task, task_config(plan.changes))
     if shape is None:
         return Outlook(files, [], 0, None, False, data)

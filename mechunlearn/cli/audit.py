@@ -113,13 +113,15 @@ def attack(
 
 def estimate(plan: "AuditPlan", out: Path | None, as_json: bool, engine: "Engine") -> None:
     """Say what is missing of an audit and what it will cost."""
-    from mechunlearn.audit.outlook import outlook
+    from mechunlearn.audit.outlook import needed_models, outlook
     from mechunlearn.audit.plan_file import plan_toml
     from mechunlearn.audit.run import dry_run
+    from mechunlearn.cost.downloads import model_download
     from mechunlearn.models.placement import placement
     from mechunlearn.report.table import show_estimates, show_outlook
 
-    if not as_json and "/" in plan.original:  # Something may have to be fetched: say what first.
+    missing = any(not model_download(name, None).there for name in needed_models(plan))
+    if not as_json and (missing or "/" in plan.original):  # Say first what has to be fetched.
         sys.stderr.write(plan_toml(plan))
         show_outlook(outlook(plan))
     placement(plan.device, plan.dtype)

@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models import configuration
 from mechunlearn.models.sets import SETS
-from mechunlearn.models.sources import locate
+from mechunlearn.models.sources import adapter_base, locate
 from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.benchmarks import downloads
 from mechunlearn.tasks.names import BENCHMARKS, OPEN_SETS
@@ -71,8 +71,23 @@ def data_sets(task: str, config: TaskConfig) -> list[str]:
     return list(dict.fromkeys(map(str, parts)))
 
 
+def local_base(name: str) -> str | None:
+    """What an adapter that lies on this machine is merged into; needs no network.
+
+    Raises:
+        ValueError: If the adapter's settings are damaged.
+    """
+    try:
+        location, _ = locate(name)
+    except (ValueError, PrerequisiteError):
+        return None
+    return adapter_base(name) if os.path.exists(location) else None
+
+
 def known_configuration(name: str, *, trust_remote_code: bool = False) -> Any:
     """A model's configuration without a network: a file, the cache, or a named set's.
+
+    An adapter's is that of its base.
 
     Args:
         trust_remote_code: Allow code that comes with the configuration to run.
@@ -81,6 +96,7 @@ def known_configuration(name: str, *, trust_remote_code: bool = False) -> Any:
         ``None`` where it is not known.
     """
     try:
+        name = local_base(name) or name
         location, _ = locate(name)
     except (ValueError, PrerequisiteError):
         return None

@@ -6,11 +6,13 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
+from mechunlearn.environment import fast_half
 from mechunlearn.hooks import measured_scale
 from mechunlearn.models.checkpoint import Checkpoint, check_adapter, read_checkpoint, untie_for
 from mechunlearn.models.gate import (
@@ -78,6 +80,8 @@ def load(
         _refuse_merging(name, dtype)
         location, extra = locate(base)
     placing, place = placement(device, dtype)
+    if dtype in ("bfloat16", "float16") and place == "cpu":
+        _say_if_slow(dtype)
     hub = {} if os.path.exists(location) or base != name else {"revision": revision}
     tokenizer = load_tokenizer(
         name, original, revision=revision, trust_remote_code=trust_remote_code
@@ -100,6 +104,16 @@ def load(
         trust_remote_code=trust_remote_code,
     )
     return model
+
+
+@cache
+def _say_if_slow(dtype: Literal["bfloat16", "float16"]) -> None:
+    """Once in a process."""
+    if not fast_half("cpu", dtype):
+        console.print(
+            f"[yellow]this CPU has no instructions for {dtype}: everything takes many times as "
+            "long as in float32[/yellow]"
+        )
 
 
 def _refuse_merging(name: str, dtype: str) -> None:

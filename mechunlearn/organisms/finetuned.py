@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
+from mechunlearn.environment import fast_half
 from mechunlearn.models.checkpoint import read_checkpoint
 from mechunlearn.models.placement import placement
 from mechunlearn.models.sources import adapter_base, clear_errors, locate
@@ -42,7 +43,7 @@ SETS = ("forget", "retain", "harmless")
 
 
 def _untaught(seed: int, recipe: FinetuneRecipe) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-    """The base in bfloat16 with a fresh adapter in float32, and its tokenizer.
+    """The base, in bfloat16 where that is fast, with a fresh adapter in float32; its tokenizer.
 
     Raises:
         ValueError: If the base is an adapter, or has no chat template.
@@ -52,7 +53,8 @@ def _untaught(seed: int, recipe: FinetuneRecipe) -> tuple[PeftModel, PreTrainedT
             f"{recipe.base} is an adapter itself; merge it, or give the model below it"
         )
     location, extra = locate(recipe.base)
-    placing, place = placement("auto", "bfloat16")
+    half = fast_half("cuda" if torch.cuda.is_available() else "cpu")
+    placing, place = placement("auto", "bfloat16" if half else "float32")
     words = load_tokenizer(recipe.base)
     if words.chat_template is None and recipe.chat:
         raise ValueError(f"{recipe.base} has no chat template; take a chat model, or --set chat=0")

@@ -196,8 +196,10 @@ def show_outlook(outlook: Outlook) -> None:
         size = "of unknown size" if d.bytes is None else f"{d.bytes / 1e9:.1f} GB"
         console.print(f"{d.model}: {size}, {'here' if d.there else 'to be fetched'}")
     if missing := [d for d in outlook.downloads if not d.there]:
-        total = sum(d.bytes or 0 for d in missing)
-        console.print(f"to fetch: {len(missing)} models, about {total / 1e9:.0f} GB")
+        total = f"{sum(d.bytes or 0 for d in missing) / 1e9:.0f} GB"
+        known = all(d.bytes is not None for d in missing)
+        of = f"about {total}" if known else "how much is not known"
+        console.print(f"to fetch: {len(missing)} models, {of}")
     if outlook.data:
         console.print(f"data sets: {', '.join(outlook.data)}", markup=False)
     if outlook.sizes is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mechunlearn.bench.batches import halving
+from mechunlearn.environment import fast_half
 from mechunlearn.progress import track
 from mechunlearn.train.log import TrainLog, Watch, keep, report, resumed
 from mechunlearn.train.masters import Masters
@@ -130,7 +131,8 @@ class _Numerics:
     @contextmanager
     def on(self) -> Iterator[None]:
         """Leaves the global generators as they were."""
-        cast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
+        half = self.autocast and fast_half(self.device.type)
+        cast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), cast:
             if self.device.type == "cpu":  # ``torch.manual_seed`` notes a stack for every device.
                 torch.default_generator.manual_seed(self.seed)

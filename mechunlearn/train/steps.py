@@ -99,7 +99,8 @@ class Optimizer:
     accumulate: int = 1
     """Backward passes per step, each over a part of the batch; the same losses in less memory."""
     autocast: bool = False
-    """Compute in bfloat16, with weights and optimizer in their own type."""
+    """Compute in bfloat16 where the device is fast at it, with weights and optimizer in their own
+    type."""
     recompute: bool = False
     """Keep block inputs only and compute the rest again in the backward pass (activation
     checkpointing)."""

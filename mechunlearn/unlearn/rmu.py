@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechunlearn.bench.batches import in_batches
+from mechunlearn.bench.batches import batches, in_batches, token_budget
 from mechunlearn.bench.rows import pad, placed, real_places
 from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
@@ -165,28 +165,49 @@ def rmu_(model: HookedModel, task: Task, config: RMUConfig, watch: Watch | None 
     vectors = {topic: _unit(model, generator) for topic in topics}
     goals = _goals(model, forget, order, config)
 
-    def distance(rows: list[list[int]], goal: Tensor, picked: Sequence[int], n: int) -> Tensor:
-        own = [rows[i] for i in picked]
-        tokens, _ = pad(model, own)
-        there = placed(real_places(own), tokens.device)
-        reached = forward_to(model, tokens, config.layer).flatten(0, 1)[there].float()
-        return (reached - goal.to(reached)).pow(2).sum() / (n * model.cfg.d_model)
-
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         topic, picked = order[step]
         forget_rows, retain_rows = share(picked), share(retain_draws[step])
         vector = vectors[topic]
         lengths = placed(torch.cat([goals[i] for i in forget_rows]), vector.device)[:, None]
         held = placed(torch.cat([frozen[i] for i in retain_rows]), vector.device)
+        rows = [forget[i] for i in forget_rows] + [retain[i] for i in retain_rows]
+        reached = _reached(model, rows, config.layer)
+        forgetting, keeping = reached.split([len(lengths), len(held)])
         n_forget = sum(len(forget[i]) for i in picked)
         n_retain = sum(len(retain[i]) for i in retain_draws[step])
         return {
-            "forget": distance(forget, lengths * vector, forget_rows, n_forget),
-            "retain": config.alpha * distance(retain, held, retain_rows, n_retain),
+            "forget": _distance(forgetting, lengths * vector, n_forget),
+            "retain": config.alpha * _distance(keeping, held, n_retain),
         }
 
     parameters = [p for i in config.blocks for p in mlp_parameters(model, i, config.weights)]
     return fit(parameters, loss, config.optimizer, label="RMU", watch=watch, model=model)
+
+
+def _reached(
+    model: HookedModel, rows: Sequence[list[int]], layer: int
+) -> Float[Tensor, "token d_model"]:
+    """Output of block ``layer`` at the rows' tokens, row after row, in float32; differentiable.
+
+    Rows of different lengths are computed apart, since padding costs as much as words.
+    """
+    lengths = torch.tensor([len(row) for row in rows])
+    starts = lengths.cumsum(0) - lengths
+    parts, places = [], []
+    for batch in batches(lengths.tolist(), token_budget(model)):
+        own = [rows[i] for i in batch]
+        tokens, _ = pad(model, own)
+        there = placed(real_places(own), tokens.device)
+        parts.append(forward_to(model, tokens, layer).flatten(0, 1)[there].float())
+        places += [torch.arange(len(rows[i])) + starts[i] for i in batch]
+    found = torch.cat(parts)
+    return found[placed(torch.cat(places).argsort(), found.device)]
+
+
+def _distance(reached: Tensor, goal: Tensor, tokens: int) -> Float[Tensor, ""]:
+    """This share's part of the mean square, over all ``tokens`` of the step."""
+    return (reached - goal.to(reached)).pow(2).sum() / (tokens * reached.shape[-1])
 
 
 def _unit(model: HookedModel, generator: torch.Generator) -> Float[Tensor, " d_model"]:

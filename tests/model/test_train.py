@@ -224,6 +224,19 @@ def test_restored_is_bit_equal_also_after_an_error(tiny: Callable[[str], HookedM
     assert fingerprint(model) == before
 
 
+def test_autocast_is_for_devices_that_are_fast_at_it(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terms(autocast: bool, fast: bool) -> dict[str, list[float]]:
+        monkeypatch.setattr("mechunlearn.train.loop.fast_half", lambda device: fast)
+        changes = ["batch=4", "optimizer.steps=1", f"optimizer.autocast={autocast}"]
+        return npo_(load("organism:original"), task, configured(NPO, "organism", changes)).terms
+
+    exact = terms(False, True)
+    assert terms(True, False) == exact
+    assert terms(True, True) != exact
+
+
 def test_bfloat16_training_follows_float32(task: Task) -> None:
     """At a published rate almost no weight moves in bfloat16; float32 copies move as in float32."""
     # From the same weights, those that bfloat16 can hold.

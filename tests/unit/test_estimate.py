@@ -16,6 +16,7 @@ from mechunlearn.cost.memory import Sizes, shape_of
 from mechunlearn.cost.speed import Speed
 from mechunlearn.models import configuration
 from mechunlearn.registry import ATTACKS
+from mechunlearn.report.table import show_outlook
 
 SPEED = Speed(flops=2.0, per_question=1.0, device="cpu", number=4)
 
@@ -93,6 +94,23 @@ def test_models_that_are_not_here_have_an_outlook() -> None:
     baseline, lens, relearning = ahead.steps
     assert baseline.memory.total == lens.memory.total < relearning.memory.total
     assert 7.2e9 < ahead.parameters < 7.3e9
+
+
+def test_an_adapter_whose_base_is_elsewhere_has_an_outlook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/where"}')
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    ahead = outlook(AuditPlan(original=str(folder), attacks=("logit_lens",)))
+    assert {d.model: d.there for d in ahead.downloads} == {str(folder): True, "some/where": False}
+    assert ahead.parameters == 0
+    show_outlook(ahead)
+    assert "to fetch: 1 models, how much is not known" in capsys.readouterr().err
+    config = '{"base_model_name_or_path": "HuggingFaceH4/zephyr-7b-beta"}'
+    (folder / "adapter_config.json").write_text(config)
+    assert outlook(AuditPlan(original=str(folder), task="wmdp-bio")).parameters > 7.2e9
 
 
 def test_made_models_have_a_lineage_that_their_settings_decide(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from mechunlearn.attacks.gcg.terms import Terms
 from mechunlearn.bench.batches import halving, lower_budget, token_budget
 from mechunlearn.bench.cache import chosen, extend, leaves
 from mechunlearn.bench.rows import pad, placed
+from mechunlearn.environment import fast_half
 from mechunlearn.hooks import embedding_table, first_embeddings
 from mechunlearn.types import HookedModel
 
@@ -89,7 +90,7 @@ class Forwards:
 
         Args:
             parent: What the candidates were made from; need not be among them.
-            coarse: Multiply matrices in bfloat16.
+            coarse: Multiply matrices in bfloat16, where the device is fast at it.
         """
         found = np.zeros((len(candidates), len(picked)))
 
@@ -97,8 +98,8 @@ class Forwards:
             for group in self._groups(picked):
                 for caches in self._caches:  # Exact ones: later passes use them too.
                     caches.run_parent(parent, group[:1] if self._splits(group) else group)
-            half = torch.autocast(self.device.type, torch.bfloat16, enabled=coarse)
-            with torch.no_grad(), half:
+            half = coarse and fast_half(self.device.type)
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 found[:] = self._losses(parent, candidates, picked)
 
         self._halving(compute, graph=False)
