@@ -154,6 +154,10 @@ def rerun(
             help="An audit's folder, its report.json, or the runcard.json of an unlearned model."
         ),
     ],
+    sample: Annotated[
+        int, typer.Option(min=0, help="Only so many attacks of an audit, drawn at random; 0: all.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of which attacks are drawn.")] = 0,
     trust_remote_code: TrustOpt = False,
     out: OutOpt = None,
     as_json: JsonOpt = False,
@@ -164,11 +168,15 @@ def rerun(
 
     file = card / "report.json" if card.is_dir() else card
     kept.folder = out or Path("runs") / f"{file.resolve().parent.name}-rerun"
-    result = repeat(file, kept.folder, trust_remote_code=trust_remote_code)
+    result = repeat(
+        file, kept.folder, sample=sample, seed=seed, trust_remote_code=trust_remote_code
+    )
     if as_json:
-        changes = result.changes
-        print_json({"agrees": result.agrees, "changes": changes, "out": str(result.out)})
+        found = {"agrees": result.agrees, "changes": result.changes, "cells": result.cells}
+        print_json({**found, "out": str(result.out)})
     else:
+        for model, attack in result.cells:
+            say(f"repeated: {attack} on {model}")
         show_changes(result.changes)
         answer(f"{'agrees' if result.agrees else 'does not agree'}; the new run: {result.out}")
     if not result.agrees:

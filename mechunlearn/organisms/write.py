@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,11 +25,22 @@ def clocked(every: int, state: Path) -> Watch:
 
 
 def course(log: TrainLog) -> Plain:
-    """What a card says of a training that was ``clocked``, also if it was stopped in between."""
+    """What a card says of a training that was ``clocked``, also if it was stopped in between.
+
+    ``curves`` are means of each loss term since the step before, in the order of ``step``; of
+    terms that every step had.
+    """
     clock = [measured["cpu_seconds"] for measured in log.measured]
+    steps = [int(measured["step"]) for measured in log.measured]
+    curves = {
+        name: [round(statistics.fmean(values[a:b]), 4) for a, b in itertools.pairwise(steps)]
+        for name, values in log.terms.items()
+        if len(values) == log.steps
+    }
     return {
         "cpu_seconds": round(sum(max(0.0, b - a) for a, b in itertools.pairwise(clock))),
         "loss": {name: round(values[-1], 4) for name, values in log.terms.items()},
+        "curves": {"step": steps[1:], **curves},
     }
 
 

@@ -39,6 +39,31 @@ def test_an_audit_agrees_with_itself_and_not_with_another_number(
     assert "98" in other.output
 
 
+def test_some_attacks_alone_are_repeated(tiny_plan: AuditPlan, tmp_path: Path) -> None:
+    changes = ("quantization.bits=(4,)",)
+    plan = dataclasses.replace(tiny_plan, attacks=("logit_lens", "quantization"), changes=changes)
+    first = audit(plan, tmp_path / "first")
+    found = rerun(tmp_path / "first", tmp_path / "again", sample=1, seed=3)
+    ((model, attack),) = found.cells
+    assert found.agrees
+    assert found.changes == []
+    again = Report.load(tmp_path / "again" / model)
+    (row,) = again.rows
+    (before,) = (r for r in first.rows if (r.model, r.attack) == (model, attack))
+    assert (row.value, row.recovery, row.control) == (before.value, before.recovery, before.control)
+
+    file = tmp_path / "first" / "report.json"
+    claimed = json.loads(file.read_text())
+    for row in claimed["rows"]:
+        row["value"], row["value_ci"] = 0.98, [0.95, 1.0]
+    file.write_text(json.dumps(claimed))
+    other = rerun(file, tmp_path / "again", sample=1, seed=3)
+    assert [c.what for c in other.changes] == [f"{model}, {attack}, accuracy"]
+    assert not other.agrees
+    with pytest.raises(ValueError, match="--sample 9 of 2 attacks"):
+        rerun(file, tmp_path / "again", sample=9)
+
+
 def test_only_runs_can_be_repeated(tmp_path: Path) -> None:
     file = tmp_path / "some.json"
     file.write_text('{"some": "thing"}')
