@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 from mechunlearn.environment import versions
-from mechunlearn.models.sources import carrier, locate
+from mechunlearn.models.sources import ADAPTER, carrier, locate
 from mechunlearn.records import plain
 from mechunlearn.types import Task
 
@@ -30,15 +30,16 @@ def model_identity(name: str, original: str = "") -> str:
         original: As for ``load``: what an adapter is put on.
 
     Returns:
-        SHA-256 over the files of a local model; name and commit of one on the Hub.
+        SHA-256 over the files of a local model; name and commit of one on the Hub. An adapter's
+        also depends on the model that carries it.
     """
     location, extra = locate(name)
-    path = Path(location)
+    path, base = Path(location), carrier(name, original)
     if not path.exists():
-        file = try_to_load_from_cache(location, "config.json")
-        return f"{location}@{Path(file).parent.name}" if isinstance(file, str) else location
+        own = _on_hub(location)
+        return own if base == name else digest({"adapter": own, "base": model_identity(base)})
     total = hashlib.sha256()
-    if (base := carrier(name, original)) != name:
+    if base != name:
         total.update(model_identity(base).encode())
     files = [path / extra["gguf_file"]] if "gguf_file" in extra else sorted(path.iterdir())
     for file in files:
@@ -47,6 +48,13 @@ def model_identity(name: str, original: str = "") -> str:
                 total.update(file.name.encode())
                 total.update(hashlib.file_digest(data, "sha256").digest())
     return total.hexdigest()
+
+
+def _on_hub(location: str) -> str:
+    """Name and commit of what the cache holds of a model or an adapter."""
+    files = (try_to_load_from_cache(location, file) for file in ("config.json", ADAPTER))
+    commits = (f"{location}@{Path(file).parent.name}" for file in files if isinstance(file, str))
+    return next(commits, location)
 
 
 def task_revision(task: Task) -> str:

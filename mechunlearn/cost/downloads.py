@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models import configuration
 from mechunlearn.models.sets import SETS
-from mechunlearn.models.sources import adapter_base, locate
+from mechunlearn.models.sources import ADAPTER, adapter_base, locate
 from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.benchmarks import downloads
 from mechunlearn.tasks.names import BENCHMARKS, OPEN_SETS
@@ -81,7 +81,12 @@ def local_base(name: str) -> str | None:
         location, _ = locate(name)
     except (ValueError, PrerequisiteError):
         return None
-    return adapter_base(name) if os.path.exists(location) else None
+    here = os.path.exists(location) or _is_cached(location, ADAPTER)
+    return adapter_base(name) if here else None
+
+
+def _is_cached(location: str, file: str) -> bool:
+    return isinstance(try_to_load_from_cache(location, file), str)
 
 
 def known_configuration(name: str, *, trust_remote_code: bool = False) -> Any:
@@ -100,7 +105,7 @@ def known_configuration(name: str, *, trust_remote_code: bool = False) -> Any:
         location, _ = locate(name)
     except (ValueError, PrerequisiteError):
         return None
-    if os.path.exists(location) or isinstance(try_to_load_from_cache(location, "config.json"), str):
+    if os.path.exists(location) or _is_cached(location, "config.json"):
         return configuration(name, trust_remote_code=trust_remote_code)
     for chosen in SETS.values():
         if chosen.holds(name):

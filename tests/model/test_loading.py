@@ -15,6 +15,7 @@ from mechunlearn.audit.identity import model_identity
 from mechunlearn.audit.outlook import outlook
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import main
+from mechunlearn.cost.downloads import known_configuration
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.hooks import capture
 from mechunlearn.models import check, configuration, load, save
@@ -136,6 +137,29 @@ def _named_base(folder: Path, base: Path) -> str:
     config = json.loads(file.read_text())
     file.write_text(json.dumps(config | {"base_model_name_or_path": str(base)}))
     return str(folder)
+
+
+def test_an_adapter_on_the_hub_is_its_commit_on_its_base(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    base = shutil.copytree(folder, tmp_path / "base")
+
+    def cached(commit: str) -> str:
+        repo = tmp_path / "models--some--adapter"
+        _saved_adapter(repo / "snapshots" / commit, base, 0.1)
+        (repo / "refs").mkdir(exist_ok=True)
+        (repo / "refs" / "main").write_text(commit)
+        return model_identity("some/adapter")
+
+    first, second = cached("1" * 40), cached("2" * 40)
+    assert first != second
+    assert second == model_identity("some/adapter", str(base))
+    assert second != model_identity("some/adapter", "organism:original")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"note": "other weights"}))
+    assert model_identity("some/adapter") != second
+    assert known_configuration("some/adapter").to_dict() == configuration(str(base)).to_dict()
 
 
 def test_adapters_of_one_base_do_not_add_up(folder: Path, tmp_path: Path) -> None:
