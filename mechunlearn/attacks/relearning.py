@@ -34,11 +34,9 @@ from typing import ClassVar
 
 from mechunlearn.attacks.protocol import Attack, Search, View
 from mechunlearn.attacks.relearning_data import (
-    Item,
     Lessons,
     items_of,
     rows_of,
-    shuffled,
     wording_trace,
 )
 from mechunlearn.attacks.relearning_runs import Trained, copies, measure_run, relearning
@@ -51,6 +49,7 @@ from mechunlearn.attacks.relearning_settings import (
 )
 from mechunlearn.attacks.relearning_sweep import race, race_cost, settings_of
 from mechunlearn.attacks.seen import Scored, Seen
+from mechunlearn.attacks.shuffled import Item, shuffled
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import backward_bytes, forward_bytes, training_bytes, weight_copies

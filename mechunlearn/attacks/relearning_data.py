@@ -1,22 +1,20 @@
-"""What relearning trains on: facts, text or questions about something else, and them shuffled."""
+"""What relearning trains on: facts, text, or questions about something else."""
 
-import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 from mechunlearn.attacks.protocol import Confirm, Trace
 from mechunlearn.attacks.relearning_settings import Data, RelearningConfig
 from mechunlearn.attacks.seen import Seen
+from mechunlearn.attacks.shuffled import Item, apart
 from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
-from mechunlearn.types import Example, HookedModel
+from mechunlearn.types import HookedModel
 
 WORDS = 3
 """In a row: what counts as the same wording."""
-Item: TypeAlias = Example | str
-"""A question with its answer, or a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +52,13 @@ def _pool(seen: Seen, data: Data) -> Sequence[Item]:
     return [seen.example(q) for q in (seen.forget if data == "disjoint" else seen.retain)]
 
 
-def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
-    """The same prompts with each other's answers; of texts, the same words in random order."""
-    rng = random.Random(seed)
-    texts, examples = _apart(items)
-    if texts:
-        return [" ".join(rng.sample(words, len(words))) for words in map(str.split, texts)]
-    answers = [e.answer for e in examples]
-    rng.shuffle(answers)
-    return [Example(e.prompt, answer) for e, answer in zip(examples, answers, strict=True)]
-
-
 def rows_of(model: HookedModel, items: Sequence[Item], config: RelearningConfig) -> list[Row]:
     """Items in tokens, as many of each as the settings allow and the model's context holds."""
     limit = min(config.max_tokens, model.cfg.n_ctx or config.max_tokens)
-    texts, examples = _apart(items)
+    texts, examples = apart(items)
     if texts:
         return text_rows(model, texts, limit, limit)
     return example_rows(model, examples, config.span, limit)
-
-
-def _apart(items: Sequence[Item]) -> tuple[list[str], list[Example]]:
-    """Texts, or examples; one kind of data has only one of them."""
-    texts = [item for item in items if isinstance(item, str)]
-    return texts, [item for item in items if isinstance(item, Example)]
 
 
 class WordingTrace(Trace, frozen=True):

@@ -62,23 +62,51 @@ def calibrate(setup: Setup) -> Speed:
     return speed_of(model, lambda: score(model, questions, task), len(questions), beside)
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the cells of an audit have to compute."""
+
+    job: Job
+    costs: Mapping[str, Cost]
+    """By attack."""
+    extra: int
+    """Questions of the task's further sets."""
+
+    @classmethod
+    def of(cls, setup: Setup, device: str, number: int) -> "_Work":
+        """Of the whole audit, on a device, in numbers of so many bytes."""
+        original, trust = setup.plan.original, setup.plan.trust_remote_code
+        tokenizer = load_tokenizer(original, trust_remote_code=trust)
+        sizes = sizes_of(setup.task, tokenizer, (device, number))
+        config = configuration(original, trust_remote_code=trust)
+        job = job_of(setup.task, shape_of(config, trust_remote_code=trust), sizes)
+        costs = {a: find("attack", a).cost(setup.config(a), job) for a in setup.attacks}
+        return cls(job, {"": Cost(), **costs}, sum(map(len, setup.task.extra.values())))
+
+    def forwards(self, cell: Cell, further: float) -> float:
+        """Question forwards that a cell is worth.
+
+        Args:
+            further: What a question's further measures are worth.
+        """
+        own = forwards(cell.kind, self.costs[cell.attack], self.job, self.extra)
+        return own + further * reported(cell.kind, self.job)
+
+    def memory(self, cell: Cell) -> float:
+        """Peak bytes."""
+        return peak_memory(self.costs[cell.attack], self.job.shape, self.job.sizes).total
+
+
 def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimate]:
     """The cost of each cell on this machine."""
-    job, costs = _costs(setup, speed.device, speed.number)
+    work = _Work.of(setup, speed.device, speed.number)
     planted = {e.label for e in setup.planted} if setup.plan.planted == "auto" else set()
-    extra = sum(map(len, setup.task.extra.values()))
     return [
         Estimate(
             cell,
-            flops=(
-                flops := speed.per_question
-                * (
-                    forwards(cell.kind, costs[cell.attack], job, extra)
-                    + speed.further * reported(cell.kind, job)
-                )
-            ),
+            flops=(flops := speed.per_question * work.forwards(cell, speed.further)),
             seconds=flops / speed.flops,
-            memory=peak_memory(costs[cell.attack], job.shape, job.sizes).total,
+            memory=work.memory(cell),
             conditional=cell.model in planted,
         )
         for cell in cells
@@ -87,23 +115,8 @@ def estimates(setup: Setup, cells: Sequence[Cell], speed: Speed) -> list[Estimat
 
 def amounts(setup: Setup, cells: Sequence[Cell]) -> list[float]:
     """How much work each cell is, in question forwards: for a progress bar, without any timing."""
-    job, costs = _costs(setup, "cpu", 4)
-    extra = sum(map(len, setup.task.extra.values()))
-    beside = len(setup.task.also) + setup.task.samples
-    return [
-        forwards(cell.kind, costs[cell.attack], job, extra) + beside * reported(cell.kind, job)
-        for cell in cells
-    ]
-
-
-def _costs(setup: Setup, device: str, number: int) -> tuple[Job, dict[str, Cost]]:
-    original, trust = setup.plan.original, setup.plan.trust_remote_code
-    tokenizer = load_tokenizer(original, trust_remote_code=trust)
-    sizes = sizes_of(setup.task, tokenizer, (device, number))
-    config = configuration(original, trust_remote_code=trust)
-    job = job_of(setup.task, shape_of(config, trust_remote_code=trust), sizes)
-    costs = {a: find("attack", a).cost(setup.config(a), job) for a in setup.attacks}
-    return job, {"": Cost(), **costs}
+    work = _Work.of(setup, "cpu", 4)
+    return [work.forwards(cell, len(setup.task.also) + setup.task.samples) for cell in cells]
 
 
 def forwards(kind: Kind, cost: Cost, job: Job, extra: int) -> float:

@@ -228,8 +228,10 @@ class AuditPlan:
     def control_models(self) -> tuple[str, ...]:
         """Names of the never-knew models; empty: there is none."""
         if not self.control:
-            twin = re.fullmatch(r"(organism|chat|smollm2):original(@\d+)?", self.original)
-            return (f"{twin[1]}:never_knew{twin[2] or ''}",) if twin else ()
+            from mechunlearn.models.sources import twin_of
+
+            twin = twin_of(self.original)
+            return (twin,) if twin else ()
         return () if self.control == ("none",) else tuple(self.control)
 
     @property

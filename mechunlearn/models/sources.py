@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 
@@ -14,26 +14,32 @@ from mechunlearn.errors import PrerequisiteError, unknown
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ORGANISMS = Path(__file__).parents[1] / "organisms" / "shipped"
+
+
+class Shipped(NamedTuple):
+    """A kind of organisms that the package brings along."""
+
+    folder: Path
+    about: str
+    task: str
+    """What they are asked about."""
+
+
 SHIPPED = {
-    "organism": ORGANISMS,
-    "chat": ORGANISMS / "chat",
-    "smollm2": ORGANISMS / "smollm2",
+    "organism": Shipped(ORGANISMS, "shipped organism", "organism"),
+    "chat": Shipped(ORGANISMS / "chat", "shipped chat organism", "chat"),
+    "smollm2": Shipped(ORGANISMS / "smollm2", "shipped adapter of smollm2-135m", "chat"),
 }
-"""Kinds of organisms that the package brings along, by what stands before the colon."""
-ABOUT = {
-    "organism": "shipped organism",
-    "chat": "shipped chat organism",
-    "smollm2": "shipped adapter of smollm2-135m",
-}
+"""By what stands before the colon."""
 ADAPTER = "adapter_config.json"
 
 
 def named_models() -> dict[str, str]:
     """Names that ``load`` knows beside paths and Hub ids, each with what it is."""
     names: dict[str, str] = {}
-    for kind, folder in SHIPPED.items():
+    for kind, (folder, about, _) in SHIPPED.items():
         found = (*folder.glob("*/config.json"), *folder.glob(f"*/{ADAPTER}"))
-        shipped, about = sorted(p.parent.name for p in found), ABOUT[kind]
+        shipped = sorted(p.parent.name for p in found)
         names |= {f"{kind}:{name}": about for name in shipped}
         for name in (n.removesuffix("@0") for n in shipped if n.endswith("@0")):
             names[f"{kind}:{name}"] = f"{about}, same as {kind}:{name}@0"
@@ -49,7 +55,7 @@ def locate(name: str) -> tuple[str, dict[str, Any]]:
         known = named_models()
         if name not in known:
             raise unknown("model", name, known)
-        return str(SHIPPED[kind] / (folder if "@" in folder else f"{folder}@0")), {}
+        return str(SHIPPED[kind].folder / (folder if "@" in folder else f"{folder}@0")), {}
     if name == "smollm2-135m":
         return _smollm2()
     path = Path(name).expanduser()
@@ -99,6 +105,12 @@ def _refuse_two_models(name: str, folder: Path) -> None:
             f"{name} holds a model and an adapter ({ADAPTER}): which of them is meant? Move one "
             "into a folder of its own"
         )
+
+
+def twin_of(original: str) -> str | None:
+    """The never-knew model of a shipped original."""
+    found = re.fullmatch(rf"({'|'.join(SHIPPED)}):original(@\d+)?", original)
+    return found and f"{found[1]}:never_knew{found[2] or ''}"
 
 
 def adapter_base(name: str) -> str | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mechunlearn.attacks.relearning_data import shuffled
+from mechunlearn.attacks.shuffled import shuffled
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, letter_ids, pad
 from mechunlearn.hooks import live_parameters, mlp_parameters, untie_

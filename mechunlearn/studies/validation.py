@@ -90,13 +90,21 @@ def validate(
         add: Results of other validations, whose models are counted too.
 
     Returns:
-        The result, also written to ``out/validation.json`` after every seed.
+        The result, also written to ``out/validation.json`` after every condition.
 
     Raises:
         ValueError: If a folder under ``out`` holds something else.
     """
     suspects = [suspect for other in add for suspect in other.models]
+    earlier = [other.runcard for other in add]
     reports: dict[str, Report] = {}
+
+    def counted() -> ValidationResult:
+        card = _runcard(plan, out, reports)
+        result = summarise(suspects, card, earlier, FULL_CHAT if plan.chat else FULL)
+        write_json(out / "validation.json", plain(result))
+        return result
+
     for seed in plan.seeds:
         folder = out / f"seed-{seed}"
         kind = plan.kind(seed)
@@ -110,11 +118,8 @@ def validate(
             for situation, report in _audited(plan, seed, condition, folder, models):
                 reports[f"{condition.name}@{seed}, {situation}"] = report
                 suspects.append(suspect_of(report, seed, condition, situation))
-        card = _runcard(plan, out, reports)
-        added = [other.runcard for other in add]
-        result = summarise(suspects, card, added, FULL_CHAT if plan.chat else FULL)
-        write_json(out / "validation.json", plain(result))
-    return result
+            counted()
+    return counted()
 
 
 def suspect_of(report: Report, seed: int, condition: Condition, situation: Situation) -> Suspect:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mechunlearn.errors import unknown
-from mechunlearn.models.sources import named_models
+from mechunlearn.models.sources import SHIPPED, named_models
 from mechunlearn.presets import changed
 from mechunlearn.tasks.benchmark import (
     DEFAULT,
@@ -26,8 +26,6 @@ from mechunlearn.tasks.reader import Rows, numbered
 from mechunlearn.types import Task
 
 T = TypeVar("T", Task, Benchmark)
-SUITABLE = {"organism": "organism", "chat": "chat", "smollm2": "chat"}
-"""Task of each kind of model that the package brings along."""
 
 
 def load_task(
@@ -155,8 +153,8 @@ def _suitable(original: str) -> str:
         ValueError: For all others; a guess would be scored as if it were meant.
     """
     kind = original.partition(":")[0]
-    if kind != original and kind in SUITABLE:
-        return SUITABLE[kind]
+    if kind != original and kind in SHIPPED:
+        return SHIPPED[kind].task
     if original in named_models():
         return "capitals"
     made = _made_with(Path(original) / "runcard.json")

@@ -109,8 +109,8 @@ def test_shipped_organisms_match_their_cards() -> None:
     from hashlib import sha256
 
     found = {
-        kind: sorted(p.parent for p in folder.glob("*/card.json"))
-        for kind, folder in SHIPPED.items()
+        kind: sorted(p.parent for p in shipped.folder.glob("*/card.json"))
+        for kind, shipped in SHIPPED.items()
     }
     names = {kind: [p.name for p in folders] for kind, folders in found.items()}
     assert names["organism"] == ["never_knew@0", "never_knew@1", "original@0", "original@1"]
@@ -126,7 +126,7 @@ def test_shipped_organisms_match_their_cards() -> None:
 def test_taught_smollm2_knows_and_its_twin_does_not() -> None:
     known = {}
     for role in ("original", "never_knew"):
-        card = json.loads((SHIPPED["smollm2"] / f"{role}@0" / "card.json").read_text())
+        card = json.loads((SHIPPED["smollm2"].folder / f"{role}@0" / "card.json").read_text())
         known[role] = {(r["facts"], r["form"]): r["interval"] for r in card["accuracy"]}
         assert adapter_base(f"smollm2:{role}") == "smollm2-135m"
     for form, guessing in (("cloze", 0.25), ("open", 1 / 16), ("chat", 1 / 16)):

@@ -20,12 +20,12 @@ from mechunlearn.attacks.relearning_data import (
     Lessons,
     items_of,
     shared_wording,
-    shuffled,
     wording_trace,
 )
 from mechunlearn.attacks.relearning_runs import relearn_, relearning
 from mechunlearn.attacks.relearning_settings import RelearningConfig, Run, Sweep
 from mechunlearn.attacks.relearning_sweep import race, rounds_of, settings_of
+from mechunlearn.attacks.shuffled import shuffled
 from mechunlearn.attacks.vocabulary import NEEDS
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed
 from mechunlearn.bench import score

@@ -1,0 +1,136 @@
+"""What relearning trains on with the facts taken out: the placebo of its data."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+
+from mechunlearn.types import Example
+
+Item = Example | str
+"""A question with its answer, or a text."""
+Run = tuple[str, ...]
+"""Words in a row, in small letters."""
+Names = tuple[str, ...]
+"""As a prompt writes them, the longest first."""
+LONGEST = 5
+"""Words of what a question is about, at most."""
+STATEMENT = 2
+"""Words beside that from which on an answer states something of it: "Mexico City" does not."""
+SENTENCE = 6
+"""Words from which on an answer that names nothing is taken for a statement."""
+
+
+def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
+    """The same prompts with each other's answers; of texts, the same words in random order.
+
+    An answer that is a statement, such as "Nora Wentin likes to eat grapes." to a question about
+    Nora Wentin, would teach its fact behind any prompt. It goes to a prompt about somebody else,
+    with that one's name in it; where all are about the same, its words come in random order.
+
+    Limits: what a question is about is taken to be what it shares with its answer; "She likes to
+    eat grapes." is not seen to be about anybody.
+    """
+    rng = random.Random(seed)
+    texts, examples = apart(items)
+    if texts:
+        return [_disordered(text, rng) for text in texts]
+    about, answers = subjects(examples), [e.answer for e in examples]
+    rng.shuffle(own := [answers[i] for i, names in enumerate(about) if names is None])
+    told = [i for i, names in enumerate(about) if names is not None]
+    wanted = iter(own)
+    for i, names in enumerate(about):
+        if names is None:
+            answers[i] = next(wanted)
+    for i, j in _exchanged(told, about, rng):
+        old, new = about[j], about[i]
+        if old and new and old[0].lower() != new[0].lower():
+            answers[i] = _renamed(examples[j].answer, old, new[0])
+        else:
+            answers[i] = _disordered(answers[i], rng)
+    return [Example(e.prompt, answer) for e, answer in zip(examples, answers, strict=True)]
+
+
+def apart(items: Sequence[Item]) -> tuple[list[str], list[Example]]:
+    """Texts, or examples; one kind of data has only one of them."""
+    texts = [item for item in items if isinstance(item, str)]
+    return texts, [item for item in items if isinstance(item, Example)]
+
+
+def subjects(examples: Sequence[Example]) -> list[Names | None]:
+    """What each answer states something of: the names that it shares with its prompt.
+
+    ``None``: it is no statement. Empty: it names nothing but what most of them are about.
+    """
+    asked = [set(_runs(_words(e.prompt))) for e in examples]
+    often, most = Counter(chain.from_iterable(asked)), max(1, len(examples) // 2)
+    texts = (f"{e.prompt} {e.answer}" for e in examples)
+    small = {word for text in texts for word in re.findall(r"\w+", text) if word.islower()}
+
+    def is_name(run: Run, written: str) -> bool:
+        return all(w[0].isupper() for w in written.split()) and not small.issuperset(run)
+
+    def subject(example: Example, runs: set[Run]) -> Names | None:
+        words = _words(example.answer)
+        shared = [run for run in _runs(words) if run in runs]
+        if not shared or tuple(words) in runs:
+            return None
+        written = {run: _as_in(example.prompt, run) for run in shared if run[-1] != "s"}
+        named = [run for run in written if is_name(run, written[run])]
+        others = [] if named else sorted(written, key=lambda run: (often[run], -len(run)))[:1]
+        names = sorted((r for r in named + others if often[r] <= most), key=len, reverse=True)
+        if len(words) < (len(names[0]) + STATEMENT if names else SENTENCE):
+            return None
+        return tuple(written[run] for run in names)
+
+    return [subject(example, runs) for example, runs in zip(examples, asked, strict=True)]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _runs(words: Sequence[str]) -> list[Run]:
+    """All runs of words, up to ``LONGEST``."""
+    n = len(words)
+    ends = (range(i + 1, min(i + LONGEST, n) + 1) for i in range(n))
+    return [tuple(words[i:end]) for i, until in enumerate(ends) for end in until]
+
+
+def _pattern(words: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(r"\b" + r"\W+".join(map(re.escape, words)) + r"\b", re.IGNORECASE)
+
+
+def _as_in(text: str, run: Run) -> str:
+    """A run of words as a text writes it."""
+    found = _pattern(run).search(text)
+    return found[0] if found else " ".join(run)
+
+
+def _exchanged(
+    told: Sequence[int], about: Sequence[Names | None], rng: random.Random
+) -> list[tuple[int, int]]:
+    """For every place another one whose answer it gets, about something else where there is any."""
+    order = list(told)
+    rng.shuffle(order)
+    first = {i: names[:1] for i in told if (names := about[i]) is not None}
+    for k, i in enumerate(told):
+        if first[order[k]] != first[i]:
+            continue
+        for m, j in enumerate(told):
+            if first[order[m]] != first[i] and first[order[k]] != first[j]:
+                order[k], order[m] = order[m], order[k]
+                break
+    return list(zip(told, order, strict=True))
+
+
+def _renamed(answer: str, old: Names, new: str) -> str:
+    """The answer with another name in the place of all its own ones, longer ones first."""
+    pattern = "|".join(_pattern(_words(name)).pattern for name in old)
+    return re.sub(pattern, lambda _: new, answer, flags=re.IGNORECASE)
+
+
+def _disordered(text: str, rng: random.Random) -> str:
+    words = text.split()
+    return " " * text.startswith(" ") + " ".join(rng.sample(words, len(words)))
