@@ -7,10 +7,10 @@ seeds. The data decide what a recovery means: other facts of the forgotten domai
 never the tested ones), the tested facts themselves (``tested``), facts that were to be kept
 (``retain``), text (``text``) or questions (``questions``) about something else. Retain facts among
 each step's examples (``keep``) make what comes back cost less of the rest. The sham trains on the
-same prompts with shuffled answers: their format without their information. A model that never knew
-goes through the same runs; its curve is the price of teaching. The preset ``sweep`` races rates,
-schedules, adapters and optimizers instead of running each to its end; the never-knew model then
-goes through the chosen run.
+same prompts with shuffled answers: their format without their information (of sentences: with the
+name of whom the prompt asks about). A model that never knew goes through the same runs; its curve
+is the price of teaching. The preset ``sweep`` races rates, schedules, adapters and optimizers
+instead of running each to its end; the never-knew model then goes through the chosen run.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (finetuning; their LoRA settings are the ``paper`` preset).
