@@ -24,8 +24,8 @@ SHOWN = ("x", "y", "z", "text", "error_x", "error_y")
 def drawn() -> dict[str, go.Figure]:
     """Every figure that the committed results give, by key."""
     audit = {d.key: d.figure for d in figures(Report.load(HERE / "audit-organism"))}
-    inside = _inside().draw(json.loads((DATA / "inside.json").read_text(encoding="utf-8")))
-    return audit | validation_figures(ValidationResult.load(DATA / "validation.json")) | inside
+    validation = validation_figures(ValidationResult.load(DATA / "validation.json"))
+    return audit | validation | _drawn("inside", "inside") | _drawn("training", "chat_training")
 
 
 def values(fig: go.Figure) -> dict[str, Any]:
@@ -47,13 +47,14 @@ def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _inside() -> Any:
-    spec = importlib.util.spec_from_file_location("inside", HERE / "inside.py")
+def _drawn(script: str, data: str) -> dict[str, go.Figure]:
+    """What a script of this folder draws of a file of its data."""
+    spec = importlib.util.spec_from_file_location(script, HERE / f"{script}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    return module.draw(json.loads((DATA / f"{data}.json").read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from mechunlearn.attacks.seen import Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import forward_bytes, tokens_per_batch
+from mechunlearn.tasks.exchange import Answers
 from mechunlearn.types import Change, Example, HookedModel, Question, Rewrite, Role
 
 Source = Literal["disjoint", "retain"]
@@ -78,11 +79,16 @@ def mislabelled(
 
     Where all answers are alike there is no wrong one, and the examples stay as they are.
     """
-    rng, answers = random.Random(f"wrong-{seed}"), sorted({e.answer for e in pool})
+    rng, known = random.Random(f"wrong-{seed}"), sorted({e.answer for e in pool})
+    answers, first = Answers(pool), {e.answer: i for i, e in enumerate(pool)}
     wrong = []
     for example in examples:
-        others = [answer for answer in answers if answer != example.answer]
-        wrong.append(Example(example.prompt, rng.choice(others or answers)))
+        others = [answer for answer in known if answer != example.answer]
+        said = None
+        while others and said is None:
+            others.remove(chosen := rng.choice(others))
+            said = answers.to(first[example.answer], first[chosen])
+        wrong.append(Example(example.prompt, said or rng.choice(known)))
     return tuple(wrong)
 
 

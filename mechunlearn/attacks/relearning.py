@@ -49,10 +49,10 @@ from mechunlearn.attacks.relearning_settings import (
 )
 from mechunlearn.attacks.relearning_sweep import race, race_cost, settings_of
 from mechunlearn.attacks.seen import Scored, Seen
-from mechunlearn.attacks.shuffled import Item, shuffled
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import backward_bytes, forward_bytes, training_bytes, weight_copies
+from mechunlearn.tasks.exchange import Item, shuffled
 from mechunlearn.types import Change, HookedModel, Role
 
 FACTS: frozenset[Need] = frozenset({"retain facts"})

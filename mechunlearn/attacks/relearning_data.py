@@ -8,9 +8,9 @@ from typing import ClassVar
 from mechunlearn.attacks.protocol import Confirm, Trace
 from mechunlearn.attacks.relearning_settings import Data, RelearningConfig
 from mechunlearn.attacks.seen import Seen
-from mechunlearn.attacks.shuffled import Item, apart
 from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
+from mechunlearn.tasks.exchange import Item, apart
 from mechunlearn.types import HookedModel
 
 WORDS = 3

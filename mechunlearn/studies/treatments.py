@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mechunlearn.attacks.shuffled import shuffled
 from mechunlearn.bench.likelihood import example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, letter_ids, pad
 from mechunlearn.hooks import live_parameters, mlp_parameters, untie_
 from mechunlearn.models import load, save
 from mechunlearn.organisms.recipe import Recipe, untrained
 from mechunlearn.studies.question_sets import CLUSTER
+from mechunlearn.tasks.exchange import shuffled
 from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import VALUES, Fact, World
 from mechunlearn.train import Draws, Optimizer, Share, fit

@@ -24,6 +24,7 @@ from typing import ClassVar
 import torch
 
 from mechunlearn.bench.rows import branching_rows
+from mechunlearn.tasks.exchange import Answers
 from mechunlearn.train import Optimizer, TrainLog, Watch, shuffled_passes
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn.dpo import PreferenceSettings, prefer_, preferences
@@ -151,7 +152,12 @@ def alternates(
     if len(known) < 2:
         raise ValueError(f"all forget answers are {known[0]!r}; AltPO needs different ones")
     wrong = [[answer for answer in known if answer != e.answer] for e in examples]
-    drawn = [rng.sample(some, min(CANDIDATES, len(some))) for some in wrong]
+    answers, first = Answers(examples), {e.answer: i for i, e in enumerate(examples)}
+    drawn = []
+    for i, some in enumerate(wrong):
+        told = rng.sample(some, min(CANDIDATES, len(some)))
+        said = [answers.to(i, first[answer]) for answer in told]
+        drawn.append([answer for answer in said if answer is not None] or told)
     prompts = [e.prompt for e in examples]
     rows = branching_rows(model.tokenizer, prompts, drawn, config.max_tokens)
     likelihood = recorded(model, rows, range(len(rows)))

@@ -32,6 +32,7 @@ from torch.nn.functional import logsigmoid
 
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import branching_rows
+from mechunlearn.tasks.exchange import Answers
 from mechunlearn.tasks.refusals import REFUSALS
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, shuffled_passes
 from mechunlearn.types import Example, HookedModel, Task
@@ -146,6 +147,7 @@ def preferences(
     rng = random.Random(f"preferences-{seed}")
     refusals = task.refusals or REFUSALS
     keep = task.examples("retain")
+    kept = Answers(keep)
     generator = torch.Generator().manual_seed(seed)
     sizes = kinds_of_steps(mix, batch, steps)
     pools = (task.examples("forget"), keep, keep)
@@ -163,7 +165,7 @@ def preferences(
                 elif kind == 1:
                     pairs.append((example, refusal))
                 else:
-                    pairs.append((example, _another(example.answer, keep, rng)))
+                    pairs.append((example, _another(i, kept, rng)))
     return pairs
 
 
@@ -192,13 +194,23 @@ def kinds_of_steps(mix: Sequence[float], batch: int, steps: int) -> list[tuple[i
     return sizes
 
 
-def _another(answer: str, examples: Sequence[Example], rng: random.Random) -> str:
-    """An answer of another example; answers that are all alike have no other."""
+def _another(i: int, answers: Answers, rng: random.Random) -> str:
+    """An answer of another example, in the same form where there is one.
+
+    Raises:
+        ValueError: If all answers are alike.
+    """
+    own, different = answers.examples[i].answer, ""
     for _ in range(100):
-        other = rng.choice(examples).answer
-        if other != answer:
+        j = rng.choice(range(len(answers.examples)))
+        other = answers.to(i, j)
+        if other is not None and other != own:
             return other
-    raise ValueError(f"all retain answers seem to be {answer!r}; DPO needs different ones")
+        if answers.examples[j].answer != own:
+            different = answers.examples[j].answer
+    if not different:
+        raise ValueError(f"all retain answers seem to be {own!r}; DPO needs different ones")
+    return different
 
 
 def dpo_(model: HookedModel, task: Task, config: DPOConfig, watch: Watch | None = None) -> TrainLog:

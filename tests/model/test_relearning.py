@@ -25,7 +25,6 @@ from mechunlearn.attacks.relearning_data import (
 from mechunlearn.attacks.relearning_runs import relearn_, relearning
 from mechunlearn.attacks.relearning_settings import RelearningConfig, Run, Sweep
 from mechunlearn.attacks.relearning_sweep import race, rounds_of, settings_of
-from mechunlearn.attacks.shuffled import shuffled
 from mechunlearn.attacks.vocabulary import NEEDS
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed
 from mechunlearn.bench import score
@@ -34,6 +33,7 @@ from mechunlearn.models import fingerprint, load
 from mechunlearn.models.lora import LoRA
 from mechunlearn.records import plain
 from mechunlearn.registry import ATTACKS, find
+from mechunlearn.tasks.exchange import shuffled
 from mechunlearn.train import DivergedError
 from mechunlearn.types import Change, Example, HookedModel, Question, Task
 

@@ -1,11 +1,13 @@
-"""The placebo of relearning's data teaches no fact, however answers are written."""
+"""Other questions' answers state nothing true, however they are written."""
 
 from collections.abc import Sequence
 
-from mechunlearn.attacks.shuffled import shuffled, subjects
+from mechunlearn.attacks.fewshot import mislabelled
 from mechunlearn.tasks import load_task
+from mechunlearn.tasks.exchange import shuffled, subjects
 from mechunlearn.tasks.people import People
 from mechunlearn.types import Example
+from mechunlearn.unlearn.dpo import preferences
 
 
 def people() -> tuple[People, list[Example]]:
@@ -57,3 +59,16 @@ def test_questions_about_one_subject_get_their_words_in_random_order() -> None:
     for before, after in zip(items, found, strict=True):
         assert after.answer != before.answer
         assert sorted(after.answer.split()) == sorted(before.answer.split())
+
+
+def test_wrong_answers_of_methods_and_attacks_state_nothing_true() -> None:
+    world, items = people()
+    task = load_task("chat", original="chat:original")
+    pairs = preferences(task, (0.0, 0.0, 1.0), batch=8, steps=40, seed=0)
+    known = [(fact.entity, fact.value) for fact in world.retain]
+    said = [wrong for _, wrong in pairs if any(name in wrong for name, _ in known)]
+    true = [s for s in said if any(name in s and f" {value}" in s for name, value in known)]
+    assert len(said) > 50
+    assert len(true) < 0.2 * len(said)  # By luck; as they were before, all of them.
+    shown = mislabelled(items[::40], items[::4], seed=0)
+    assert len(true_statements(world, [example.answer for example in shown])) < 5

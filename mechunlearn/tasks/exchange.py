@@ -1,4 +1,4 @@
-"""What relearning trains on with the facts taken out: the placebo of its data."""
+"""Answers of other questions: placebos of what is taught, and wrong answers that look right."""
 
 import random
 import re
@@ -22,34 +22,53 @@ SENTENCE = 6
 """Words from which on an answer that names nothing is taken for a statement."""
 
 
-def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
-    """The same prompts with each other's answers; of texts, the same words in random order.
+class Answers:
+    """Answers of examples, as they would be given to each other's prompts.
 
     An answer that is a statement, such as "Nora Wentin likes to eat grapes." to a question about
-    Nora Wentin, would teach its fact behind any prompt. It goes to a prompt about somebody else,
-    with that one's name in it; where all are about the same, its words come in random order.
+    Nora Wentin, says its fact behind any prompt. To a prompt about somebody else it gets that one's
+    name.
 
     Limits: what a question is about is taken to be what it shares with its answer; "She likes to
     eat grapes." is not seen to be about anybody.
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples, self.about = examples, subjects(examples)
+
+    def to(self, i: int, j: int) -> str | None:
+        """What ``j`` answers, said to ``i``; ``None`` where that would still be true or be odd.
+
+        It would be true where both are about the same, and odd where one is a statement and the
+        other is not. Where all are about the same, answers stay as they are.
+        """
+        answer, old, new = self.examples[j].answer, self.about[j], self.about[i]
+        if not old and not new:
+            return answer if old == new else None
+        if not old or not new or old[0].lower() == new[0].lower():
+            return None
+        return _renamed(answer, old, new[0])
+
+
+def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
+    """The same prompts with each other's answers (``Answers``), so that nothing true is taught.
+
+    Of texts, the same words in random order; so too of statements which are all about the same.
     """
     rng = random.Random(seed)
     texts, examples = apart(items)
     if texts:
         return [_disordered(text, rng) for text in texts]
-    about, answers = subjects(examples), [e.answer for e in examples]
-    rng.shuffle(own := [answers[i] for i, names in enumerate(about) if names is None])
-    told = [i for i, names in enumerate(about) if names is not None]
-    wanted = iter(own)
-    for i, names in enumerate(about):
-        if names is None:
-            answers[i] = next(wanted)
-    for i, j in _exchanged(told, about, rng):
-        old, new = about[j], about[i]
-        if old and new and old[0].lower() != new[0].lower():
-            answers[i] = _renamed(examples[j].answer, old, new[0])
-        else:
-            answers[i] = _disordered(answers[i], rng)
-    return [Example(e.prompt, answer) for e, answer in zip(examples, answers, strict=True)]
+    pool, found = Answers(examples), [e.answer for e in examples]
+    short = [i for i, names in enumerate(pool.about) if names is None]
+    rng.shuffle(own := [found[i] for i in short])
+    for i, answer in zip(short, own, strict=True):
+        found[i] = answer
+    told = [i for i, names in enumerate(pool.about) if names is not None]
+    for i, j in _exchanged(told, pool.about, rng):
+        said = pool.to(i, j) if pool.about[j] else None
+        found[i] = _disordered(found[i], rng) if said is None else said
+    return [Example(e.prompt, answer) for e, answer in zip(examples, found, strict=True)]
 
 
 def apart(items: Sequence[Item]) -> tuple[list[str], list[Example]]:
