@@ -13,23 +13,25 @@ from mechunlearn.analysis.recovery import recovery
 from mechunlearn.analysis.significance import counts
 from mechunlearn.analysis.tests import max_t, sums_by_source
 from mechunlearn.audit.records import AttackResult
-from mechunlearn.stats import GRADED
+from mechunlearn.stats import GRADED, Values
 
 
 def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Union:
     """What any attack answers, beside what any attack answers on the controls.
 
     Several attacks that guess answer more together than one, so the union over the controls (the
-    never-knew model under each attack, else the highest of each attack's other arms, and what all
-    attacks together gain on twin questions) is the union's chance line. What one attack brings back
-    any of them brings back, so the union is never below the best attack.
+    never-knew model under each attack, else of the attacks' shams, or of their guesses, and what
+    all attacks together gain on twin questions) is the union's chance line. What one attack brings
+    back any of them brings back, so the union is never below the best attack. Without a never-knew
+    model and twin questions it is not above it either: answers that an attack changes at random,
+    and its sham does not, would add up to knowledge.
 
     Args:
         arms: By attack.
         best: The attack that brings back most.
     """
     anyone = np.max([arm.attacked for arm in arms.values()], axis=0)
-    chance = np.max([arm.compared(before.unlearned) for arm in arms.values()], axis=0)
+    chance = _chance(list(arms.values()), before)
     if made_up := [arm.twins for arm in arms.values() if arm.twins is not None]:
         learned = before.unlearned + float(np.max(made_up, axis=0).mean())
         chance = max((chance, learned), key=lambda arm: float(arm.mean()))
@@ -44,7 +46,8 @@ def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Uni
         sources=before.sources,
         seed=seed,
     )
-    above = net.difference >= best.difference
+    known = before.control is not None or bool(made_up)
+    above = known and net.difference >= best.difference
     lost = np.flatnonzero((before.original > GRADED) & ~(before.unlearned > GRADED))
     of_sets = Counter(
         tuple(name for name, arm in arms.items() if arm.attacked[i] > GRADED) for i in lost
@@ -65,6 +68,14 @@ def union(arms: Mapping[str, Arms], before: Before, best: Row, seed: int) -> Uni
         overlap=tuple(Overlap(attacks=names, n=n) for names, n in ordered),
         never=tuple(int(i) for i in lost if anyone[i] <= GRADED),
     )
+
+
+def _chance(arms: Sequence[Arms], before: Before) -> Values:
+    """The union over the attacks of what they are compared with; the highest kind of it."""
+    kinds = [[arm.compared(before.unlearned) for arm in arms]]
+    if before.control is None:
+        kinds += [[arm.sham for arm in arms], [arm.guessing for arm in arms]]
+    return max((np.max(kind, axis=0) for kind in kinds), key=lambda arm: float(arm.mean()))
 
 
 def spent(

@@ -31,8 +31,10 @@ from mechunlearn.analysis.records import (
     RunCard,
     TaskCard,
 )
+from mechunlearn.analysis.recovery import interval
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.rows import rows_of, tier_of
+from mechunlearn.analysis.rounding import short_interval
+from mechunlearn.analysis.rows import before_of, rows_of, tier_of
 from mechunlearn.analysis.spread import with_spread
 from mechunlearn.analysis.tests import Sources
 from mechunlearn.analysis.verdict import Subject, judge
@@ -167,15 +169,18 @@ def _subject(
     measured: dict[str, dict[str, Measured]],
     positive: tuple[PositiveControl, ...],
 ) -> Subject:
-    before, after = measured[evidence.setup.original.label], measured[entry.label]
-    control = evidence.setup.control(entry.label)
+    setup, started = evidence.setup, before_of(evidence, entry.label)
+    before, after = measured[setup.original.label], measured[entry.label]
+    control, lost = setup.control(entry.label), started.original - started.unlearned
     return Subject(
         before=before["forget"],
         after=after["forget"],
         retain_before=before["retain"],
         retain_after=_retained(evidence, entry, after["retain"]),
-        chance=evidence.setup.task.chance,
-        tier=tier_of(evidence.setup, entry.label),
+        gap_ci=short_interval(interval(lost, started.sources, setup.plan.seed)),
+        chance=setup.task.chance,
+        retain_chance=setup.task.chance_of(questions_of(setup.task, "retain")),
+        tier=tier_of(setup, entry.label),
         control=None if control is None else control.role,
         n_controls=len(entry.controls),
         positive=positive or None,

@@ -6,23 +6,26 @@
 
 A model that never knew and is taught facts would differ from the controls' mean by that much:
 models learn at different speeds, so that one may answer more than a control that was taught the
-same. ``s^2`` holds what sampling questions adds as well; taking that away would let two controls
-that agree by luck stand for a spread of nothing. ``t`` has Satterthwaite's degrees of freedom, near
-K - 1 where the spread decides: two controls say little. By simulation, with a standard deviation of
-10 to 15 points between models, 240 questions and one attack, never-knew suspects exceed two
-controls in 5 %, three in 2.5 % of audits. Attacks that state no forget facts have nothing to teach
-and are not held against it.
+same. ``s^2`` is the larger of the attack's own and the mean over all attacks that teach, so that
+two controls which agree by luck under one attack do not stand for a spread of nothing; it holds
+what sampling questions adds as well. ``t`` has Satterthwaite's degrees of freedom, near m (K - 1)
+for m such attacks where the spread decides: two controls say little. By simulation, with a standard
+deviation of 3 to 20 points between models, 240 questions, two to four controls and one to ten such
+attacks whose speeds are unrelated to nearly the same, never-knew suspects exceed their controls by
+any attack in 0 to 6 % of audits (``tests/benchmarks/between_models.py``). Attacks that state no
+forget facts have nothing to teach and are not held against it.
 
 Reference:
     Satterthwaite 1946; prediction of a further draw in a one-way layout with random effects,
     Searle, Casella and McCulloch 1992, section 3.6.
     Differs: p is adjusted for the number of attacks by Bonferroni, since the attacks' spreads on
     the same few models say nothing of their correlation; by ``LEAST`` at least, since Satterthwaite
-    is too bold for two controls.
+    is too bold for two controls under one attack.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -38,44 +41,73 @@ LEAST = 4
 """Attacks for which p is adjusted at least."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much the gains of never-knew models differ, over all attacks that teach."""
+
+    variance: float
+    """Mean over the attacks."""
+    freedom: int
+
+
+def spread_of(gains: Sequence[Sequence[float]]) -> Spread:
+    """The spread of the controls' gains.
+
+    Args:
+        gains: Of at least two controls, for each attack that teaches.
+    """
+    variances = [float(np.var(of, ddof=1)) for of in gains]
+    return Spread(float(np.mean(variances)), sum(len(of) - 1 for of in gains))
+
+
+def gains_of(arms: Arms, controls: Sequence[Values]) -> list[float] | None:
+    """What each control gained; ``None`` for fewer than two, or an attack that teaches nothing.
+
+    Args:
+        controls: Answers without any attack.
+    """
+    if len(arms.controls) < 2 or not arms.taught:
+        return None
+    return [float((a - b).mean()) for a, b in zip(arms.controls, controls, strict=True)]
+
+
 def between_controls(
-    arms: Arms, unlearned: Values, controls: Sequence[Values], sources: Sources, n_attacks: int
-) -> tuple[Contrast, ...]:
+    arms: Arms,
+    gains: Sequence[float],
+    before: tuple[Values, Sequence[Values]],
+    sources: Sources,
+    spread: Spread,
+    n_attacks: int,
+) -> Contrast:
     """The difference in differences beside the spread of the controls.
 
     Args:
-        unlearned, controls: Answers without any attack.
+        gains: Of the controls (``gains_of``).
+        before: Answers of the unlearned model and of the controls without any attack.
+        spread: Of all attacks that teach.
         n_attacks: Attacks on the same model.
-
-    Returns:
-        Nothing for fewer than two controls, or an attack that teaches nothing.
     """
-    n = len(arms.controls)
-    if n < 2 or not arms.taught:
-        return ()
-    gains = [float((a - b).mean()) for a, b in zip(arms.controls, controls, strict=True)]
+    (unlearned, controls), n = before, len(gains)
     gained = arms.attacked - unlearned
     below = max(0.0, float(np.mean(controls) - unlearned.mean()))  # As in ``contrasts.nets``.
     difference = float(gained.mean() - np.mean(gains)) - below
     error = _variance(gained, sources)
-    models = float(np.var(gains, ddof=1)) * (1 + 1 / n)
+    models = max(float(np.var(gains, ddof=1)), spread.variance) * (1 + 1 / n)
     total = error + models
     if total == 0:
         p, half = (0.0 if difference > 0 else 1.0), 0.0
     else:
         n_sources = int(sources.max()) + 1
-        freedom = total**2 / (models**2 / (n - 1) + error**2 / max(1, n_sources - 1))
+        freedom = total**2 / (models**2 / spread.freedom + error**2 / max(1, n_sources - 1))
         p = float(stats.t.sf(difference / math.sqrt(total), freedom))
         half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(total)
-    return (
-        Contrast(
-            against="spread",
-            level=short(float(arms.attacked.mean()) - difference),
-            difference=short(difference),
-            difference_ci=short_interval((difference - half, difference + half)),
-            p=short(p),
-            p_adjusted=short(min(1.0, max(LEAST, n_attacks) * p)),
-        ),
+    return Contrast(
+        against="spread",
+        level=short(float(arms.attacked.mean()) - difference),
+        difference=short(difference),
+        difference_ci=short_interval((difference - half, difference + half)),
+        p=short(p),
+        p_adjusted=short(min(1.0, max(LEAST, n_attacks) * p)),
     )
 
 

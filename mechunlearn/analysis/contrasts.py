@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mechunlearn.analysis.arms import Arms
-from mechunlearn.analysis.between import between_controls
+from mechunlearn.analysis.between import between_controls, gains_of, spread_of
 from mechunlearn.analysis.records import Against, Contrast
 from mechunlearn.analysis.recovery import interval
 from mechunlearn.analysis.rounding import short, short_interval
@@ -123,12 +123,18 @@ def contrasts_of(
             _contrast(against, arm.attacked, net, before.pooled, next(p), seed)
             for against, net in of.items()
         )
-        contrasts[attack] += between_controls(
-            arm,
-            before.unlearned if arm.unlearned is None else arm.unlearned,
-            arm.untreated_controls or before.controls,
-            before.sources,
-            len(arms),
+    taught = {
+        attack: gains
+        for attack, arm in arms.items()
+        if (gains := gains_of(arm, arm.untreated_controls or before.controls)) is not None
+    }
+    for attack, gains in taught.items():
+        arm = arms[attack]
+        own = before.unlearned if arm.unlearned is None else arm.unlearned
+        start = own, arm.untreated_controls or before.controls
+        spread = spread_of(list(taught.values()))
+        contrasts[attack] += (
+            between_controls(arm, gains, start, before.sources, spread, len(arms)),
         )
     return contrasts, test
 

@@ -8,6 +8,7 @@ finds nothing there shows nothing here.
 from collections.abc import Sequence
 
 from mechunlearn.analysis.records import Category, PositiveControl
+from mechunlearn.analysis.remarks import enough
 from mechunlearn.analysis.words import listed
 
 
@@ -54,4 +55,4 @@ def _settles(missed: Sequence[PositiveControl]) -> str:
     if any(p.questions is None for p in missed):
         return "Other attacks are needed, more questions would not help."
     n = max(p.questions for p in missed if p.questions is not None)
-    return f"About {n} questions would settle it."
+    return f"{enough(n)} would settle it."

@@ -157,7 +157,12 @@ class _Arm:
 def _deviations(
     arms: Sequence[_Arm], members: Sequence[np.ndarray], seed: int
 ) -> list[Float[np.ndarray, "draw k"]]:
-    """How far resampled curves lie from their average; all arms draw the same sources."""
+    """How far resampled curves lie from their average; all arms draw the same sources.
+
+    Of one source alone the questions are drawn: drawn again and again it would look certain.
+    """
+    if len(members) == 1:
+        members = [np.array([i]) for i in members[0]]
     rng, n = np.random.default_rng(seed), len(members)
     found: list[list[np.ndarray]] = [[] for _ in arms]
     for _ in range(DRAWS):

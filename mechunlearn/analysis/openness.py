@@ -1,6 +1,6 @@
 """How much is still answered without any attack, and whether anything can be judged at all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -135,17 +135,28 @@ def known_elsewhere(asked: OtherForm | None) -> str:
 
 
 def nonfinite_of(evidence: Evidence, model: str) -> tuple[str, ...]:
-    """The model, the original or attacks, where an answer is no finite number."""
-    original = evidence.setup.original.label
+    """Models or attacks where an answer is no finite number, also of a control or a sham."""
+    entry, original = evidence.setup.entry(model), evidence.setup.original.label
     names = [
         label
-        for label in (original, model)
-        if any(map(_nonfinite, evidence.baseline(label).sets.values()))
+        for label in dict.fromkeys((original, model, *entry.controls))
+        if _nonfinite(*evidence.baseline(label).sets.values(), evidence.baseline(label).hidden)
     ]
     attacks = [attack for label, attack in evidence.complete if label == model]
-    names += [a for a in attacks if _nonfinite(evidence.attack(model, a).forget)]
+    names += [a for a in attacks if _nonfinite(*_arms(evidence, model, a))]
     return tuple(names)
 
 
-def _nonfinite(answers: Answers) -> bool:
-    return not isinstance(answers.nonfinite, UnsetType)
+def _arms(evidence: Evidence, model: str, attack: str) -> Iterator[Answers | UnsetType]:
+    """Everything that was answered under an attack."""
+    result = evidence.attack(model, attack)
+    yield from (result.forget, result.retain, result.hidden, result.twins, *result.shams)
+    yield evidence.ceiling(model, attack).forget
+    yield from (control.forget for control in evidence.controls(model, attack))
+
+
+def _nonfinite(*answers: Answers | UnsetType) -> bool:
+    return any(
+        not isinstance(each, UnsetType) and not isinstance(each.nonfinite, UnsetType)
+        for each in answers
+    )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.records import Contrast, Row
 from mechunlearn.analysis.words import attack_names
+from mechunlearn.tasks.folds import SELECT_SHARE
 from mechunlearn.types import LETTERS
 
 
@@ -89,8 +90,12 @@ def more(row: Row, wanted: float) -> str:
         return "More models that never knew, each given as --control,"
     if row.detectable >= 1:
         return "More questions, from more sources,"
-    n = int(row.n * (row.detectable / wanted) ** 2) + 1
-    return f"About {n} questions"
+    return enough(int(row.n * (row.detectable / wanted) ** 2) + 1)
+
+
+def enough(n: int) -> str:
+    """How many questions that are reported, and how many a file needs for them."""
+    return f"About {n} reported questions (of about {round(n / (1 - SELECT_SHARE))} in the file)"
 
 
 def _spread(row: Row) -> Contrast | None:

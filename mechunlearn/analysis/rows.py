@@ -157,7 +157,9 @@ def _best_of_k(evidence: Evidence, model: str, result: AttackResult) -> float:
     if not result.tried:
         return 1.0
     before = values(evidence.answers(model, "forget_select"))
+    asked = questions_of(evidence.setup.task, "forget_select")
     if result.decided_by is not None:
         before = before[list(result.decided_by)]
+        asked = tuple(asked[i] for i in result.decided_by)
     tried = [values(variant.answers) for variant in result.tried]
-    return best_of_k(tried, before, seed=evidence.setup.plan.seed)
+    return best_of_k(tried, before, sources_of(asked), seed=evidence.setup.plan.seed)

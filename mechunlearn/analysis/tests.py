@@ -114,31 +114,19 @@ def _all_signs(n: int, seed: int, draws: int) -> tuple[Float[np.ndarray, "draw s
     return (1 - 2 * drawn).astype(np.float32), False
 
 
-def best_of_k(tried: Sequence[Values], before: Values, *, seed: int) -> float:
+def best_of_k(tried: Sequence[Values], before: Values, sources: Sources, *, seed: int) -> float:
     """Whether the best of k variants gains more than the best of k would by luck.
 
-        T_k = sum_i d_ik / sqrt(sum_i d_ik^2),  d_ik = tried_ik - before_i,  T = max_k T_k
-
-    Under the null hypothesis attacked and unattacked answers to a question can be exchanged: one
-    random sign per question, the same for all variants, gives the distribution of the maximum, with
-    whatever correlation the variants have (the max-T permutation of Westfall and Young 1993).
+    The variants' gains are the columns of ``max_t``, so that one sign per source gives the
+    distribution of the maximum, with whatever correlation variants and questions have.
 
     Returns:
         One-sided p-value, at least 1 / (1 + number of draws).
 
     Example:
         >>> before = np.zeros(40, bool)
-        >>> best_of_k([before, np.arange(40) < 20], before, seed=0) < 0.001
+        >>> best_of_k([before, np.arange(40) < 20], before, np.arange(40), seed=0) < 0.001
         True
     """
-    d = np.array(tried, dtype=float).T - before.astype(float)[:, None]
-    scale = np.sqrt(np.maximum((d**2).sum(axis=0), 1))
-    unique = (d / scale).astype(np.float32)
-    observed = unique.sum(axis=0).max()
-    null = (_signs(len(before), seed) @ unique).max(axis=1)
-    return float((1 + (null >= observed - 1e-5).sum()) / (1 + FLIPS))
-
-
-@lru_cache(maxsize=2)
-def _signs(n: int, seed: int) -> Float[np.ndarray, "draw n"]:
-    return np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), size=(FLIPS, n))
+    gains = np.array(tried, dtype=float) - before.astype(float)
+    return float(max_t(sums_by_source(gains, sources), seed, draws=FLIPS).p_adjusted.min())

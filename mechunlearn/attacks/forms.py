@@ -71,7 +71,7 @@ class Forms(Attack[FormsConfig, None, AskedAs]):
         self, model: HookedModel, seen: Seen, reference: None, config: FormsConfig
     ) -> Grid[AskedAs]:
         """There is nothing to find in a model but which forms its tokenizer can express."""
-        turns = _turns(model, seen, config)
+        turns = _turns(model, seen)
         forms = [f for f in _forms(seen, config, turns) if _expressible(model, seen, f, turns)]
 
         def change(variant: AskedAs, stems: int | None = None) -> Change:
@@ -88,7 +88,7 @@ class Forms(Attack[FormsConfig, None, AskedAs]):
         return Cost(variants=float((len(config.moves) + 3) * 2))
 
 
-def _turns(model: HookedModel, seen: Seen, config: FormsConfig) -> dict[str, Turn | None]:
+def _turns(model: HookedModel, seen: Seen) -> dict[str, Turn | None]:
     """The chat templates in which the task can be asked, by place; its own is ``None``."""
     turns: dict[str, Turn | None] = {"": None}
     if not seen.prompt.turn.plain:
@@ -96,7 +96,7 @@ def _turns(model: HookedModel, seen: Seen, config: FormsConfig) -> dict[str, Tur
     elif model.tokenizer.chat_template is not None:
         with suppress(ValueError):  # A template that refuses or changes the prompt is no form.
             turns["chat"] = user_turn(model.tokenizer)
-    return {place: turn for place, turn in turns.items() if place in config.places}
+    return turns
 
 
 def _forms(seen: Seen, config: FormsConfig, turns: Mapping[str, Turn | None]) -> Iterator[AskedAs]:
@@ -104,7 +104,7 @@ def _forms(seen: Seen, config: FormsConfig, turns: Mapping[str, Turn | None]) ->
     # What an open answer is worth is in no unit of choices: only the template is another.
     compares = find("measure", seen.scoring).compares
     measures = config.measures if compares else (seen.scoring,)
-    for place in turns:
+    for place in (place for place in turns if place in config.places):
         for measure in measures:
             moves = [m for m in config.moves if m < most]
             moves = moves if find("measure", measure).shows_choices else []

@@ -46,6 +46,7 @@ from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import Shape, Sizes, backward_bytes, forward_bytes, tokens_per_batch
+from mechunlearn.progress import console
 from mechunlearn.registry import find
 from mechunlearn.types import Change, Example, HookedModel
 
@@ -125,13 +126,17 @@ class PruningSearch(Search[Shares]):
     means: dict[int, Tensor]
 
     def grid(self) -> list[Shares]:
-        """All that takes something out."""
+        """All that takes something out; where nothing does, one that takes out nothing."""
         targets: tuple[Literal["zero", "mean"], ...] = (
             ("zero",) if self.grain == "weight" else ("zero", "mean")
         )
         cells = [(p, q) for i, p in enumerate(self.levels) for q in self.levels[: i + 1]]
         grid = [Shares(data, p, q, to) for data in self.forget for p, q in cells for to in targets]
-        return [s for s in grid if any(m.any() for _, m in self.masks(s))]
+        if found := [s for s in grid if any(m.any() for _, m in self.masks(s))]:
+            return found
+        levels = ", ".join(f"{level:g}" for level in self.levels)
+        console.print(f"[dim]{self.grain}s: p and q of {levels} leave nothing to take out[/dim]")
+        return grid[:1]
 
     def variants(self) -> Generator[list[Shares], Sequence[Scored], None]:
         """See ``Search``."""
@@ -217,27 +222,17 @@ class SetDifferencePruning(Attack[PruningConfig, None, Shares]):
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: PruningConfig
     ) -> PruningSearch:
-        """Ranks by forget attribution (for each kind of data) and by utility attribution.
-
-        Raises:
-            ValueError: If no p and q leave anything to take out.
-        """
+        """Ranks by forget attribution (for each kind of data) and by utility attribution."""
         limit = min(config.max_tokens, model.cfg.n_ctx or config.max_tokens)
         forget = forget_rows(model, seen, config.examples, limit)
         utility = utility_rows(model, seen, config.examples, limit)
-        search = PruningSearch(
+        return PruningSearch(
             self.grain,
             config.levels,
             {data: self._ranks(model, rows, config) for data, rows in forget.items()},
             self._ranks(model, utility, config),
             {} if self.grain == "weight" else unit_means(model, utility, self.grain),
         )
-        if not search.grid():
-            raise ValueError(
-                f"pruning {self.grain}s: no p and q among {config.levels} leave anything to take "
-                "out; give other levels"
-            )
-        return search
 
     def _ranks(
         self, model: HookedModel, rows: Sequence[Row], config: PruningConfig

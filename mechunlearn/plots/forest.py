@@ -38,9 +38,10 @@ def forest(report: Report) -> go.Figure:
     for block in blocks.values():
         lines += [None, *block]
     n = report.rows[0].n
-    by = "the sham's" if report.rows[0].control is None else "the never-knew model's"
+    never_knew = report.rows[0].control is not None
+    by = "the never-knew model's gain" if never_knew else "the best of its controls"
     caption = (
-        f"Share of the gap between original and unlearned accuracy, net of {by} gain (0), with "
+        f"Share of the gap between original and unlearned accuracy, net of {by} (0), with "
         f"95 % bootstrap intervals; forget questions of the confirm fold, n = {n}. Solid line: "
         "everything is back. Small marks: gains of the controls themselves, in the same unit."
     )

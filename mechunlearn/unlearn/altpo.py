@@ -3,8 +3,8 @@
     L = -(2 / beta) mean_f log sigmoid(beta [log r(other) - log r(right)]) + w * retain
 
 ``r`` is the ratio of an answer's likelihood to the original's. For ``altpo`` the other answers are
-those of the forget set that the original finds likeliest after this prompt, the right one apart;
-for ``idk_dpo`` they are refusals.
+those of the forget set that the original finds likeliest after this prompt, the right one apart,
+sentences with the name of whom this prompt is about; for ``idk_dpo`` they are refusals.
 
 Reference:
     Mekala et al. 2024, Alternate Preference Optimization for Unlearning Factual Knowledge in LLMs,

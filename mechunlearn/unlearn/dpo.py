@@ -4,8 +4,8 @@
 
 Each step mixes three kinds of preferences: on forget prompts a refusal over the right answer; on
 retain prompts the right answer over a refusal; and, so that answers stay right, the right answer
-over another retain prompt's. The original's log-likelihoods are computed once, before training;
-both answers share one pass over their prompt.
+over another retain prompt's (a sentence gets the name of whom this prompt is about). The original's
+log-likelihoods are computed once, before training; both answers share one pass over their prompt.
 
 Reference:
     Rafailov et al. 2023, Direct Preference Optimization, arXiv:2305.18290, equation 7; used as the

@@ -1,5 +1,6 @@
 """Asking in another form: equal to asking so by hand, and refused where it cannot be honoured."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -77,3 +78,9 @@ def test_the_forms_of_a_task_are_all_but_its_own(
     (tried,) = search.variants()
     assert AskedAs("letter", 0, "plain") in tried
     assert search.change(AskedAs("letter", 0, "plain")).form == Form("letter", turn=Turn())
+    # Where no form is asked for that the task has, it asks as the task does and finds nothing.
+    none = dataclasses.replace(config, places=("chat",), measures=("letter",), moves=())
+    search = attack.search(model, Seen.of(task, attack, config=none), None, none)
+    (tried,) = search.variants()
+    assert tried == [AskedAs("letter")]
+    assert search.change(tried[0]).form == Form("letter")

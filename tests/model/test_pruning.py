@@ -115,13 +115,14 @@ def test_the_attack_and_its_sham_take_out_as_much(
     assert fingerprint(organism) == before
 
 
-def test_shares_that_leave_nothing_in_another_model_change_nothing() -> None:
+def test_shares_that_leave_nothing_change_nothing() -> None:
+    """Of the model itself, such as one asked few questions, or of another."""
     rank = torch.zeros(2, 4, dtype=torch.uint8)
     ranked = {(-1, "head"): rank}
     search = PruningSearch("head", LEVELS, {"own answers": ranked}, ranked, {})
-    assert search.grid() == []
-    change = search.change(Shares("own answers", 0.1, 0.1, "zero"))
-    assert not change.changes_model
+    for shares in (*search.grid(), Shares("own answers", 0.1, 0.1, "zero")):
+        assert not search.change(shares).changes_model
+        assert not search.sham(shares, 0).changes_model
 
 
 def test_an_error_at_the_second_matrix_restores_the_first(any_tiny: HookedModel) -> None:

@@ -1,5 +1,7 @@
 """Union, overlap, price, grades, renamed letters and courses against hand-counted cases."""
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
@@ -62,6 +64,25 @@ def test_without_a_control_the_shams_are_the_chance_line() -> None:
     found = union({"a": a}, before("1111", "0000"), priced("a", 0.0, 1, 1.0), seed=0)
     assert found.control == 0.5
     assert found.difference == 0.0
+
+
+def test_guesses_without_a_control_do_not_add_up_to_knowledge() -> None:
+    """A8: attacks that change nothing but which questions are right by luck, shams that do not."""
+    rng, n = np.random.default_rng(0), 240
+    guess = lambda: (rng.random(n) < 0.25).astype(float)  # noqa: E731
+    own = guess()
+    same = dict.fromkeys(("sham", "original", "retain"), own)
+    many = {
+        f"a{i}": Arms(attacked=guess(), control=None, guessing=np.full(n, 0.25), **same)
+        for i in range(8)
+    }
+    known = Before(np.ones(n), own, None, np.arange(n))
+    best = priced("a0", 0.02, 1, 1.0)
+    found = union(many, known, best, seed=0)
+    assert found.value > 0.8
+    assert (found.difference, found.p) == (best.difference, best.p)
+    guessed = {a: dataclasses.replace(arm, sham=guess()) for a, arm in many.items()}
+    assert union(guessed, known, best, seed=0).control > 0.8  # Shams that guess are as many.
 
 
 def test_any_attack_brings_back_what_the_best_one_does() -> None:
@@ -206,14 +227,24 @@ def test_renaming_guesses_finds_nothing_more_often_than_it_should() -> None:
     assert np.mean(np.array(p) < 0.05) < 0.1
 
 
+def test_the_best_of_many_useless_variants_counts_sources_and_not_questions() -> None:
+    rng, of = np.random.default_rng(1), np.repeat(np.arange(16), 10)
+    p = []
+    for seed in range(60):
+        shared = rng.normal(size=(9, 16)).repeat(10, axis=1) + rng.normal(size=(9, 160))
+        answers = shared > 1.0
+        p.append(best_of_k(list(answers[1:]), answers[0], of, seed=seed))
+    assert np.mean(np.array(p) < 0.05) < 0.12  # Question by question it was about a third.
+
+
 def test_best_of_many_useless_variants_is_not_significant_but_a_good_one_is() -> None:
-    rng = np.random.default_rng(0)
+    rng, each = np.random.default_rng(0), np.arange(150)
     p, naive = [], []
     for seed in range(60):
         before = rng.random(150) < 0.25
         tried = [rng.random(150) < 0.25 for _ in range(30)]
-        p.append(best_of_k(tried, before, seed=seed))
-        naive.append(min(best_of_k([t], before, seed=seed) for t in tried))
+        p.append(best_of_k(tried, before, each, seed=seed))
+        naive.append(min(best_of_k([t], before, each, seed=seed) for t in tried))
     assert np.mean(np.array(p) < 0.05) < 0.12
     assert np.mean(np.array(naive) < 0.05) > 0.25
-    assert best_of_k([*tried, rng.random(150) < 0.6], before, seed=0) < 0.01
+    assert best_of_k([*tried, rng.random(150) < 0.6], before, each, seed=0) < 0.01

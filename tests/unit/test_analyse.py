@@ -350,6 +350,18 @@ def test_no_finite_number_is_no_answer(task: Task) -> None:
     assert verdict is not None
     assert verdict.category == "not judged"
     assert LENS in report.findings[0].nonfinite
+    # A control that answers nothing would make any model exceed it.
+    for kind, label in (("control", "rmu"), ("ceiling", "rmu")):
+        report = analyse(with_result(found, kind, label, LENS, forget=bad))
+        assert LENS in report.findings[0].nonfinite
+    shams = (bad, *found.attack("rmu", LENS).shams[1:])
+    assert (
+        LENS
+        in analyse(with_result(found, "attack", "rmu", LENS, shams=shams)).findings[0].nonfinite
+    )
+    sets = found.baseline("twin").sets | {"forget": bad}
+    report = analyse(with_result(found, "baseline", "twin", "", sets=sets))
+    assert "twin" in report.findings[0].nonfinite
 
 
 def test_cells_from_before_the_hidden_question_keep_their_checksums(task: Task) -> None:
@@ -425,6 +437,21 @@ def test_a_share_that_is_open_in_another_form_leaves_the_rest_to_be_judged(task:
     found = with_result(found, "attack", "rmu", RELEARNING, forget=answers(forget, 0.25))
     _, _, verdict = verdict_of(found)
     assert verdict.category == "partly open"
+
+
+def test_what_was_unlearned_is_asked_as_the_task_asks(task: Task) -> None:
+    """Where the form alone was tried, in which the original answers little."""
+    found = of_forms(task, TWIN, 0.3)
+    forget = task.questions("forget", "confirm")
+    found = with_result(found, "ceiling", "rmu", FORMS, forget=answers(forget, 0.25))
+    for attack in (LENS, RELEARNING):  # As if the audit had been stopped before them.
+        del found.results[found.cells["attack", "rmu", attack].key]
+    report = analyse(found)
+    assert [row.attack for row in report.rows] == [FORMS]
+    assert report.rows[0].gap_ci[0] <= 0
+    verdict = report.model("rmu").verdict
+    assert verdict is not None
+    assert verdict.category != "intact"
 
 
 def test_a_form_that_is_easier_for_everybody_is_no_finding(task: Task) -> None:

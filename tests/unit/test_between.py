@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mechunlearn.analysis.arms import Arms
+from mechunlearn.analysis.between import between_controls, gains_of, spread_of
 from mechunlearn.analysis.contrasts import Before, contrasts_of
 from mechunlearn.analysis.records import Contrast
 
@@ -75,3 +76,22 @@ def test_never_knew_suspects_are_seldom_called_hidden(n_controls: int) -> None:
         rates = rng.normal(0.75, 0.1, size=n_controls + 1).clip(0.05, 0.95)
         alarms += won(taught(*rates))
     assert alarms <= 3
+
+
+def test_controls_that_agree_by_luck_under_one_attack_do_not_stand_for_the_spread() -> None:
+    unlearned, before = answered(0.25, 0), [answered(0.25, 10)] * 2
+
+    def gained(suspect: float, *controls: float) -> tuple[Arms, list[float]]:
+        after = tuple(answered(rate, 20) for rate in controls)  # The same questions: no luck.
+        arm = Arms(answered(suspect, 2), *[GUESSING] * 3, None, GUESSING, None, after, taught=True)
+        return arm, gains_of(arm, before) or []
+
+    agreeing, gains = gained(0.8, 0.6, 0.6)
+    _, others = gained(0.5, 0.45, 0.75)
+
+    def p(*of: list[float]) -> float:
+        known = unlearned, before
+        spread = spread_of(list(of))
+        return between_controls(agreeing, gains, known, np.arange(N), spread, 7).p_adjusted
+
+    assert p(gains) < 0.05 < p(gains, others)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mechunlearn.registry import ATTACKS, METHODS, find
+from mechunlearn.version import __version__
 
 PACKAGE = Path(__file__).parents[2] / "mechunlearn"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -133,6 +134,11 @@ def test_hook_names_are_spelled_in_one_place() -> None:
     for file in FILES:
         if not name(file).startswith(("hooks", "types/points.py")):
             assert not re.search(r'"[^"\n]*hook_(resid|attn_out|mlp_out|embed)', file.read_text())
+
+
+def test_the_citation_is_of_this_version() -> None:
+    text = (PACKAGE.parent / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in text
 
 
 def test_registered_methods_name_their_paper() -> None:

@@ -111,3 +111,15 @@ def test_the_figure_shows_both_curves_and_their_difference() -> None:
     assert "100% of the facts come out, more than" in fig.layout.meta["finding"]
     assert list(fig.data[0].error_y.array) == [p.leak_ci[1] - p.leak for p in curve.points]
     assert "no more than" in drawn(leak_at_k(values, values), "rmu").layout.meta["finding"]
+
+
+def test_one_source_is_not_certain_of_itself() -> None:
+    """Drawn again and again it would look so: its questions are drawn instead."""
+    rng = np.random.default_rng(0)
+    leaks = (rng.random((40, 8)) < rng.beta(0.3, 0.9, size=(40, 1))).astype(float)
+    control = np.zeros((40, 8))
+    one, each = (
+        leak_at_k(leaks, control, sources=of).points[0] for of in (np.zeros(40, int), np.arange(40))
+    )
+    widths = [point.leak_ci[1] - point.leak_ci[0] for point in (one, each)]
+    assert widths[0] > 0.8 * widths[1]
