@@ -82,7 +82,8 @@ def subjects(examples: Sequence[Example]) -> list[Names | None]:
 
     ``None``: it is no statement. Empty: it names nothing but what most of them are about.
     """
-    asked = [set(_runs(_words(e.prompt))) for e in examples]
+    prompts = [_words(e.prompt) for e in examples]
+    asked = [set(_runs(words)) for words in prompts]
     often, most = Counter(chain.from_iterable(asked)), max(1, len(examples) // 2)
     texts = (f"{e.prompt} {e.answer}" for e in examples)
     small = {word for text in texts for word in re.findall(r"\w+", text) if word.islower()}
@@ -90,10 +91,11 @@ def subjects(examples: Sequence[Example]) -> list[Names | None]:
     def is_name(run: Run, written: str) -> bool:
         return all(w[0].isupper() for w in written.split()) and not small.issuperset(run)
 
-    def subject(example: Example, runs: set[Run]) -> Names | None:
+    def subject(example: Example, prompt: list[str], runs: set[Run]) -> Names | None:
         words = _words(example.answer)
         shared = [run for run in _runs(words) if run in runs]
-        if not shared or tuple(words) in runs:
+        is_choice = f" {' '.join(words)} " in f" {' '.join(prompt)} "
+        if not shared or is_choice:
             return None
         written = {run: _as_in(example.prompt, run) for run in shared if run[-1] != "s"}
         named = [run for run in written if is_name(run, written[run])]
@@ -103,7 +105,7 @@ def subjects(examples: Sequence[Example]) -> list[Names | None]:
             return None
         return tuple(written[run] for run in names)
 
-    return [subject(example, runs) for example, runs in zip(examples, asked, strict=True)]
+    return [subject(*each) for each in zip(examples, prompts, asked, strict=True)]
 
 
 def _words(text: str) -> list[str]:

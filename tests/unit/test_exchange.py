@@ -46,7 +46,8 @@ def test_short_answers_are_exchanged_as_they_are() -> None:
     assert sorted(answers) == sorted(item.answer for item in items)
     letters = [Example(f"{q}\nA. one\nB. two\nAnswer:", f" {a}") for q, a in ("xA", "yB", "zA")]
     assert subjects(letters) == [None] * 3
-    choices = [Example(f"{q}: red stone or blue stone?", " blue stone") for q in "xyz"]
+    long = "the stone of Nora that is blue and lies far off"
+    choices = [Example(f"{q}: a red stone or {long}?", f" {long}") for q in "xyz"]
     assert subjects(choices) == [None] * 3
 
 
