@@ -8,10 +8,12 @@ from jaxtyping import Float
 
 from mechunlearn.analysis.tests import Sources, sums_by_source
 from mechunlearn.records import Interval
-from mechunlearn.stats import Values
+from mechunlearn.stats import Values, wilson
 
 DRAWS = 10_000
 """Bootstrap draws."""
+ROUNDING = 1e-9
+"""Draws closer than this are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,16 @@ def recovery(*, net: Values, gap: Values, sources: Sources, seed: int) -> Recove
         )
     nets, gaps = _strata(net, sources, seed, n), bootstrap(gap, sources[:n], seed)
     difference = float(net.sum() / n if n < len(net) else net.mean())
-    gap_ci = _percentiles(gaps)
+    gap_ci = _percentiles(gaps, n)
     ratio, ratio_ci = None, None
     if gap_ci[0] > 0:
         ratio = difference / float(gap.mean())
-        ratio_ci = _percentiles(nets / np.maximum(gaps, 1 / n))
+        shares = nets / np.maximum(gaps, 1 / n)
+        # Where no answer changed, the gap alone would make its share look certain.
+        ratio_ci = _percentiles(shares, n, 1 / float(gap.mean()))
     return Recovery(
         difference=difference,
-        difference_ci=_percentiles(nets),
+        difference_ci=_percentiles(nets, n),
         ratio=ratio,
         ratio_ci=ratio_ci,
         gap=float(gap.mean()),
@@ -74,7 +78,8 @@ def interval(values: Values, sources: Sources, seed: int, n: int | None = None) 
     Args:
         n: Items whose mean it is; those behind them are twin questions, which are drawn apart.
     """
-    return _percentiles(_strata(values, sources, seed, n or len(values)))
+    n = n or len(values)
+    return _percentiles(_strata(values, sources, seed, n), n)
 
 
 def _strata(values: Values, sources: Sources, seed: int, n: int) -> Float[np.ndarray, " draw"]:
@@ -111,6 +116,15 @@ def _means(values: bytes, sources: bytes, seed: int) -> Float[np.ndarray, " draw
     return weights @ sums if len(sizes) == len(x) else (weights @ sums) / (weights @ sizes)
 
 
-def _percentiles(draws: Float[np.ndarray, " draw"]) -> Interval:
+def _percentiles(draws: Float[np.ndarray, " draw"], n: int, unit: float = 1.0) -> Interval:
+    """95 % of the draws; where all are the same, as wide as Wilson's interval of 0 out of ``n``.
+
+    Args:
+        n: Questions.
+        unit: What a question more is worth, times ``n``.
+    """
     low, high = np.percentile(draws, [2.5, 97.5])
+    if draws.max() - draws.min() < ROUNDING:
+        least = unit * wilson(0, n)[1]
+        return max(-unit, float(low) - least), min(unit, float(high) + least)
     return float(low), float(high)

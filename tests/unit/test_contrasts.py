@@ -5,8 +5,9 @@ import pytest
 
 from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
+from mechunlearn.analysis.recovery import recovery
 from mechunlearn.analysis.tests import max_t, sums_by_source
-from mechunlearn.stats import Values
+from mechunlearn.stats import Values, wilson
 
 
 def sampled(rate: float, n: int, seed: int) -> np.ndarray:
@@ -135,3 +136,14 @@ def test_the_test_beside_twin_questions_has_its_size_and_power() -> None:
     for n, m, per in ((40, 24, 1), (240, 144, 3), (120, 24, 4)):
         assert np.mean([p(0.0, n, m, per) < 0.05 for _ in range(300)]) <= 0.08
     assert np.mean([p(0.4, 240, 144, 3) < 0.05 for _ in range(20)]) == 1.0
+
+
+def test_answers_that_are_all_alike_are_no_certainty() -> None:
+    n = 96
+    gap, sources = np.r_[np.ones(72), np.zeros(24)], np.arange(n)
+    nothing = recovery(net=np.zeros(n), gap=gap, sources=sources, seed=0)
+    assert nothing.ratio == 0.0
+    assert nothing.ratio_ci == pytest.approx((-0.051, 0.051), abs=0.002)  # 3.8 of 75 %.
+    everything = recovery(net=np.ones(n), gap=np.ones(n), sources=sources, seed=0)
+    assert everything.difference_ci == pytest.approx((wilson(n, n)[0], 1.0))
+    assert everything.gap_ci == everything.difference_ci
