@@ -168,15 +168,16 @@ def diff(
     as_json: JsonOpt = False,
 ) -> None:
     """Which numbers moved from one audit to another, and whether beyond their intervals."""
-    from mechunlearn.analysis.compare import compare
+    from mechunlearn.analysis.compare import compare, differences
     from mechunlearn.analysis.report import Report
     from mechunlearn.report.table import show_changes
 
-    changes = compare(Report.load(first), Report.load(second))
+    reports = Report.load(first), Report.load(second)
+    changes = compare(*reports)
     if as_json:
         print_json(changes)
     else:
-        show_changes(changes)
+        show_changes(changes, differences(reports))
 
 
 def figures(

@@ -172,12 +172,12 @@ def rerun(
         file, kept.folder, sample=sample, seed=seed, trust_remote_code=trust_remote_code
     )
     if as_json:
-        found = {"agrees": result.agrees, "changes": result.changes, "cells": result.cells}
-        print_json({**found, "out": str(result.out)})
+        found = {"agrees": result.agrees, "changes": result.changes, "differs": result.differs}
+        print_json({**found, "cells": result.cells, "out": str(result.out)})
     else:
         for model, attack in result.cells:
             say(f"repeated: {attack} on {model}")
-        show_changes(result.changes)
+        show_changes(result.changes, result.differs)
         answer(f"{'agrees' if result.agrees else 'does not agree'}; the new run: {result.out}")
     if not result.agrees:
         raise typer.Exit(1)

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from mechunlearn.analysis.analyse import audit
-from mechunlearn.analysis.compare import Moved, compare, moved
+from mechunlearn.analysis.compare import Moved, compare, differences, moved
 from mechunlearn.analysis.migrate import report_from
 from mechunlearn.analysis.report import Report
 from mechunlearn.audit.labels import split_label
@@ -47,6 +48,9 @@ class Rerun:
     out: Path
     cells: tuple[Cell, ...] = ()
     """What of an audit was repeated, where it was not all of it."""
+    differs: Mapping[str, Sequence[Plain]] = field(default_factory=dict)
+    """What decides numbers and is not as it was in the first run, such as the weights of a model
+    that was made again on another machine."""
 
     @property
     def agrees(self) -> bool:
@@ -108,7 +112,8 @@ def _refuse_code(file: Path, untrusted: bool) -> None:
 
 
 def _audited(first: Report, plan: AuditPlan, out: Path) -> Rerun:
-    return Rerun(compare(first, audit(plan, out)), out)
+    again = audit(plan, out)
+    return Rerun(compare(first, again), out, differs=differences([first, again]))
 
 
 def _sampled(first: Report, plan: AuditPlan, out: Path, sample: int, seed: int) -> Rerun:
@@ -118,6 +123,7 @@ def _sampled(first: Report, plan: AuditPlan, out: Path, sample: int, seed: int) 
         raise ValueError(f"--sample {sample} of {len(known)} attacks; the run has no more")
     cells = sorted(random.Random(seed).sample(known, sample), key=known.index)
     changes: list[Moved] = []
+    differs: dict[str, Sequence[Plain]] = {}
     for model in dict.fromkeys(model for model, _ in cells):
         attacks = tuple(attack for other, attack in cells if other == model)
         again = audit(_only(plan, model, attacks), out / model)
@@ -129,7 +135,9 @@ def _sampled(first: Report, plan: AuditPlan, out: Path, sample: int, seed: int) 
         )
         found = compare(part, again)
         changes += [change for change in found if change not in changes]
-    return Rerun(changes, out, tuple(cells))
+        other = differences([part, again]).items()
+        differs |= {what: pair for what, pair in other if not what.startswith("plan: ")}
+    return Rerun(changes, out, tuple(cells), differs)
 
 
 def _only(plan: AuditPlan, model: str, attacks: tuple[str, ...]) -> AuditPlan:
