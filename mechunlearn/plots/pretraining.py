@@ -36,7 +36,7 @@ def pretraining(cards: Mapping[str, PretrainingCard]) -> go.Figure:
     seconds = ", ".join(f"{name} {card.cpu_seconds} s" for name, card in cards.items())
     caption = (
         "Cross-entropy of a document's answer tokens, a mean of the steps since the point before. "
-        f"CPU time: {seconds}."
+        f"n = {first.curves['step'][-1]:.0f} steps. CPU time: {seconds}."
     )
     lay_out(fig, f"{next(iter(cards))}, loss at the end: {ends}", caption, height=380)
     for (name, card), dash in zip(cards.items(), DASHES, strict=False):

@@ -18,7 +18,7 @@ from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.people import People
 from mechunlearn.types import HookedModel
 
-FOLDERS = sorted(SHIPPED["chat"].glob("*@*"))
+FOLDERS = sorted(SHIPPED["chat"].folder.glob("*@*"))
 WORLD = People(0)
 SETS = question_sets(WORLD)
 
@@ -34,7 +34,7 @@ def never_knew() -> HookedModel:
 
 
 def test_they_are_small() -> None:
-    adapters = SHIPPED["smollm2"]
+    adapters = SHIPPED["smollm2"].folder
     size = {p: p.stat().st_size for p in ORGANISMS.rglob("*") if p.is_file()}
     taught = sum(n for p, n in size.items() if p.is_relative_to(adapters))
     assert sum(size.values()) - taught < 40e6

@@ -194,7 +194,7 @@ def small_problem(model: HookedModel, task: Task, n: int = 6) -> Problem:
 
 @pytest.mark.parametrize("place", ["prefix", "suffix"])
 def test_a_coarse_pass_finds_the_best_and_leaves_no_trace(
-    place: str, tiny: Callable[..., HookedModel]
+    place: str, tiny: Callable[..., HookedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny("llama")
     problem = tiny_problem(model, place, 2)
@@ -202,6 +202,10 @@ def test_a_coarse_pass_finds_the_best_and_leaves_no_trace(
     children = [(*parent[:i], token, *parent[i + 1 :]) for i in range(5) for token in range(30, 60)]
     exact = Forwards(model, problem, Objective()).losses(parent, children, range(4)).mean(1)
     forwards = Forwards(model, problem, Objective())
+    monkeypatch.setattr("mechunlearn.attacks.gcg.forward.fast_half", lambda device: False)
+    slow = forwards.losses(parent, children, range(4), coarse=True).mean(1)
+    np.testing.assert_array_equal(slow, exact)  # A device that is slow at it does without.
+    monkeypatch.setattr("mechunlearn.attacks.gcg.forward.fast_half", lambda device: True)
     coarse = forwards.losses(parent, children, range(4), coarse=True).mean(1)
     assert 1e-6 < np.abs(coarse - exact).max() < 0.1 * np.ptp(exact)
     assert exact.argmin() in coarse.argsort()[:15]
