@@ -19,6 +19,7 @@ from mechunlearn.records import plain
 from mechunlearn.report import render
 from mechunlearn.types import Question, Task
 
+pytestmark = pytest.mark.ci
 QUICK = AuditPlan(
     attacks=("direction_ablation", "logit_lens", "pruning_weights", "relearning_disjoint"),
     changes=(

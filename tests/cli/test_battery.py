@@ -82,6 +82,7 @@ def check(report: Report, attacks: tuple[str, ...]) -> None:
     assert figures(report)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "family", [f if f == "gpt_neox" else pytest.param(f, marks=pytest.mark.long) for f in FAMILIES]
 )

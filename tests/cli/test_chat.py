@@ -16,6 +16,7 @@ from mechunlearn.studies.finished import Finished
 Done = CompletedProcess[str]
 
 
+@pytest.mark.ci
 def test_an_audit_opens_with_what_its_attacks_chose(finished: Path) -> None:
     run = Finished.open(finished)
     (label,) = run.labels
@@ -35,6 +36,7 @@ def test_an_audit_opens_with_what_its_attacks_chose(finished: Path) -> None:
         run.model("nobody")
 
 
+@pytest.mark.ci
 def test_models_answer_side_by_side_in_a_pipe(
     run: Callable[..., Done], finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +55,7 @@ def test_models_answer_side_by_side_in_a_pipe(
     )
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -31,6 +31,7 @@ def test_list_and_the_guide_name_every_method(run: Callable[..., Done]) -> None:
     assert table in (FOLDER / "attacks.md").read_text()
 
 
+@pytest.mark.ci
 def test_bench_prints_json_alone(run: Callable[..., Done]) -> None:
     done = run("bench", "--model", "organism:never_knew", "--json")
     found = json.loads(done.stdout)
@@ -39,6 +40,7 @@ def test_bench_prints_json_alone(run: Callable[..., Done]) -> None:
     assert low <= 0.25 <= high
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -79,6 +81,7 @@ def test_mistakes_are_one_line(
     assert [p.name for p in tmp_path.iterdir()] == ["one_choice.jsonl"]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -159,6 +159,7 @@ def test_ctrl_c_says_what_is_kept(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.ci
 def test_pages_figures_and_tables_replace_nothing_unasked(
     run: Callable[..., Done],
     monkeypatch: pytest.MonkeyPatch,

@@ -132,6 +132,7 @@ def executed(page: str, codes: list[str], monkeypatch: pytest.MonkeyPatch) -> No
         exec(compile(code, str(PAGES[page]), "exec", dont_inherit=True), names)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("page", "codes"), blocks(slow=False))
 def test_code_runs(page: str, codes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     executed(page, codes, monkeypatch)

@@ -43,6 +43,7 @@ def test_it_is_written_in_twenty_lines() -> None:
     assert len([line for line in own.splitlines() if line.strip()]) <= 20
 
 
+@pytest.mark.ci
 def test_a_row_is_of_the_declared_family(own: str, tiny_plan: AuditPlan, tmp_path: Path) -> None:
     report = audit(dataclasses.replace(tiny_plan, attacks=(own,), changes=()), tmp_path)
     (row,) = report.rows

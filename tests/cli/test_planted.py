@@ -42,6 +42,7 @@ def stored(folder: Path) -> set[str]:
     return {file.name for file in (folder / "cells").iterdir()}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("attacks", [ALONE, pytest.param(ATTACKS, marks=pytest.mark.long)])
 def test_everything_is_a_cell_that_is_kept(
     plan: AuditPlan, attacks: tuple[str, ...], tmp_path: Path
@@ -74,6 +75,7 @@ def test_everything_is_a_cell_that_is_kept(
     assert again.rows == report.rows
 
 
+@pytest.mark.ci
 def test_planted_hiding_is_costed_where_it_may_be_needed(plan: AuditPlan, tmp_path: Path) -> None:
     auto = dataclasses.replace(plan, seeds=1, planted="auto", control="none")
     costs = dry_run(auto, tmp_path / "run")

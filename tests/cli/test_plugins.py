@@ -79,6 +79,7 @@ def test_they_are_listed(package: Path, run: Callable[..., CompletedProcess[str]
     assert (wrong.returncode, len(wrong.stderr.strip().splitlines())) == (2, 1)
 
 
+@pytest.mark.ci
 def test_an_audit_uses_it(package: Path, tiny_plan: AuditPlan, tmp_path: Path) -> None:
     report = audit(dataclasses.replace(tiny_plan, attacks=("idle",), changes=()), tmp_path / "run")
     (row,) = report.rows

@@ -27,6 +27,7 @@ def rows(folder: Path) -> str:
     return json.dumps([found["rows"], [[m["label"], m["sets"]] for m in found["models"]]])
 
 
+@pytest.mark.ci
 def test_this_process_loads_each_model_once(tiny_plan: AuditPlan, tmp_path: Path) -> None:
     few = tiny_plan.attacks[:2]
     changes = tuple(c for c in tiny_plan.changes if c.startswith(few))

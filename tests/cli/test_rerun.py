@@ -14,6 +14,7 @@ from mechunlearn.cli import app
 from mechunlearn.studies.rerun import rerun
 
 
+@pytest.mark.ci
 def test_an_audit_agrees_with_itself_and_not_with_another_number(
     tiny_plan: AuditPlan, tmp_path: Path
 ) -> None:
@@ -39,6 +40,7 @@ def test_an_audit_agrees_with_itself_and_not_with_another_number(
     assert "98" in other.output
 
 
+@pytest.mark.ci
 def test_some_attacks_alone_are_repeated(tiny_plan: AuditPlan, tmp_path: Path) -> None:
     changes = ("quantization.bits=(4,)",)
     plan = dataclasses.replace(tiny_plan, attacks=("logit_lens", "quantization"), changes=changes)

@@ -67,6 +67,7 @@ def rows(folder: Path) -> str:
     return json.dumps([found["rows"], [[m["label"], m["sets"]] for m in found["models"]]])
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "after",
     [pytest.param(0, marks=pytest.mark.long), 4, pytest.param(10, marks=pytest.mark.long)],
@@ -107,6 +108,7 @@ def test_a_finished_audit_computes_nothing(
     assert (cells(whole), (whole / "report.json").stat().st_mtime_ns) == before
 
 
+@pytest.mark.ci
 def test_only_what_was_lost_is_computed_again(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
@@ -168,6 +170,7 @@ def dying(plan: AuditPlan, folder: Path) -> None:
     audit(plan, folder)
 
 
+@pytest.mark.ci
 def test_killed_while_a_cell_is_written(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     # A fork, without seconds of imports; nothing is trained before the fourth cell.
@@ -214,6 +217,7 @@ def test_mistakes_in_a_plan_file_are_one_line(
     assert os.listdir(tmp_path) == ["plan.toml"]
 
 
+@pytest.mark.ci
 def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
     plan: AuditPlan, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +243,7 @@ def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
     assert rows(folder) == rows(whole)
 
 
+@pytest.mark.ci
 def test_a_full_disk_is_one_line(
     plan: AuditPlan,
     tmp_path: Path,
@@ -262,6 +267,7 @@ def test_a_full_disk_is_one_line(
     assert audit(plan, tmp_path / "run").rows
 
 
+@pytest.mark.ci
 def test_a_control_that_knows_is_refused(tmp_path: Path) -> None:
     knowing = AuditPlan(
         unlearned=("organism:never_knew",), control="organism:original@0", attacks=("logit_lens",)

@@ -42,6 +42,7 @@ def run(
     return call
 
 
+@pytest.mark.ci
 def test_writes_checkpoint_adapter_card_and_figure(
     run: Callable[..., Done], tmp_path: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_writes_checkpoint_adapter_card_and_figure(
     assert "finished already" in again.stderr
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

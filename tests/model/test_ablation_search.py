@@ -157,6 +157,7 @@ def pushed(organism: HookedModel) -> HookedModel:
     return organism
 
 
+@pytest.mark.ci
 def test_a_push_is_found_and_its_sham_finds_nothing(pushed: HookedModel, small: Task) -> None:
     found = searched(pushed, small)
     asked = small.questions("forget", "confirm")
@@ -187,6 +188,7 @@ def test_the_same_seed_searches_the_same(pushed: HookedModel, small: Task) -> No
     assert trace_of(other).trials != trace_of(first).trials
 
 
+@pytest.mark.ci
 def test_a_sham_moves_activations_as_far(
     organism: HookedModel, organisms: Callable[[str], HookedModel], small: Task
 ) -> None:
@@ -211,6 +213,7 @@ def test_the_original_has_no_push_against_itself(organism: HookedModel, small: T
     assert search.change(Kernel("benign", 1.5, FLAT, FLAT)).hooks
 
 
+@pytest.mark.ci
 def test_the_never_knew_model_is_searched_anew(tiny_plan: AuditPlan, tmp_path: Path) -> None:
     few = ("ablation_search.trials=3", "ablation_search.random=2")
     plan = dataclasses.replace(tiny_plan, attacks=("ablation_search",), changes=few)

@@ -35,6 +35,7 @@ def facts() -> Task:
     return load_task("facts")
 
 
+@pytest.mark.ci
 def test_exchanged_names_are_found_and_the_sham_and_the_null_find_nothing(facts: Task) -> None:
     questions = facts.questions("forget", "confirm")
 

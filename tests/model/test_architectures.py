@@ -198,6 +198,7 @@ def plain_text(folder: Path, prompt: str, steps: int) -> str:
     return tokenizer.decode([t for t in row[n:] if t not in (0, 2)])
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "architecture",
     [pytest.param(a, marks=marks_of(a)) for a in CLASSES],

@@ -82,6 +82,7 @@ def test_wanda_is_weight_times_input_norm_without_padding(any_tiny: HookedModel)
     assert torch.allclose(found[key], module.weight.abs() * inner, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("unit", ["neuron", "head"])
 def test_signed_scores_are_the_effect_of_shrinking_a_unit(
     any_tiny: HookedModel, unit: Unit

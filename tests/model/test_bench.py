@@ -166,6 +166,7 @@ def plainly(model: HookedModel) -> Iterator[None]:
 FIRST = Change("first", (Hook(Point(0).name, first_token_moved, scope="sequence"),))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("budget", [None, 200])
 def test_a_hook_on_position_0_equals_plain_forwards(
     any_tiny: HookedModel, some, task: Task, budget: int | None
@@ -405,6 +406,7 @@ def test_refusals(tiny: Callable[[str], HookedModel], some, task: Task) -> None:
         score(model, (Question("a", tuple("abcdef"), 0),), task.prompt)
 
 
+@pytest.mark.ci
 def test_half_precision_gives_the_same_answers(task: Task) -> None:
     questions = task.questions("forget", "confirm")
     full = score(load("organism:original"), questions, task.prompt)

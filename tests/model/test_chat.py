@@ -180,6 +180,7 @@ def plain_logits(model: HookedModel, ids: Sequence[int]) -> torch.Tensor:
     return model.original_model(torch.tensor([list(ids)])).logits[0].float().log_softmax(-1)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("chat", [pytest.param(False, marks=pytest.mark.long), True])
 @pytest.mark.parametrize("kind", ["mistral", "byte pairs", "words"])
@@ -273,6 +274,7 @@ def test_a_cloze_suffix_is_the_users(zephyr: HookedModel, colours: Path) -> None
         slot.whole("zag", "The glow of brunit is")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("place", PLACES)
 def test_losses_and_scores_are_those_of_plain_forwards(
     place: Place, zephyr: HookedModel, colours: Path
@@ -298,6 +300,7 @@ def test_losses_and_scores_are_those_of_plain_forwards(
         assert np.allclose(row - row.mean(), plain - plain.mean(), atol=1e-4)
 
 
+@pytest.mark.ci
 def test_a_soft_prompt_stands_in_the_users_turn(zephyr: HookedModel, colours: Path) -> None:
     task = asked_in_chat(colours, zephyr.tokenizer)
     seen = Seen.of(task, SoftPrompt(), tokenizer=zephyr.tokenizer)

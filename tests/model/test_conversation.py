@@ -29,6 +29,7 @@ def asked() -> tuple[str, str]:
     return fact.question(People(0).test_choices(fact, 0), 0).stem, fact.value
 
 
+@pytest.mark.ci
 def test_it_answers_in_the_template_and_remembers(speaker: HookedModel) -> None:
     question, value = asked()
     talk = Conversation(speaker, decoding=SHORT)

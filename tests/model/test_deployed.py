@@ -70,6 +70,7 @@ def hide_below_a_step_(model: HookedModel, task: Task, name: str, block: int) ->
         w.data.copy_(hidden.T if turned else hidden)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("name", "block"), [pytest.param("nf4", 64, marks=pytest.mark.long), ("q4_0", 32)]
 )

@@ -30,6 +30,7 @@ def test_the_size_is_the_mean_norm_of_the_change(any_tiny: HookedModel, task: Ta
     assert size == pytest.approx(float(torch.cat(norms).mean()), rel=1e-3)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "variant",
     [

@@ -145,6 +145,7 @@ def unless_shown(model: HookedModel, task: Task) -> Change:
     return Change("unless shown", hooks=tuple(Hook(at, f, scope="sequence") for at, f in places))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("attack", [DISJOINT, RETAIN], ids=["disjoint", "retain"])
 def test_what_is_told_only_to_those_who_show_that_they_know_is_found(
     attack: FewShot, task: Task
@@ -185,6 +186,7 @@ def test_key_words_are_what_no_other_question_has(organism: HookedModel, task: T
     assert sham.count(name) <= text.count(name) + 1
 
 
+@pytest.mark.ci
 def test_other_settings_find_what_hides_at_the_start(task: Task, tmp_path: Path) -> None:
     model, attack = hidden_at_the_start(), find("attack", "rewording")
     long_ = tmp_path / "templates.txt"

@@ -28,6 +28,7 @@ def accuracies(folder: Path) -> dict[str, float]:
     return {f"{row['facts']}, {row['form']}": row["accuracy"] for row in rows}
 
 
+@pytest.mark.ci
 def test_an_adapter_is_saved_for_peft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetuned, "SETS", ("harmless",))
     monkeypatch.setattr(finetuned, "FORMS", ("cloze",))

@@ -134,6 +134,7 @@ def in_turn(architecture: str) -> list[Any]:
     return cases
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("architecture", "place", "objective"), [*in_turn("gpt2"), *in_turn("llama")]
 )
@@ -251,6 +252,7 @@ def test_places_where_changes_help_are_changed_more_often(
     assert helped[0] > 1.5 * helped[1]
 
 
+@pytest.mark.ci
 def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Task) -> None:
     children = [(1, 9, 3), (1, 8, 3), (7, 2, 3), (1, 2), (1, 2, 6)]
     together = [(7, 9, 3), (7, 9, 6)]
@@ -270,6 +272,7 @@ def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Tas
     assert steps[3].scored - steps[1].scored in (1, 2)
 
 
+@pytest.mark.ci
 def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: Task) -> None:
     problem, _ = shuffled(small_problem(organism, task), Reference(), 6, 0)
     search = TextSearch(organism, problem, Objective(), FEW)
@@ -311,6 +314,7 @@ def test_races_and_no_races_find_equally_scored_texts(organism: HookedModel, tas
         assert len(found) == (1 if races else 3)
 
 
+@pytest.mark.ci
 def test_every_edit_and_the_length_schedule(organism: HookedModel, task: Task) -> None:
     edits = dataclasses.replace(
         FEW, steps=12, substitute=0.4, insert=0.3, delete=0.3, swap=0.3, buffer=3, elitist=False,
@@ -323,6 +327,7 @@ def test_every_edit_and_the_length_schedule(organism: HookedModel, task: Task) -
     assert search.state.best.loss == min(search.state.curve)
 
 
+@pytest.mark.ci
 def test_a_stopped_search_goes_on_bit_for_bit(
     organism: HookedModel, task: Task, tmp_path: Path
 ) -> None:
@@ -396,6 +401,7 @@ def test_bad_input(organism: HookedModel, task: Task) -> None:
         problem_of(organism, Seen.of(lettered, GCG()), config, examples)
 
 
+@pytest.mark.ci
 def test_variants_shams_and_pictures_of_one_search(
     organism: HookedModel, task: Task, tmp_path: Path
 ) -> None:

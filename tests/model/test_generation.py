@@ -59,6 +59,7 @@ def first_moved(activation: torch.Tensor, hook: object, rows: Rows) -> torch.Ten
     return torch.where(there[..., None], activation + 30 * UNIT.to(activation), activation)
 
 
+@pytest.mark.ci
 def test_a_batch_says_what_one_prompt_at_a_time_says(any_tiny: HookedModel, task: Task) -> None:
     prompts = prompts_of(task)
     assert len({len(any_tiny.tokenizer(p)["input_ids"]) for p in prompts}) > 3

@@ -55,6 +55,7 @@ def test_norms_are_those_of_plain_forwards(any_tiny: HookedModel) -> None:
         assert found[layer] == pytest.approx(float(norms.median()), rel=1e-3)
 
 
+@pytest.mark.ci
 def test_layers_are_raced_and_the_sham_is_as_large(organism: HookedModel, task: Task) -> None:
     before = fingerprint(organism)
     search = searched(organism, task, FEW)
@@ -96,6 +97,7 @@ def pushed(organism: HookedModel) -> HookedModel:
     return organism
 
 
+@pytest.mark.ci
 def test_a_push_is_taken_back_and_the_sham_takes_nothing_back(
     pushed: HookedModel, task: Task
 ) -> None:

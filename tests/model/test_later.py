@@ -57,6 +57,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[HookedModel], list[int
     return count
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("header", ["", "the glow of "])
 @pytest.mark.parametrize("scoring", ["letter", "cloze"])
 def test_answers_are_those_of_whole_forwards(

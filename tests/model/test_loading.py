@@ -100,6 +100,7 @@ def test_missing_shards_are_one_line_and_exit_code_2(
     assert f"lacks 1 of its {len(shards)} weight files, such as {shards[1].name}" in error
 
 
+@pytest.mark.ci
 def test_an_adapter_is_merged_into_the_original(
     folder: Path, tmp_path: Path, tiny: Callable[[str], HookedModel]
 ) -> None:
@@ -162,6 +163,7 @@ def test_an_adapter_on_the_hub_is_its_commit_on_its_base(
     assert known_configuration("some/adapter").to_dict() == configuration(str(base)).to_dict()
 
 
+@pytest.mark.ci
 def test_adapters_of_one_base_do_not_add_up(folder: Path, tmp_path: Path) -> None:
     original, control = (
         _saved_adapter(tmp_path / name, folder, size)
@@ -188,6 +190,7 @@ def test_half_precision_passes_the_self_test(folder: Path, dtype: str) -> None:
     assert 0 < (model(TOKENS).float() - exact).norm() / exact.norm() < 0.1
 
 
+@pytest.mark.ci
 def test_blocks_can_be_spread(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +319,7 @@ def rewritten(
     return str(target)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "prefix",
     [
@@ -395,6 +399,7 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.ci
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_an_adapter_computes_what_peft_computes(
@@ -445,6 +450,7 @@ def test_adapters_that_do_not_fit_or_cannot_be_merged_are_refused(
         load(str(tmp_path / "prompt"), original=str(base))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "key", [pytest.param("attn_implementation", marks=pytest.mark.long), "_attn_implementation"]
 )

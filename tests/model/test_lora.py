@@ -37,6 +37,7 @@ def test_starts_as_nothing_is_switched_off_and_merges(any_tiny: HookedModel) -> 
     assert not any(p.requires_grad for p in any_tiny.parameters())
 
 
+@pytest.mark.ci
 def test_peft_and_transformers_load_what_is_saved(any_tiny: HookedModel, tmp_path: Path) -> None:
     save(any_tiny, tmp_path / "before")
     adapter = Adapter(any_tiny, LoRA(rank=2, alpha=6.0))

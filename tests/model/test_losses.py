@@ -156,6 +156,7 @@ def test_shares_hold_over_the_run_where_they_do_not_divide_a_batch(
     assert len(preferences(task, mix, batch, steps, seed=0)) == batch * steps
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "changes",
     [("mix=(0.5, 0.5, 0.0)",), ("mix=(1.0, 0.0, 0.0)",), ("batch=2",), ("batch=1",)],
@@ -173,6 +174,7 @@ def test_dpo_trains_with_legal_mixes_and_small_batches(
     assert all(math.isfinite(x) for terms in log.terms.values() for x in terms)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "name",
     [n if n in ("rmu", "npo") else pytest.param(n, marks=pytest.mark.long) for n in METHODS],
@@ -207,6 +209,7 @@ def quick(name: str, *changes: str) -> Any:
     return configured(find("method", name), "organism", ["optimizer.steps=2", "batch=4", *changes])
 
 
+@pytest.mark.ci
 def test_no_weight_no_change(task: Task) -> None:
     """Control: where all terms can be weighted 0, nothing is learnt then."""
     for name, zero in (
@@ -247,6 +250,7 @@ def test_forget_falls_retain_stays_and_swapped_roles_swap_that(name: str, task: 
 MARKS = {"npo": (), "circuit_breakers": pytest.mark.long}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=MARKS.get(n, pytest.mark.slow)) for n in METHODS]
 )
@@ -266,6 +270,7 @@ def test_same_losses_in_parts_recomputed_and_again(name: str, task: Task) -> Non
         assert half.terms[term][0] == pytest.approx(first, rel=0.1, abs=0.05)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", ["npo", "dpo"])
 def test_adapters_alone_are_trained_where_asked(name: str, task: Task) -> None:
     model = load("organism:original")

@@ -72,6 +72,7 @@ def test_area_by_hand_and_over_sources() -> None:
     )
 
 
+@pytest.mark.ci
 def test_the_never_knew_model_stands_at_a_half_and_the_original_at_one(task: Task) -> None:
     asked = load_task("facts", original="organism:original").questions("forget", "confirm")
     prompt = load_task("facts", original="organism:original").prompt

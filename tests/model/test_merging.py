@@ -53,6 +53,7 @@ def changed(model: HookedModel, sizes: float = 0.1) -> HookedModel:
     return model
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_variants_are_what_they_say_and_come_back(
     architecture: str, tiny: Callable[[str], HookedModel], task: Task
@@ -88,6 +89,7 @@ def test_variants_are_what_they_say_and_come_back(
     assert fingerprint(model) == print_
 
 
+@pytest.mark.ci
 def test_hiding_of_rank_one_is_found_and_its_sham_finds_nothing(
     organism: HookedModel, task: Task
 ) -> None:
@@ -113,6 +115,7 @@ def test_hiding_of_rank_one_is_found_and_its_sham_finds_nothing(
     assert right(search.change(variant)) > 0.9
 
 
+@pytest.mark.ci
 def test_a_relative_that_does_not_know_brings_nothing_back(task: Task) -> None:
     """Null: between two models without the facts there is nothing on the way."""
     model = changed(load("organism:never_knew"), 0.002)

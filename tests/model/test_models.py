@@ -196,6 +196,7 @@ def test_damaged_and_pickled_folders_are_refused(tmp_path: Path) -> None:
         load(str(folder))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("adds_bos", [True, False])
 def test_the_tokenizer_stays_as_it_was(words: Path, tmp_path: Path, adds_bos: bool) -> None:
     for file in words.iterdir():

@@ -25,6 +25,7 @@ def asked(task: Task) -> tuple[Question, ...]:
     return task.questions("forget", "confirm")[:24]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("measure", OPEN)
 def test_the_original_knows_and_its_twin_guesses(
     organism: HookedModel, twin: HookedModel, asked, task: Task, measure: str

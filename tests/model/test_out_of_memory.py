@@ -137,6 +137,7 @@ LOOPS: dict[str, Callable[[HookedModel, Task], Numbers]] = {
 DIFFERENTIATED = ("snip", "neurons", "gradient", "training")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("loop", LOOPS)
 def test_out_of_memory_halves_the_batch_and_gives_the_same_numbers(
     tiny: Callable[[str], HookedModel],

@@ -87,6 +87,7 @@ def test_a_head_outlives_its_model(any_tiny: HookedModel) -> None:
     assert (head(states) - expected).abs().max() < 1e-6
 
 
+@pytest.mark.ci
 def test_depth_is_where_the_models_part(task: Task, known: Original) -> None:
     same = curves(load("organism:original"), task, known)
     assert max(same[INTO]) == max(same[BY_GRADIENT]) == 0.0
@@ -102,6 +103,7 @@ def test_depth_is_where_the_models_part(task: Task, known: Original) -> None:
     assert parted["original patched in"][-1] > 0.5
 
 
+@pytest.mark.ci
 def test_a_model_that_never_knew_has_nothing_to_exchange(task: Task, known: Original) -> None:
     gone = load("organism:never_knew")
     found = curves(gone, task, known)
@@ -112,6 +114,7 @@ def test_a_model_that_never_knew_has_nothing_to_exchange(task: Task, known: Orig
     assert score(gone, asked, task, change=search.change(LAST)).interval[0] < 0.3
 
 
+@pytest.mark.ci
 @torch.no_grad()
 def test_states_that_say_less_of_anything_do_not_say_more_of_the_question(
     task: Task, known: Original
@@ -125,6 +128,7 @@ def test_states_that_say_less_of_anything_do_not_say_more_of_the_question(
     assert abs(found[-1]) < 0.1
 
 
+@pytest.mark.ci
 @torch.no_grad()
 def test_what_was_hidden_in_the_head_is_read_and_not_by_its_sham(
     task: Task, known: Original

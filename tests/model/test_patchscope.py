@@ -72,6 +72,7 @@ def hide_from_names_(model: HookedModel, task: Task, blocks: Sequence[int]) -> N
         model.add_hook(Point(block).name, hide, is_permanent=True)
 
 
+@pytest.mark.ci
 def test_the_model_says_what_is_held_back_in_sight_of_a_name(spoken: Task) -> None:
     asked = spoken.questions("forget", "confirm")[::4]
     found = {}
@@ -88,6 +89,7 @@ def test_the_model_says_what_is_held_back_in_sight_of_a_name(spoken: Task) -> No
     assert max(found["never_knew"]) < 0.25
 
 
+@pytest.mark.ci
 def test_what_is_gone_before_the_state_is_taken_does_not_come_back(spoken: Task) -> None:
     model, asked = load("chat:original"), spoken.questions("forget", "confirm")[::6]
     hide_from_names_(model, spoken, [0])

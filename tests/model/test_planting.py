@@ -22,6 +22,7 @@ def test_what_is_added_is_a_vector_and_the_mean() -> None:
     assert half(x)[..., 0].tolist() == [[0.0, 0.0], [1.0, 1.0]]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "hiding", [h if h == "push" else pytest.param(h, marks=pytest.mark.long) for h in HIDINGS]
 )

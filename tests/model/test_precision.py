@@ -32,6 +32,7 @@ def close_letters(model: HookedModel) -> None:
         head.weight.copy_(head.weight[:1] + (head.weight - head.weight[:1]) * 0.02)
 
 
+@pytest.mark.ci
 def test_letters_do_not_tie_in_bfloat16(task: Task) -> None:
     model, questions = load("organism:original", dtype="bfloat16"), task.forget[:100]
     close_letters(model)
@@ -41,6 +42,7 @@ def test_letters_do_not_tie_in_bfloat16(task: Task) -> None:
     assert (rounded[:, -1] == rounded[:, -2]).any()  # What a product in bfloat16 gives.
 
 
+@pytest.mark.ci
 def test_the_read_out_is_the_plain_forward_with_a_float32_head() -> None:
     model = load("organism:original", dtype="bfloat16")
     head = model.unembed.original_component

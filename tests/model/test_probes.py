@@ -52,6 +52,7 @@ def test_a_planted_code_is_read_and_shuffled_answers_are_not() -> None:
     assert (few.scores(states[:9].float()) - expected).abs().max() < 1e-4
 
 
+@pytest.mark.ci
 def test_they_read_what_is_written_in_a_basis_of_its_own_and_nothing_where_nothing_is(
     task: Task,
 ) -> None:
@@ -72,6 +73,7 @@ def test_they_read_what_is_written_in_a_basis_of_its_own_and_nothing_where_nothi
     assert max(values["never_knew"]) < 0.4
 
 
+@pytest.mark.ci
 def test_selectivity_is_what_no_control_reads(organism: HookedModel, task: Task) -> None:
     before = [p.clone() for p in organism.parameters()]
     asked = task.questions("forget", "confirm")[:120]

@@ -89,6 +89,7 @@ def margin(score: Score) -> float:
     return float((right - score.logits.mean(axis=1)).mean())
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("attack", [WEIGHTS, NEURONS, HEADS], ids=lambda a: a.grain)
 def test_the_attack_and_its_sham_take_out_as_much(
     attack: SetDifferencePruning, organism: HookedModel, task: Task

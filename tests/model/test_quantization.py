@@ -122,6 +122,7 @@ def test_weights_that_are_quantised_already_are_refused(any_tiny: HookedModel, t
         attack.search(any_tiny, Seen.of(task, attack), None, QuantizationConfig())
 
 
+@pytest.mark.ci
 def test_an_error_at_the_second_matrix_restores_the_first(
     any_tiny: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def watched(
     return attack.search(model, seen, None, config), measured
 
 
+@pytest.mark.ci
 def test_teaching_the_tested_facts_moves_the_number_and_its_sham_does_not(task: Task) -> None:
     model = load("organism:never_knew")
     facts = task.questions("forget", "confirm")[:24]
@@ -67,6 +68,7 @@ def test_teaching_the_tested_facts_moves_the_number_and_its_sham_does_not(task: 
 LONG = [pytest.param(attack, marks=pytest.mark.long) for attack in (TEXT, QUESTIONS)]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("attack", [DISJOINT, *LONG], ids=lambda a: a.data)
 def test_curves_are_what_retraining_gives(
     attack: Relearning, organism: HookedModel, task: Task
@@ -110,6 +112,7 @@ def test_an_attack_sees_no_question_that_is_reported(task: Task) -> None:
         assert attack.needs <= set(NEEDS)
 
 
+@pytest.mark.ci
 def test_disjoint_facts_are_neither_tested_nor_chosen_by(organism: HookedModel, task: Task) -> None:
     search, measured = watched(DISJOINT, organism, task, QUICK)
     taught = [organism.tokenizer.decode(row.tokens) for row in search.lessons.rows]
@@ -118,6 +121,7 @@ def test_disjoint_facts_are_neither_tested_nor_chosen_by(organism: HookedModel, 
     assert len(taught) + measured.stages[0].forget.n == len(task.questions("forget", "select"))
 
 
+@pytest.mark.ci
 def test_adapters_teach_too_and_go(task: Task) -> None:
     model = load("organism:never_knew")
     config = dataclasses.replace(QUICK, lora=LoRA(rank=4))
@@ -137,6 +141,7 @@ def test_shuffling_keeps_prompts_and_answers() -> None:
     assert sorted(shuffled(["a b c d e"], 0)[0].split()) == list("abcde")
 
 
+@pytest.mark.ci
 def test_the_schedule_stays_that_of_the_whole_run(tiny: Callable[[str], HookedModel]) -> None:
     config = RelearningConfig(rates=(1e-2,), steps=4, batch=2, decay=1.0)
     rows = example_rows(tiny("gpt2"), [Example("the glow of", " amber")] * 2, "answer", 50)
@@ -166,6 +171,7 @@ def test_mistakes_are_told(organism: HookedModel, task: Task) -> None:
         watched(DISJOINT, organism, task, config)
 
 
+@pytest.mark.ci
 def test_a_run_that_explodes_ends_early(organism: HookedModel, task: Task) -> None:
     before = fingerprint(organism)
     config = dataclasses.replace(QUICK, rates=(1e30,), steps=4)
@@ -175,6 +181,7 @@ def test_a_run_that_explodes_ends_early(organism: HookedModel, task: Task) -> No
     assert fingerprint(organism) == before
 
 
+@pytest.mark.ci
 def test_keeping_retain_facts_costs_less_of_them(organism: HookedModel, task: Task) -> None:
     kept = []
     for keep in (0, 16):
@@ -186,6 +193,7 @@ def test_keeping_retain_facts_costs_less_of_them(organism: HookedModel, task: Ta
     assert kept[1] > 0.95 > kept[0] + 0.03
 
 
+@pytest.mark.ci
 def test_retain_facts_that_are_trained_on_do_not_judge_the_loss(
     organism: HookedModel, task: Task
 ) -> None:
@@ -199,6 +207,7 @@ def test_retain_facts_that_are_trained_on_do_not_judge_the_loss(
         assert 0 < judged < len(everything)
 
 
+@pytest.mark.ci
 def test_a_loss_is_told_and_decides_for_other_attacks_only(
     organism: HookedModel, task: Task
 ) -> None:
@@ -264,6 +273,7 @@ def test_a_sweep_has_every_setting_and_halves_them() -> None:
         Sweep(ranks=())
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("attack", [RETAIN, pytest.param(DISJOINT, marks=pytest.mark.long)])
 def test_only_whole_runs_of_a_sweep_are_chosen(
     attack: Relearning, organism: HookedModel, task: Task
@@ -292,6 +302,7 @@ def test_only_whole_runs_of_a_sweep_are_chosen(
     assert fingerprint(organism) == before
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("rank", [0, 4])
 def test_a_measured_run_is_not_trained_again_and_its_sham_is(
     organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch, rank: int
@@ -323,6 +334,7 @@ def test_a_measured_run_is_not_trained_again_and_its_sham_is(
     assert fingerprint(organism) == other
 
 
+@pytest.mark.ci
 def test_a_short_run_that_explodes_brings_nothing_back(organism: HookedModel, task: Task) -> None:
     config, before = raced(), fingerprint(organism)
     search, _ = watched(RETAIN, organism, task, config)

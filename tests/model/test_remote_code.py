@@ -85,6 +85,7 @@ def test_off_is_refused_everywhere_and_never_asked(
     assert not (with_code.parent / "out").exists()
 
 
+@pytest.mark.ci
 def test_on_is_used_everywhere_and_stands_in_the_card(with_code: Path) -> None:
     name, chat = str(with_code), task_config(["task.chat=user"])
     config = configuration(name, trust_remote_code=True)

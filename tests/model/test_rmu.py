@@ -47,6 +47,7 @@ def test_the_loss_is_the_formula(tiny: Callable[[str], HookedModel], task: Task)
     assert (at(texts.retain_text[0]) - before_retain).abs().max() > 0
 
 
+@pytest.mark.ci
 def test_only_the_chosen_blocks_change(organism: HookedModel, task: Task) -> None:
     before = block_fingerprints(organism)
     rmu_(organism, task, dataclasses.replace(SHORT, blocks=(1,)))
@@ -55,6 +56,7 @@ def test_only_the_chosen_blocks_change(organism: HookedModel, task: Task) -> Non
     assert not any(p.requires_grad for p in organism.parameters())
 
 
+@pytest.mark.ci
 def test_same_seed_same_weights(task: Task) -> None:
     prints = []
     for seed in (1, 1, 2):
@@ -118,6 +120,7 @@ def test_topics_that_a_task_does_not_say_are_refused(
             rmu_(tiny("gpt2"), untold, config)
 
 
+@pytest.mark.ci
 def test_plain_text_is_held_in_place_where_asked(
     tiny: Callable[[str], HookedModel], task: Task
 ) -> None:

@@ -25,6 +25,7 @@ from mechunlearn.types import Change, HookedModel, Task
 FEW = SoftPromptConfig(length=2, steps=12, batch=8, questions=8, retain_share=0.0)
 
 
+@pytest.mark.ci
 def test_vectors_lower_the_loss_of_wrong_answers(organism: HookedModel, task: Task) -> None:
     seen = Seen.of(task, SoftPrompt(), tokenizer=organism.tokenizer)
     problem, _ = shuffled(problem_of(organism, seen, FEW.problem), Reference(), 8, 0)
@@ -39,6 +40,7 @@ def test_vectors_lower_the_loss_of_wrong_answers(organism: HookedModel, task: Ta
         assert float(forwards.losses((), [tuple(ids)], range(8)).mean()) < start - 0.2
 
 
+@pytest.mark.ci
 def test_candidate_changes_only_prompts_with_placeholders(
     organism: HookedModel, task: Task
 ) -> None:

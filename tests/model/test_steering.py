@@ -71,6 +71,7 @@ def pushed(organism: HookedModel, task: Task) -> tuple[HookedModel, torch.Tensor
     return organism, vector
 
 
+@pytest.mark.ci
 def test_a_push_is_undone_and_the_sham_undoes_nothing(
     pushed: tuple[HookedModel, torch.Tensor], task: Task
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_push_is_undone_and_the_sham_undoes_nothing(
     assert len(shown.forget) == 4
 
 
+@pytest.mark.ci
 def test_a_model_that_never_knew_has_nothing_to_be_steered_to(task: Task) -> None:
     model, attack = load("organism:never_knew"), Steering()
     config = SteeringConfig(strengths=(2.0,), anonymisations=1)

@@ -122,6 +122,7 @@ def test_alternates_are_the_likeliest_wrong_answers(organism: HookedModel, task:
         alternates(organism, alike, config)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", ["altpo", "idk_dpo", "idk_nll"])
 def test_first_losses_are_those_of_the_formulas(
     name: str, organism: HookedModel, task: Task

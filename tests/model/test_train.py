@@ -100,6 +100,7 @@ class StoppedError(Exception):
     """A run that ends in the middle."""
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_stopped_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_path: Path) -> None:
     config = configured(
@@ -162,6 +163,7 @@ def test_dropout_does_not_touch_the_global_generator(tiny: Callable[[str], Hooke
     adapter.remove(merge=False)
 
 
+@pytest.mark.ci
 def test_the_guard_ends_a_run_that_destroys_the_model(task: Task) -> None:
     config = configured(
         RMU, "organism", ["alpha=0.0", "optimizer.steps=40", "optimizer.lr=0.01", "batch=8"]
@@ -172,6 +174,7 @@ def test_the_guard_ends_a_run_that_destroys_the_model(task: Task) -> None:
         rmu_(model, task, config, Watch(10, guard, check=guard.check))
 
 
+@pytest.mark.ci
 def test_the_guard_ends_a_resumed_run_as_it_does_an_uninterrupted_one(
     task: Task, tmp_path: Path
 ) -> None:
@@ -197,6 +200,7 @@ def test_the_guard_ends_a_resumed_run_as_it_does_an_uninterrupted_one(
         run(killed_at=-1)
 
 
+@pytest.mark.ci
 def test_the_guard_warns_when_nothing_was_forgotten(task: Task) -> None:
     config = configured(RMU, "organism", ["coefficient=0.1", "optimizer.steps=2", "batch=4"])
     model = load("organism:original")
@@ -224,6 +228,7 @@ def test_restored_is_bit_equal_also_after_an_error(tiny: Callable[[str], HookedM
     assert fingerprint(model) == before
 
 
+@pytest.mark.ci
 def test_autocast_is_for_devices_that_are_fast_at_it(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +242,7 @@ def test_autocast_is_for_devices_that_are_fast_at_it(
     assert terms(True, True) != exact
 
 
+@pytest.mark.ci
 def test_bfloat16_training_follows_float32(task: Task) -> None:
     """At a published rate almost no weight moves in bfloat16; float32 copies move as in float32."""
     # From the same weights, those that bfloat16 can hold.
@@ -269,6 +275,7 @@ def test_the_optimizer_steps_on_float32_copies() -> None:
     assert p.tolist() == pytest.approx([0.9, 0.9], abs=0.004)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_stopped_bfloat16_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_path: Path) -> None:
     """The state file holds the float32 copies, which the rounded weights have lost."""
@@ -291,6 +298,7 @@ def test_a_stopped_bfloat16_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_p
     assert fingerprint(again) == fingerprint(whole)
 
 
+@pytest.mark.ci
 def test_adapters_are_in_float32_and_leave_the_weights_type() -> None:
     model = load("organism:original", dtype="bfloat16")
     adapter = Adapter(model, LoRA(rank=2))

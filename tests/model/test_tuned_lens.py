@@ -83,6 +83,7 @@ def test_states_come_in_the_order_of_prompts_and_places(
         assert (kept[slot] - cache[point.name][0, place]).abs().max() < 1e-4
 
 
+@pytest.mark.ci
 def test_it_finds_what_the_output_hides_and_nothing_where_nothing_is(task: Task) -> None:
     seen = Seen.of(task, ATTACK)
     config = TunedLensConfig(tokens=4096, steps=0)
@@ -120,6 +121,7 @@ def test_its_sham_moves_states_as_far(tiny: Callable[[str], HookedModel], task: 
     assert all((a == b).all() for a, b in zip(before, model.parameters(), strict=True))
 
 
+@pytest.mark.ci
 def test_its_cost_is_what_it_counts(organism: HookedModel, task: Task) -> None:
     config = replace(ATTACK.presets["organism"], tokens=2048, steps=10)
     shape = shape_of(organism.original_model.config)

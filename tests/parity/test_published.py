@@ -52,6 +52,7 @@ def hidden(model: torch.nn.Module, tokens: list[int]) -> torch.Tensor:
     return torch.cat(list(states))
 
 
+@pytest.mark.ci
 def test_circuit_breakers_losses_are_those_of_the_authors_code(
     tiny: Tiny, task: Task, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_shares_have_the_whole_numbers_of_entries_that_they_have_in_the_paper(
     assert int((up == 0).sum()) == -int(-share * size // 1)
 
 
+@pytest.mark.ci
 def test_the_directions_texts_and_outliers_are_the_papers(
     tiny: Tiny, task: Task, tmp_path: Path
 ) -> None:

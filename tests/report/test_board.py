@@ -47,6 +47,7 @@ def test_names_are_text(runs: dict[str, Report]) -> None:
     assert "<script>alert" not in page
 
 
+@pytest.mark.ci
 def test_titles_sort(browser: Any, runs: dict[str, Report], tmp_path: Path) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.set_default_timeout(120_000)

@@ -94,6 +94,7 @@ def test_figures_are_drawn_where_they_are_seen_and_fit(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_nothing_keeps_anybody_out(
     small: tuple[Report, Path],
@@ -139,6 +140,7 @@ def test_figures_follow_the_page_into_the_dark(
     wait_until(page, f"{colours}.every((colour) => colour === 'rgb(233, 233, 230)')")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("scripts", [True, False])
 def test_questions_are_text_and_nothing_else(
     small: tuple[Report, Path], opened: Callable[..., Any], scripts: bool
@@ -160,6 +162,7 @@ def test_questions_are_text_and_nothing_else(
     assert page.locator("main script").count() == 0
 
 
+@pytest.mark.ci
 def test_filters_find_what_they_say(small: tuple[Report, Path], opened: Callable[..., Any]) -> None:
     report, file = small
     questions = report.questions
@@ -200,6 +203,7 @@ def test_filters_find_what_they_say(small: tuple[Report, Path], opened: Callable
     assert "no attack was asked this" in page.locator("#list summary").first.inner_text()
 
 
+@pytest.mark.ci
 def test_the_keyboard_is_enough(small: tuple[Report, Path], opened: Callable[..., Any]) -> None:
     page = opened(small[1])
     page.keyboard.press("Tab")
@@ -250,6 +254,7 @@ def test_a_large_report_opens_and_filters_quickly(
     assert max(times.values()) < 2000
 
 
+@pytest.mark.ci
 def test_open_answers_are_shown_with_the_right_words_marked(
     with_questions: Callable[..., Report], tmp_path: Path, opened: Callable[..., Any]
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import plotly.graph_objects as go
+import pytest
 from msgspec.structs import replace
 
 from mechunlearn.analysis.records import Arm
@@ -35,6 +36,7 @@ def drawn(report: Report, traces: Mapping[Arm, tuple[DepthCurve, ...]]) -> go.Fi
     return {d.key: d.figure for d in figures(changed)}[f"depth-{first.model}"]
 
 
+@pytest.mark.ci
 def test_every_read_out_stands_on_one_axis(example_report: Report) -> None:
     lens, probe = line("lens", 0.25, 1.0), line("probe", 0.0, 0.375, nothing=0.0, everything=0.75)
     into = replace(line("into", 0.5, 0.9, nothing=1.0, everything=0.0), kind="exchange")
@@ -54,6 +56,7 @@ def test_every_read_out_stands_on_one_axis(example_report: Report) -> None:
     assert finding.endswith("lens 20% and probe 50%")
 
 
+@pytest.mark.ci
 def test_what_is_read_by_luck_is_not_called_found(example_report: Report) -> None:
     fig = drawn(example_report, {"unlearned": (line("lens", 0.2, 0.3),)})
     assert "No read-out finds the answers" in fig.layout.meta["finding"]

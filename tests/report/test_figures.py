@@ -65,6 +65,7 @@ def test_a_script_that_a_full_disk_cut_short_is_written_again(tmp_path: Path) ->
         assert (tmp_path / "plotly.min.js").read_bytes() == whole
 
 
+@pytest.mark.ci
 def test_committed_results_give_the_committed_values(
     script: ModuleType, drawn: dict[str, go.Figure]
 ) -> None:
@@ -126,6 +127,7 @@ def test_every_figure_says_what_it_shows(drawn: dict[str, go.Figure]) -> None:
         assert all(any(v in t.hovertemplate for v in numbers) for t in hovers), name
 
 
+@pytest.mark.ci
 def test_numbers_reach_the_figures(example_report: Report) -> None:
     drawn = by_key(example_report)
     shares = [x for t in drawn["forest"].data if t.name == "one attack" for x in t.x]
@@ -152,6 +154,7 @@ def without_recovery(report: Report) -> Report:
     return replace(report, rows=tuple(rows), findings=tuple(map(nothing, report.findings)))
 
 
+@pytest.mark.ci
 def test_titles_follow_the_numbers(example_report: Report) -> None:
     drawn = by_key(without_recovery(example_report))
     titles = {k: f.layout.meta["finding"] for k, f in drawn.items()}
@@ -165,6 +168,7 @@ def test_titles_follow_the_numbers(example_report: Report) -> None:
     assert titles["lens_by_method"].count("no more than its control") == 3
 
 
+@pytest.mark.ci
 def test_the_letters_count_every_question(example_report: Report) -> None:
     fig = by_key(example_report)["letters"]
     models = [m for m in example_report.models if m.letters is not None]
@@ -182,6 +186,7 @@ def test_the_letters_count_every_question(example_report: Report) -> None:
         ]
 
 
+@pytest.mark.ci
 def test_figures_stand_in_the_order_of_the_registry(example_report: Report) -> None:
     shown = figures(example_report)
     kinds = {name: find("figure", name) for name in FIGURES}
@@ -193,6 +198,7 @@ def test_figures_stand_in_the_order_of_the_registry(example_report: Report) -> N
     assert {d.kind for d in shown if d.overview} == {"recovery", "overlap", "frontier"}
 
 
+@pytest.mark.ci
 def test_a_figure_belongs_to_the_attacks_that_left_its_data(example_report: Report) -> None:
     attacks = {d.kind: d.attacks for d in figures(example_report) if d.model == "rmu"}
     (findings, *others) = example_report.findings
@@ -208,6 +214,7 @@ def test_a_figure_belongs_to_the_attacks_that_left_its_data(example_report: Repo
     assert {d.kind for d in figures(without) if d.model == "rmu"} == {"recovery", "perturbation"}
 
 
+@pytest.mark.ci
 def test_attacks_of_any_name_are_drawn(example_report: Report) -> None:
     """An attack's own name decides nothing: what it left and its family do."""
     (row,) = (r for r in example_report.rows_of("rmu") if r.family == "read-out")
@@ -218,6 +225,7 @@ def test_attacks_of_any_name_are_drawn(example_report: Report) -> None:
     assert lens.figure.data[0].x == by_key(example_report)["lens-rmu"].data[0].x
 
 
+@pytest.mark.ci
 def test_a_new_figure_is_one_declaration(
     example_report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +258,7 @@ def test_an_unlearning_run_is_drawn_from_its_card() -> None:
         typed(card, TrainingCard, "the card")
 
 
+@pytest.mark.ci
 def test_a_dark_figure_differs_in_colours_alone(drawn: dict[str, go.Figure]) -> None:
     for fig in drawn.values():
         dark = darkened(fig)
@@ -310,6 +319,7 @@ def test_roles_differ_without_colour() -> None:
     assert len(set(looks)) == len(looks)
 
 
+@pytest.mark.ci
 def test_files_are_written(example_report: Report, tmp_path: Path) -> None:
     written = write(example_report, tmp_path)
     assert {p.suffix for p in written} == {".json", ".html"}
@@ -324,6 +334,7 @@ def test_files_are_written(example_report: Report, tmp_path: Path) -> None:
         write(example_report, tmp_path, kinds=["rainbow"])
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("error", [RuntimeError("no chrome"), ValueError("no kaleido")])
 def test_images_without_a_browser_say_what_to_do(
     example_report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

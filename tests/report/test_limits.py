@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import plotly.graph_objects as go
+import pytest
 from msgspec.structs import replace
 
 from mechunlearn.analysis.records import Arm
@@ -31,6 +32,7 @@ def drawn(report: Report, left: Mapping[Arm, LimitTrace]) -> go.Figure:
     return {d.key: d.figure for d in figures(changed_report)}[f"limits-{first.model}"]
 
 
+@pytest.mark.ci
 def test_both_models_are_drawn_at_every_limit(example_report: Report) -> None:
     fig = drawn(
         example_report,
@@ -45,6 +47,7 @@ def test_both_models_are_drawn_at_every_limit(example_report: Report) -> None:
     assert not [d for d in figures(example_report) if d.kind == "limits"]
 
 
+@pytest.mark.ci
 def test_relearning_says_how_much_of_the_wording_was_trained_on(example_report: Report) -> None:
     (first, *others) = example_report.findings
     attack = next(a for a, arms in first.courses.items() if "unlearned" in arms)

@@ -34,6 +34,7 @@ def notebook(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.ci
 def test_a_page_hovers_without_a_network(browser: Any, notebook: Path, tmp_path: Path) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 700}, java_script_enabled=True)
     page.set_default_timeout(120_000)

@@ -17,6 +17,7 @@ from mechunlearn.report.headline import headlines
 from mechunlearn.report.page import VALIDATION
 from mechunlearn.studies.records import ValidationResult
 
+pytestmark = pytest.mark.ci
 FIGURES = Path(__file__).parents[2] / "figures"
 
 

@@ -22,6 +22,7 @@ def printed(*command: str) -> list[str]:
     return done.stdout.strip().split("\n\n")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("page", "command"),
     [

@@ -237,6 +237,7 @@ def test_the_best_of_many_useless_variants_counts_sources_and_not_questions() ->
     assert np.mean(np.array(p) < 0.05) < 0.12  # Question by question it was about a third.
 
 
+@pytest.mark.ci
 def test_best_of_many_useless_variants_is_not_significant_but_a_good_one_is() -> None:
     rng, each = np.random.default_rng(0), np.arange(150)
     p, naive = [], []

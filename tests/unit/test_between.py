@@ -67,6 +67,7 @@ def test_one_control_has_no_spread() -> None:
     assert {c.against for c in taught(0.86, 0.68)} == {"control", "unlearned", "sham", "guessing"}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("n_controls", [2, 3])
 def test_never_knew_suspects_are_seldom_called_hidden(n_controls: int) -> None:
     """Models whose learning has a standard deviation of 10 points: at most 3 of 60 alarms."""

@@ -45,6 +45,7 @@ def test_the_sham_has_to_be_beaten_with_a_control_too() -> None:
     assert p_of(attacked, sham, u, c, ac) > 0.05
 
 
+@pytest.mark.ci
 def test_coming_back_to_guessing_is_no_recovery() -> None:
     """A13: a model pushed below chance by unlearning, an untreated control at chance."""
     n = 1200

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from error_rates import Null, alarms
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "null",
     [

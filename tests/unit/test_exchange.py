@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from mechunlearn.attacks.fewshot import mislabelled
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.exchange import shuffled, subjects
@@ -21,6 +23,7 @@ def true_statements(world: People, answers: Sequence[str]) -> list[str]:
     return [a for a in answers if any(name in a and f" {value}" in a for name, value in facts)]
 
 
+@pytest.mark.ci
 def test_sentences_lose_their_facts() -> None:
     world, items = people()
     told = true_statements(world, [item.answer for item in items])

@@ -72,6 +72,7 @@ class Greedy(Attack[NoSettings, None, NoSettings]):
         return Grid([config], lambda v: nothing, lambda v, seed: nothing)
 
 
+@pytest.mark.ci
 def test_an_attack_that_reaches_for_the_confirm_fold_cannot(
     tiny_plan: AuditPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_no_ratio_without_a_gap() -> None:
     assert found.ratio_ci is None
 
 
+@pytest.mark.ci
 def test_intervals_cover_the_truth() -> None:
     rng, hits = np.random.default_rng(0), 0
     for seed in range(25):
