@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal
 from mechunlearn.attacks.protocol import Attack, Grid
 from mechunlearn.attacks.seen import Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
+from mechunlearn.bench.engine import tokens_needed
 from mechunlearn.bench.rows import question_rows
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.registry import find
@@ -70,7 +71,7 @@ class Forms(Attack[FormsConfig, None, AskedAs]):
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: FormsConfig
     ) -> Grid[AskedAs]:
-        """There is nothing to find in a model but which forms its tokenizer can express."""
+        """There is nothing to find in a model but which forms it can be asked in."""
         turns = _turns(model, seen)
         forms = [f for f in _forms(seen, config, turns) if _expressible(model, seen, f, turns)]
 
@@ -116,11 +117,12 @@ def _forms(seen: Seen, config: FormsConfig, turns: Mapping[str, Turn | None]) ->
 def _expressible(
     model: HookedModel, seen: Seen, form: AskedAs, turns: Mapping[str, Turn | None]
 ) -> bool:
-    """Whether the tokenizer has what the measure needs, such as a token for every letter."""
-    asked: Sequence[Any] = seen.asked
+    """Whether the tokenizer has what the measure needs, and the context room for every question."""
+    asked: Sequence[Any] = Form(form.measure, form.choices_moved).asked(seen.asked)
     prompt = Form(form.measure, turn=turns[form.place]).format(seen.prompt)
     try:
         question_rows(model.tokenizer, asked, prompt, form.measure)
+        needed = tokens_needed(model.tokenizer, asked, prompt, form.measure)
     except ValueError:
         return False
-    return True
+    return not model.cfg.n_ctx or max(needed) <= model.cfg.n_ctx

@@ -3,17 +3,24 @@
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mechunlearn.attacks import Seen
 from mechunlearn.audit.cells import Setup
 from mechunlearn.audit.select import Deciding
+from mechunlearn.bench.engine import tokens_needed
+from mechunlearn.bench.hidden import with_other_stems
+from mechunlearn.models import configuration
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
+from mechunlearn.types import Question, Task
 from mechunlearn.unlearn import Settings
 
 
 def refuse(setup: Setup) -> None:
     """Let methods and attacks look at their settings, the task and the number of blocks.
+
+    Every question has to fit the context as the task asks it.
 
     Raises:
         ValueError: As the first of them says, with its name.
@@ -22,8 +29,9 @@ def refuse(setup: Setup) -> None:
     tokenizer = load_tokenizer(setup.plan.original, trust_remote_code=setup.plan.trust_remote_code)
     for name, config in resolved.methods.items():
         if isinstance(config, Settings):
-            with _told(name):
+            with told(name):
                 config.check(setup.layers)
+    _refuse_too_long(setup, tokenizer)
     generates = find("measure", task.scoring).generates
     for name in setup.attacks:
         config, attack = resolved.attacks[name], find("attack", name)
@@ -44,15 +52,42 @@ def refuse(setup: Setup) -> None:
                 f"{others if adapters else ''}"
             )
         seen = Seen.of(task, attack, name=name, config=config, tokenizer=tokenizer)
-        with _told(name):
+        with told(name):
             Deciding.of(task, name, attack.splits(config))
             attack.check(config, seen, setup.layers)
 
 
+def _refuse_too_long(setup: Setup, tokenizer: Any) -> None:
+    """Measure every question that is asked, also those behind the stem of another one."""
+    original, trust, task = setup.plan.original, setup.plan.trust_remote_code, setup.task
+    config = configuration(original, trust_remote_code=trust).get_text_config()
+    context = getattr(config, "max_position_embeddings", None) or 0
+    if not context:
+        return
+    twins = {q: None for entry in setup.entries for q in setup.twins(entry.label)}
+    asked = [*_asked(task), *twins]
+    for scoring in (task.scoring, *task.also):
+        needed = tokens_needed(tokenizer, asked, task.prompt, scoring)
+        longest = max(range(len(asked)), key=needed.__getitem__)
+        if needed[longest] > context:
+            raise ValueError(
+                f"the question that begins {asked[longest].stem[:60]!r} takes {needed[longest]} "
+                f"tokens as {scoring} asks it, with its answer, but the context of {original} is "
+                f"{context}; shorten the question or what the prompt has around it, or leave the "
+                "question out of the task"
+            )
+
+
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def told(name: str) -> Iterator[None]:
     """Errors say whose settings they are about."""
     try:
         yield
     except ValueError as err:
         raise ValueError(f"{name}: {str(err).removeprefix(f'{name}: ')}") from err
+
+
+def _asked(task: Task) -> list[Question]:
+    """Every question that an audit asks but for twins, also behind the stem of another one."""
+    sets = [q for questions in task.sets.values() for q in questions]
+    return [*sets, *with_other_stems(task.questions("forget", "confirm"))]

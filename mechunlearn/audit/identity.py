@@ -14,7 +14,8 @@ from mechunlearn.types import Task
 
 ARITHMETIC = ("mechunlearn", "torch", "transformers", "transformer-lens")
 """Packages whose versions a stored number depends on; statistics are computed anew each time."""
-WEIGHTS = (".safetensors", ".gguf", ".json", ".py")
+WEIGHTS = (".safetensors", ".gguf", ".json", ".py", ".jinja", ".model", ".txt")
+"""Files that decide what a model answers, the tokenizer's among them."""
 
 
 def digest(data: Any) -> str:

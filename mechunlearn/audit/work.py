@@ -11,6 +11,7 @@ from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen,
 from mechunlearn.attacks.seen import unwatched
 from mechunlearn.audit.also import Asked, Further, further, measures, scores_by
 from mechunlearn.audit.cells import Cell, Setup
+from mechunlearn.audit.checks import told
 from mechunlearn.audit.planting import hide_
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
@@ -123,7 +124,8 @@ def _timed(
 ) -> None:
     assert work.cell is not None
     start = time.perf_counter()
-    result = compute(work, model)
+    with told(f"{work.group.attack} on {work.cell.model}"):
+        result = compute(work, model)
     done(work.cell, result, round(time.perf_counter() - start, 2))
     work.setup.search_file(work.cell).unlink(missing_ok=True)
 
@@ -221,13 +223,12 @@ class _Work:
         return further(model, self.task, asked, self.setup.plan.seed, change)
 
     def _seen(self, model: HookedModel, measured: Measured | None) -> Seen:
-        group = self.group
         return Seen.of(
             self.task,
             self.entry,
-            name=group.attack,
+            name=self.group.attack,
             config=self.config,
-            asked=group.asked,
+            asked=self.group.asked,
             state=None if self.cell is None else self.setup.search_file(self.cell),
             tokenizer=model.tokenizer,
             watch=unwatched if measured is None else _watch(measured),

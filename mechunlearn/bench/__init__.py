@@ -69,6 +69,8 @@ def score_read_outs(
     """
     if not questions:
         raise ValueError("there are no questions to score")
+    if budget is not None and budget < 1:
+        raise ValueError(f"a batch has at least one token, not budget={budget}")
     if change.read_out is not None:
         raise ValueError(
             f"{change.name!r} has a read-out of its own, so score_read_outs cannot read elsewhere; "
@@ -106,7 +108,7 @@ def score(
     questions: Sequence[Question],
     prompt: PromptFormat | Task,
     *,
-    scoring: Scoring = "letter",
+    scoring: Scoring | None = None,
     change: Change = NO_CHANGE,
     budget: int | None = None,
 ) -> Score:
@@ -114,6 +116,7 @@ def score(
 
     Args:
         prompt: How to ask; a task says that and the scoring as well.
+        scoring: Default: the task's, else by letters.
         change: Hooks, edits, rewrite, form and read-out act together.
 
     Example:
@@ -123,11 +126,17 @@ def score(
         True
     """
     if isinstance(prompt, Task):
-        scoring, prompt = prompt.scoring, prompt.prompt
+        scoring, prompt = scoring or prompt.scoring, prompt.prompt
     read_out = change.read_out or output(model)
     change = dataclasses.replace(change, read_out=None)
     (only,) = score_read_outs(
-        model, questions, prompt, [read_out], scoring=scoring, change=change, budget=budget
+        model,
+        questions,
+        prompt,
+        [read_out],
+        scoring=scoring or "letter",
+        change=change,
+        budget=budget,
     )
     return only
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from mechunlearn.models.gate import (
 )
 from mechunlearn.models.placement import QUANTISED, placement
 from mechunlearn.models.sources import carrier, clear_errors, locate
-from mechunlearn.models.tokenizer import check_fit, load_tokenizer
+from mechunlearn.models.tokenizer import check_fit, load_tokenizer, settle_padding
 from mechunlearn.progress import console
 from mechunlearn.registry import find, names
 from mechunlearn.types import HookedModel, Provenance, Shortcuts
@@ -221,7 +222,7 @@ def _known_to_transformer_lens(plain: PreTrainedModel, name: str) -> Iterator[No
     """Its own message lists every class that there is."""
     try:
         yield
-    except (ValueError, AttributeError, LookupError, RuntimeError) as err:
+    except (AssertionError, AttributeError, LookupError, RuntimeError, ValueError) as err:
         reason = str(err).partition(". Available")[0].splitlines()
         raise ValueError(
             f"{name} is a {type(plain).__name__}, which TransformerLens cannot hook "
@@ -240,9 +241,7 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
         ValueError: If TransformerLens does not know the architecture.
         RuntimeError: When the hooked forward differs from the plain one.
     """
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "right"
+    settle_padding(tokenizer)
     plain.eval()
     plain.config.architectures = [type(plain).__name__]  # Models made in memory do not say.
     rows = probe(plain.get_input_embeddings().num_embeddings, plain.device)
@@ -257,7 +256,8 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
         model: HookedModel = TransformerBridge.boot_transformers(
             name,
             hf_model=plain,
-            tokenizer=tokenizer,
+            # Without an end it would be given a new token, which the model has no embedding for.
+            tokenizer=tokenizer if tokenizer.eos_token else deepcopy(tokenizer),
             dtype=plain.dtype,
             device=None if mapped else str(plain.device),
         )

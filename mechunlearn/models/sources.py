@@ -220,5 +220,9 @@ def clear_errors(name: str, location: str) -> Iterator[None]:
 
 
 def _first_line(err: Exception) -> str:
-    lines = [line for line in str(err).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(err).__name__
+    """What an error says first; with the next line, shortened, where that is what it is about."""
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        more = lines[1] if len(lines[1]) <= 160 else f"{lines[1][:157]}..."
+        return f"{lines[0]} {more}"
+    return lines[0] if lines else type(err).__name__

@@ -51,10 +51,25 @@ def load_tokenizer(
             f"{name} has no tokenizer files ({', '.join(FILES[:3])}, ...): copy them from the "
             "model it was made from"
         )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "right"
+    settle_padding(tokenizer)
     return tokenizer
+
+
+def settle_padding(tokenizer: Any) -> None:
+    """Pad on the right, with some token where there is none for it: padding is masked.
+
+    That is the one that ends texts, else another special one, else the first of the vocabulary,
+    which ``save_tokenizer`` leaves out: read from a file it would become a special token.
+    """
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token_id is not None:
+        return
+    tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        words = tokenizer.get_vocab()
+        known = (w for w in (tokenizer.bos_token, tokenizer.unk_token) if w in words)
+        tokenizer.pad_token = next(known, None) or min(words, key=words.__getitem__)
+        tokenizer.borrowed_pad = tokenizer.pad_token
 
 
 def _own(name: str, revision: str | None, trust_remote_code: bool) -> Any:
@@ -101,7 +116,13 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     Version 5 names a class that version 4 does not have, lists special tokens that version 4 wants
     as a dictionary, and writes the chat template into a file of its own.
     """
-    tokenizer.save_pretrained(folder)
+    pad = tokenizer.pad_token
+    if pad is not None and pad == getattr(tokenizer, "borrowed_pad", None):
+        tokenizer.pad_token = None
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.pad_token = pad
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
     if settings.get("tokenizer_class") == PLAIN[0]:
@@ -158,7 +179,8 @@ def check_fit(tokenizer: Any, vocabulary: int, name: str) -> None:
     """
     words = tokenizer.get_vocab()
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= vocabulary:
-        tokenizer.pad_token = tokenizer.eos_token  # Added for training, without an embedding.
+        tokenizer.pad_token = None  # Added for training, without an embedding.
+        settle_padding(tokenizer)
     beyond = {i: w for w, i in words.items() if i >= vocabulary and w != "<pad>"}
     if beyond:
         last = max(beyond)
@@ -171,7 +193,15 @@ def check_fit(tokenizer: Any, vocabulary: int, name: str) -> None:
     some = sorted(set(words.values()) - special)
     some = some[:: max(1, len(some) // 50)]
     text = tokenizer.decode(some, skip_special_tokens=True)
-    if not set(tokenizer(text)["input_ids"]) - special:
+    ids = tokenizer(text)["input_ids"]
+    bare = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if bare and ids[-1] != bare[-1]:
+        raise ValueError(
+            f"the tokenizer of {name} puts {tokenizer.convert_ids_to_tokens(ids[-1])!r} behind "
+            "every text, after which nothing can be asked or answered; save it with "
+            "add_eos_token=False (and without it in the post_processor of tokenizer.json)"
+        )
+    if not set(ids) - special:
         raise ValueError(
             f"the tokenizer of {name} loses all text: it reads {text[:40]!r} as nothing; take the "
             "tokenizer files of the model it was made from"

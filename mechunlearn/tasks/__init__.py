@@ -83,7 +83,8 @@ def task_from(
         config: How the questions are chosen and asked.
 
     Raises:
-        ValueError: Naming the row of whatever is missing or wrong.
+        ValueError: Naming the row of whatever is missing or wrong, or a setting that needs a model
+            or fetches something: those are for ``load_task``.
 
     Example:
         >>> rows = [{"question": f"{a} + 1 =", "A": str(a), "B": str(a + 1), "answer": "B"}
@@ -92,6 +93,12 @@ def task_from(
         >>> len(task.forget), len(task.questions("forget", "select")), task.chance
         (10, 4, 0.5)
     """
+    for setting in ("chat", "retain", "twins", "corpora"):
+        if getattr(config, setting) not in (getattr(DEFAULT, setting), "none"):
+            raise ValueError(
+                f"task_from does not take the setting {setting}: give retain and twin questions as "
+                "rows; for a chat template use task_in_chat(task, model.tokenizer, config)"
+            )
     first = from_rows(numbered(forget), name, config)
     if isinstance(retain, str):
         if not retain and not {"forget", "retain"} <= set(first.sets):

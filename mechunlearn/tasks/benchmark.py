@@ -9,7 +9,7 @@ from mechunlearn.errors import unknown
 from mechunlearn.registry import find, names
 from mechunlearn.tasks.chat import user_turn
 from mechunlearn.tasks.refusals import REFUSALS
-from mechunlearn.types import Example, Fold, PromptFormat, Question, Scoring, Task
+from mechunlearn.types import Example, Fold, PromptFormat, Question, Role, Scoring, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,12 @@ class TaskConfig:
         for name in (self.scoring, *self.beside(())):
             if name and name not in known:
                 raise unknown("scoring", name, known)
+        for what, value, among in (
+            ("task.chat", self.chat, ("no", "user", "system")),
+            ("task.group", self.group, ("source", "topic")),
+        ):
+            if value not in among:
+                raise unknown(what, value, among)
         if self.system and self.chat != "system":
             raise ValueError("task.system is said only with task.chat=system")
 
@@ -86,7 +92,8 @@ class Benchmark:
         """The same questions with the scoring and examples that ``config`` wants.
 
         Raises:
-            ValueError: If there are fewer examples than wanted.
+            ValueError: If there are fewer examples than wanted, or the prompt has no place for
+                them.
         """
         scoring = config.scoring or self.scoring
         topics = {q.topic for questions in self.sets.values() for q in questions}
@@ -102,11 +109,14 @@ class Benchmark:
             about = topic if self.described and find("measure", scoring).shows_choices else ""
             shown_first = header(about, shown, self.prompt, scoring)
             headers[topic] = self.prompt.header + shown_first
-        prompt = dataclasses.replace(
-            self.prompt,
-            header=headers.pop(""),
-            headers=headers,
-        )
+        prompt = dataclasses.replace(self.prompt, header=headers.pop(""), headers=headers)
+        shows = find("measure", scoring).shows_choices
+        template = prompt.letter if shows else prompt.cloze
+        if "{header}" not in template and any((prompt.header, *headers.values())):
+            raise ValueError(
+                f"{self.name} has no place for its header or examples in the prompt {template!r}; "
+                f"put {{header}} into the template {'letter' if shows else 'cloze'}"
+            )
         return dataclasses.replace(self, prompt=prompt, scoring=scoring)
 
 
@@ -177,9 +187,13 @@ def task_in_chat(task: Task, tokenizer: Any, config: TaskConfig) -> Task:
 
 def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
     """One task of two sources: the first's questions are to be forgotten, the second's kept."""
+    if retain is not forget and {"forget", "retain"} <= set(forget.sets):
+        raise ValueError(
+            f"{forget.name} has retain questions, and so has {retain.name}; leave one of them out"
+        )
     asked, keep = forget.asked(config), retain.asked(config)
     headers = {**keep.prompt.headers, **asked.prompt.headers}
-    forget_questions = _only(asked, "forget")
+    forget_questions = _only(asked, "forget", "retain")
     texts = {**retain.texts, **forget.texts}
     forget_text = texts.get("forget_text", ())
     topics = {q.topic for q in forget_questions}
@@ -187,7 +201,7 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
     return Task(
         name=forget.name,
         forget=forget_questions,
-        retain=sample(_only(keep, "retain"), config.per_topic),
+        retain=sample(_only(keep, "retain", "forget"), config.per_topic),
         prompt=dataclasses.replace(asked.prompt, headers=headers),
         scoring=asked.scoring,
         also=config.beside(()),
@@ -203,8 +217,17 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
     )
 
 
-def _only(benchmark: Benchmark, name: str) -> tuple[Question, ...]:
-    """The set of that name, else all questions."""
+def _only(benchmark: Benchmark, name: Role, other: Role) -> tuple[Question, ...]:
+    """The set of that name, else all questions.
+
+    Raises:
+        ValueError: If they are marked as the other set's.
+    """
     if name in benchmark.sets:
         return benchmark.sets[name]
+    if other in benchmark.sets:
+        raise ValueError(
+            f"{benchmark.name} is given as the questions to {name}, and its rows are marked "
+            f"{other}; exchange the two, or mark the rows {name}"
+        )
     return tuple(q for kind, own in benchmark.sets.items() for q in own if kind != "twin")

@@ -38,6 +38,8 @@ CORPORA = ("forget_text", "retain_text", "plain_text")
 SETS = ("forget", "retain", "twin", "shots", "prompt", *CORPORA)
 OPEN = "{header}Question: {statement}\nAnswer:"
 """How open questions are asked in plain text, by ``PromptFormat.cloze``."""
+CLOZE = "{header}{statement}"
+"""How statements are to be completed."""
 TEMPLATES = ("letter", "choice", "cloze", "ending", "header", "answer", "separator")
 
 
@@ -116,24 +118,33 @@ def _prompt(row: Row) -> PromptFormat:
     for key in given:
         if key not in TEMPLATES:
             raise unknown("template", key, TEMPLATES)
-    prompt = PromptFormat(**given)
+    prompt = PromptFormat(**{"cloze": CLOZE} | given)
     probe = Question("stem", ("a", "b"), 0)
     try:
-        prompt.letter_prompt(probe), prompt.cloze_prompt(probe)
-    except (KeyError, IndexError) as err:
+        for scoring in ("letter", "cloze"):
+            prompt.shown(probe, scoring)
+    except (KeyError, IndexError, AttributeError) as err:
         raise ValueError(f"a template has a field that is not filled in: {err}") from err
+    except ValueError as err:
+        raise ValueError(f"a template is no format string: {err}") from err
+    for name, fields in (("letter", ("{stem}", "{choices}")), ("cloze", ("{statement}",))):
+        template = getattr(prompt, name)
+        if missing := [field for field in fields if field not in template]:
+            raise ValueError(f"the template {name} has no {' and no '.join(missing)}: {template!r}")
     return prompt
 
 
 def usual_prompt(questions: Sequence[Question], config: TaskConfig) -> PromptFormat:
     """How questions are asked that come without a prompt; in chat open ones stand alone."""
     if not any(isinstance(q, OpenQuestion) for q in questions):
-        return PromptFormat()
-    return PromptFormat(cloze=OPEN if config.chat == "no" else "{header}{statement}")
+        return PromptFormat(cloze=CLOZE)
+    return PromptFormat(cloze=OPEN if config.chat == "no" else CLOZE)
 
 
 def _check_answers(question: Question) -> None:
     """What published sets may hold, and one's own should not."""
+    if any("\ud800" <= character <= "\udfff" for character in question.stem):
+        raise ValueError(f"the question {question.stem!a} holds half a character; mend the file")
     if isinstance(question, OpenQuestion):
         asked = f" {' '.join(words(question.stem))} "
         for text in (question.fact, *question.golds):
@@ -145,7 +156,8 @@ def _check_answers(question: Question) -> None:
         return
     if not all(choice.strip() for choice in question.choices):
         raise ValueError(f"there is an empty choice: {question.choices}")
-    if question.choices.count(question.choices[question.answer]) > 1:
+    texts = [choice.strip() for choice in question.choices]
+    if texts.count(texts[question.answer]) > 1:
         raise ValueError(f"the right choice is there twice: {question.choices}")
 
 

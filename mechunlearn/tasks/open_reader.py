@@ -24,6 +24,22 @@ def first(row: Row, names: Sequence[str]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
+def named(row: Row, names: Sequence[str], default: str = "") -> str:
+    """The first of some columns that holds something, as text; 0 is something."""
+    values = (as_text(row[name]) for name in names if row.get(name) is not None)
+    return next((value for value in values if value), default)
+
+
+def as_text(value: Any) -> str:
+    """A cell as a text; a whole number that a column with gaps made fractional is whole again."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def filled(values: Sequence[Any]) -> list[str]:
+    """The items of a list that are not empty: tables pad short lists."""
+    return [as_text(x) for x in values if x is not None and x == x]
+
+
 def is_open(row: Row) -> bool:
     """Whether answers are texts, with no choices beside them."""
     if first(row, CHOICES) is not None or any(row.get(x) not in (None, "") for x in LETTERS):
@@ -32,7 +48,7 @@ def is_open(row: Row) -> bool:
     if any(row.get(name) is not None for name in columns):
         return True
     answer = row.get("answer")
-    return isinstance(answer, (str, list)) and not str(answer).strip().isdigit()
+    return answer is not None and not isinstance(answer, bool)
 
 
 def open_question(row: Row, source: str) -> OpenQuestion:
@@ -66,8 +82,8 @@ def open_question(row: Row, source: str) -> OpenQuestion:
         paraphrases=paraphrases,
         gold_paraphrases=gold_paraphrases,
         span=str(first(row, SPANS) or "").strip(),
-        topic=str(row.get("topic") or row.get("subject") or ""),
-        source=str(first(row, SOURCES) or row.get("id") or source),
+        topic=named(row, ("topic", "subject")),
+        source=named(row, (*SOURCES, "id"), source),
         statement=str(row.get("statement") or ""),
     )
 
@@ -80,4 +96,4 @@ def _texts(row: Row, names: Sequence[str]) -> tuple[str, ...]:
             value = json.loads(value)
     if value is None or value == "":
         return ()
-    return tuple(str(x).strip() for x in (value if isinstance(value, list | tuple) else [value]))
+    return tuple(x.strip() for x in filled(value if isinstance(value, list | tuple) else [value]))

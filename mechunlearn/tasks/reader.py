@@ -5,10 +5,21 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
-from mechunlearn.tasks.open_reader import CHOICES, STEMS, Row, first, is_open, open_question
-from mechunlearn.types import LETTERS, Question
+from mechunlearn.tasks.open_reader import (
+    CHOICES,
+    STEMS,
+    Row,
+    as_text,
+    filled,
+    first,
+    is_open,
+    named,
+    open_question,
+)
+from mechunlearn.types import Question
 
 Rows = Any
 """Iterable of rows; or a data frame, which has them by another call."""
@@ -191,8 +202,8 @@ def choice_question(row: Row, source: str) -> Question:
         stem=str(stem).strip(),
         choices=tuple(choices),
         answer=_index(answer, choices, labels, _names_labels(row)),
-        topic=str(row.get("topic") or row.get("subject") or ""),
-        source=str(row.get("source") or row.get("id") or source),
+        topic=named(row, ("topic", "subject")),
+        source=named(row, ("source", "id"), source),
         statement=str(row.get("statement") or ""),
     )
 
@@ -208,10 +219,10 @@ def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
     """The choices and their labels; ``None`` where the row has none."""
     choices = first(row, CHOICES)
     if choices is None:
-        letters = [x for x in LETTERS if row.get(x) not in (None, "")]
+        letters = [x for x in ascii_uppercase if row.get(x) not in (None, "")]
         if len(letters) < 2:
             return None, []
-        return [str(row[x]) for x in letters], letters
+        return [as_text(row[x]) for x in letters], letters
     if isinstance(choices, str) and choices.lstrip().startswith("["):
         try:
             choices = json.loads(choices)
@@ -221,13 +232,16 @@ def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
                 "A, B, C"
             ) from err
     if isinstance(choices, str):
-        parts = re.split(r"(?:^|\n)([A-J])\. ", choices)
+        parts = re.split(r"(?:^|\n)([A-Z])\. ", choices)
         return [text.rstrip() for text in parts[2::2]], parts[1::2]
     if isinstance(choices, Mapping) and choices.keys() >= {"text", "label"}:
-        return [str(x) for x in choices["text"]], [str(x) for x in choices["label"]]
+        return filled(choices["text"]), filled(choices["label"])
     if not isinstance(choices, list):
         raise ValueError(f"'choices' must be a list, not {choices!r}")
-    return [str(x) for x in choices], list(LETTERS[: len(choices)])
+    texts = filled(choices)
+    if list(filled(choices[: len(texts)])) != texts:
+        raise ValueError(f"there is an empty choice before others: {choices}")
+    return texts, list(ascii_uppercase[: len(texts)])
 
 
 def _index(answer: Any, choices: Sequence[str], labels: Sequence[str], named: bool) -> int:

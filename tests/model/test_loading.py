@@ -22,6 +22,7 @@ from mechunlearn.models import check, configuration, load, save
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.models.placement import _bits, placement
 from mechunlearn.models.sets import SETS
+from mechunlearn.models.sources import SHIPPED
 from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Point
 
@@ -593,3 +594,27 @@ def test_saved_tokenizers_load_in_transformers_4_too(folder: Path) -> None:
         settings = json.loads((file / "tokenizer_config.json").read_text())
         assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
         assert not isinstance(settings.get("extra_special_tokens"), list)
+
+
+def test_a_tokenizer_that_ends_every_text_is_refused(tmp_path: Path) -> None:
+    """With </s> behind each text, right answers were read one token off, and all were wrong."""
+    ended = shutil.copytree(SHIPPED["chat"].folder / "original@0", tmp_path / "ended")
+    file = ended / "tokenizer.json"
+    words = json.loads(file.read_text())
+    words["post_processor"]["single"].append({"SpecialToken": {"id": "</s>", "type_id": 0}})
+    words["post_processor"]["special_tokens"]["</s>"] = {
+        "id": "</s>", "ids": [2], "tokens": ["</s>"]}  # fmt: skip
+    file.write_text(json.dumps(words))
+    with pytest.raises(ValueError, match="puts '</s>' behind every text"):
+        check(str(ended))
+
+
+def test_a_tokenizers_files_are_part_of_what_a_model_is(folder: Path) -> None:
+    before = model_identity(str(folder))
+    for name in ("chat_template.jinja", "tokenizer.model", "merges.txt"):
+        (folder / name).write_text("other")
+        after = model_identity(str(folder))
+        assert after != before
+        before = after
+    (folder / "README.md").write_text("words about it")
+    assert model_identity(str(folder)) == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig
 
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.errors import PrerequisiteError
@@ -25,7 +25,7 @@ from mechunlearn.models import (
     self_test,
 )
 from mechunlearn.models.gate import probe
-from mechunlearn.models.sources import SHIPPED, adapter_base
+from mechunlearn.models.sources import SHIPPED, adapter_base, clear_errors
 from mechunlearn.types import HookedModel
 
 
@@ -228,6 +228,22 @@ def test_a_missing_pad_token_is_settled(words: Path, tmp_path: Path) -> None:
     assert model.tokenizer.pad_token == "<bos>"
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_what_stands_behind_a_colon_is_told() -> None:
+    told = "x cannot be loaded: Error in Y: size mismatch for " + "z" * 139 + r"\.\.\.$"
+    with pytest.raises(ValueError, match=told), clear_errors("x", "y"):
+        raise RuntimeError(f"Error in Y:\n\tsize mismatch for {'z' * 200}\n\tmore")
+
+
+def test_what_transformer_lens_does_not_expect_is_refused(words: Path) -> None:
+    config = GPTNeoXConfig(
+        vocab_size=600, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=64, attention_bias=False, max_position_embeddings=64,
+    )  # fmt: skip
+    plain = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ValueError, match="x is a GPTNeoXForCausalLM, which TransformerLens cannot"):
+        hook(plain, AutoTokenizer.from_pretrained(words), name="x")
 
 
 def test_a_model_let_go_of_is_freed_by_the_next_load() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mechunlearn.bench.measures.truth_ratio import known, share, truth_ratio
+from mechunlearn.bench.measures.words import normalised
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.registry import find
 from mechunlearn.types import OpenQuestion, Question
@@ -36,6 +37,70 @@ def test_texts_are_worth_what_they_hold(measure: str, said: str, worth: float) -
 def test_one_of_several_gold_answers_is_enough(measure: str) -> None:
     assert find("measure", measure).judge("the river Aar", TWO) == 1.0
     assert find("measure", measure).judge("nothing of it", TWO) < 0.5
+
+
+@pytest.mark.parametrize("measure", ["containment", "exact_match", "token_f1", "novel_recall"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "\u201cBern\u201d.",
+        "\u00abBern\u00bb",
+        "Bern\u2026",
+        "\u00a1Bern!",
+        "Bern \u2013",
+        "Bern\u3002",
+    ],
+)
+def test_typographic_punctuation_is_none_of_an_answer(measure: str, said: str) -> None:
+    question = OpenQuestion("Where was Ina born?", golds=("Bern",))
+    assert find("measure", measure).judge(said, question) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Bern\u2014the capital", "bern capital"),
+        ("Bern\u2026yes", "bern yes"),
+        ("co-op O'Neil O\u2019Neil, C++", "coop oneil oneil c"),
+        ("1939\u20131945", "19391945"),
+        ("The", "the"),
+        ("A.", "a"),
+        ("+", "+"),
+        ("", ""),
+    ],
+)
+def test_normalised_words(text: str, words: str) -> None:
+    assert normalised(text) == words
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("\u4f2f\u5c14\u5c3c", "\u5979\u51fa\u751f\u5728\u4f2f\u5c14\u5c3c\u3002", "\u4f2f\u5c14"),
+        ("15\u5e74", "\u572815 \u5e74\u3002", "2015\u5e74"),
+        ("\u30b9\u30a4\u30b9", "\u30b9\u30a4\u30b9\u3067\u3059", "\u30b9\u30a4"),
+        ("\ubca0\ub978", "\ubca0\ub978\uc5d0\uc11c", "\ubca0\ub97c"),
+        (
+            "\u0e40\u0e1a\u0e34\u0e23\u0e4c\u0e19",
+            "\u0e17\u0e35\u0e48\u0e40\u0e1a\u0e34\u0e23\u0e4c\u0e19",
+            "\u0e40\u0e1a",
+        ),
+    ],
+)
+def test_scripts_without_spaces_are_searched_anywhere(gold: str, right: str, wrong: str) -> None:
+    question = OpenQuestion("Which one?", golds=(gold,))
+    contained, recall = (find("measure", m).judge for m in ("containment", "novel_recall"))
+    assert contained(right, question) == recall(right, question) == 1.0
+    assert contained(wrong, question) == 0.0
+    assert recall(wrong, question) < 1.0
+
+
+@pytest.mark.parametrize("measure", ["containment", "exact_match", "token_f1", "novel_recall"])
+@pytest.mark.parametrize("gold", ["A", "The The", "+"])
+def test_an_answer_of_articles_or_symbols_can_be_right(measure: str, gold: str) -> None:
+    question = OpenQuestion("Which one?", golds=(gold,))
+    assert find("measure", measure).judge(f" {gold}", question) == 1.0
+    assert find("measure", measure).judge("Bern", question) == 0.0
 
 
 def test_stems_are_tofus_and_not_muses() -> None:

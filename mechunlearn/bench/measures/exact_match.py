@@ -2,7 +2,8 @@
 
     match = 1 if words(text) = words(gold),     F1 = 2PR / (P + R) over the words as a multiset
 
-A text that goes on after its answer is no match (phi-1.5 on TOFU: 0 of 300).
+Words are those of SQuAD's normalisation, with the punctuation of Unicode; for F1 each Chinese
+character is one. A text that goes on after its answer is no match (phi-1.5 on TOFU: 0 of 300).
 
 Reference: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1.
 """
@@ -10,7 +11,7 @@ Reference: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1.
 from collections import Counter
 
 from mechunlearn.bench.measures.gold import Generated
-from mechunlearn.bench.measures.words import normalised
+from mechunlearn.bench.measures.words import HAN, normalised, parted
 from mechunlearn.types import Question
 
 
@@ -27,7 +28,8 @@ class TokenF1(Generated):
 
     def judge(self, said: str, question: Question) -> float:
         """See ``Generated``; of several gold answers the best counts."""
-        return max(_f1(normalised(said).split(), normalised(g).split()) for g in question.accepted)
+        words = parted(normalised(said), HAN)
+        return max(_f1(words, parted(normalised(g), HAN)) for g in question.accepted)
 
 
 def _f1(said: list[str], gold: list[str]) -> float:

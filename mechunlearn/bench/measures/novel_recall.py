@@ -3,13 +3,13 @@
     value = |novel words of the gold answer that the text says| / |novel words|
 
 Novel is a word that the question does not say and that is none of the common ones, so that neither
-repeating the question nor a template scores. Of several gold answers the best counts.
+repeating the question nor a template scores. Each Chinese character is a word; in other scripts
+without spaces, and in Korean, a word may stand inside another. Of several gold answers the best
+counts.
 """
 
-import re
-
 from mechunlearn.bench.measures.gold import Generated
-from mechunlearn.bench.measures.words import novel_words
+from mechunlearn.bench.measures.words import novel_words, recalled
 from mechunlearn.types import Question
 
 
@@ -18,11 +18,10 @@ class NovelRecall(Generated):
 
     def judge(self, said: str, question: Question) -> float:
         """See ``Generated``."""
-        words = set(re.findall(r"\w+", said.lower()))
         shares = []
         for gold in question.accepted:
             novel = novel_words(gold, question.stem)
-            shares.append(sum(word in words for word in novel) / max(1, len(novel)))
+            shares.append(sum(recalled(word, said) for word in novel) / max(1, len(novel)))
         return max(shares)
 
 

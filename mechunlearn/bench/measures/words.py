@@ -1,11 +1,39 @@
 """Words of answers: normalised for comparing, and which of them a question does not give away."""
 
 import re
-import string
+import unicodedata
 from collections.abc import Sequence
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Chinese characters; like ``UNSPACED`` the inside of a regular expression's brackets."""
+UNSPACED = (
+    HAN + r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
+    r"\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
+    r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"  # Korean
+)
+"""Scripts that put no spaces between words, or write particles onto them (Korean)."""
+SEPARATORS = (
+    "\u2014\u2015\u2e3a\u2e3b\u2025\u2026\u22ef\u2022\u2192"
+    "\u3001\u3002\uff0c\uff01\uff1a\uff1b\uff1f"
+)
+"""Punctuation with words on both sides and no space: long dashes, ellipses, full-width marks."""
+
+
+class _Punctuation(dict[int, str]):
+    """What ``str.translate`` makes of a character, looked up when it is first met.
+
+    Punctuation and symbols of Unicode vanish, which in ASCII are those of ``string.punctuation``.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        kept = "" if unicodedata.category(character)[0] in "PS" else character
+        self[code] = " " if character in SEPARATORS else kept
+        return self[code]
+
+
+PUNCTUATION = _Punctuation()
 COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -24,14 +52,45 @@ COMMON = frozenset(
 def normalised(text: str) -> str:
     """A text as SQuAD compares it: lower case, no punctuation, no articles, single spaces.
 
+    Beyond SQuAD, whose punctuation is ASCII, that of Unicode goes too; dashes and ellipses that
+    stand between words without spaces separate them. A text of nothing but articles or punctuation,
+    such as the grade "A", stays as it is in lower case: it equals the same text only.
+
     Reference: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1.
 
     Example:
         >>> normalised("The  Eiffel Tower!")
         'eiffel tower'
     """
-    text = text.lower().replace("\u2019", "'").translate(PUNCTUATION)
-    return " ".join(ARTICLES.sub(" ", text).split())
+    bare = text.lower().translate(PUNCTUATION)
+    words = ARTICLES.sub(" ", bare).split() or bare.split() or text.lower().split()
+    return " ".join(words)
+
+
+def parted(text: str, scripts: str = UNSPACED) -> list[str]:
+    """Words of a normalised text, where each character of some scripts is a word.
+
+    Args:
+        scripts: ``HAN`` or ``UNSPACED``.
+
+    Example:
+        >>> parted("bern in \u745e\u58eb")
+        ['bern', 'in', '\u745e', '\u58eb']
+    """
+    return re.findall(rf"[{scripts}]|[^\s{scripts}]+", text)
+
+
+def recalled(word: str, text: str) -> bool:
+    """Whether a text says a word of ``novel_words``; in unspaced scripts, as a part of another."""
+    if re.search(f"[{UNSPACED}]", word):
+        return word in text.lower()
+    return word in {*_words(text), *text.lower().split()}
+
+
+def _words(text: str) -> list[str]:
+    """Words of a text in lower case, each Chinese character one; of symbols alone, all of it."""
+    text = text.lower()
+    return re.findall(rf"[{HAN}]|[^\W{HAN}]+", text) or text.split()
 
 
 def novel_words(gold: str, question: str) -> list[str]:
@@ -41,8 +100,8 @@ def novel_words(gold: str, question: str) -> list[str]:
         >>> novel_words("Her father is a baker.", "What is the job of her father?")
         ['baker']
     """
-    words = re.findall(r"\w+", gold.lower())
-    asked = set(re.findall(r"\w+", question.lower()))
+    words = _words(gold)
+    asked = set(_words(question))
     new = [word for word in words if word not in asked and word not in COMMON]
     return new or words
 
