@@ -48,7 +48,10 @@ def is_open(row: Row) -> bool:
     if any(row.get(name) is not None for name in columns):
         return True
     answer = row.get("answer")
-    return answer is not None and not isinstance(answer, bool)
+    if answer is None or isinstance(answer, bool):
+        return False
+    text = as_text(answer).strip()
+    return not (text.isdigit() and len(text) == 1)  # That looks like a choice's index.
 
 
 def open_question(row: Row, source: str) -> OpenQuestion:

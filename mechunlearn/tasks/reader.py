@@ -195,7 +195,8 @@ def choice_question(row: Row, source: str) -> Question:
         if value is None
     ]:
         raise ValueError(
-            f"no column {' and no column '.join(missing)}; there is {', '.join(map(str, row))}"
+            f"no column {' and no column '.join(missing)}; there is {', '.join(map(str, row))} "
+            "(an open question's answer of one digit stands in the column answers)"
         )
     assert choices is not None
     return Question(

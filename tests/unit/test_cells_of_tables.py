@@ -92,6 +92,11 @@ def test_numbers_are_answers_in_words_where_there_are_no_choices() -> None:
         asked = task_from(told[:8], told[8:]).forget[0]
         assert isinstance(asked, OpenQuestion)
         assert asked.golds == ("1903",)
+    one = [{"question": f"How many moons has {w}?", "answers": ["2"]} for w in WORDS]
+    assert task_from(one[:8], one[8:]).forget[0].golds == ("2",)  # type: ignore[attr-defined]
+    index = [{"question": f"Which moon is {w}?", "answer": 2} for w in WORDS]
+    with pytest.raises(ValueError, match=r"no column choices.*column answers"):
+        task_from(index[:8], index[8:])
 
 
 def test_choices_that_differ_in_spaces_only_are_the_same() -> None:
