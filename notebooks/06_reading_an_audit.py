@@ -96,7 +96,7 @@ figure.update_xaxes(dtick=1)
 # %%
 before = rng.random(192) < 0.25
 print(f"best of {len(coins)} coins {coins.mean(axis=1).max():.3f}, before {before.mean():.3f}: "
-      f"p = {best_of_k(list(coins), before, seed=0):.3f}")
+      f"p = {best_of_k(list(coins), before, np.arange(192), seed=0):.3f}")
 
 # %%
 tried = rmu.findings_of("rmu").tried
