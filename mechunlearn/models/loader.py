@@ -66,12 +66,13 @@ def load(
 
     Raises:
         ValueError: For an unknown name, a missing or unreadable folder, a pickle checkpoint, a
-            tokenizer that does not fit, files that lack a tensor of the model or have another one.
+            tokenizer that does not fit, files that lack a tensor of the model or have another one,
+            arguments that a model in memory has no use for.
         PrerequisiteError: When a download, package or device is needed that is not there.
         RuntimeError: When the hooked forward differs from the plain one.
     """
     if not isinstance(name, str):
-        return _in_hand(name, tokenizer)
+        return _in_hand(name, tokenizer, (device, dtype, original, revision))
     if tokenizer is not None:
         raise ValueError(f"{name} brings its own tokenizer; give one only with a model in memory")
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
@@ -125,12 +126,23 @@ def _refuse_merging(name: str, dtype: str) -> None:
         )
 
 
-def _in_hand(plain: PreTrainedModel, tokenizer: Any) -> HookedModel:
+def _in_hand(
+    plain: PreTrainedModel, tokenizer: Any, asked: tuple[str, str, str, str | None]
+) -> HookedModel:
     """A model that somebody holds already.
 
+    Args:
+        asked: Device, dtype, original and revision, which are for models that are read.
+
     Raises:
-        ValueError: If it is no transformers model, or its tokenizer is missing or does not fit.
+        ValueError: If it is no transformers model, its tokenizer is missing or does not fit, or it
+            is to be another one.
     """
+    if asked != ("auto", "auto", "", None):
+        raise ValueError(
+            "a model in memory stays as and where it is: leave out original, device, dtype and "
+            "revision, or move it first (model.to(...))"
+        )
     if not isinstance(plain, PreTrainedModel):
         raise ValueError(
             f"load takes a name or a transformers model, not {type(plain).__name__}; merge an "

@@ -84,6 +84,9 @@ def test_empty_cells_of_frames_are_none() -> None:
 def test_a_model_in_hand(organism: HookedModel, task: Task) -> None:
     folder = ORGANISMS / "original@0"
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    for more in ({"dtype": "bfloat16"}, {"device": "cuda"}, {"revision": "main"}):
+        with pytest.raises(ValueError, match="a model in memory stays as and where it is"):
+            load(plain, AutoTokenizer.from_pretrained(folder), **more)
     with pytest.raises(ValueError, match="comes with its tokenizer"):
         load(plain)
     with pytest.raises(ValueError, match="brings its own tokenizer"):
