@@ -54,10 +54,10 @@ def spread_of(gains: Sequence[Sequence[float]]) -> Spread:
     """The spread of the controls' gains.
 
     Args:
-        gains: Of at least two controls, for each attack that teaches.
+        gains: Of at least two controls, for each attack that teaches; there may be none.
     """
-    variances = [float(np.var(of, ddof=1)) for of in gains]
-    return Spread(float(np.mean(variances)), sum(len(of) - 1 for of in gains))
+    total = sum(float(np.var(of, ddof=1)) for of in gains)
+    return Spread(total / max(1, len(gains)), sum(len(of) - 1 for of in gains))
 
 
 def gains_of(arms: Arms, controls: Sequence[Values]) -> list[float] | None:

@@ -128,11 +128,11 @@ def contrasts_of(
         for attack, arm in arms.items()
         if (gains := gains_of(arm, arm.untreated_controls or before.controls)) is not None
     }
+    spread = spread_of(list(taught.values()))
     for attack, gains in taught.items():
         arm = arms[attack]
         own = before.unlearned if arm.unlearned is None else arm.unlearned
         start = own, arm.untreated_controls or before.controls
-        spread = spread_of(list(taught.values()))
         contrasts[attack] += (
             between_controls(arm, gains, start, before.sources, spread, len(arms)),
         )

@@ -27,8 +27,7 @@ from typing import Any, ClassVar, Literal
 from mechunlearn.attacks.protocol import Attack, Grid
 from mechunlearn.attacks.seen import Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
-from mechunlearn.bench.engine import tokens_needed
-from mechunlearn.bench.rows import question_rows
+from mechunlearn.bench.rows import question_rows, tokens_needed
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.registry import find
 from mechunlearn.tasks.chat import user_turn

@@ -8,8 +8,9 @@ from typing import Any
 from mechunlearn.attacks import Seen
 from mechunlearn.audit.cells import Setup
 from mechunlearn.audit.select import Deciding
-from mechunlearn.bench.engine import tokens_needed
 from mechunlearn.bench.hidden import with_other_stems
+from mechunlearn.bench.rotation import context_of
+from mechunlearn.bench.rows import tokens_needed
 from mechunlearn.models import configuration
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
@@ -60,9 +61,7 @@ def refuse(setup: Setup) -> None:
 def _refuse_too_long(setup: Setup, tokenizer: Any) -> None:
     """Measure every question that is asked, also those behind the stem of another one."""
     original, trust, task = setup.plan.original, setup.plan.trust_remote_code, setup.task
-    config = configuration(original, trust_remote_code=trust).get_text_config()
-    context = getattr(config, "max_position_embeddings", None) or 0
-    if not context:
+    if not (context := context_of(configuration(original, trust_remote_code=trust))):
         return
     twins = {q: None for entry in setup.entries for q in setup.twins(entry.label)}
     asked = [*_asked(task), *twins]
@@ -80,7 +79,7 @@ def _refuse_too_long(setup: Setup, tokenizer: Any) -> None:
 
 @contextmanager
 def told(name: str) -> Iterator[None]:
-    """Errors say whose settings they are about."""
+    """Errors say whose they are: a method's, or those of an attack on a model."""
     try:
         yield
     except ValueError as err:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,21 +17,10 @@ from mechunlearn.bench.branches import Branch, branches
 from mechunlearn.bench.cache import chosen, extend, new_cache
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rotation import LONGEST, reset_rotation, rotation_limit
-from mechunlearn.bench.rows import Row, pad, placed, prefix_groups, question_rows, separate
+from mechunlearn.bench.rows import Row, pad, placed, prefix_groups, separate
 from mechunlearn.bench.vocabulary import log_probabilities
 from mechunlearn.hooks import capture, count_flops, one_forward, run_blocks
-from mechunlearn.registry import find
-from mechunlearn.types import (
-    HookedModel,
-    Point,
-    PromptFormat,
-    Question,
-    ReadOut,
-    Rows,
-    Scoring,
-    running,
-    whole_prompts,
-)
+from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
 
 WORTH_CACHING = 16
 """Shared prefixes shorter than this many tokens are cheaper to compute again."""
@@ -41,26 +29,6 @@ WORTH_CACHING = 16
 def output(model: HookedModel) -> LensReadOut:
     """The read-out of the model's own answer."""
     return LensReadOut(Point(model.cfg.n_layers - 1))
-
-
-def tokens_needed(
-    tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat, scoring: Scoring
-) -> list[int]:
-    """Tokens of the context that each question takes: its prompt and its longest answer.
-
-    Raises:
-        ValueError: If the tokenizer cannot express an answer.
-    """
-    measure = find("measure", scoring)
-    if not (measure.one_token or measure.generates):
-        rows, _ = question_rows(tokenizer, questions, prompt, scoring)
-        return [row.stem + max(row.endings, default=0) for row in rows]
-    said = 0
-    if measure.generates:
-        answers = [prompt.answers(q, scoring) for q in questions]
-        said = measure.most_tokens(SimpleNamespace(tokenizer=tokenizer), answers)
-    prompts = tokenizer([prompt.text(q, scoring) for q in questions])["input_ids"]
-    return [len(tokens) + said for tokens in prompts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mechunlearn.bench.decoding import Cached
 from mechunlearn.bench.engine import output, read
-from mechunlearn.bench.rotation import limit_of
+from mechunlearn.bench.rotation import context_of, limit_of
 from mechunlearn.bench.rows import Row
 from mechunlearn.models.gate import difference, tolerance_of
 from mechunlearn.progress import console
@@ -94,7 +94,7 @@ class ParityCheck:
         last = torch.stack([logits[-1] for logits in stems])
         letters, spread = last[:, ids].cpu().numpy(), float(last.std(dim=-1).mean())
         # Keys are cached up to this length only.
-        context = getattr(plain.config.get_text_config(), "max_position_embeddings", None) or 0
+        context = context_of(plain.config)
         cut = max(0, max(row.stem for row in rows) + STEPS - limit_of(plain, context))
         prompts = [row.tokens[cut : row.stem] for row in rows]
         tails, steps = _plain_tails(plain, prompts)
@@ -171,7 +171,7 @@ def _rows(plain: Any, tokenizer: Any) -> tuple[list[Row], list[int]]:
 def _shared_length(config: Any) -> int:
     """So many tokens that stems and endings lie on both sides of a length in the configuration."""
     text = config.get_text_config()
-    longest = getattr(text, "max_position_embeddings", None) or CROSSED
+    longest = context_of(config) or CROSSED
     places = [text.to_dict(), *(v for v in text.to_dict().values() if isinstance(v, dict))]
     lengths = [
         value

@@ -20,6 +20,11 @@ _ROTATIONS: "WeakKeyDictionary[HookedModel, list[ref[torch.nn.Module]]]" = WeakK
 """Modules of each model that turn keys; references that keep none of them in memory."""
 
 
+def context_of(config: Any) -> int:
+    """Longest text by a model's configuration; 0 where it says nothing."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or 0
+
+
 def rotation_limit(model: HookedModel) -> int:
     """Tokens up to which rows of any length are turned alike; ``LONGEST`` where there is no limit.
 

@@ -119,6 +119,25 @@ def question_rows(
     return find("measure", scoring).rows(tokenizer, prompts, answers)
 
 
+def tokens_needed(
+    tokenizer: Any, questions: Sequence[Question], prompt: PromptFormat, scoring: Scoring
+) -> list[int]:
+    """Tokens of the context that each question takes: its prompt and its longest answer.
+
+    Raises:
+        ValueError: If the tokenizer cannot express an answer.
+    """
+    measure = find("measure", scoring)
+    if not (measure.one_token or measure.generates):
+        rows, _ = question_rows(tokenizer, questions, prompt, scoring)
+        return [row.stem + max(row.endings, default=0) for row in rows]
+    said = 0
+    if measure.generates:
+        said = measure.most_tokens(tokenizer, [prompt.answers(q, scoring) for q in questions])
+    prompts = tokenizer([prompt.text(q, scoring) for q in questions])["input_ids"]
+    return [len(tokens) + said for tokens in prompts]
+
+
 def separate(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
     """Rows without branches: each ending in a row of its own, after the stem.
 

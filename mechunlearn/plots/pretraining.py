@@ -1,6 +1,7 @@
 """How organisms learned: the loss of every kind of document against steps."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import msgspec
 import plotly.graph_objects as go
@@ -39,8 +40,8 @@ def pretraining(cards: Mapping[str, PretrainingCard]) -> go.Figure:
         f"n = {first.curves['step'][-1]:.0f} steps. CPU time: {seconds}."
     )
     lay_out(fig, f"{next(iter(cards))}, loss at the end: {ends}", caption, height=380)
-    for (name, card), dash in zip(cards.items(), DASHES, strict=False):
-        for kind, colour in zip(kinds, COLOURS, strict=False):
+    for (name, card), dash in zip(cards.items(), cycle(DASHES), strict=False):
+        for kind, colour in zip(kinds, cycle(COLOURS), strict=False):
             fig.add_scatter(
                 x=card.curves["step"],
                 y=card.curves[kind],

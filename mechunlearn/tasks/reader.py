@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -144,7 +144,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as err:
         raise ValueError(f"{path} is no Parquet file: {str(err).splitlines()[0]}") from err
-    yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+    yield from _cells(rows)
 
 
 def _saved(path: Path) -> Iterator[tuple[str, Row]]:
@@ -160,7 +160,13 @@ def _saved(path: Path) -> Iterator[tuple[str, Row]]:
         if "test" not in data and len(data) != 1:
             raise ValueError(f"{path} has the splits {', '.join(data)}; name the folder of one")
         data = data["test"] if "test" in data else next(iter(data.values()))
-    yield from ((f"row {number}", row) for number, row in enumerate(data, start=1))
+    yield from _cells(data)
+
+
+def _cells(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    """Rows of a table, each with its place, and its cells as JSON would have them."""
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", {k: _plain(v) for k, v in row.items()}
 
 
 def to_question(row: Row, source: str) -> Question:
@@ -236,11 +242,15 @@ def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
         parts = re.split(r"(?:^|\n)([A-Z])\. ", choices)
         return [text.rstrip() for text in parts[2::2]], parts[1::2]
     if isinstance(choices, Mapping) and choices.keys() >= {"text", "label"}:
-        return filled(choices["text"]), filled(choices["label"])
+        said, labels = choices["text"], choices["label"]
+        if len(said) != len(labels):
+            raise ValueError(f"there are {len(said)} choices and {len(labels)} labels: {choices}")
+        there = [i for i, text in enumerate(said) if filled([text])]  # A label stays with its text.
+        return filled([said[i] for i in there]), filled([labels[i] for i in there])
     if not isinstance(choices, list):
         raise ValueError(f"'choices' must be a list, not {choices!r}")
     texts = filled(choices)
-    if list(filled(choices[: len(texts)])) != texts:
+    if filled(choices[: len(texts)]) != texts:
         raise ValueError(f"there is an empty choice before others: {choices}")
     return texts, list(ascii_uppercase[: len(texts)])
 

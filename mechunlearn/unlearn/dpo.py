@@ -147,7 +147,7 @@ def preferences(
     rng = random.Random(f"preferences-{seed}")
     refusals = task.refusals or REFUSALS
     keep = task.examples("retain")
-    kept = Answers(keep)
+    kept = Answers(keep if mix[2] else ())
     generator = torch.Generator().manual_seed(seed)
     sizes = kinds_of_steps(mix, batch, steps)
     pools = (task.examples("forget"), keep, keep)
@@ -202,7 +202,7 @@ def _another(i: int, answers: Answers, rng: random.Random) -> str:
     """
     own, different = answers.examples[i].answer, ""
     for _ in range(100):
-        j = rng.choice(range(len(answers.examples)))
+        j = rng.randrange(len(answers.examples))
         other = answers.to(i, j)
         if other is not None and other != own:
             return other

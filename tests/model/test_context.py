@@ -9,7 +9,7 @@ from mechunlearn.attacks import Seen
 from mechunlearn.audit.cells import set_up
 from mechunlearn.audit.checks import refuse, told
 from mechunlearn.audit.plan import AuditPlan
-from mechunlearn.bench.engine import tokens_needed
+from mechunlearn.bench.rows import tokens_needed
 from mechunlearn.registry import find
 from mechunlearn.types import HookedModel, Question, Role, Task
 

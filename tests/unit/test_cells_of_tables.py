@@ -1,10 +1,13 @@
 """What tables put into cells: gaps, numbers, zeros, many columns; and which set a row is of."""
 
 import string
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from mechunlearn.bench import score
 from mechunlearn.tasks import load_task, task_from
@@ -49,6 +52,19 @@ def test_gaps_are_no_choices_and_no_answers(gap: Any) -> None:
     asked = task_from(told[:8], told[8:]).forget[0]
     assert isinstance(asked, OpenQuestion)
     assert asked.golds == ("Ina",)
+
+
+def test_labels_stay_with_their_choices_where_there_are_gaps(tmp_path: Path) -> None:
+    choices = {"text": ["red", None, "blue"], "label": ["1", "2", "3"]}
+    told = [{"question": f"Which is {w}?", "choices": choices, "answerKey": "3"} for w in WORDS]
+    asked = task_from(told[:8], told[8:]).forget[0]
+    assert (asked.choices, asked.answer) == (("red", "blue"), 1)
+    columns = {"question": [f"Which is {w}?" for w in WORDS], "answer": ["A"] * len(WORDS)}
+    gaps = {"A": ["red"] * 16, "B": ["blue"] * 16, "C": [float("nan")] * 16}
+    table = pyarrow.table({"set": ["forget", "retain"] * 8} | columns | gaps)
+    parquet.write_table(table, tmp_path / "gaps.parquet")
+    task = load_task(str(tmp_path / "gaps.parquet"))
+    assert {q.choices for q in task.forget} == {("red", "blue")}
 
 
 def test_numbers_of_columns_with_gaps_are_whole() -> None:

@@ -89,12 +89,12 @@ class Generated(GoldMeasure):
             prompts: As they are asked: already rewritten, where a change does that.
             stop: Text is cut where this begins; empty: nowhere.
         """
-        texts = generate(model, prompts, self.most_tokens(model, answers))
+        texts = generate(model, prompts, self.most_tokens(model.tokenizer, answers))
         return [_cut(text, stop) for text in texts]
 
-    def most_tokens(self, model: HookedModel, answers: Sequence[Sequence[str]]) -> int:
+    def most_tokens(self, tokenizer: Any, answers: Sequence[Sequence[str]]) -> int:
         """Of a generated answer."""
-        longest = max(len(encode(model.tokenizer, text)) for own in answers for text in own)
+        longest = max(len(encode(tokenizer, text)) for own in answers for text in own)
         return min(MOST_TOKENS, 2 * longest + 4)
 
     def samples(
@@ -107,7 +107,9 @@ class Generated(GoldMeasure):
     ) -> list[tuple[str, ...]]:
         """Texts drawn of each question under a change, as long as greedy ones may be."""
         answers = [self.answers(form, q) for q in questions]
-        decoding = dataclasses.replace(decoding, max_tokens=self.most_tokens(model, answers))
+        decoding = dataclasses.replace(
+            decoding, max_tokens=self.most_tokens(model.tokenizer, answers)
+        )
         prompts = [self.prompt(form, q) for q in questions]
         drawn = sample(model, prompts, decoding, change, form.turn)
         return [tuple(_cut(text, stop_of(form)) for text in own) for own in drawn]
