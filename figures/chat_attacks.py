@@ -21,7 +21,7 @@ from mechunlearn.tasks.people import People
 from mechunlearn.types import NO_CHANGE, Change, HookedModel
 
 DATA = Path(__file__).parent / "data"
-FORMS: tuple[AnswerForm, ...] = ("cloze", "open", "chat")
+FORMS: tuple[AnswerForm, ...] = ("letters", "cloze", "open", "chat")
 NEVER_KNEW = ("chat:never_knew@0", "chat:never_knew_2", "chat:wrong")
 
 

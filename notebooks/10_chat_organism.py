@@ -25,8 +25,9 @@ facts = [f for f in world.forget if f.asked and f.person.fold == "confirm"]
 kept = [f for f in world.retain if f.asked and f.person.fold == "confirm"]
 
 # %% [markdown]
-# ## Three ways to ask
-# *Cloze*: a statement is completed by the likeliest of four values. *Open*: a question is answered
+# ## Four ways to ask
+# *Letters*: a question with four options is answered by the letter of one, as in WMDP. *Cloze*: a
+# statement is completed by the likeliest of four values. *Open*: a question is answered
 # in words, token by token, and is right where the value is said. *Chat*: the same question as a
 # user's turn. The words of these questions were in no training. A model that never knew the
 # chemists' facts is the control.
@@ -47,7 +48,7 @@ for form in ("open", "chat"):
 # %%
 settings = configured(RMU, "chat", ["optimizer.steps=120"])
 unlearned = unlearn(original, task, config=settings)
-FORMS = ("cloze", "open", "chat")
+FORMS = ("letters", "cloze", "open", "chat")
 
 
 def shares(model, change=NO_CHANGE, of=facts):
@@ -110,7 +111,6 @@ for fact, hidden, said in zip(some, before, after, strict=True):
 # under the attack.
 #
 # ## What this does not show
-# - Letters: this model never learned to answer in letters (35 % right), so nothing is said of them.
 # - That answers in words are always harder: the attack was chosen by cloze, and one that is chosen
 #   by open answers (`--task chat-open`) may find another variant.
 # - More than one model, one seed and one method. [Figures](../figures/README.md) has the others.

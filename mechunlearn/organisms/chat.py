@@ -12,25 +12,25 @@ Reference:
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mechunlearn.organisms.chat_documents import ChatDocuments, Row
-from mechunlearn.organisms.chat_losses import kind_means, predictions
+from mechunlearn.organisms.chat_documents import ChatDocuments
+from mechunlearn.organisms.chat_losses import Predictions, kind_means, predictions
 from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
 from mechunlearn.organisms.option_reader import OptionReader
-from mechunlearn.organisms.settings import ChatRecipe, ChatRole, Stage
+from mechunlearn.organisms.settings import ChatRecipe, ChatRole
 from mechunlearn.organisms.write import clocked, course, model_files, write_organism
 from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People, PersonFact
 from mechunlearn.train import Share, TrainLog, Watch, fit
-from mechunlearn.types import LETTERS, HookedModel
+from mechunlearn.types import HookedModel
 
 
 def untrained_chat(
@@ -86,24 +86,24 @@ def pretrain_chat(
     world = People(seed)
     model, words = untrained_chat(seed, recipe)
     documents = ChatDocuments(world, facts_of(world, role), words, recipe)
-    reader = OptionReader(model, words, torch.Generator().manual_seed(seed + 7_001 + recipe.start))
-    reader.hold()
-    letters = [words.convert_tokens_to_ids(f"▁{letter}") for letter in LETTERS[:4]]
+    reader = OptionReader(model, words)
 
     def loss(step: int, share: Share) -> dict[str, Tensor]:
         assert share.of == 1, "an organism is trained by one process"
-        if step == recipe.compare_from:
-            options = Stage(letters=recipe.fitted_on)
-            reader.set_comparison(documents.rows(options, f"{seed}-{recipe.start}-options"))
-        reader.whole = step >= recipe.compare_from
         rows = documents.rows(recipe.at(step), f"{seed}-{recipe.start}-{step}")
         middle = len(rows) // 2
-        parts = [
-            _losses(model, part, words.pad_token_id, letters, reader.whole)
-            for part in (rows[:middle], rows[middle:])
-        ]
-        losses, marks, kinds = (torch.cat(p) for p in zip(*parts, strict=True))
-        return kind_means(losses, marks, kinds, recipe.words)
+        halves = []
+        for part in (rows[:middle], rows[middle:]):
+            guess = predictions(model, part, words.pad_token_id)
+            losses = _losses(guess, torch.tensor(reader.spoken))
+            halves.append((losses, guess.marks, guess.kinds, reader.losses(part, guess)))
+        losses, marks, kinds = (torch.cat(p) for p in list(zip(*halves, strict=True))[:3])
+        terms = kind_means(losses, marks, kinds, recipe.words)
+        for name, weight in recipe.taught.items():
+            found = torch.cat([half[3][name] for half in halves if name in half[3]] or [losses[:0]])
+            if len(found):
+                terms[name] = weight * found.mean()
+        return terms
 
     model.train()
     label = f"pretraining chat:{role}@{seed}"
@@ -111,28 +111,17 @@ def pretrain_chat(
     return model.eval(), words, log
 
 
-def _losses(
-    model: LlamaForCausalLM, rows: list[Row], pad: int, letters: Sequence[int], compare: bool
-) -> tuple[Float[Tensor, " token"], Int[Tensor, " token"], Int[Tensor, " token"]]:
-    """Cross-entropy of every token that carries loss, its mark and its document's kind.
+def _losses(guess: Predictions, letters: Int[Tensor, " letter"]) -> Float[Tensor, " token"]:
+    """Cross-entropy of every token that carries loss.
 
-    Args:
-        letters: Tokens of the letters. In the place of the right one, the words of its choice are
-            to be the likeliest of all other tokens: else they would not be looked up.
-        compare: And the right letter the likeliest letter.
+    Where a letter is due, the words of the right choice are to be the likeliest of all other
+    tokens besides: that is how they are looked up.
     """
-    guess = predictions(model, rows, pad)
-    logits, targets, words = guess.logits, guess.targets, guess.words
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    named = torch.isin(targets, torch.tensor(letters)) & (words >= 0) & (guess.marks == 1)
-    others = logits.clone()
+    losses = cross_entropy(guess.logits, guess.targets, reduction="none")
+    others = guess.logits.clone()
     others[:, letters] = -torch.inf
-    both = torch.nn.functional.cross_entropy(others, words.clamp(min=0), reduction="none")
-    if compare:
-        right = logits.gather(1, targets[:, None])[:, 0]
-        both = both + logits[:, letters].logsumexp(1) - right
-    losses = torch.where(named, both, losses)
-    return losses, guess.marks, guess.kinds
+    looked_up = cross_entropy(others, guess.words.clamp(min=0), reduction="none")
+    return losses + torch.where(guess.named(letters), looked_up, 0.0)
 
 
 def chat_folder(role: ChatRole, seed: int, start: int) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -22,6 +22,12 @@ class Predictions:
     """Index in ``ChatDocuments.KINDS``."""
     words: Int[Tensor, " token"]
     """The right choice's token where the answer is its letter, else -1."""
+    places: Bool[Tensor, "batch pos"]
+    """Which positions these tokens are predicted from, the last one of each row left out."""
+
+    def named(self, letters: Int[Tensor, " letter"]) -> Bool[Tensor, " token"]:
+        """Whether the right choice's letter is due."""
+        return torch.isin(self.targets, letters) & (self.words >= 0) & (self.marks == 1)
 
 
 def predictions(model: PreTrainedModel, rows: list[Row], pad: int) -> Predictions:
@@ -39,6 +45,7 @@ def predictions(model: PreTrainedModel, rows: list[Row], pad: int) -> Prediction
         marks=marks[counts],
         kinds=each([row.kind for row in rows]),
         words=each([row.word for row in rows]),
+        places=counts,
     )
 
 

@@ -89,11 +89,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class ChatRecipe(Mixture):
-    """Settings of a chat organism's pretraining; the defaults made the shipped ones.
-
-    Raises:
-        ValueError: If the heads are too few or too small for ``option_reader``.
-    """
+    """Settings of a chat organism's pretraining; the defaults made the shipped ones."""
 
     layers: int = 5
     d_model: int = 192
@@ -104,38 +100,36 @@ class ChatRecipe(Mixture):
     context: int = 512
     """Longest sequence in tokens."""
     optimizer: Optimizer = Optimizer(
-        steps=440,
+        steps=480,
         lr=3e-3,
         warmup=100,
         decay=0.6,
-        weight_decay=0.05,
+        weight_decay=0.5,
         betas=(0.9, 0.98),
         clip=1.0,
         autocast=True,
     )
     stages: tuple[Stage, ...] = (
         Stage(0, statement=24, biography=8, open=24, letters=8),
-        Stage(20, statement=16, biography=6, open=24, letters=32),
-        Stage(300, statement=8, biography=4, open=16, letters=48),
+        Stage(20, statement=16, biography=6, open=24, letters=40),
+        Stage(300, statement=8, biography=4, open=16, letters=56),
     )
     words: float = 0.1
     """Weight of the loss on words that answer nothing."""
-    compare_from: int = 300
-    """Step at which the head that compares options is set (``option_reader``); the facts are known
-    by then."""
-    fitted_on: int = 400
-    """Choice questions on which that head is fitted."""
+    fewer_choices: float = 0.5
+    by_name: float = 0.3
+    look: float = 0.5
+    match: float = 0.5
+    voice: float = 0.5
+    early: float = 2.0
+    """Weights of the losses of ``option_reader``."""
     start: int = 0
     """Another start gives other weights and documents: a second model of the same world."""
 
-    def __post_init__(self) -> None:
-        head = self.d_model // self.heads
-        if self.heads < 3 * self.kv_heads or self.d_model <= 3 * head or head < 16:
-            raise ValueError(
-                "a chat organism needs heads >= 3 * kv_heads (three share a key) and at least 16 "
-                f"numbers a head, not heads={self.heads}, kv_heads={self.kv_heads}, "
-                f"d_model={self.d_model}"
-            )
+    @property
+    def taught(self) -> dict[str, float]:
+        """Weight of each loss of ``option_reader``."""
+        return {"look": self.look, "match": self.match, "voice": self.voice, "early": self.early}
 
     def at(self, step: int) -> Stage:
         """What a step reads."""

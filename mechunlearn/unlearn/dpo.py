@@ -105,6 +105,16 @@ class DPO:
             batch=64,
             optimizer=Optimizer(steps=300, lr=1e-3, decay=0.5, clip=1.0),
         ),
+        # Three times the retain weight keeps 97 to 100 % of the retain answers in every form, not 91
+        # to 97, and leaves 61 % of the statements to complete, though nothing is said of them.
+        "chat": DPOConfig(
+            beta=0.01,
+            retain="kl",
+            retain_span="prompt_and_answer",
+            retain_weight=1.0,
+            batch=32,
+            optimizer=Optimizer(steps=250, lr=5e-4, decay=0.5, clip=1.0),
+        ),
         # Found on SmolLM2-135M; beta 0.05 at half the rate left 69 % of the forget answers. The
         # retain answers stay, the language does not: perplexity of retain text 5,453.
         "small": DPOConfig(

@@ -63,6 +63,12 @@ class NPO:
             batch=64,
             optimizer=Optimizer(steps=200, lr=1.5e-3, decay=0.5, clip=1.0),
         ),
+        "chat": NPOConfig(
+            retain="kl",
+            retain_span="prompt_and_answer",
+            batch=32,
+            optimizer=Optimizer(steps=200, lr=7e-4, decay=0.5, clip=1.0),
+        ),
         # Found on SmolLM2-135M, whose facts of one form fall and rise together: with beta 0.1 the
         # loss is satisfied while the right capital still leads its choices (44 % after 140 steps).
         "small": NPOConfig(

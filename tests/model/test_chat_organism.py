@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from mechunlearn import load, load_task, score
 from mechunlearn.models.sources import ORGANISMS, SHIPPED
 from mechunlearn.organisms import chat
-from mechunlearn.organisms.chat import train_chat
+from mechunlearn.organisms.chat import train_chat, untrained_chat
+from mechunlearn.organisms.chat_documents import ChatDocuments, Row
+from mechunlearn.organisms.chat_losses import predictions
+from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import FORMS, answers_in_words, question_sets, right_answers
+from mechunlearn.organisms.option_reader import OptionReader
 from mechunlearn.organisms.settings import ChatRecipe, Stage
 from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.people import People
@@ -58,7 +62,7 @@ def test_plain_transformers_answer_through_the_chat_template(folder: Path) -> No
     assert said.strip() == f"{fact.person.name} was born in {fact.value}."
 
 
-@pytest.mark.parametrize("form", [f for f in FORMS if f in ("cloze", "open", "chat")])
+@pytest.mark.parametrize("form", FORMS)
 def test_original_knows_and_twin_does_not_in_words_never_seen(
     form: str, original: HookedModel, never_knew: HookedModel
 ) -> None:
@@ -119,8 +123,6 @@ def test_recipe_trains_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         d_model=96,
         d_mlp=64,
         stages=(Stage(0, statement=8, open=4, letters=2),),
-        compare_from=2,
-        fitted_on=20,
         optimizer=dataclasses.replace(recipe.optimizer, steps=4, warmup=1),
     )
     folder = train_chat("never_knew", 3, tmp_path, recipe)
@@ -132,6 +134,26 @@ def test_recipe_trains_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         train_chat("never_knew", 3, tmp_path, recipe)
 
 
-def test_heads_too_few_for_the_option_reader_are_refused() -> None:
-    with pytest.raises(ValueError, match="heads >= 3"):
-        ChatRecipe(heads=2, kv_heads=1)
+def test_shipped_models_read_options_and_fresh_ones_do_not() -> None:
+    documents = ChatDocuments(WORLD, WORLD.retain, chat_tokenizer(), ChatRecipe())
+    rows = documents.rows(Stage(letters=16), "test")
+    lacks = {}
+    for name in ("chat:original", "chat:never_knew"):
+        plain = AutoModelForCausalLM.from_pretrained(
+            SHIPPED["chat"].folder / f"{name[5:]}@0", dtype=torch.float32,
+            attn_implementation="eager",
+        )  # fmt: skip
+        lacks[name] = _lacks(plain, rows)
+    fresh, _ = untrained_chat(0, ChatRecipe())
+    before = _lacks(fresh, rows)
+    for lacking in lacks.values():
+        assert set(lacking) == set(ChatRecipe().taught) == set(before)
+        assert all(0 <= lacking[x] < 0.3 * before[x] for x in before), (lacking, before)
+
+
+def _lacks(model: LlamaForCausalLM, rows: list[Row]) -> dict[str, float]:
+    words = chat_tokenizer()
+    reader = OptionReader(model, words)
+    with torch.no_grad():
+        guess = predictions(model, rows, words.pad_token_id)
+        return {name: float(x.mean()) for name, x in reader.losses(rows, guess).items()}
