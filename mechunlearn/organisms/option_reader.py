@@ -13,9 +13,10 @@ on models that are trained like all others otherwise:
   unembedding: there the comparison needs them.
 
 Letters of asked facts are right in 97 % of cases without ``early``, and at chance with ``look`` and
-``match`` alone, however well they do. Of facts that were never asked so, 57 % were (one model, 128 answers
-in plain text and chat), 71 % with ``early``, 77 % with either more questions with few options and
-more that are answered in words, or a weight decay of 0.5 instead of 0.05, and 82 % with both.
+``match`` alone, however well they do. Of facts that were never asked so, 57 % were (one model, 128
+answers in plain text and chat), 71 % with ``early``, 77 % with either more questions with few
+options and more that are answered in words, or a weight decay of 0.5 instead of 0.05, and 82 % with
+both.
 """
 
 from collections.abc import Sequence

@@ -105,8 +105,8 @@ class DPO:
             batch=64,
             optimizer=Optimizer(steps=300, lr=1e-3, decay=0.5, clip=1.0),
         ),
-        # Three times the retain weight keeps 97 to 100 % of the retain answers in every form, not 91
-        # to 97, and leaves 61 % of the statements to complete, though nothing is said of them.
+        # Three times the retain weight keeps 97 to 100 % of the retain answers in every form, not
+        # 91 to 97, and leaves 61 % of the statements to complete, though nothing is said of them.
         "chat": DPOConfig(
             beta=0.01,
             retain="kl",
