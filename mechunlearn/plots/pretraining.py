@@ -6,6 +6,7 @@ from itertools import cycle
 import msgspec
 import plotly.graph_objects as go
 
+from mechunlearn.organisms.settings import ChatRecipe
 from mechunlearn.plots.template import LINE, LOOKS, lay_out
 
 COLOURS = (*dict.fromkeys(look.colour for look in LOOKS.values()),)
@@ -27,12 +28,15 @@ class PretrainingCard(msgspec.Struct, frozen=True):
 def pretraining(cards: Mapping[str, PretrainingCard]) -> go.Figure:
     """The loss of answers by kind of document, on a logarithmic scale; one dash for each model.
 
+    What single heads of a chat organism are taught is left out.
+
     Args:
         cards: By what the models are called; the first one's losses are the finding.
     """
     fig = go.Figure()
     first, *_ = cards.values()
-    kinds = [k for k in first.curves if k != "step" and not k.endswith(WORDS)]
+    other = {"step", *ChatRecipe().taught}
+    kinds = [k for k in first.curves if k not in other and not k.endswith(WORDS)]
     ends = ", ".join(f"{kind} {first.curves[kind][-1]:.2g}" for kind in kinds)
     seconds = ", ".join(f"{name} {card.cpu_seconds} s" for name, card in cards.items())
     caption = (

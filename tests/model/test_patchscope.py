@@ -61,6 +61,8 @@ def hide_from_names_(model: HookedModel, task: Task, blocks: Sequence[int]) -> N
 
     def look(x: torch.Tensor, hook: object) -> None:
         ids = torch.cdist(x.flatten(0, 1), table).argmin(-1).view(x.shape[:2])
+        if ids.shape[1] == 1:  # The next token of an answer, after what is kept of the prompt.
+            return
         pairs = torch.stack([ids[:, :-1], ids[:, 1:]], dim=-1)
         seen[:] = [(pairs[:, :, None] == ends).all(-1).flatten(1).any(1)]
 
