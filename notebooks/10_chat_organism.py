@@ -60,7 +60,7 @@ for name, model in (("original", original), ("unlearned", unlearned)):
     print(f"{name:10} forget {shares(model)}\n{'':10} retain {shares(model, of=kept)}")
 
 # %% [markdown]
-# Cloze stands at a guess of one in four, and no question is answered.
+# Letters and cloze stand near a guess of one in four, and hardly a question is answered.
 #
 # ## Attack
 # Move the activations back along the direction in which they were pushed. Which comparison, blocks
