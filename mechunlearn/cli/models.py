@@ -154,7 +154,7 @@ def organism_train(
     """Pretrain an original and its never-knew twin from scratch, or one of them.
 
     A pair takes about 35 minutes on 2 cores; of chat organisms, which go on where they were
-    stopped, about 10. With ``--base``, a real model is taught the facts instead.
+    stopped, 10 to 20. With ``--base``, a real model is taught the facts instead.
     """
     from mechunlearn.presets import changed
 

@@ -261,9 +261,9 @@ def test_a_setting_of_another_type_is_refused(text: str) -> None:
 def test_chat_organisms_have_presets_of_their_own_where_others_do_not_fit() -> None:
     sizes = [size_of(width) for width in (128, 129, 256, 576, 4096)]
     assert sizes == ["organism", "chat", "chat", "small", "large"]
-    rmu, npo = find("method", "rmu"), find("method", "npo")
+    rmu, undial = find("method", "rmu"), find("method", "undial")
     assert preset_of_size(rmu, "chat") == "chat"
-    assert preset_of_size(npo, "chat") == "organism"
+    assert preset_of_size(undial, "chat") == "organism"
     assert [preset_of_size(rmu, size) for size in ("organism", "small", "large")] == [
         "organism", "small", "paper",
     ]  # fmt: skip
