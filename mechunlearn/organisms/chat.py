@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mechunlearn.organisms.chat_documents import ChatDocuments
-from mechunlearn.organisms.chat_losses import Predictions, kind_means, predictions
+from mechunlearn.organisms.chat_documents import ChatDocuments, Row
+from mechunlearn.organisms.chat_losses import kind_means, predictions
 from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
 from mechunlearn.organisms.option_reader import OptionReader
@@ -92,36 +92,43 @@ def pretrain_chat(
         assert share.of == 1, "an organism is trained by one process"
         rows = documents.rows(recipe.at(step), f"{seed}-{recipe.start}-{step}")
         middle = len(rows) // 2
-        halves = []
-        for part in (rows[:middle], rows[middle:]):
-            guess = predictions(model, part, words.pad_token_id)
-            losses = _losses(guess, torch.tensor(reader.spoken))
-            halves.append((losses, guess.marks, guess.kinds, reader.losses(part, guess)))
-        losses, marks, kinds = (torch.cat(p) for p in list(zip(*halves, strict=True))[:3])
+        halves = [
+            _losses(model, part, words.pad_token_id, reader)
+            for part in (rows[:middle], rows[middle:])
+        ]
+        losses, marks, kinds = (
+            torch.cat(own) for own in zip(*(h[:3] for h in halves), strict=True)
+        )
         terms = kind_means(losses, marks, kinds, recipe.words)
         for name, weight in recipe.taught.items():
-            found = torch.cat([half[3][name] for half in halves if name in half[3]] or [losses[:0]])
-            if len(found):
-                terms[name] = weight * found.mean()
+            if found := [half[3][name] for half in halves if name in half[3]]:
+                terms[name] = weight * torch.cat(found).mean()
         return terms
 
     model.train()
     label = f"pretraining chat:{role}@{seed}"
     log = fit(list(model.parameters()), loss, recipe.optimizer, label=label, watch=watch)
+    reader.remove()
     return model.eval(), words, log
 
 
-def _losses(guess: Predictions, letters: Int[Tensor, " letter"]) -> Float[Tensor, " token"]:
-    """Cross-entropy of every token that carries loss.
+def _losses(
+    model: LlamaForCausalLM, rows: list[Row], pad: int, reader: OptionReader
+) -> tuple[
+    Float[Tensor, " token"], Int[Tensor, " token"], Int[Tensor, " token"], dict[str, Tensor]
+]:
+    """Cross-entropy of every token that carries loss, its mark and kind, and the reader's losses.
 
     Where a letter is due, the words of the right choice are to be the likeliest of all other
     tokens besides: that is how they are looked up.
     """
+    guess = predictions(model, rows, pad)
     losses = cross_entropy(guess.logits, guess.targets, reduction="none")
     others = guess.logits.clone()
-    others[:, letters] = -torch.inf
+    others[:, reader.spoken] = -torch.inf
     looked_up = cross_entropy(others, guess.words.clamp(min=0), reduction="none")
-    return losses + torch.where(guess.named(letters), looked_up, 0.0)
+    losses = losses + torch.where(guess.named(reader.spoken), looked_up, 0.0)
+    return losses, guess.marks, guess.kinds, reader.losses(rows, guess)
 
 
 def chat_folder(role: ChatRole, seed: int, start: int) -> str:

@@ -19,7 +19,7 @@ options and more that are answered in words, or a weight decay of 0.5 instead of
 both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -42,34 +42,45 @@ class OptionReader:
         self.model = model
         ids = words.convert_tokens_to_ids
         self.listed = [ids(letter) for letter in LETTERS[:4]]
-        self.spoken = [ids(f"▁{letter}") for letter in LETTERS[:4]]
+        self.spoken = torch.tensor([ids(f"▁{letter}") for letter in LETTERS[:4]])
         """Tokens of the letters, as options begin and as answers say them."""
         self.dot = ids(".")
         self.head = model.config.hidden_size // model.config.num_attention_heads
         self.seen: dict[str, Tensor] = {}
         first, last = model.model.layers[0], model.model.layers[-1]
-        self._keep(first.self_attn, "look")
-        self._keep(last.self_attn, "match")
-        last.input_layernorm.register_forward_hook(self._residual)
+        self.hooks = [
+            first.self_attn.register_forward_hook(self._pattern("look")),
+            last.self_attn.register_forward_hook(self._pattern("match")),
+            last.input_layernorm.register_forward_hook(self._residual),
+        ]
 
-    def _keep(self, attention: torch.nn.Module, name: str) -> None:
+    def remove(self) -> None:
+        """Leave the model as it was before."""
+        for hook in self.hooks:
+            hook.remove()
+
+    def _pattern(self, name: str) -> Callable[..., None]:
         def hook(module: torch.nn.Module, args: object, out: tuple[Tensor, Tensor]) -> None:
             self.seen[name] = out[1][:, 0]
 
-        attention.register_forward_hook(hook)
+        return hook
 
     def _residual(self, norm: torch.nn.Module, args: tuple[Tensor], out: Tensor) -> None:
         self.seen["residual"], self.seen["read"] = args[0], out
 
     def losses(self, rows: Sequence[Row], guess: Predictions) -> dict[str, Float[Tensor, " place"]]:
         """What the heads lack on the rows that the model has just read, place by place."""
-        asked = [(i, row) for i, row in enumerate(rows) if row.word >= 0]
-        options = [(i, j) for i, row in asked for j in self._options(row)]
+        options = [
+            (i, j) for i, row in enumerate(rows) if row.word >= 0 for j in self._options(row)
+        ]
         found = {"early": self._early(guess)}
         if not options:
             return found
-        right = [(i, row.marks.index(1) - 1, j) for i, row in asked
-                 for j in self._options(row) if row.tokens[j] == row.word]  # fmt: skip
+        right = [
+            (i, rows[i].marks.index(1) - 1, j)
+            for i, j in options
+            if rows[i].tokens[j] == rows[i].word
+        ]
         row, at = torch.tensor(options).T
         looked = self.seen["look"][row, at, at - 2]
         matched = self.seen["match"][tuple(torch.tensor(right).T)]
@@ -100,10 +111,9 @@ class OptionReader:
 
     def _early(self, guess: Predictions) -> Float[Tensor, " answer"]:
         """Cross-entropy of the answers' words as the last block reads them, letters left out."""
-        letters = torch.tensor(self.spoken)
-        targets = torch.where(guess.named(letters), guess.words, guess.targets)
-        used = (guess.marks == 1) & ~torch.isin(targets, letters)
+        targets = torch.where(guess.named(self.spoken), guess.words, guess.targets)
+        used = (guess.marks == 1) & ~torch.isin(targets, self.spoken)
         residual = self.seen["residual"][:, :-1][guess.places][used]
         logits = self.model.lm_head(self.model.model.norm(residual)).float()
-        logits[:, letters] = -torch.inf
+        logits[:, self.spoken] = -torch.inf
         return cross_entropy(logits, targets[used], reduction="none")
