@@ -11,7 +11,7 @@ import tempfile
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -83,22 +83,6 @@ def free_memory(device: str) -> float:
         taken = int(used.read_text()) - (int(files[1]) if files else 0)
         free = min(free, float(int(most) - taken))
     return max(free, 0.0)
-
-
-def fast_half(device: str, dtype: Literal["bfloat16", "float16"] = "bfloat16") -> bool:
-    """Whether a device multiplies matrices in 16 bits about as fast as in float32, or faster.
-
-    On a CPU without instructions for it, such as one with AVX2 only, a linear map takes eight
-    times as long, and some other products sixty times.
-    """
-    if not device.startswith("cpu"):
-        return True
-    ops = torch.ops.mkldnn
-    try:
-        bfloat16, float16 = ops._is_mkldnn_bf16_supported, ops._is_mkldnn_fp16_supported
-        return bool({"bfloat16": bfloat16, "float16": float16}[dtype]())
-    except (AttributeError, RuntimeError):  # A build of PyTorch without oneDNN.
-        return False
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -190,7 +190,7 @@ def train_shift(
         return {"answers": -values.sum() / reads}
 
     optimizer = Optimizer(config.steps, config.lr / d**0.5)
-    fit(leaves, loss, optimizer, label="latent perturbation", seed=config.seed)
+    fit(leaves, loss, optimizer, label="latent perturbation", model=model, seed=config.seed)
     return Shift(norm, variant.eps, leaf.detach(), None if down is None else down.detach())
 
 

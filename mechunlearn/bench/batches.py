@@ -6,9 +6,11 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from mechunlearn.bench.footprint import widths_of
 from mechunlearn.environment import free_memory
+from mechunlearn.half import quick_products
 from mechunlearn.progress import console
 from mechunlearn.types import HookedModel
 
@@ -142,7 +144,7 @@ def in_batches(
             undo()
         return f"{limit} tokens a batch"
 
-    halving(run, smaller)
+    halving(run, smaller, next(model.parameters()))
 
 
 def _parts(
@@ -159,17 +161,19 @@ def _parts(
     ]
 
 
-def halving(compute: Callable[[], None], smaller: Callable[[], str]) -> None:
+def halving(compute: Callable[[], None], smaller: Callable[[], str], weight: Tensor) -> None:
     """Run something; out of memory, run it again in a smaller way, as often as there is one.
 
     Args:
         compute: Begins anew, or goes on where it was.
         smaller: Makes the next try smaller and says how; the empty string where that cannot be:
             then the error goes on.
+        weight: One of the model's, whose kind the products are of; see ``quick_products``.
     """
     while True:
         try:
-            return compute()
+            with quick_products(weight):
+                return compute()
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError.
             if not out_of_memory(error) or not (how := smaller()):
                 raise

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
+from mechunlearn.half import quick_products
 from mechunlearn.hooks.flops import count_flops
 from mechunlearn.hooks.product import full_product
 from mechunlearn.types import HookedModel, Point
@@ -46,12 +47,14 @@ def run_blocks(
 ) -> Float[Tensor, "batch pos d_model"]:
     """The stream after the first ``blocks`` blocks (default: all); nothing after it is computed."""
     if blocks is not None and blocks < model.cfg.n_layers:
-        return model(tokens, stop_at_layer=blocks, **kwargs)
+        with quick_products(next(model.parameters())):
+            return model(tokens, stop_at_layer=blocks, **kwargs)
 
     def stop(activation: Tensor, hook: object) -> Tensor:
         raise StopAtLayerException(activation)  # The forward catches it, as for earlier blocks.
 
-    with model.hooks(fwd_hooks=[(Point(model.cfg.n_layers - 1).name, stop)]):
+    last = Point(model.cfg.n_layers - 1).name
+    with model.hooks(fwd_hooks=[(last, stop)]), quick_products(next(model.parameters())):
         return model(tokens, **kwargs)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
-from mechunlearn.environment import fast_half
+from mechunlearn.half import fast_half
 from mechunlearn.hooks import measured_scale
 from mechunlearn.models.checkpoint import Checkpoint, check_adapter, read_checkpoint, untie_for
 from mechunlearn.models.gate import (
@@ -113,8 +113,8 @@ def _say_if_slow(dtype: Literal["bfloat16", "float16"]) -> None:
     """Once in a process."""
     if not fast_half("cpu", dtype):
         console.print(
-            f"[yellow]this CPU has no instructions for {dtype}: everything takes many times as "
-            "long as in float32[/yellow]"
+            f"[dim]this CPU has no instructions for {dtype}: products of matrices are computed in "
+            "float32 and rounded, so that a float32 model is a little faster[/dim]"
         )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
-from mechunlearn.environment import fast_half
+from mechunlearn.half import fast_half
 from mechunlearn.models.checkpoint import read_checkpoint
 from mechunlearn.models.placement import placement
 from mechunlearn.models.sources import adapter_base, clear_errors, locate

@@ -285,4 +285,4 @@ def _teach_(
             for name, (rows, draws) in sets.items()
         }
 
-    fit(parameters, loss, optimizer, label="teaching")
+    fit(parameters, loss, optimizer, label="teaching", model=model)

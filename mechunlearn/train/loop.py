@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mechunlearn.bench.batches import halving
-from mechunlearn.environment import fast_half
+from mechunlearn.half import fast_half
 from mechunlearn.progress import track
 from mechunlearn.train.log import TrainLog, Watch, keep, report, resumed
 from mechunlearn.train.masters import Masters
@@ -49,7 +49,8 @@ def fit(
     Args:
         label: What the progress bar says.
         watch: What to measure and keep on the way.
-        model: Needed for ``optimizer.recompute`` only.
+        model: Needed for ``optimizer.recompute``, and where its weights are in half precision and
+            the parameters are not.
         seed: Of dropout; every step has random numbers of its own.
         stop: End after this step of the schedule.
 
@@ -63,7 +64,8 @@ def fit(
     device = parameters[0].device
     processes = PartialState(cpu=device.type == "cpu")
     masters = Masters(parameters)
-    backward = _Backward(label, loss, masters, optimizer.accumulate, processes)
+    weight = next(model.parameters()) if model else parameters[0]
+    backward = _Backward(label, loss, masters, optimizer.accumulate, processes, weight)
     stepper = _stepper(masters.stepped, optimizer)
     log = resumed(watch.state, masters.stepped, stepper)
     masters.write()
@@ -149,9 +151,16 @@ class _Backward:
     """
 
     def __init__(
-        self, label: str, loss: Loss, masters: Masters, parts: int, processes: PartialState
+        self,
+        label: str,
+        loss: Loss,
+        masters: Masters,
+        parts: int,
+        processes: PartialState,
+        weight: Tensor,
     ) -> None:
         self.label, self.loss, self.masters, self.parts = label, loss, masters, parts
+        self.weight = weight
         self.index, self.of = processes.process_index, processes.num_processes
         self.short = False
 
@@ -172,7 +181,7 @@ class _Backward:
                 p.grad = None
             return f"{self.parts} backward passes a step of {self.label}"
 
-        halving(compute, smaller)
+        halving(compute, smaller, self.weight)
         if step == 0 and (missing := sum(p.grad is None for p in self.masters.stepped)):
             raise ValueError(f"{self.label}: {missing} parameter(s) got no gradient from the loss")
         return named

@@ -23,7 +23,7 @@ from mechunlearn.attacks.gcg.terms import Terms
 from mechunlearn.bench.batches import halving, lower_budget, token_budget
 from mechunlearn.bench.cache import chosen, extend, leaves
 from mechunlearn.bench.rows import pad, placed
-from mechunlearn.environment import fast_half
+from mechunlearn.half import fast_half
 from mechunlearn.hooks import embedding_table, first_embeddings
 from mechunlearn.types import HookedModel
 
@@ -117,7 +117,7 @@ class Forwards:
             lower_budget(self.model, limit, backward=graph)
             return f"{limit} tokens a batch"
 
-        halving(compute, smaller)
+        halving(compute, smaller, next(self.model.parameters()))
 
     def _losses(
         self, parent: Ids, candidates: Sequence[Ids], picked: Sequence[int]
