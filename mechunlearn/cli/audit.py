@@ -62,7 +62,7 @@ def audit(
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", min=0, help="Processes; with ray at most, 0: all it has room for."
+            "--workers", min=0, help="Processes; with ray at most; 0: as many as are quickest."
         ),
     ] = 0,
     tracker: Annotated[
@@ -80,7 +80,7 @@ def audit(
     from mechunlearn.report.trackers import check_tracker
 
     made = plan_of(fields, plan_file, models)
-    place = named(engine, address, workers)
+    place = named(engine, address, workers, made)
     if tracker:
         check_tracker(tracker)
     wrong = failures(fail_if)
@@ -113,6 +113,7 @@ def attack(
 
 def estimate(plan: "AuditPlan", out: Path | None, as_json: bool, engine: "Engine") -> None:
     """Say what is missing of an audit and what it will cost."""
+    from mechunlearn.audit.engines.processes import Processes
     from mechunlearn.audit.outlook import needed_models, outlook
     from mechunlearn.audit.plan_file import plan_toml
     from mechunlearn.audit.run import dry_run
@@ -129,7 +130,7 @@ def estimate(plan: "AuditPlan", out: Path | None, as_json: bool, engine: "Engine
     if as_json:
         print_json([e.summary for e in costs])
     else:
-        show_estimates(costs)
+        show_estimates(costs, engine.workers if isinstance(engine, Processes) else 1)
 
 
 def run(

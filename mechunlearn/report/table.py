@@ -144,8 +144,8 @@ def chance(questions: Sequence[Question], scoring: Scoring) -> float:
     return float(np.mean([find("measure", scoring).chance(q) for q in questions]))
 
 
-def show_estimates(estimates: Sequence[Estimate]) -> None:
-    """Print what is missing of an audit, and its cost."""
+def show_estimates(estimates: Sequence[Estimate], workers: int = 1) -> None:
+    """Print what is missing of an audit, and its cost, shared by some processes."""
     if not estimates:
         print_lines(["everything is there already"])
         return
@@ -158,14 +158,18 @@ def show_estimates(estimates: Sequence[Estimate]) -> None:
         for e in estimates
     ]  # fmt: skip
     print_table("cells that are missing, and about what they cost here", heads, rows)
-    total, maybe = (sum(e.seconds for e in estimates if e.conditional is x) for x in (False, True))
+    total, maybe = (
+        sum(e.seconds for e in estimates if e.conditional is x) / 60 / workers
+        for x in (False, True)
+    )
+    where = f" in {workers} processes" if workers > 1 else ""
     console.print(
-        f"{len(estimates)} cells, about {total / 60:.1f} minutes, without making models; memory is "
-        "one model's, with all that an attack keeps beside it."
+        f"{len(estimates)} cells, about {total:.1f} minutes{where}, without making models; memory "
+        "is one model's, with all that an attack keeps beside it."
     )
     if maybe:
         console.print(
-            f"Planted hiding takes about {maybe / 60:.1f} minutes more, and is attacked only where "
+            f"Planted hiding takes about {maybe:.1f} minutes more, and is attacked only where "
             "a verdict would otherwise be that there is no evidence (--planted)."
         )
 

@@ -4,6 +4,7 @@ Every worker keeps its models loaded, and ends with the process that started it.
 """
 
 import gc
+import io
 import os
 import signal
 from collections import deque
@@ -18,15 +19,40 @@ import torch
 from mechunlearn.audit.cells import Cell, Setup
 from mechunlearn.audit.engines.base import Finished, Job, Workers, results
 from mechunlearn.audit.entries import Recipe
+from mechunlearn.audit.estimate import amounts
+from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import Result
 from mechunlearn.audit.work import Done, Group
+from mechunlearn.cost.downloads import model_download
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.progress import console
+from mechunlearn.models.placement import placement
+from mechunlearn.progress import WIDE, console
+
+SMALL = 64e6
+"""Bytes of a model's file up to which threads that share a product mostly wait for each other."""
+MOST = 4
+"""Processes at most where nobody asks for a number: an audit has about ten jobs, of unlike size."""
+
+
+def fitting(plan: AuditPlan) -> int:
+    """Processes in which a plan is carried out soonest; 1: this one, with all threads.
+
+    Several where models are small and on the CPU, no more than PyTorch has threads.
+    """
+    _, place = placement(plan.device, plan.dtype)
+    size = model_download(plan.original, None).bytes
+    if plan.threads or place != "cpu" or size is None or size > SMALL:
+        return 1
+    return min(torch.get_num_threads(), MOST)
 
 
 class Processes:
-    """Some processes, each with its share of the threads and one job at a time."""
+    """Some processes, each with its share of the threads and one job at a time.
+
+    Args:
+        workers: At most; fewer where their threads would be more than the machine's.
+    """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -39,7 +65,8 @@ class Processes:
     @contextmanager
     def opened(self, setup: Setup) -> Iterator[Workers]:
         """See ``Engine``."""
-        pool = _Pool(setup, self.workers)
+        room = max(1, (os.cpu_count() or 1) // setup.threads)
+        pool = _Pool(setup, min(self.workers, room))
         try:
             yield pool
         finally:
@@ -61,9 +88,10 @@ class _Pool:
         self._run(cells, {c.key: c for c in cells}, done)
 
     def attacks(self, groups: Sequence[Group], done: Done) -> None:
-        # The last ones listed take longest: one of them left over would keep the others waiting.
+        # A long one that is left over would keep the others waiting.
         cells = {c.key: c for g in groups for c in g.cells}
-        self._run(groups[::-1], cells, done)
+        longest = sorted(groups, key=lambda g: -sum(amounts(self.setup, g.cells)))
+        self._run(longest, cells, done)
 
     def close(self) -> None:
         for process in self.processes:
@@ -74,12 +102,13 @@ class _Pool:
 
     def _run(self, jobs: Sequence[Job], cells: dict[str, Cell], done: Done) -> None:
         waiting = deque(jobs)
-        busy: list[Connection] = []
+        busy: dict[Connection, Job] = {}
         while waiting or busy:
             while waiting and (self.idle or len(self.processes) < self.size):
-                busy.append(self.idle.pop() if self.idle else self._started())
-                busy[-1].send(waiting.popleft())
-            for pipe in wait(busy):
+                free = self.idle.pop() if self.idle else self._started()
+                busy[free] = waiting.popleft()
+                free.send(busy[free])
+            for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
                 try:
                     answer = pipe.recv()
@@ -90,9 +119,12 @@ class _Pool:
                     ) from err
                 if isinstance(answer, Exception):
                     raise answer  # What the same job raises in this process.
+                if isinstance(answer, str):
+                    _tell(answer, busy[pipe])
+                    continue
                 for key, *result in answer:
                     done(cells[key], *result)
-                busy.remove(pipe)
+                del busy[pipe]
                 self.idle.append(pipe)
 
     def _started(self) -> Connection:
@@ -105,6 +137,26 @@ class _Pool:
         return here
 
 
+class _Notes(io.TextIOBase):
+    """What a worker says, line by line, to the process that started it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.begun = pipe, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.begun = (self.begun + text).split("\n")
+        for line in lines:
+            self.pipe.send(line)
+        return len(text)
+
+
+def _tell(line: str, job: Job) -> None:
+    """A worker's line, with the model that it is about, since those of two would look alike."""
+    model = job.source if isinstance(job, Recipe) else job.model
+    told = line if model in line else f"{model}: {line}"
+    console.print(told, style="dim", markup=False, highlight=False)
+
+
 def _ignored(cell: Cell, result: Result, seconds: float) -> None:
     """Models are written where they are made."""
 
@@ -114,7 +166,7 @@ def _work(pipe: Connection, setup: Setup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The process that started it stops it.
     torch.set_num_threads(setup.threads)
     gc.freeze()  # Loading a model collects garbage; the imported libraries are none.
-    console.quiet = True
+    console.file, console.width = _Notes(pipe), WIDE  # type: ignore[assignment]
     load = ModelPool().with_options(setup.plan.loading)
     while True:
         try:
