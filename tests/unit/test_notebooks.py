@@ -1,7 +1,10 @@
 """Notebooks are two files that agree, small, and read without running them."""
 
 import ast
+import inspect
 import json
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,45 @@ def test_it_says_what_it_does_not_show(source: Path) -> None:
 
 def test_the_tour_is_short() -> None:
     assert len([c for c in cells(SOURCES[0]) if c["cell_type"] == "code"]) <= 15
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, Any]]:
+    """What a source takes from this package, by the names it uses."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("mechunlearn"):
+            module = import_module(str(node.module))
+            for name in node.names:
+                yield name.asname or name.name, getattr(module, name.name)
+
+
+def misfits(source: str) -> list[str]:
+    """Calls of imported functions and classes with arguments that they do not take."""
+    tree = ast.parse(source)
+    known, found = dict(imported(tree)), []
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        starred = any(isinstance(x, ast.Starred) for x in node.args)
+        if starred or node.func.id not in known or not all(k.arg for k in node.keywords):
+            continue
+        signature = inspect.signature(known[node.func.id])
+        try:
+            signature.bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
+        except TypeError as error:
+            found.append(f"line {node.lineno}: {node.func.id}: {error}")
+    return found
+
+
+@each
+def test_it_calls_what_there_is_the_way_it_is_called(source: Path) -> None:
+    """Not all notebooks are executed every time."""
+    assert not misfits(source.read_text(encoding="utf-8"))
+
+
+def test_a_misfit_is_found() -> None:
+    begin = "from mechunlearn import load, score\n"
+    assert misfits(begin + "load('a', dtype='bfloat16')\nscore(1, 2, 3)") == []
+    (one,) = misfits(begin + "load('a', dtyp='bfloat16')")
+    assert "line 2: load: got an unexpected keyword argument 'dtyp'" in one
+    with pytest.raises(AttributeError):
+        misfits("from mechunlearn import no_such_thing")
