@@ -15,6 +15,7 @@ from mechunlearn.bench.batches import (
 )
 from mechunlearn.bench.decoding import Cached, Whole, continued, sampled
 from mechunlearn.bench.rotation import reset_rotation, rotation_limit
+from mechunlearn.models.tokenizer import pads_with_borrowed
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.refusals import is_refusal
 from mechunlearn.types import (
@@ -232,10 +233,13 @@ def _text(model: HookedModel, tokens: Sequence[int], stop: Sequence[str]) -> str
 
 
 def _ends(model: HookedModel) -> frozenset[int]:
-    """Tokens that end an answer: the tokenizer's, padding, and those that the checkpoint names."""
+    """Tokens that end an answer: the tokenizer's, padding, and those that the checkpoint names.
+
+    Not a token that only stands in for padding, where the tokenizer has none.
+    """
     config = model.original_model.config.get_text_config()
     named = (
-        model.tokenizer.pad_token_id,
+        None if pads_with_borrowed(model.tokenizer) else model.tokenizer.pad_token_id,
         model.tokenizer.eos_token_id,
         model.original_model.generation_config.eos_token_id,
         config.eos_token_id,

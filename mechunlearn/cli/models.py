@@ -111,6 +111,8 @@ def bench(
         refuse_existing([lm_eval], "--lm-eval")
     others = read_results(beside) if beside else ()
     config = task_config(change or ())
+    if config.also:
+        raise ValueError("task.also: bench measures in one way; choose it with task.scoring")
     questions = load_benchmark(task or None, model, config, trust_remote_code=trust_remote_code)
     scores = score_task(load(model, trust_remote_code=trust_remote_code), questions)
     if lm_eval is not None:

@@ -72,6 +72,12 @@ def settle_padding(tokenizer: Any) -> None:
         tokenizer.borrowed_pad = tokenizer.pad_token
 
 
+def pads_with_borrowed(tokenizer: Any) -> bool:
+    """Whether its padding is a token that only stands in for one; see ``settle_padding``."""
+    pad = tokenizer.pad_token
+    return pad is not None and pad == getattr(tokenizer, "borrowed_pad", None)
+
+
 def _own(name: str, revision: str | None, trust_remote_code: bool) -> Any:
     """The model's own tokenizer; ``None`` where it has none."""
     location, extra = locate(name)
@@ -117,7 +123,7 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     as a dictionary, and writes the chat template into a file of its own.
     """
     pad = tokenizer.pad_token
-    if pad is not None and pad == getattr(tokenizer, "borrowed_pad", None):
+    if pads_with_borrowed(tokenizer):
         tokenizer.pad_token = None
     try:
         tokenizer.save_pretrained(folder)

@@ -63,6 +63,7 @@ class NPO:
             batch=64,
             optimizer=Optimizer(steps=200, lr=1.5e-3, decay=0.5, clip=1.0),
         ),
+        # At twice the rate retain letters, which no text of it holds, fall to 44 %.
         "chat": NPOConfig(
             retain="kl",
             retain_span="prompt_and_answer",

@@ -45,6 +45,7 @@ WRONG = [
     ("bench --set task.shots=-1", "numbers from 0 on"),
     ("bench --set task.shots=many", "not of the same type"),
     ("bench --set task.nosuch=1", "unknown setting 'nosuch'"),
+    ("bench --set task.also=likeliest", "bench measures in one way"),
     ("bench --model nosuch", "Give --task"),
     ("bench --model organism:orignal", "did you mean 'organism:original'"),
     ("bench --model '' --task organism", "name is empty"),
