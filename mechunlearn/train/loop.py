@@ -64,8 +64,7 @@ def fit(
     device = parameters[0].device
     processes = PartialState(cpu=device.type == "cpu")
     masters = Masters(parameters)
-    weight = next(model.parameters()) if model else parameters[0]
-    backward = _Backward(label, loss, masters, optimizer.accumulate, processes, weight)
+    backward = _Backward(label, loss, masters, optimizer.accumulate, processes, model)
     stepper = _stepper(masters.stepped, optimizer)
     log = resumed(watch.state, masters.stepped, stepper)
     masters.write()
@@ -157,10 +156,10 @@ class _Backward:
         masters: Masters,
         parts: int,
         processes: PartialState,
-        weight: Tensor,
+        model: HookedModel | None,
     ) -> None:
         self.label, self.loss, self.masters, self.parts = label, loss, masters, parts
-        self.weight = weight
+        self.weight = next(model.parameters()) if model else masters.weights[0]
         self.index, self.of = processes.process_index, processes.num_processes
         self.short = False
 

@@ -1,6 +1,5 @@
 """Generation: batches, caches and samples say what one prompt at a time says."""
 
-import copy
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -218,12 +217,11 @@ def test_no_prompts_no_texts_and_a_long_one_is_refused(organism: HookedModel) ->
 
 
 def test_a_token_that_only_stands_in_for_padding_ends_no_answer(
-    organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch
+    task: Task,
 ) -> None:
-    prompts, tokenizer = prompts_of(task), copy.deepcopy(organism.tokenizer)
-    before = greedy(organism, prompts)
-    monkeypatch.setattr(organism, "tokenizer", tokenizer)
-    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(before[0][0])
-    assert greedy(organism, prompts)[0] == []  # A tokenizer's own padding does.
-    tokenizer.borrowed_pad = tokenizer.pad_token
-    assert greedy(organism, prompts) == before
+    model, prompts = load("organism:original"), prompts_of(task)
+    before = greedy(model, prompts)
+    model.tokenizer.pad_token = model.tokenizer.convert_ids_to_tokens(before[0][0])
+    assert greedy(model, prompts)[0] == []  # A tokenizer's own padding does.
+    model.tokenizer.borrowed_pad = model.tokenizer.pad_token
+    assert greedy(model, prompts) == before
