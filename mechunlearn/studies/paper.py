@@ -5,24 +5,29 @@ enhanced GCG and set-difference pruning with the published grids, each at the va
 on the forget questions, as published: chosen on the questions that are reported. An audit chooses
 on other questions and has controls; this mode is for comparison with the paper alone.
 
-The data to attack with are a task's ``forget_examples`` and ``retain_examples`` (the paper's
-generated questions), and then every question is reported; a task without them gives its select
-fold, and the confirm fold is reported. The settings: ``mechunlearn.studies.published_attacks``.
+Rows that attack with questions of the task take its select fold, and the confirm fold is reported;
+default decoding, the lens, and finetuning on a task's ``forget_examples`` (the paper's generated
+questions) report every question. The settings: ``mechunlearn.studies.published_attacks``. The
+published numbers stand beside Zephyr-7B-beta and what was made of it, asked WMDP-Bio, and no other.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025; published numbers: ``mechunlearn.studies.published``.
     Differs: these bugs are not reproduced. Lens: probabilities rounded to six decimals, whose ties
     count as "A"; all positions unembedded. Orthogonalization: the principal component left in
-    standardised coordinates; the first 40 tokens skipped instead of those all prompts share; letter
-    tokens of the original used for the unlearned model. GCG: cyber models optimised on the bio
-    checkpoints; padding counted as repetition; questions of the test set in the objective; four
-    stored prefixes merged by missing commas; the last buffer's best text kept instead of the best
-    ever. Pruning: scores in bfloat16, whose ties decide at thresholds; a second <bos> in the
-    targets. The model stays in eval mode. Not known and so not repeated: whether a cell is of the
-    plain or the chat template (here: the task's format), the finetuning set and n of the table,
-    the flags behind each GCG prefix.
+    standardised coordinates; the first 40 tokens skipped instead of those all prompts share; the
+    original's letter tokens taken from the unlearned model's tokenizer. GCG: cyber models optimised
+    on the bio checkpoints; padding counted as repetition; questions of the test set in the
+    objective; four stored prefixes merged by missing commas; the last buffer's best text kept
+    instead of the best ever. Pruning: scores in bfloat16, whose ties decide at thresholds; a second
+    <bos> in the targets. The model stays in eval mode. Finetuning teaches the letter alone, in the
+    task's format, and its retain and wikitext runs are not repeated. GCG starts from the best of 16
+    random texts of 32 tokens, stands before the whole prompt with a blank line between, matches
+    states at the answer's places too, and aims at blocks 5 to 7 of every model. Not known and so
+    not repeated: whether a cell is of the plain or the chat template (here: the task's format), the
+    finetuning set and n of the table, the flags behind each GCG prefix.
 """
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,8 +43,15 @@ from mechunlearn.progress import console
 from mechunlearn.records import Plain, Record, plain, read_record
 from mechunlearn.stats import difference_interval, wilson
 from mechunlearn.studies.published import COLUMNS, Set, published
-from mechunlearn.studies.published_attacks import Data, Situation, learn, needs_original, trials
-from mechunlearn.tasks import load_task
+from mechunlearn.studies.published_attacks import (
+    Data,
+    Situation,
+    learn,
+    missing_data,
+    needs_original,
+    trials,
+)
+from mechunlearn.tasks import load_task, task_config
 from mechunlearn.types import Score
 
 ATTACKS = (
@@ -51,6 +63,8 @@ ATTACKS = (
     "set-difference pruning",
 )
 """Rows of the table."""
+MEASURED = ("wmdp-bio", "zephyr-7b-beta")
+"""Task and original whose numbers are published."""
 
 
 class Cell(Record, frozen=True):
@@ -69,6 +83,8 @@ class Cell(Record, frozen=True):
     tried: int
     """Variants among which the best was taken."""
     seconds: float
+    measured: bool = True
+    """Whether the published numbers are of this model and these questions."""
 
     @property
     def accuracy(self) -> float:
@@ -83,7 +99,7 @@ class Cell(Record, frozen=True):
     @property
     def published(self) -> tuple[int, int] | None:
         """Right answers and questions of the published cell."""
-        return published(self.set, self.attack, self.column)
+        return published(self.set, self.attack, self.column) if self.measured else None
 
     @property
     def difference(self) -> tuple[float, float, float] | None:
@@ -118,7 +134,8 @@ def paper(
         PrerequisiteError: If a download is needed that is not there.
     """
     trust = plan.trust_remote_code
-    data = Data.of(load_task(plan.task or None, plan.original, trust_remote_code=trust))
+    chosen = task_config(plan.changes)
+    data = Data(load_task(plan.task or None, plan.original, chosen, trust_remote_code=trust))
     words = check(plan.original, trust_remote_code=trust)
     tested = {label: m for label, m in plan.labels.items() if m not in plan.methods}
     for source in tested.values():
@@ -129,10 +146,11 @@ def paper(
     file = out / "paper.json"
     cells = list(_kept(file, plan))
     done = {(c.attack, c.model) for c in cells}
-    suspects = [_Suspect(original, plan.original, "original")] + [
-        _Suspect(label, source, column_of(f"{label} {tail(source)}"))
-        for label, source in tested.items()
-    ]
+    measured = data.task.name == MEASURED[0] and tail(plan.original).lower() == MEASURED[1]
+    suspects = [_Suspect(original, plan.original, "original", measured)]
+    for label, source in tested.items():
+        column, names = column_of(f"{label} {tail(source)}"), words_of(f"{label} {source}")
+        suspects.append(_Suspect(label, source, column, measured and "cyber" not in names))
     for suspect in suspects:
         for attack in ATTACKS:
             if attack not in attacks or (attack, suspect.label) in done:
@@ -159,7 +177,13 @@ def column_of(model: str) -> str:
         >>> column_of("cais/Zephyr_RMU"), column_of("J4Q8/zephyr-dpo-cyber"), column_of("mine")
         ('rmu', 'dpo', '')
     """
-    return next((c for c in COLUMNS[1:] if c in model.lower()), "")
+    names = words_of(model)
+    return next((c for c in COLUMNS[1:] if c in names), "")
+
+
+def words_of(model: str) -> list[str]:
+    """The parts of a model's name, in lower case."""
+    return re.findall(r"[a-z0-9]+", model.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +193,8 @@ class _Suspect:
     label: str
     source: str
     column: str
+    measured: bool
+    """Whether the published numbers are of it."""
 
 
 def _cells(
@@ -177,15 +203,19 @@ def _cells(
     """The forget and, where it is published, the retain cell of an attack on a model."""
     console.print(f"[dim]{suspect.label}: {attack}[/dim]")
     start = time.perf_counter()
-    reference = None
+    reference, asked = None, data.select
     if needs_original(attack):
-        reference = learn(attack, pool(plan.original), data, plan)
-    at = Situation(pool(suspect.source), data, plan, suspect.column, reference)
+        if attack == "orthogonalization":
+            asked = data.lost(*(pool(source) for source in (plan.original, suspect.source)))
+        reference = learn(attack, pool(plan.original), data.task, asked, plan)
+    at = Situation(pool(suspect.source), data, plan, suspect.column, asked, reference)
+    if (reason := missing_data(attack, at)) is not None:
+        console.print(f"[yellow]{suspect.label}: {reason}[/yellow]")
     tried = trials(attack, at)
     best = max(tried, key=lambda trial: trial.forget.accuracy)
     scores: dict[Set, Score] = {"forget": best.forget}
     if published("retain", attack, "rmu"):
-        scores["retain"] = at.scored(best.change, "retain")
+        scores["retain"] = at.scored(attack, best.change, "retain")
     seconds = round(time.perf_counter() - start, 1)
     for name, scored in scores.items():
         yield Cell(
@@ -193,6 +223,7 @@ def _cells(
             attack=attack,
             model=suspect.label,
             column=suspect.column,
+            measured=suspect.measured,
             right=int(scored.correct.sum()),
             n=scored.n,
             settings=plain(best.variant),

@@ -20,11 +20,13 @@ from typing import Any, Protocol
 from mechunlearn.attacks import Attack, Seen
 from mechunlearn.attacks.direction_ablation import Ablation, DirectionSearch
 from mechunlearn.attacks.logit_lens import lens_points
+from mechunlearn.attacks.mean_directions import NO_DIRECTION
 from mechunlearn.attacks.relearning_data import Lessons, rows_of
 from mechunlearn.attacks.relearning_runs import relearning
 from mechunlearn.attacks.relearning_settings import RelearningConfig, Run
 from mechunlearn.attacks.set_difference_pruning import CORPUS, OWN, PruningSearch
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.select import lost
 from mechunlearn.bench import score, score_read_outs
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.models.lora import LoRA
@@ -53,17 +55,23 @@ class Data:
     """What is attacked with, and what is reported."""
 
     task: Task
-    asked: tuple[Question, ...]
-    reported: dict[Set, tuple[Question, ...]]
 
-    @classmethod
-    def of(cls, task: Task) -> "Data":
-        """All questions are reported if the task has other data to attack with, else one fold."""
-        asked = task.questions("forget", "select")
-        if task.forget_examples:
-            return cls(task, asked, {"forget": task.forget, "retain": task.retain})
-        roles: tuple[Set, ...] = ("forget", "retain")
-        return cls(task, asked, {role: task.questions(role, "confirm") for role in roles})
+    @property
+    def select(self) -> tuple[Question, ...]:
+        """Forget questions to attack with."""
+        return self.task.questions("forget", "select")
+
+    def reported(self, row: str, name: Set) -> tuple[Question, ...]:
+        """All questions, or the confirm fold for a row whose attack has seen the other."""
+        learns = row == "finetuning" and not self.task.forget_examples
+        if learns or row in REGISTERED:
+            return self.task.questions(name, "confirm")
+        return self.task.forget if name == "forget" else self.task.retain
+
+    def lost(self, *models: HookedModel) -> tuple[Question, ...]:
+        """Questions to attack with that the first model answers and the second does not."""
+        before, after = (score(model, self.select, self.task).values for model in models)
+        return lost(self.select, before, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +83,15 @@ class Situation:
     plan: AuditPlan
     column: str
     """The published column that the model stands for; ``""``: none."""
+    asked: tuple[Question, ...]
+    """Forget questions to attack with."""
     reference: Any = None
     """What the attack learned of the original."""
 
-    def scored(self, change: Change, questions: Set) -> Score:
+    def scored(self, row: str, change: Change, questions: Set) -> Score:
         """Reported questions under a change."""
-        return score(self.model, self.data.reported[questions], self.data.task, change=change)
+        reported = self.data.reported(row, questions)
+        return score(self.model, reported, self.data.task, change=change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +130,21 @@ def needs_original(row: str) -> bool:
     return row in REGISTERED and "original model" in find("attack", REGISTERED[row]).needs
 
 
-def learn(row: str, original: HookedModel, data: Data, plan: AuditPlan) -> Any:
+def missing_data(row: str, at: Situation) -> str | None:
+    """What a row's attack does without, in words."""
+    if row == "set-difference pruning" and at.column == "rmu" and not at.data.task.forget_text:
+        return (
+            "pruned by what the model itself says, since the task has no forget texts; the paper "
+            "took them (WMDP's: --set task.corpora=True)"
+        )
+    return None
+
+
+def learn(
+    row: str, original: HookedModel, task: Task, asked: tuple[Question, ...], plan: AuditPlan
+) -> Any:
     """What a row's attack has to know of the original."""
-    attack, config, seen = _attack(row, original, data, plan)
+    attack, config, seen = _attack(row, original, task, asked, plan)
     return attack.learn(original, seen, config)
 
 
@@ -130,7 +153,7 @@ def trials(row: str, at: Situation) -> list[Trial]:
     if row == "logit lens":
         return _lens(at)
     pairs = VARIANTS[row](at)
-    return [Trial(variant, change, at.scored(change, "forget")) for variant, change in pairs]
+    return [Trial(variant, change, at.scored(row, change, "forget")) for variant, change in pairs]
 
 
 def _lens(at: Situation) -> list[Trial]:
@@ -140,7 +163,7 @@ def _lens(at: Situation) -> list[Trial]:
     read_outs = [LensReadOut(point) for point in points]
     scores = score_read_outs(
         at.model,
-        at.data.reported["forget"],
+        at.data.reported("logit lens", "forget"),
         task.prompt,
         read_outs,
         scoring=task.scoring,
@@ -163,7 +186,7 @@ def _plain(at: Situation) -> Iterator[tuple[Plain, Change]]:
 def _finetuned(at: Situation) -> Iterator[tuple[Finetuning, Change]]:
     """One run for each number of examples."""
     task = at.data.task
-    examples = task.forget_examples or tuple(task.example(q) for q in at.data.asked)
+    examples = task.forget_examples or tuple(task.example(q) for q in at.asked)
     for n in [n for n in SAMPLES if n <= len(examples)]:
         config = RelearningConfig(
             rates=(RATE,), steps=EPOCHS * n, batch=1, samples=n, span="prompt_and_answer",
@@ -186,7 +209,7 @@ def _orthogonalized(at: Situation) -> Iterator[tuple[Ablation, Change]]:
     for against, direction in search.directions.items():
         norms = direction.vectors.norm(dim=-1)
         for span in spans:  # A block before the first edited one has no direction.
-            if layers := tuple(i for i in span if norms[i] > 0):
+            if layers := tuple(i for i in span if norms[i] > NO_DIRECTION * norms.max()):
                 variant = Ablation(against, layers, "each layer", "zero")
                 yield variant, search.change(variant)
 
@@ -208,12 +231,12 @@ def _pruned(at: Situation) -> Iterator[tuple[Any, Change]]:
 
 
 def _search(row: str, at: Situation) -> Any:
-    attack, config, seen = _attack(row, at.model, at.data, at.plan)
+    attack, config, seen = _attack(row, at.model, at.data.task, at.asked, at.plan)
     return attack.search(at.model, seen, at.reference, config)
 
 
 def _attack(
-    row: str, model: HookedModel, data: Data, plan: AuditPlan
+    row: str, model: HookedModel, task: Task, asked: tuple[Question, ...], plan: AuditPlan
 ) -> tuple[Attack[Any, Any, Any], Any, Seen]:
     """A registered attack, its paper preset with the plan's changes, and what it may see."""
     name = REGISTERED[row]
@@ -221,9 +244,7 @@ def _attack(
     prefix = f"{name}."
     changes = [c.removeprefix(prefix) for c in plan.changes if c.startswith(prefix)]
     config = configured(attack, "paper" if "paper" in attack.presets else "organism", changes)
-    seen = Seen.of(
-        data.task, attack, name=name, config=config, asked=data.asked, tokenizer=model.tokenizer
-    )
+    seen = Seen.of(task, attack, name=name, config=config, asked=asked, tokenizer=model.tokenizer)
     return attack, config, seen
 
 

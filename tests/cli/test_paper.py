@@ -8,9 +8,13 @@ import msgspec
 import pytest
 
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.bench import score
+from mechunlearn.models import load
 from mechunlearn.report.table import show_paper
 from mechunlearn.studies.paper import ATTACKS, Cell, column_of, paper
-from mechunlearn.studies.published import COLUMNS, COUNTS, TABLE, published
+from mechunlearn.studies.published import COLUMNS, COUNTS, TABLE, Set, published
+from mechunlearn.studies.published_attacks import REGISTERED, Data, Situation
+from mechunlearn.types import Change, Score, Task
 
 
 def test_all_published_cells_are_there_once() -> None:
@@ -38,12 +42,64 @@ def test_a_cell_says_how_far_it_is_from_the_published_one() -> None:
 def test_models_find_their_column() -> None:
     names = ("cais/Zephyr_RMU", "J4Q8/zephyr-npo-bio", "J4Q8/zephyr-dpo-cyber", "mine")
     assert [column_of(n) for n in names] == ["rmu", "npo", "dpo", ""]
+    others = ("x_SimNPO_lr5e-05", "AdvNPO", "my-idkdpo", "endpoint")
+    assert {column_of(n) for n in others} == {""}
+
+
+def test_published_numbers_stand_beside_what_they_were_measured_on_alone() -> None:
+    cell = Cell(
+        set="forget", attack="default decoding", model="m", column="original", right=99, n=100,
+        settings={}, tried=1, seconds=0.0, measured=False,
+    )  # fmt: skip
+    assert cell.published is cell.difference is None
+
+
+def test_what_an_attack_has_seen_is_not_reported(task: Task) -> None:
+    for examples in ((), task.forget_examples):
+        data = Data(dataclasses.replace(task, forget_examples=examples))
+        select = set(data.select)
+        for row in ATTACKS:
+            told = set(data.reported(row, "forget"))
+            learns = row in REGISTERED or (row == "finetuning" and not examples)
+            assert told.isdisjoint(select) == learns
+            assert (told == set(task.forget)) != learns
+            assert (data.reported(row, "retain") == task.retain) != learns
+
+
+@pytest.mark.ci
+def test_directions_come_from_questions_that_were_lost(task: Task) -> None:
+    data, known = Data(task), load("organism:original")
+    lost = data.lost(known, load("organism:never_knew"))
+    right = score(known, data.select, task).correct
+    assert 0 < len(lost) < len(data.select)
+    assert set(lost) <= {q for q, knew in zip(data.select, right, strict=True) if knew}
+
+
+@pytest.mark.ci
+def test_settings_of_the_task_are_those_of_the_table(
+    tiny_plan: AuditPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = dataclasses.replace(tiny_plan, attacks=("gcg",), changes=("task.scoring=cloze",))
+    seen: list[str] = []
+
+    def scored(at: Situation, row: str, change: Change, questions: Set) -> Score:
+        seen.append(at.data.task.scoring)
+        return score(at.model, at.data.select[:4], at.data.task)
+
+    monkeypatch.setattr(Situation, "scored", scored)
+    cells = paper(plan, tmp_path, ("default decoding",))
+    assert set(seen) == {"cloze"}
+    assert all(c.published is None for c in cells)  # These models are nobody's.
 
 
 @pytest.mark.long
 def test_the_whole_table_on_tiny_models(
-    tiny_plan: AuditPlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_plan: AuditPlan,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("mechunlearn.studies.paper.MEASURED", ("task", "before"))
     folder = tmp_path / "my-rmu"
     folder.symlink_to(tiny_plan.unlearned[0])
     plan = dataclasses.replace(
@@ -67,7 +123,7 @@ def test_the_whole_table_on_tiny_models(
         for column, value in zip(COLUMNS, row, strict=True)
         if value is not None and column in ("original", "rmu")
     }
-    assert all(c.difference is not None and 0 <= c.accuracy <= 1 for c in cells)
+    assert all(c.difference and 0 <= c.accuracy <= 1 for c in cells)
     tried = {c.attack: c.tried for c in cells if c.column == "rmu"}
     assert tried["logit lens"] == 12
     assert tried["finetuning"] == 2  # 5 and 10 of 24 examples.
