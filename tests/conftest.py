@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mechunlearn.analysis.report import Report
     from mechunlearn.audit.plan import AuditPlan
+    from mechunlearn.audit.pool import ModelPool
     from mechunlearn.types import HookedModel, Task
 
 
@@ -353,6 +354,24 @@ def tiny_plan(
             "relearning_disjoint.steps=2",
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def models_in_memory() -> "ModelPool":
+    """The models of earlier audits, which each leaves as they were."""
+    from mechunlearn.audit.pool import ModelPool
+
+    return ModelPool()
+
+
+@pytest.fixture
+def loaded_once(models_in_memory: "ModelPool", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits of this process take over the models of earlier ones: loading takes half their time.
+
+    Not for tests of loading, nor where a model's folder is written anew.
+    """
+    monkeypatch.setattr("mechunlearn.audit.run.ModelPool", lambda: models_in_memory)
+    monkeypatch.setattr("mechunlearn.audit.engines.ModelPool", lambda: models_in_memory)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ QUICK = AuditPlan(
     attacks=("direction_ablation", "logit_lens", "pruning_weights", "relearning_disjoint"),
     changes=(
         "rmu.optimizer.steps=80",
-        "rmu.batch=16",
+        "rmu.batch=12",
         "pruning_weights.levels=(0.1,)",
         "pruning_weights.examples=16",
         "relearning_disjoint.rates=(1e-3,)",
@@ -40,11 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def half() -> Iterator[None]:
-    """Half of the questions, whole sources of them, at half the price."""
+def third() -> Iterator[None]:
+    """A third of the questions, whole sources of them, at a third of the price."""
 
     def some(questions: Sequence[Question]) -> tuple[Question, ...]:
-        kept = sorted({q.source for q in questions})[::2]
+        kept = sorted({q.source for q in questions})[::3]
         return tuple(q for q in questions if q.source in kept)
 
     def load_some(*arguments: object, **settings: object) -> Task:
@@ -60,7 +60,7 @@ def half() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> Report:
-    with half():
+    with third():
         return audit(QUICK, folder / "first")
 
 
@@ -128,7 +128,7 @@ def test_controls_do_not_recover(report: Report) -> None:
 
 def test_a_second_run_in_the_same_folder_computes_nothing(report: Report, folder: Path) -> None:
     before = (folder / "first" / "report.json").stat().st_mtime_ns
-    with half():
+    with third():
         assert audit(QUICK, folder / "first") == report
     assert (folder / "first" / "report.json").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="holds a run with other"):
@@ -141,7 +141,7 @@ def test_models_made_earlier_are_used_again_and_rows_are_equal(
 ) -> None:
     unlearned = str(folder / "first" / "models" / "rmu")
     plan = AuditPlan(unlearned=(unlearned,), control="none", attacks=("logit_lens",))
-    with half():
+    with third():
         again = audit(plan, folder / "given")
         assert again.rows[0].value == row(report, "logit_lens").value
         assert again.rows[0].control is None

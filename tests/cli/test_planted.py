@@ -43,6 +43,7 @@ def stored(folder: Path) -> set[str]:
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.parametrize("attacks", [ALONE, pytest.param(ATTACKS, marks=pytest.mark.long)])
 def test_everything_is_a_cell_that_is_kept(
     plan: AuditPlan, attacks: tuple[str, ...], tmp_path: Path

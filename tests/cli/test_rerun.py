@@ -15,6 +15,7 @@ from mechunlearn.studies.rerun import rerun
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 def test_an_audit_agrees_with_itself_and_not_with_another_number(
     tiny_plan: AuditPlan, tmp_path: Path
 ) -> None:
@@ -41,6 +42,7 @@ def test_an_audit_agrees_with_itself_and_not_with_another_number(
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 def test_some_attacks_alone_are_repeated(tiny_plan: AuditPlan, tmp_path: Path) -> None:
     changes = ("quantization.bits=(4,)",)
     plan = dataclasses.replace(tiny_plan, attacks=("logit_lens", "quantization"), changes=changes)

@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 
 from mechunlearn.analysis.analyse import audit
+from mechunlearn.audit import cells as setup
 from mechunlearn.audit.estimate import Speed
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.plan_file import plan_toml
 from mechunlearn.audit.run import dry_run
 from mechunlearn.audit.store import Store
 from mechunlearn.cli import main
+from mechunlearn.types import Task
 
 N_CELLS = 3 + 3 * 3
 """Three models without any attack; three attacks with control and ceiling."""
@@ -68,6 +70,7 @@ def rows(folder: Path) -> str:
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.parametrize(
     "after",
     [pytest.param(0, marks=pytest.mark.long), 4, pytest.param(10, marks=pytest.mark.long)],
@@ -109,6 +112,7 @@ def test_a_finished_audit_computes_nothing(
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 def test_only_what_was_lost_is_computed_again(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
@@ -171,6 +175,7 @@ def dying(plan: AuditPlan, folder: Path) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 def test_killed_while_a_cell_is_written(plan: AuditPlan, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     # A fork, without seconds of imports; nothing is trained before the fourth cell.
@@ -218,6 +223,7 @@ def test_mistakes_in_a_plan_file_are_one_line(
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
     plan: AuditPlan, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +250,7 @@ def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
 
 
 @pytest.mark.ci
+@pytest.mark.usefixtures("loaded_once")
 def test_a_full_disk_is_one_line(
     plan: AuditPlan,
     tmp_path: Path,
@@ -268,7 +275,15 @@ def test_a_full_disk_is_one_line(
 
 
 @pytest.mark.ci
-def test_a_control_that_knows_is_refused(tmp_path: Path) -> None:
+def test_a_control_that_knows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_task = setup.load_task
+
+    def load_some(*arguments: Any, **settings: Any) -> Task:
+        task = load_task(*arguments, **settings)
+        few = {"forget": task.forget[::8], "retain": task.retain[::8], "extra": {}}
+        return dataclasses.replace(task, **few)
+
+    monkeypatch.setattr(setup, "load_task", load_some)
     knowing = AuditPlan(
         unlearned=("organism:never_knew",), control="organism:original@0", attacks=("logit_lens",)
     )

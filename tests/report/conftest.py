@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from mechunlearn.analysis.answers import SETS
 from mechunlearn.analysis.records import Questions, QuestionSet, Row
 from mechunlearn.analysis.report import Report
+from mechunlearn.plots import Drawn, figures
 
 FIGURES = Path(__file__).parents[2] / "figures"
 BROWSER = next((b for b in map(shutil.which, ("chromium", "google-chrome")) if b), None)
@@ -46,6 +47,18 @@ def committed() -> dict[str, Report]:
     """Every committed report, of older versions too, by its file's name."""
     files = FIGURES.glob("audit-*/*.json")
     return {f"{f.parent.name}/{f.stem}": Report.load(f) for f in files}
+
+
+@pytest.fixture(scope="session")
+def example_figures(example_report: Report) -> list[Drawn]:
+    """All figures of the committed result, for whoever only reads them: seconds of drawing."""
+    return figures(example_report)
+
+
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages show one kind of figure alone, for tests of their words: all take seconds."""
+    monkeypatch.setattr("mechunlearn.plots.names", lambda kind: ("recovery",))
 
 
 @pytest.fixture(scope="session")

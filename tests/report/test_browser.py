@@ -31,6 +31,10 @@ WIDEST = (
 )
 
 
+LOW = 100
+"""A window's height with no figure in sight, so that none is drawn: that takes seconds."""
+
+
 @pytest.fixture(scope="module")
 def small(
     with_questions: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory
@@ -45,8 +49,8 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
     messages: list[str] = []
     contexts = []
 
-    def open_page(file: Path, width: int = 1280, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    def open_page(file: Path, width: int = 1280, height: int = 900, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
         context.set_default_timeout(120_000)  # On a busy machine everything takes its time.
         contexts.append(context)
         page = context.new_page()
@@ -145,7 +149,7 @@ def test_figures_follow_the_page_into_the_dark(
 def test_questions_are_text_and_nothing_else(
     small: tuple[Report, Path], opened: Callable[..., Any], scripts: bool
 ) -> None:
-    page = opened(small[1], java_script_enabled=scripts)
+    page = opened(small[1], height=LOW, java_script_enabled=scripts)
     questions = small[0].questions
     assert questions is not None
     stem = questions.sets["forget"].stem[0]
@@ -171,7 +175,7 @@ def test_filters_find_what_they_say(small: tuple[Report, Path], opened: Callable
     said = questions.attacked["rmu"]["logit_lens"]["forget"]
     lost = [i for i in range(60) if after[i] != right[i]]
     back = [i for i in lost if said[i] == right[i]]
-    page = opened(file)
+    page = opened(file, height=LOW)
 
     def counted() -> int:
         return int(page.locator("#count").inner_text().split()[0])
@@ -279,7 +283,7 @@ def test_open_answers_are_shown_with_the_right_words_marked(
         models=told(kept.models), attacked=deep(kept.attacked), control=deep(kept.control)
     )
     report = replace(report, questions=replace(kept, texts=texts))
-    page = opened(write_page(report, tmp_path / "report.html"))
+    page = opened(write_page(report, tmp_path / "report.html"), height=LOW)
     page.select_option("#by-outcome", "all")
     page.locator("#list summary").first.click()
     table = page.locator("#list .answers").first

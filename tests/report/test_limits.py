@@ -10,7 +10,7 @@ from mechunlearn.analysis.records import Arm
 from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.limits import LimitCurve, LimitTrace
 from mechunlearn.attacks.relearning_data import WordingTrace
-from mechunlearn.plots import figures
+from mechunlearn.plots import Drawn, figures
 from mechunlearn.records import plain
 
 
@@ -28,12 +28,18 @@ def drawn(report: Report, left: Mapping[Arm, LimitTrace]) -> go.Figure:
     attack = report.rows_of(first.model)[0].attack
     traces = {arm: {"limits": plain(t)} for arm, t in left.items()}
     changed = replace(first, traces={attack: traces})
-    changed_report = replace(report, findings=(changed, *report.findings[1:]))
+    changed_report = replace(
+        report,
+        rows=report.rows_of(first.model),  # One model's: the others' figures are as before.
+        findings=(changed, *report.findings[1:]),
+    )
     return {d.key: d.figure for d in figures(changed_report)}[f"limits-{first.model}"]
 
 
 @pytest.mark.ci
-def test_both_models_are_drawn_at_every_limit(example_report: Report) -> None:
+def test_both_models_are_drawn_at_every_limit(
+    example_report: Report, example_figures: list[Drawn]
+) -> None:
     fig = drawn(
         example_report,
         {"unlearned": trace((0.3, 0.9), (0.2, 0.3)), "never_knew": trace((0.25, 0.3), (0.2, 0.2))},
@@ -44,7 +50,7 @@ def test_both_models_are_drawn_at_every_limit(example_report: Report) -> None:
     assert len({t.line.color for t in fig.data}) == 2
     assert "vector at layer 2" in fig.layout.meta["caption"]
     assert "the never-knew model to" in fig.layout.meta["finding"]
-    assert not [d for d in figures(example_report) if d.kind == "limits"]
+    assert not [d for d in example_figures if d.kind == "limits"]
 
 
 @pytest.mark.ci
@@ -52,7 +58,11 @@ def test_relearning_says_how_much_of_the_wording_was_trained_on(example_report: 
     (first, *others) = example_report.findings
     attack = next(a for a, arms in first.courses.items() if "unlearned" in arms)
     left = {attack: {"unlearned": {"wording": plain(WordingTrace(share=0.37))}}}
-    changed = replace(example_report, findings=(replace(first, traces=left), *others))
+    changed = replace(
+        example_report,
+        rows=example_report.rows_of(first.model),
+        findings=(replace(first, traces=left), *others),
+    )
     fig = {d.key: d.figure for d in figures(changed)}[f"relearning-{first.model}"]
     headings = [note.text for note in fig.layout.annotations]
     assert [h for h in headings if h.endswith(", 37% of the wording")]

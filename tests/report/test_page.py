@@ -81,6 +81,7 @@ def test_the_numbers_follow_the_verdict(
         assert says in " ".join(n.what for n in headline.numbers)
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_every_row_and_verdict_states_its_tier(committed: dict[str, Report]) -> None:
     for name, tier, says in (
         ("audit-organism/report", "A", "a model that never knew the facts"),
@@ -93,6 +94,7 @@ def test_every_row_and_verdict_states_its_tier(committed: dict[str, Report]) -> 
         assert says in page
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_roles_are_said_where_labels_do_not_say_them(example_report: Report) -> None:
     page = render(example_report)
     assert "organism:original (original)" in page
@@ -106,6 +108,7 @@ def test_a_report_without_complete_attacks_is_drawn(example_report: Report) -> N
     assert "Not computed yet:</b> logit lens on rmu" in page
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_an_attack_of_elsewhere_shows_its_family(example_report: Report) -> None:
     first, *others = (row for row in example_report.rows if not row.only_asks)
     foreign = replace(first, attack="somebody_s_own", evidence="benign data")
@@ -115,6 +118,7 @@ def test_an_attack_of_elsewhere_shows_its_family(example_report: Report) -> None
     assert "<dd>benign data</dd>" in page
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_attacks_that_were_not_validated_are_named(committed: dict[str, Report]) -> None:
     report = committed["audit-attacks/rmu-seed0"]
     page = render(report)
