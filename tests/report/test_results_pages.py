@@ -42,6 +42,7 @@ def printed(
         ("attacks.md", ["attacks.py"]),
         ("chat.md", ["chat.py"]),
         ("chat.md", ["chat_attacks.py"]),
+        ("chat.md", ["validation.py", "--chat"]),
     ],
 )
 def test_pages_have_the_tables_that_their_data_give(
