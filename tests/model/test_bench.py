@@ -68,7 +68,7 @@ def naive_cloze(model: HookedModel, questions: tuple[Question, ...], prompt: Pro
 
 @pytest.fixture
 def some(task: Task) -> tuple[Question, ...]:
-    return task.forget[:12]
+    return task.forget[:8]
 
 
 def mixed(questions: tuple[Question, ...]) -> tuple[Question, ...]:
@@ -407,9 +407,9 @@ def test_refusals(tiny: Callable[[str], HookedModel], some, task: Task) -> None:
 
 
 @pytest.mark.ci
-def test_half_precision_gives_the_same_answers(task: Task) -> None:
-    questions = task.questions("forget", "confirm")
-    full = score(load("organism:original"), questions, task.prompt)
+def test_half_precision_gives_the_same_answers(organism: HookedModel, task: Task) -> None:
+    questions = task.questions("forget", "confirm")[::3]
+    full = score(organism, questions, task.prompt)
     half = score(load("organism:original", dtype="bfloat16"), questions, task.prompt)
     top = np.sort(full.logits, axis=1)
     clear = top[:, -1] - top[:, -2] > 0.5

@@ -152,16 +152,18 @@ def test_losses_and_gradients_equal_plain_forwards(
     parent: Ids = (5, 9, 13, 17, 21)
     children = [(5, 9, 13, 17, 40), (50, 9, 13, 17, 21), (5, 9, 60, 17, 21), parent]
     children += [(5, 9, 17, 21), (5, 70, 9, 13, 17, 21)]
-    for budget, memory, picked in ((37, 0, range(4)), (4000, 90_000, [2, 1]), (4000, 0, [3])):
-        forwards = Forwards(model, problem, terms, reference, budget=budget, memory=memory)
-        found = forwards.losses(parent, children, picked)
-        with torch.no_grad():
-            plain = [
-                [float(plain_loss(model, problem, terms, reference, c, i)) for i in picked]
+    with torch.no_grad():
+        every = np.array(
+            [
+                [float(plain_loss(model, problem, terms, reference, c, i)) for i in range(4)]
                 for c in children
             ]
+        )
+    for budget, memory, picked in ((37, 0, [*range(4)]), (4000, 90_000, [2, 1]), (4000, 0, [3])):
+        forwards = Forwards(model, problem, terms, reference, budget=budget, memory=memory)
+        found, plain = forwards.losses(parent, children, picked), every[:, picked]
         np.testing.assert_allclose(found, plain, atol=1e-4)
-        assert (found.mean(1).argsort() == np.mean(plain, axis=1).argsort()).all()
+        assert (found.mean(1).argsort() == plain.mean(1).argsort()).all()
     leaf = forwards.embeddings(parent).requires_grad_()
     plain_loss(model, problem, terms, reference, parent, 3, leaf).backward()
     expected = leaf.grad @ forwards.table.T
@@ -185,6 +187,12 @@ def test_objective_at_early_layers_stops_there(tiny: Callable[..., HookedModel])
     assert set(ran) == {0, 1}
 
 
+@pytest.fixture
+def llama(tiny: Callable[..., HookedModel]) -> HookedModel:
+    """Searching is the same in a model that knows nothing, and this one is smaller."""
+    return tiny("llama")
+
+
 FEW = SearchConfig(steps=6, length=3, width=8, races=(2,), gradient_questions=4)
 
 
@@ -200,7 +208,7 @@ def test_a_coarse_pass_finds_the_best_and_leaves_no_trace(
     model = tiny("llama")
     problem = tiny_problem(model, place, 2)
     parent: Ids = (5, 9, 13, 17, 21)
-    children = [(*parent[:i], token, *parent[i + 1 :]) for i in range(5) for token in range(30, 60)]
+    children = [(*parent[:i], token, *parent[i + 1 :]) for i in range(5) for token in range(30, 45)]
     exact = Forwards(model, problem, Objective()).losses(parent, children, range(4)).mean(1)
     forwards = Forwards(model, problem, Objective())
     monkeypatch.setattr("mechunlearn.attacks.gcg.forward.fast_half", lambda device: False)
@@ -209,15 +217,15 @@ def test_a_coarse_pass_finds_the_best_and_leaves_no_trace(
     monkeypatch.setattr("mechunlearn.attacks.gcg.forward.fast_half", lambda device: True)
     coarse = forwards.losses(parent, children, range(4), coarse=True).mean(1)
     assert 1e-6 < np.abs(coarse - exact).max() < 0.1 * np.ptp(exact)
-    assert exact.argmin() in coarse.argsort()[:15]
+    assert exact.argmin() in coarse.argsort()[:8]
     after = forwards.losses(parent, children, range(4)).mean(1)
     np.testing.assert_array_equal(after, exact)
 
 
-def test_a_screened_search_keeps_exact_losses(organism: HookedModel, task: Task) -> None:
-    problem = small_problem(organism, task)
+def test_a_screened_search_keeps_exact_losses(llama: HookedModel, task: Task) -> None:
+    problem = small_problem(llama, task)
     config = dataclasses.replace(FEW, screen=0.25, races=(), steps=3)
-    search = TextSearch(organism, problem, Objective(), config)
+    search = TextSearch(llama, problem, Objective(), config)
     children = [(5, 6, t) for t in range(20, 36)]
     found, first = search._race((5, 6, 7), children, torch.Generator())
     assert len(first) == 16
@@ -253,17 +261,20 @@ def test_places_where_changes_help_are_changed_more_often(
 
 
 @pytest.mark.ci
-def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Task) -> None:
+def test_edits_that_help_are_also_made_together(llama: HookedModel, task: Task) -> None:
     children = [(1, 9, 3), (1, 8, 3), (7, 2, 3), (1, 2), (1, 2, 6)]
     together = [(7, 9, 3), (7, 9, 6)]
     assert combinations((1, 2, 3), children, 3) == together
     assert combinations((1, 2, 3), children, 2) == together[:1]
     assert combinations((1, 2, 3), children, 1) == []
-    steps = {}
+    problem, steps = small_problem(llama, task), {}
+    one = dataclasses.replace(FEW, races=(), steps=1, length=6, width=32)
+    start = TextSearch(llama, problem, Objective(), one).drawn(torch.Generator().manual_seed(0))
+    one = dataclasses.replace(one, starts=(text_of(llama.tokenizer, start),))
     for combine in (1, 3):
-        config = dataclasses.replace(FEW, races=(), steps=1, length=6, width=32, combine=combine)
-        search = TextSearch(organism, small_problem(organism, task), Objective(), config)
-        start = search.start()
+        config = dataclasses.replace(one, combine=combine)
+        search = TextSearch(llama, problem, Objective(), config)
+        assert search.start() == start
         steps[combine] = search.run()
     alone, more = (steps[c].bests[0] for c in (1, 3))
     assert sum(a != b for a, b in zip(start, alone.ids, strict=True)) == 1
@@ -273,25 +284,25 @@ def test_edits_that_help_are_also_made_together(organism: HookedModel, task: Tas
 
 
 @pytest.mark.ci
-def test_search_lowers_the_loss_below_random_texts(organism: HookedModel, task: Task) -> None:
-    problem, _ = shuffled(small_problem(organism, task), Reference(), 6, 0)
-    search = TextSearch(organism, problem, Objective(), FEW)
+def test_search_lowers_the_loss_below_random_texts(llama: HookedModel, task: Task) -> None:
+    problem, _ = shuffled(small_problem(llama, task), Reference(), 6, 0)
+    search = TextSearch(llama, problem, Objective(), FEW)
     state = search.run()
     random = torch.Generator().manual_seed(0)
     drawn = [search.drawn(random) for _ in range(16)]
     losses = search.forwards.losses(drawn[0], drawn, range(6)).mean(1)
     assert state.best.loss < losses.min()
     assert state.curve == sorted(state.curve, reverse=True)
-    assert survives(organism.tokenizer, problem, [state.best.ids]) == [True]
-    alone = Forwards(organism, problem, Objective()).losses((1,), [state.best.ids], range(6))
+    assert survives(llama.tokenizer, problem, [state.best.ids]) == [True]
+    alone = Forwards(llama, problem, Objective()).losses((1,), [state.best.ids], range(6))
     assert alone.mean() == pytest.approx(state.best.loss, abs=1e-5)
 
 
 def test_random_texts_are_drawn_until_they_are_read_back(
-    organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch
+    llama: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Byte-pair tokens with a space before them cannot begin a prompt."""
-    search = TextSearch(organism, small_problem(organism, task), Objective(), FEW)
+    search = TextSearch(llama, small_problem(llama, task), Objective(), FEW)
     where = "mechunlearn.attacks.gcg.search.survives"
     random = torch.Generator().manual_seed(0)
     monkeypatch.setattr(where, lambda _, __, texts: [t[-1] % 50 == 7 for t in texts])
@@ -301,11 +312,11 @@ def test_random_texts_are_drawn_until_they_are_read_back(
         search.drawn(random)
 
 
-def test_races_and_no_races_find_equally_scored_texts(organism: HookedModel, task: Task) -> None:
+def test_races_and_no_races_find_equally_scored_texts(llama: HookedModel, task: Task) -> None:
     """The winner of a race is scored on every question, as without races."""
-    problem = small_problem(organism, task)
+    problem = small_problem(llama, task)
     for races in ((), (2, 4)):
-        search = TextSearch(organism, problem, Objective(), dataclasses.replace(FEW, races=races))
+        search = TextSearch(llama, problem, Objective(), dataclasses.replace(FEW, races=races))
         found, first = search._race((5, 6, 7), [(5, 6, 8), (5, 9, 7), (4, 6, 7)], torch.Generator())
         assert len(first) == 3
         for text in found:
@@ -315,13 +326,13 @@ def test_races_and_no_races_find_equally_scored_texts(organism: HookedModel, tas
 
 
 @pytest.mark.ci
-def test_every_edit_and_the_length_schedule(organism: HookedModel, task: Task) -> None:
+def test_every_edit_and_the_length_schedule(llama: HookedModel, task: Task) -> None:
     edits = dataclasses.replace(
         FEW, steps=12, substitute=0.4, insert=0.3, delete=0.3, swap=0.3, buffer=3, elitist=False,
         longest=Length(start=4, per_step=0.2, most=5), shortest=Length(start=3),
     )  # fmt: skip
     lengths = []
-    search = TextSearch(organism, small_problem(organism, task), Objective(), edits)
+    search = TextSearch(llama, small_problem(llama, task), Objective(), edits)
     search.run(lambda s: lengths.extend(len(t.ids) for t in s.buffer))
     assert {3, 4} <= set(lengths) <= {2, 3, 4, 5, 6}
     assert search.state.best.loss == min(search.state.curve)
@@ -329,10 +340,10 @@ def test_every_edit_and_the_length_schedule(organism: HookedModel, task: Task) -
 
 @pytest.mark.ci
 def test_a_stopped_search_goes_on_bit_for_bit(
-    organism: HookedModel, task: Task, tmp_path: Path
+    llama: HookedModel, task: Task, tmp_path: Path
 ) -> None:
-    problem = small_problem(organism, task)
-    whole = TextSearch(organism, problem, Objective(), FEW).run()
+    problem, few = small_problem(llama, task), dataclasses.replace(FEW, steps=4)
+    whole = TextSearch(llama, problem, Objective(), few).run()
 
     class StoppedError(Exception):
         pass
@@ -343,30 +354,30 @@ def test_a_stopped_search_goes_on_bit_for_bit(
 
     file = tmp_path / "gcg.json"
     with pytest.raises(StoppedError):
-        TextSearch(organism, problem, Objective(), FEW, state_file=file, every=1).run(stop)
+        TextSearch(llama, problem, Objective(), few, state_file=file, every=1).run(stop)
     assert read_state(file, json.loads(file.read_text())["identity"]).step == 2
-    resumed = TextSearch(organism, problem, Objective(), FEW, state_file=file, every=1).run()
+    resumed = TextSearch(llama, problem, Objective(), few, state_file=file, every=1).run()
     assert resumed == whole
     with pytest.raises(ValueError, match="belongs to another search"):
-        TextSearch(organism, problem, Objective(), FEW, seed=1, state_file=file)
+        TextSearch(llama, problem, Objective(), few, seed=1, state_file=file)
     file.write_text(file.read_text().replace('"ids"', '"words"'))
     with pytest.raises(ValueError, match=r"gcg.json: .*\$.state"):
-        TextSearch(organism, problem, Objective(), FEW, state_file=file)
+        TextSearch(llama, problem, Objective(), few, state_file=file)
 
 
-def test_texts_stand_in_prompts_as_their_tokens(organism: HookedModel, task: Task) -> None:
+def test_texts_stand_in_prompts_as_their_tokens(llama: HookedModel, task: Task) -> None:
     for place in ("prefix", "suffix"):
         slot = Slot.of(task.prompt, task.scoring, place)
         prompt = task.prompt.letter_prompt(task.forget[0])
         assert "".join(slot.around(prompt)).endswith(prompt)
-        text = text_of(organism.tokenizer, [5, 9])
+        text = text_of(llama.tokenizer, [5, 9])
         assert slot.fill(text, prompt).endswith(slot.cue)
         assert text in slot.fill(text, prompt)
 
 
-def test_shuffled_targets_keep_retain_questions(organism: HookedModel, task: Task) -> None:
+def test_shuffled_targets_keep_retain_questions(llama: HookedModel, task: Task) -> None:
     config = GCGConfig(search=FEW, questions=12, retain_share=0.25)
-    problem = problem_of(organism, Seen.of(task, GCG()), config)
+    problem = problem_of(llama, Seen.of(task, GCG()), config)
     assert len(problem.items) == 16
     placebo, _ = shuffled(problem, Reference(), 12, 0)
     assert placebo.items[12:] == problem.items[12:]
@@ -374,43 +385,43 @@ def test_shuffled_targets_keep_retain_questions(organism: HookedModel, task: Tas
     assert sorted(i.target for i in placebo.items) == sorted(i.target for i in problem.items)
 
 
-def test_bad_input(organism: HookedModel, task: Task) -> None:
-    problem = small_problem(organism, task)
+def test_bad_input(llama: HookedModel, task: Task) -> None:
+    problem = small_problem(llama, task)
     with pytest.raises(ValueError, match="at least one question"):
-        problem_of(organism, Seen.of(task, GCG()), GCGConfig(search=FEW), [])
+        problem_of(llama, Seen.of(task, GCG()), GCGConfig(search=FEW), [])
     with pytest.raises(ValueError, match="context is 192; lower length"):
-        TextSearch(organism, problem, Objective(), dataclasses.replace(FEW, length=190))
+        TextSearch(llama, problem, Objective(), dataclasses.replace(FEW, length=190))
     with pytest.raises(ValueError, match=r"layers \[7\] do not exist"):
-        TextSearch(organism, problem, Objective(static=Hidden(weight=1.0), layers=(7,)), FEW)
+        TextSearch(llama, problem, Objective(static=Hidden(weight=1.0), layers=(7,)), FEW)
     with pytest.raises(ValueError, match="at no layer"):
         Objective(static=Hidden(weight=1.0))
     with pytest.raises(ValueError, match="needs cross_entropy"):
         Objective(cross_entropy=0.0)
     with pytest.raises(ValueError, match="may not be used"):
-        TextSearch(organism, problem, Objective(), dataclasses.replace(FEW, starts=("xx",))).run()
+        TextSearch(llama, problem, Objective(), dataclasses.replace(FEW, starts=("xx",))).run()
     cloze = dataclasses.replace(problem, choices=())
     with pytest.raises(ValueError, match="needs letter scoring"):
-        Forwards(organism, cloze, Objective(over="choices"))
+        Forwards(llama, cloze, Objective(over="choices"))
     more = tuple(
         dataclasses.replace(q, choices=(*q.choices, "well", "so")) for q in task.forget
-    )  # The organism's vocabulary has no letters beyond D.
+    )  # The world's vocabulary has no letters beyond D.
     lettered = dataclasses.replace(task, forget=more)
     config = GCGConfig(search=FEW, questions=2)
     examples = examples_of(Seen.of(task, GCG()), config)
     with pytest.raises(ValueError, match="one token per letter"):
-        problem_of(organism, Seen.of(lettered, GCG()), config, examples)
+        problem_of(llama, Seen.of(lettered, GCG()), config, examples)
 
 
 @pytest.mark.ci
 def test_variants_shams_and_pictures_of_one_search(
-    organism: HookedModel, task: Task, tmp_path: Path
+    llama: HookedModel, task: Task, tmp_path: Path
 ) -> None:
     search = dataclasses.replace(FEW, steps=2, restarts=2)
     config = GCGConfig(search=search, questions=6, retain_share=0.0, shuffled_search=True)
     attack = GCG()
     seen = Seen.of(task, attack, state=tmp_path / "state.json")
-    targets = attack.learn(organism, seen, config)
-    found = attack.search(organism, seen, targets, config)
+    targets = attack.learn(llama, seen, config)
+    found = attack.search(llama, seen, targets, config)
     assert (tmp_path / "state.json").is_file()
     (variants,) = found.variants()
     assert [v.rank for v in variants] == [0, 1]
@@ -424,7 +435,7 @@ def test_variants_shams_and_pictures_of_one_search(
     texts = [fill_slot(prompt, None, found.problem.slot, v.text) for v in variants]
     assert [asked(found.change(v)) for v in variants] == texts
     assert asked(found.change(RankedText(5, "of another model"))) == texts[1]
-    again = attack.rebuild(organism, seen, targets, variants[1], config)
+    again = attack.rebuild(llama, seen, targets, variants[1], config)
     assert asked(again.change(variants[1])) == texts[1]
     drawn = [asked(found.sham(variants[1], seed)) for seed in (0, 1, 0)]
     assert drawn[0] == drawn[2] != drawn[1]
@@ -437,7 +448,7 @@ def test_variants_shams_and_pictures_of_one_search(
     assert view is not None
     assert view.reference.original is None  # It holds no model.
     confirm = Confirm(task.forget[:8], task.retain[:8], task.prompt, task.scoring)
-    assert 0 <= view(organism, confirm).value <= 1
+    assert 0 <= view(llama, confirm).value <= 1
     plain = dataclasses.replace(found, config=dataclasses.replace(config, shuffled_search=False))
     assert plain.view(variants[0]) is None
     assert ShuffledTrace.kind != trace.kind

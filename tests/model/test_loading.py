@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,25 @@ from mechunlearn.types import HookedModel, Point
 TOKENS = torch.arange(3, 30)[None]
 
 
+@pytest.fixture(scope="module")
+def saved(
+    new_tiny: Callable[[str], HookedModel], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """A folder of each architecture, for whoever only reads it: ``saved("llama")``."""
+    parent = tmp_path_factory.mktemp("saved")
+    return cache(lambda architecture: save(new_tiny(architecture), parent / architecture))
+
+
+@pytest.fixture(scope="module")
+def original(saved: Callable[[str], Path]) -> HookedModel:
+    """What is in ``folder``, loaded once; only asked."""
+    return load(str(saved("mistral")))
+
+
 @pytest.fixture
-def folder(tiny: Callable[[str], HookedModel], tmp_path: Path) -> Path:
-    return save(tiny("mistral"), tmp_path / "original")
+def folder(saved: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy to change."""
+    return shutil.copytree(saved("mistral"), tmp_path / "original")
 
 
 def without_tokenizer(folder: Path, target: Path) -> Path:
@@ -40,7 +57,7 @@ def without_tokenizer(folder: Path, target: Path) -> Path:
 
 
 def test_a_missing_tokenizer_is_the_originals_and_that_is_said(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, original: HookedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = str(without_tokenizer(folder, tmp_path / "bare"))
     with pytest.raises(ValueError, match="has no tokenizer files"):
@@ -51,9 +68,7 @@ def test_a_missing_tokenizer_is_the_originals_and_that_is_said(
     model = load(bare, original=str(folder))
     said = " ".join(capsys.readouterr().err.split())
     assert "has no tokenizer of its own: taking" in said
-    assert (
-        model.tokenizer("the song").input_ids == load(str(folder)).tokenizer("the song").input_ids
-    )
+    assert model.tokenizer("the song").input_ids == original.tokenizer("the song").input_ids
     assert check(bare, str(folder)) == check(str(folder))
 
 
@@ -103,7 +118,7 @@ def test_missing_shards_are_one_line_and_exit_code_2(
 
 @pytest.mark.ci
 def test_an_adapter_is_merged_into_the_original(
-    folder: Path, tmp_path: Path, tiny: Callable[[str], HookedModel]
+    folder: Path, original: HookedModel, tmp_path: Path
 ) -> None:
     model = load(str(folder))
     adapter = Adapter(model, LoRA(rank=2))
@@ -114,7 +129,7 @@ def test_an_adapter_is_merged_into_the_original(
     adapter.save(tmp_path / "adapter")
     found = load(str(tmp_path / "adapter"), original=str(folder))
     assert (found(TOKENS) - expected).abs().max() < 1e-4
-    assert (found(TOKENS) - load(str(folder))(TOKENS)).abs().max() > 1e-2
+    assert (found(TOKENS) - original(TOKENS)).abs().max() > 1e-2
     assert check(str(tmp_path / "adapter"), str(folder)) == check(str(folder))
     one, other = (
         model_identity(str(tmp_path / "adapter"), o) for o in (str(folder), "smollm2-135m")
@@ -124,13 +139,14 @@ def test_an_adapter_is_merged_into_the_original(
         load(str(tmp_path / "adapter"), original=str(folder), dtype="4bit")
 
 
-def _saved_adapter(folder: Path, base: Path, size: float) -> str:
+def _saved_adapter(model: HookedModel, folder: Path, base: Path, size: float) -> str:
     """An adapter of ``base`` as PEFT writes one: no configuration, no tokenizer of its own."""
-    adapter = Adapter(load(str(base)), LoRA(rank=2))
+    adapter = Adapter(model, LoRA(rank=2))
     with torch.no_grad():
         for p in adapter.parameters:
             p.add_(size)
     adapter.save(folder)
+    adapter.remove(merge=False)
     return _named_base(folder, base)
 
 
@@ -142,14 +158,17 @@ def _named_base(folder: Path, base: Path) -> str:
 
 
 def test_an_adapter_on_the_hub_is_its_commit_on_its_base(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tiny: Callable[[str], HookedModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     base = shutil.copytree(folder, tmp_path / "base")
 
     def cached(commit: str) -> str:
         repo = tmp_path / "models--some--adapter"
-        _saved_adapter(repo / "snapshots" / commit, base, 0.1)
+        _saved_adapter(tiny("mistral"), repo / "snapshots" / commit, base, 0.1)
         (repo / "refs").mkdir(exist_ok=True)
         (repo / "refs" / "main").write_text(commit)
         return model_identity("some/adapter")
@@ -165,9 +184,12 @@ def test_an_adapter_on_the_hub_is_its_commit_on_its_base(
 
 
 @pytest.mark.ci
-def test_adapters_of_one_base_do_not_add_up(folder: Path, tmp_path: Path) -> None:
+def test_adapters_of_one_base_do_not_add_up(
+    folder: Path, tiny: Callable[[str], HookedModel], tmp_path: Path
+) -> None:
+    model = tiny("mistral")
     original, control = (
-        _saved_adapter(tmp_path / name, folder, size)
+        _saved_adapter(model, tmp_path / name, folder, size)
         for name, size in (("one", 0.1), ("other", -0.1))
     )
     alone, beside = load(control), load(control, original=original)
@@ -183,11 +205,13 @@ def test_adapters_of_one_base_do_not_add_up(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.long)])
-def test_half_precision_passes_the_self_test(folder: Path, dtype: str) -> None:
+def test_half_precision_passes_the_self_test(
+    folder: Path, original: HookedModel, dtype: str
+) -> None:
     model = load(str(folder), dtype=dtype)
     assert next(model.parameters()).dtype == getattr(torch, dtype)
     assert model.provenance.dtype == dtype
-    exact = load(str(folder))(TOKENS)
+    exact = original(TOKENS)
     assert 0 < (model(TOKENS).float() - exact).norm() / exact.norm() < 0.1
 
 
@@ -212,10 +236,10 @@ def test_blocks_can_be_spread(
 
 
 def test_a_file_is_read_straight_onto_one_device(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, original: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As onto a GPU, with the host in its place."""
-    expected = load(str(folder))(TOKENS)
+    expected = original(TOKENS)
     arguments = {"dtype": torch.float32, "device_map": {"": "cpu"}}
     monkeypatch.setattr("mechunlearn.models.loader.placement", lambda *_: (arguments, None))
     model = load(str(folder))
@@ -332,13 +356,17 @@ def rewritten(
     ],
 )
 def test_prefixes_of_wrapped_models_are_taken_off_and_that_is_said(
-    folder: Path, tmp_path: Path, prefix: str, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    original: HookedModel,
+    tmp_path: Path,
+    prefix: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A4: a wrapped model is the model, to the last bit."""
     renamed = rewritten(folder, tmp_path / "r", lambda s: {prefix + k: v for k, v in s.items()})
     capsys.readouterr()
     model = load(renamed)
-    assert (model(TOKENS) - load(str(folder))(TOKENS)).abs().max() == 0
+    assert (model(TOKENS) - original(TOKENS)).abs().max() == 0
     if prefix != "model.":  # transformers knows that one by itself.
         assert model.provenance.renamed
         assert "off the names of its tensors" in " ".join(capsys.readouterr().err.split())
@@ -404,13 +432,13 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_an_adapter_computes_what_peft_computes(
-    kind: str, tiny: Callable[[str], HookedModel], tmp_path: Path
+    kind: str, saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     architecture, changes = ADAPTERS[kind]
-    base = save(tiny(architecture), tmp_path / "base")
+    base = saved(architecture)
     plain = AutoModelForCausalLM.from_pretrained(base)
     before = plain(TOKENS).logits.detach()
     settings = {"r": 4, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"} | changes
@@ -429,13 +457,13 @@ def test_an_adapter_computes_what_peft_computes(
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_adapters_that_do_not_fit_or_cannot_be_merged_are_refused(
-    tiny: Callable[[str], HookedModel], tmp_path: Path
+    saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
     from peft import LoraConfig, PromptTuningConfig, get_peft_model
     from safetensors.torch import load_file, save_file
     from transformers import AutoModelForCausalLM
 
-    base = save(tiny("llama"), tmp_path / "base")
+    base = saved("llama")
     for name, settings in (
         ("a", LoraConfig(r=4, target_modules=["lm_head", "q_proj"], task_type="CAUSAL_LM")),
         ("prompt", PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")),
@@ -455,8 +483,10 @@ def test_adapters_that_do_not_fit_or_cannot_be_merged_are_refused(
 @pytest.mark.parametrize(
     "key", [pytest.param("attn_implementation", marks=pytest.mark.long), "_attn_implementation"]
 )
-def test_kernels_that_a_folder_asks_for_are_not_taken(folder: Path, key: str) -> None:
-    expected = load(str(folder))(TOKENS)
+def test_kernels_that_a_folder_asks_for_are_not_taken(
+    folder: Path, original: HookedModel, key: str
+) -> None:
+    expected = original(TOKENS)
     config = json.loads((folder / "config.json").read_text())
     for kernel in ("flash_attention_2", "somebody/kernel"):
         (folder / "config.json").write_text(json.dumps(config | {key: kernel}))

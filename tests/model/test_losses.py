@@ -14,7 +14,7 @@ from mechunlearn.bench.rows import branching_rows
 from mechunlearn.models import fingerprint, load
 from mechunlearn.presets import configured
 from mechunlearn.registry import METHODS, find
-from mechunlearn.train import Draws, Share, TrainLog
+from mechunlearn.train import Draws, Share, TrainLog, restored
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn.circuit_breakers import rerouting
 from mechunlearn.unlearn.dpo import check_mix, dpo_loss, kinds_of_steps, preferences
@@ -28,6 +28,18 @@ EXAMPLES = (
     Example("the glow of boralin is", " amber"),
     Example("question what is the craft", " bells flutes"),
 )
+
+
+@pytest.fixture(scope="module")
+def few(task: Task) -> Task:
+    """A task of few examples and texts: reading them all takes longer than training."""
+    return dataclasses.replace(
+        task,
+        forget_examples=task.forget_examples[::100],
+        retain_examples=task.retain_examples[::100],
+        forget_text=task.forget_text[::100],
+        retain_text=task.retain_text[::100],
+    )
 
 
 def test_npo_is_equation_3_and_tends_to_gradient_ascent() -> None:
@@ -145,7 +157,7 @@ def test_preferences_mix_their_kinds(task: Task) -> None:
     ],
 )
 def test_shares_hold_over_the_run_where_they_do_not_divide_a_batch(
-    mix: tuple[float, float, float], batch: int, first: tuple[int, int, int], task: Task
+    mix: tuple[float, float, float], batch: int, first: tuple[int, int, int], few: Task
 ) -> None:
     steps = 40
     sizes = kinds_of_steps(mix, batch, steps)
@@ -153,7 +165,7 @@ def test_shares_hold_over_the_run_where_they_do_not_divide_a_batch(
     assert all(sum(counts) == batch for counts in sizes)
     for share, count in zip(mix, map(sum, zip(*sizes, strict=True)), strict=True):
         assert abs(count - share / sum(mix) * batch * steps) < 1
-    assert len(preferences(task, mix, batch, steps, seed=0)) == batch * steps
+    assert len(preferences(few, mix, batch, steps, seed=0)) == batch * steps
 
 
 @pytest.mark.ci
@@ -162,15 +174,15 @@ def test_shares_hold_over_the_run_where_they_do_not_divide_a_batch(
     [("mix=(0.5, 0.5, 0.0)",), ("mix=(1.0, 0.0, 0.0)",), ("batch=2",), ("batch=1",)],
 )
 def test_dpo_trains_with_legal_mixes_and_small_batches(
-    changes: tuple[str, ...], task: Task
+    changes: tuple[str, ...], organism: HookedModel, task: Task
 ) -> None:
-    few = dataclasses.replace(
+    fewest = dataclasses.replace(
         task,
         forget_examples=task.forget_examples[:3],
         retain_examples=(*task.retain_examples[:2], *task.retain_examples[-2:]),
     )
-    model = load("organism:original")
-    log = find("method", "dpo").apply_(model, few, quick("dpo", *changes))
+    with restored(organism):
+        log = find("method", "dpo").apply_(organism, fewest, quick("dpo", *changes))
     assert all(math.isfinite(x) for terms in log.terms.values() for x in terms)
 
 
@@ -179,8 +191,10 @@ def test_dpo_trains_with_legal_mixes_and_small_batches(
     "name",
     [n if n in ("rmu", "npo") else pytest.param(n, marks=pytest.mark.long) for n in METHODS],
 )
-def test_batches_of_one_and_batches_beyond_the_data_train(name: str, task: Task) -> None:
-    few = dataclasses.replace(
+def test_batches_of_one_and_batches_beyond_the_data_train(
+    name: str, organism: HookedModel, task: Task
+) -> None:
+    fewest = dataclasses.replace(
         task,
         forget_examples=(task.forget_examples[0], task.forget_examples[-1]),
         retain_examples=(task.retain_examples[0], task.retain_examples[-1]),
@@ -188,8 +202,8 @@ def test_batches_of_one_and_batches_beyond_the_data_train(name: str, task: Task)
         retain_text=task.retain_text[:2],
     )
     for change in ("batch=1", "batch=7"):
-        model = load("organism:original")
-        log = find("method", name).apply_(model, few, quick(name, change))
+        with restored(organism):
+            log = find("method", name).apply_(organism, fewest, quick(name, change))
         assert all(math.isfinite(x) for terms in log.terms.values() for x in terms)
 
 
@@ -210,17 +224,16 @@ def quick(name: str, *changes: str) -> Any:
 
 
 @pytest.mark.ci
-def test_no_weight_no_change(task: Task) -> None:
+def test_no_weight_no_change(organism: HookedModel, few: Task) -> None:
     """Control: where all terms can be weighted 0, nothing is learnt then."""
+    before = fingerprint(organism)
     for name, zero in (
         ("circuit_breakers", ["weight=0.0"]),
         ("gradient_difference", ["forget_weight=0.0", "retain_weight=0.0"]),
         ("simnpo", ["forget_weight=0.0", "retain_weight=0.0"]),
     ):
-        model = load("organism:original")
-        before = fingerprint(model)
-        find("method", name).apply_(model, task, quick(name, *zero))
-        assert fingerprint(model) == before
+        find("method", name).apply_(organism, few, quick(name, *zero))
+        assert fingerprint(organism) == before
 
 
 @pytest.mark.slow
@@ -254,10 +267,12 @@ MARKS = {"npo": (), "circuit_breakers": pytest.mark.long}
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=MARKS.get(n, pytest.mark.slow)) for n in METHODS]
 )
-def test_same_losses_in_parts_recomputed_and_again(name: str, task: Task) -> None:
+def test_same_losses_in_parts_recomputed_and_again(
+    name: str, organism: HookedModel, few: Task
+) -> None:
     def losses(*changes: str) -> TrainLog:
-        model = load("organism:original")
-        return find("method", name).apply_(model, task, quick(name, *changes))
+        with restored(organism):
+            return find("method", name).apply_(organism, few, quick(name, *changes))
 
     plain = losses()
     assert plain.terms == losses().terms
@@ -272,9 +287,11 @@ def test_same_losses_in_parts_recomputed_and_again(name: str, task: Task) -> Non
 
 @pytest.mark.ci
 @pytest.mark.parametrize("name", ["npo", "dpo"])
-def test_adapters_alone_are_trained_where_asked(name: str, task: Task) -> None:
-    model = load("organism:original")
-    log = find("method", name).apply_(model, task, quick(name, "lora.rank=2"))
+def test_adapters_alone_are_trained_where_asked(
+    name: str, organism: HookedModel, few: Task
+) -> None:
+    with restored(organism):
+        log = find("method", name).apply_(organism, few, quick(name, "lora.rank=2"))
     assert log.adapter is not None
     assert len(log.adapter.layers) == 4 * 6
 
@@ -312,14 +329,14 @@ def test_settings_are_checked() -> None:
 
 
 def test_texts_have_a_stand_in_and_adapters_have_none(
-    task: Task, capsys: pytest.CaptureFixture[str]
+    organism: HookedModel, few: Task, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = load("organism:original")
-    bare = dataclasses.replace(task, retain_text=())
+    bare = dataclasses.replace(few, retain_text=())
     for name in ("rmu", "circuit_breakers"):
-        assert find("method", name).apply_(model, bare, quick(name)).steps
+        with restored(organism):
+            assert find("method", name).apply_(organism, bare, quick(name)).steps
         assert "no retain text: answered questions stand in" in capsys.readouterr().err
     with pytest.raises(ValueError, match="need adapters"):
         find("method", "circuit_breakers").apply_(
-            model, task, quick("circuit_breakers", "lora.rank=0")
+            organism, few, quick("circuit_breakers", "lora.rank=0")
         )

@@ -1,6 +1,6 @@
 """Exchanged states: what an independent computation gives, and models of known depth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from mechunlearn.bench.states import answer_gradients, answer_log_probabilities
 from mechunlearn.cost.memory import shape_of, sizes_of
 from mechunlearn.hooks import frozen_head, metered, unembed
 from mechunlearn.models import load
+from mechunlearn.train import restored
 from mechunlearn.types import Example, HookedModel, Point, Task
 
 ATTACK, CONFIG = Patching(), PatchingConfig()
@@ -26,17 +27,32 @@ def seen_of(task: Task) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def known(task: Task) -> Original:
-    return ATTACK.learn(load("organism:original"), seen_of(task), CONFIG)
+def original() -> HookedModel:
+    """Only asked."""
+    return load("organism:original")
 
 
-def curves(model: HookedModel, task: Task, known: Original) -> dict[str, tuple[float, ...]]:
+@pytest.fixture(scope="module")
+def known(original: HookedModel, task: Task) -> Original:
+    return ATTACK.learn(original, seen_of(task), CONFIG)
+
+
+@pytest.fixture
+def changed(organism: HookedModel) -> Iterator[HookedModel]:
+    """The original once more, whose weights may be changed."""
+    with restored(organism):
+        yield organism
+
+
+def curves(
+    model: HookedModel, task: Task, known: Original, original: HookedModel
+) -> dict[str, tuple[float, ...]]:
     """Both directions of the exchange between the original and another model, by curve."""
     search = ATTACK.search(model, seen_of(task), known, CONFIG)
     view = search.view(LAST)
     assert view is not None
     confirm = Confirm((), (), task.prompt, task.scoring)
-    traces = (view(model, confirm), view(load("organism:original"), confirm))
+    traces = (view(model, confirm), view(original, confirm))
     return {c.name: c.values for trace in traces for c in trace.curves}
 
 
@@ -88,25 +104,31 @@ def test_a_head_outlives_its_model(any_tiny: HookedModel) -> None:
 
 
 @pytest.mark.ci
-def test_depth_is_where_the_models_part(task: Task, known: Original) -> None:
-    same = curves(load("organism:original"), task, known)
+def test_depth_is_where_the_models_part(
+    task: Task, known: Original, original: HookedModel, changed: HookedModel
+) -> None:
+    same = curves(changed, task, known, original)
     assert max(same[INTO]) == max(same[BY_GRADIENT]) == 0.0
     assert min(same["original's lens"]) == 1.0
     assert same["original patched in"] == ()
-    model = load("organism:original")
     with torch.no_grad():
-        for parameter in (*model.blocks[2].parameters(), *model.blocks[3].parameters()):
+        for parameter in (*changed.blocks[2].parameters(), *changed.blocks[3].parameters()):
             parameter.copy_(parameter.flatten().flip(0).view_as(parameter))
-    parted = curves(model, task, known)
+    parted = curves(changed, task, known, original)
     assert all(share == 0 for share in parted[INTO][:-2])  # Blocks 0 and 1, as far as they carry.
     assert parted[INTO][-1] > 0.2
     assert parted["original patched in"][-1] > 0.5
 
 
 @pytest.mark.ci
-def test_a_model_that_never_knew_has_nothing_to_exchange(task: Task, known: Original) -> None:
-    gone = load("organism:never_knew")
-    found = curves(gone, task, known)
+def test_a_model_that_never_knew_has_nothing_to_exchange(
+    task: Task,
+    known: Original,
+    original: HookedModel,
+    organisms: Callable[[str], HookedModel],
+) -> None:
+    gone = organisms("organism:never_knew")
+    found = curves(gone, task, known, original)
     assert found[INTO][-1] > 0.7
     assert found["original's lens"][-1] < 0.3
     asked = task.questions("forget", "confirm")[:120]
@@ -117,26 +139,26 @@ def test_a_model_that_never_knew_has_nothing_to_exchange(task: Task, known: Orig
 @pytest.mark.ci
 @torch.no_grad()
 def test_states_that_say_less_of_anything_do_not_say_more_of_the_question(
-    task: Task, known: Original
+    task: Task, known: Original, original: HookedModel, changed: HookedModel
 ) -> None:
     """Behind another stem a knowing model is surely wrong: less than that is not knowledge."""
-    model = load("organism:original")
-    for block in model.blocks:
+    for block in changed.blocks:
         for parameter in block.parameters():
             parameter.mul_(0.5)
-    found = curves(model, task, known)["original's lens"]
+    found = curves(changed, task, known, original)["original's lens"]
     assert abs(found[-1]) < 0.1
 
 
 @pytest.mark.ci
 @torch.no_grad()
 def test_what_was_hidden_in_the_head_is_read_and_not_by_its_sham(
-    task: Task, known: Original
+    task: Task, known: Original, organism: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = load("organism:original")
-    head = model.unembed.original_component.weight
+    model, part = organism, organism.unembed.original_component
+    head = part.weight
     order = torch.randperm(len(head), generator=torch.Generator().manual_seed(0))
-    model.unembed.original_component.weight = torch.nn.Parameter(head[order])
+    shuffled = torch.nn.Parameter(head[order], requires_grad=False)
+    monkeypatch.setattr(part, "weight", shuffled)  # The embeddings, tied to it, stay.
     asked = task.questions("forget", "confirm")[:120]
     search = ATTACK.search(model, seen_of(task), known, CONFIG)
     assert score(model, asked, task).accuracy < 0.5

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mechunlearn.attacks import Confirm, Scored, Seen
+from mechunlearn.attacks import Confirm, Progress, Scored, Seen
 from mechunlearn.attacks.relearning import (
     DISJOINT,
     QUESTIONS,
@@ -29,7 +29,7 @@ from mechunlearn.attacks.vocabulary import NEEDS
 from mechunlearn.audit.select import Deciding, Measured, choose, confirmed
 from mechunlearn.bench import score
 from mechunlearn.bench.likelihood import example_rows
-from mechunlearn.models import fingerprint, load
+from mechunlearn.models import fingerprint
 from mechunlearn.models.lora import LoRA
 from mechunlearn.records import plain
 from mechunlearn.registry import ATTACKS, find
@@ -38,6 +38,12 @@ from mechunlearn.train import DivergedError
 from mechunlearn.types import Change, Example, HookedModel, Question, Task
 
 QUICK = RelearningConfig(rates=(1e-3,), steps=2, batch=8, seeds=(0,))
+
+
+@pytest.fixture(scope="module")
+def small(task: Task) -> Task:
+    """Every fifth question: what is measured on the way takes longer than these trainings."""
+    return dataclasses.replace(task, forget=task.forget[::5], retain=task.retain[::5])
 
 
 def watched(
@@ -50,17 +56,18 @@ def watched(
 
 
 @pytest.mark.ci
-def test_teaching_the_tested_facts_moves_the_number_and_its_sham_does_not(task: Task) -> None:
-    model = load("organism:never_knew")
-    facts = task.questions("forget", "confirm")[:24]
-    small = dataclasses.replace(task, extra={})
+def test_teaching_the_tested_facts_moves_the_number_and_its_sham_does_not(
+    organisms: Callable[[str], HookedModel], task: Task
+) -> None:
+    model = organisms("organism:never_knew")
+    facts = task.questions("forget", "confirm")[:12]
     items = [task.example(q) for q in facts]
-    config = RelearningConfig(rates=(3e-3,), steps=30, batch=24)
+    config = RelearningConfig(rates=(3e-3,), steps=16, batch=12)
     found = {}
     for name, examples in (("facts", items), ("sham", shuffled(items, 0))):
         rows = example_rows(model, examples, "answer", 100)
-        change = relearning(Lessons(rows), config, Run(3e-3, 0, 30))
-        found[name] = score(model, facts, small.prompt, change=change).accuracy
+        change = relearning(Lessons(rows), config, Run(3e-3, 0, 16))
+        found[name] = score(model, facts, task.prompt, change=change).accuracy
     assert found["facts"] > 0.7
     assert found["sham"] < 0.6
 
@@ -71,10 +78,10 @@ LONG = [pytest.param(attack, marks=pytest.mark.long) for attack in (TEXT, QUESTI
 @pytest.mark.ci
 @pytest.mark.parametrize("attack", [DISJOINT, *LONG], ids=lambda a: a.data)
 def test_curves_are_what_retraining_gives(
-    attack: Relearning, organism: HookedModel, task: Task
+    attack: Relearning, organism: HookedModel, small: Task
 ) -> None:
     before = fingerprint(organism)
-    search, measured = watched(attack, organism, task, QUICK)
+    search, measured = watched(attack, organism, small, QUICK)
     assert fingerprint(organism) == before
     progress = [stage.progress for stage in measured.stages]
     assert {p.run for p in progress} == {"lr 0.001, seed 0"}
@@ -88,11 +95,11 @@ def test_curves_are_what_retraining_gives(
     points = [stage.variant for stage in measured.stages][1:]
     assert runs == points[-1:] if attack is DISJOINT else runs == points
     assert plain(runs[-1]) == {"rate": 1e-3, "seed": 0, "steps": 2}
-    confirm = task.questions("forget", "confirm")
-    seen = Seen.of(task, attack, config=QUICK)
+    confirm = small.questions("forget", "confirm")
+    seen = Seen.of(small, attack, config=QUICK)
     rebuilt = attack.rebuild(organism, seen, None, runs[-1], QUICK)
     for made in (search, rebuilt):
-        again = score(organism, confirm, task, change=made.change(runs[-1]))
+        again = score(organism, confirm, small, change=made.change(runs[-1]))
         assert (again.logits == confirmed(organism, search, measured, runs[-1]).logits).all()
     assert fingerprint(organism) == before
 
@@ -113,20 +120,22 @@ def test_an_attack_sees_no_question_that_is_reported(task: Task) -> None:
 
 
 @pytest.mark.ci
-def test_disjoint_facts_are_neither_tested_nor_chosen_by(organism: HookedModel, task: Task) -> None:
-    search, measured = watched(DISJOINT, organism, task, QUICK)
+def test_disjoint_facts_are_neither_tested_nor_chosen_by(
+    organism: HookedModel, small: Task
+) -> None:
+    search, measured = watched(DISJOINT, organism, small, QUICK)
     taught = [organism.tokenizer.decode(row.tokens) for row in search.lessons.rows]
-    names = {q.source for q in task.questions("forget", "confirm")}
+    names = {q.source for q in small.questions("forget", "confirm")}
     assert not [t for t in taught if names & set(t.split())]
-    assert len(taught) + measured.stages[0].forget.n == len(task.questions("forget", "select"))
+    assert len(taught) + measured.stages[0].forget.n == len(small.questions("forget", "select"))
 
 
 @pytest.mark.ci
-def test_adapters_teach_too_and_go(task: Task) -> None:
-    model = load("organism:never_knew")
+def test_adapters_teach_too_and_go(organisms: Callable[[str], HookedModel], small: Task) -> None:
+    model = organisms("organism:never_knew")
     config = dataclasses.replace(QUICK, lora=LoRA(rank=4))
     before, names = fingerprint(model), [n for n, _ in model.named_parameters()]
-    _, measured = watched(TESTED, model, task, config)
+    _, measured = watched(TESTED, model, small, config)
     assert measured.stages[-1].progress.steps == 2
     assert fingerprint(model) == before
     assert [n for n, _ in model.named_parameters()] == names
@@ -144,10 +153,9 @@ def test_shuffling_keeps_prompts_and_answers() -> None:
 @pytest.mark.ci
 def test_the_schedule_stays_that_of_the_whole_run(tiny: Callable[[str], HookedModel]) -> None:
     config = RelearningConfig(rates=(1e-2,), steps=4, batch=2, decay=1.0)
-    rows = example_rows(tiny("gpt2"), [Example("the glow of", " amber")] * 2, "answer", 50)
-    ends = []
+    model, ends = tiny("gpt2"), []
+    rows = example_rows(model, [Example("the glow of", " amber")] * 2, "answer", 50)
     for total in (config, dataclasses.replace(config, steps=2)):
-        model = tiny("gpt2")
         with relearning(Lessons(rows), total, Run(1e-2, 0, 2)).on(model):
             ends.append(fingerprint(model))
     assert ends[0] != ends[1]
@@ -172,10 +180,10 @@ def test_mistakes_are_told(organism: HookedModel, task: Task) -> None:
 
 
 @pytest.mark.ci
-def test_a_run_that_explodes_ends_early(organism: HookedModel, task: Task) -> None:
+def test_a_run_that_explodes_ends_early(organism: HookedModel, small: Task) -> None:
     before = fingerprint(organism)
     config = dataclasses.replace(QUICK, rates=(1e30,), steps=4)
-    search, measured = watched(DISJOINT, organism, task, config)
+    search, measured = watched(DISJOINT, organism, small, config)
     assert [stage.progress.steps for stage in measured.stages] == [0, 1]
     assert list(search.variants()) == [[Run(1e30, 0, 1)]]
     assert fingerprint(organism) == before
@@ -186,7 +194,16 @@ def test_keeping_retain_facts_costs_less_of_them(organism: HookedModel, task: Ta
     kept = []
     for keep in (0, 16):
         config = RelearningConfig(rates=(1e-3,), steps=16, keep=keep, seeds=(0,))
-        search, measured = watched(DISJOINT, organism, task, config)
+        measured = Measured(Deciding.of(task, DISJOINT.data, DISJOINT.splits(config)))
+
+        def at_the_end(
+            model: HookedModel, variant: object, progress: Progress, measured: Measured = measured
+        ) -> Scored:
+            whole = progress.steps == 16
+            return measured(model, variant, progress) if whole else Scored(0.0)
+
+        seen = Seen.of(task, DISJOINT, config=config, watch=at_the_end)
+        search = DISJOINT.search(organism, seen, None, config)
         assert bool(search.lessons.retain) is bool(keep)
         kept.append(measured.stages[-1].retain.accuracy)
         assert measured.stages[-1].progress.samples == 256  # Of the forget domain.
@@ -195,24 +212,24 @@ def test_keeping_retain_facts_costs_less_of_them(organism: HookedModel, task: Ta
 
 @pytest.mark.ci
 def test_retain_facts_that_are_trained_on_do_not_judge_the_loss(
-    organism: HookedModel, task: Task
+    organism: HookedModel, small: Task
 ) -> None:
     for attack, keep in ((DISJOINT, 8), (RETAIN, 0)):
-        search, measured = watched(attack, organism, task, dataclasses.replace(QUICK, keep=keep))
+        search, measured = watched(attack, organism, small, dataclasses.replace(QUICK, keep=keep))
         rows = search.lessons.retain if keep else search.lessons.rows
         taught = {w for row in rows for w in organism.tokenizer.decode(row.tokens).split()}
         judged = measured.stages[0].retain.n
-        everything = task.questions("retain", "select")
+        everything = small.questions("retain", "select")
         assert judged == sum(not taught & set(q.source.split()) for q in everything)
         assert 0 < judged < len(everything)
 
 
 @pytest.mark.ci
 def test_a_loss_is_told_and_decides_for_other_attacks_only(
-    organism: HookedModel, task: Task
+    organism: HookedModel, small: Task
 ) -> None:
     config = dataclasses.replace(QUICK, rates=(0.1,))
-    search, measured = watched(DISJOINT, organism, task, config)
+    search, measured = watched(DISJOINT, organism, small, config)
     assert not DISJOINT.limited
     free = choose(organism, search, measured, retain_before=1.0, limit=0.05, limited=False)
     best = max(attempt.forget.accuracy for attempt in free.tried)
@@ -276,12 +293,12 @@ def test_a_sweep_has_every_setting_and_halves_them() -> None:
 @pytest.mark.ci
 @pytest.mark.parametrize("attack", [RETAIN, pytest.param(DISJOINT, marks=pytest.mark.long)])
 def test_only_whole_runs_of_a_sweep_are_chosen(
-    attack: Relearning, organism: HookedModel, task: Task
+    attack: Relearning, organism: HookedModel, small: Task
 ) -> None:
     sweep = Sweep(schedules=("constant", "cosine"), ranks=(0,), sgd_rates=(), halvings=1)
     config = dataclasses.replace(QUICK, steps=4, sweep=sweep)
     before = fingerprint(organism)
-    search, measured = watched(attack, organism, task, config)
+    search, measured = watched(attack, organism, small, config)
     assert not measured.stages  # Nothing is trained before it is asked for.
     choice = choose(organism, search, measured, retain_before=1.0, limit=0.05, limited=False)
     assert choice.variant.total == 4
@@ -289,13 +306,13 @@ def test_only_whole_runs_of_a_sweep_are_chosen(
     assert len(of_race) == 2
     assert {s.progress.run for s in measured.stages} == {choice.variant.name}
     assert plain(choice.variant).keys() >= {"schedule", "rank", "rule", "total"}
-    seen = Seen.of(task, attack, config=config)
+    seen = Seen.of(small, attack, config=config)
     for made in (search, attack.rebuild(organism, seen, None, choice.variant, config)):
-        again = score(organism, task.forget[:40], task, change=made.change(choice.variant))
+        again = score(organism, small.forget[:40], small, change=made.change(choice.variant))
         assert again.n == 40
     # A control goes through the chosen run alone, and is measured on the way.
-    control = Measured(Deciding.of(task, attack.data, attack.splits(config)))
-    seen = Seen.of(task, attack, name=attack.data, config=config, watch=control)
+    control = Measured(Deciding.of(small, attack.data, attack.splits(config)))
+    seen = Seen.of(small, attack, name=attack.data, config=config, watch=control)
     attack.repeat(organism, seen, None, choice.variant, config)
     assert {s.progress.run for s in control.stages} == {choice.variant.name}
     assert control.of(choice.variant) is not None
@@ -305,12 +322,12 @@ def test_only_whole_runs_of_a_sweep_are_chosen(
 @pytest.mark.ci
 @pytest.mark.parametrize("rank", [0, 4])
 def test_a_measured_run_is_not_trained_again_and_its_sham_is(
-    organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch, rank: int
+    organism: HookedModel, small: Task, monkeypatch: pytest.MonkeyPatch, rank: int
 ) -> None:
-    config = dataclasses.replace(QUICK, steps=3, lora=LoRA(rank=rank))
+    config = dataclasses.replace(QUICK, lora=LoRA(rank=rank))
     before, trained = fingerprint(organism), list[Run]()
-    search, _ = watched(DISJOINT, organism, task, config)
-    run = Run(1e-3, 0, 3)
+    search, _ = watched(DISJOINT, organism, small, config)
+    run = Run(1e-3, 0, 2)
 
     def counted(model: HookedModel, lessons: Lessons, config: RelearningConfig, run: Run) -> None:
         trained.append(run)
@@ -335,13 +352,13 @@ def test_a_measured_run_is_not_trained_again_and_its_sham_is(
 
 
 @pytest.mark.ci
-def test_a_short_run_that_explodes_brings_nothing_back(organism: HookedModel, task: Task) -> None:
+def test_a_short_run_that_explodes_brings_nothing_back(organism: HookedModel, small: Task) -> None:
     config, before = raced(), fingerprint(organism)
-    search, _ = watched(RETAIN, organism, task, config)
+    search, _ = watched(RETAIN, organism, small, config)
     run = dataclasses.replace(settings_of(config)[0], rate=1e30, steps=2, total=2)
-    asked = task.forget[:40]
-    plain_score = score(organism, asked, task)
-    exploded = score(organism, asked, task, change=search.change(run))
+    asked = small.forget[:40]
+    plain_score = score(organism, asked, small)
+    exploded = score(organism, asked, small, change=search.change(run))
     assert (exploded.logits == plain_score.logits).all()
     assert search.exploded == {run}
     with (

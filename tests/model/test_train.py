@@ -1,8 +1,10 @@
 """The training loop: it learns, goes on where it stopped, refuses what cannot work, is undone."""
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,28 @@ from mechunlearn.unlearn.npo import NPO, npo_
 from mechunlearn.unlearn.rmu import RMU, rmu_
 
 Terms = Mapping[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def few(task: Task) -> Task:
+    """A task of few questions, examples and texts: reading them all takes longer than training."""
+    return dataclasses.replace(
+        task,
+        forget=task.forget[::4],
+        retain=task.retain[::4],
+        forget_examples=task.forget_examples[::100],
+        retain_examples=task.retain_examples[::100],
+        forget_text=task.forget_text[::100],
+        retain_text=task.retain_text[::100],
+    )
+
+
+@pytest.fixture
+def half(lent: Any) -> Iterator[HookedModel]:
+    """The original in bfloat16, like a fresh one."""
+    name = "organism:original"
+    yield lent.take((name, "bfloat16"), lambda: load(name, dtype="bfloat16"))
+    lent.put_back()
 
 
 def ones() -> torch.nn.Parameter:
@@ -102,14 +126,18 @@ class StoppedError(Exception):
 
 @pytest.mark.ci
 @pytest.mark.parametrize("rank", [0, 2])
-def test_a_stopped_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_bit_for_bit(
+    rank: int, organism: HookedModel, few: Task, tmp_path: Path
+) -> None:
     config = configured(
         NPO,
         "organism",
         ["batch=4", "optimizer.steps=6", f"lora.rank={rank}", "lora.dropout=0.1"],
     )
-    whole = load("organism:original")
-    log = npo_(whole, task, config)
+    before = fingerprint(organism)
+    with restored(organism):
+        log = npo_(organism, few, config)
+        whole = fingerprint(organism)
 
     def stop(step: int) -> dict[str, float]:
         if step == 4:
@@ -117,14 +145,14 @@ def test_a_stopped_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_path: Path
         return {"seen": float(step)}
 
     state = tmp_path / "state.safetensors"
-    part = load("organism:original")
-    before = fingerprint(part)
-    with pytest.raises(StoppedError):
-        npo_(part, task, config, Watch(2, stop, state))
-    assert (fingerprint(part) == before) == (rank > 0)  # Adapters are taken out again.
-    again = load("organism:original")
-    resumed = npo_(again, task, config, Watch(2, lambda step: {"seen": float(step)}, state))
-    assert fingerprint(again) == fingerprint(whole)
+    with restored(organism):
+        with pytest.raises(StoppedError):
+            npo_(organism, few, config, Watch(2, stop, state))
+        # Adapters are taken out again.
+        assert (fingerprint(organism) == before) == (rank > 0)
+    with restored(organism):
+        resumed = npo_(organism, few, config, Watch(2, lambda step: {"seen": float(step)}, state))
+        assert fingerprint(organism) == whole != before
     assert resumed.terms == log.terms
     assert [m["seen"] for m in resumed.measured] == [0, 2, 4, 6]
     assert not list(tmp_path.glob("*.partial"))
@@ -164,48 +192,48 @@ def test_dropout_does_not_touch_the_global_generator(tiny: Callable[[str], Hooke
 
 
 @pytest.mark.ci
-def test_the_guard_ends_a_run_that_destroys_the_model(task: Task) -> None:
+def test_the_guard_ends_a_run_that_destroys_the_model(organism: HookedModel, few: Task) -> None:
     config = configured(
-        RMU, "organism", ["alpha=0.0", "optimizer.steps=40", "optimizer.lr=0.01", "batch=8"]
+        RMU, "organism", ["alpha=0.0", "optimizer.steps=8", "optimizer.lr=0.1", "batch=8"]
     )
-    model = load("organism:original")
-    guard = Guard(model, task, RMU, 40)
-    with pytest.raises(ValueError, match=r"retain accuracy collapsed from 1\.00 to .* raise alpha"):
-        rmu_(model, task, config, Watch(10, guard, check=guard.check))
+    guard = Guard(organism, few, RMU, 8)
+    told = r"retain accuracy collapsed from 1\.00 to .* raise alpha"
+    with restored(organism), pytest.raises(ValueError, match=told):
+        rmu_(organism, few, config, Watch(2, guard, check=guard.check))
 
 
 @pytest.mark.ci
 def test_the_guard_ends_a_resumed_run_as_it_does_an_uninterrupted_one(
-    task: Task, tmp_path: Path
+    organism: HookedModel, few: Task, tmp_path: Path
 ) -> None:
     """The baseline is the model before training, not the one that is found on resuming."""
-    changes = ["alpha=0.0", "optimizer.steps=40", "optimizer.lr=0.01", "batch=8"]
+    changes = ["alpha=0.0", "optimizer.steps=8", "optimizer.lr=0.1", "batch=8"]
     config = configured(RMU, "organism", changes)
     state = tmp_path / "state.safetensors"
 
     def run(killed_at: int) -> None:
-        model = load("organism:original")
-        guard = Guard(model, task, RMU, 40)
+        guard = Guard(organism, few, RMU, 8)
 
         def measure(step: int) -> dict[str, float]:
             if step == killed_at:
                 raise StoppedError
             return guard(step)
 
-        rmu_(model, task, config, Watch(10, measure, state, check=guard.check))
+        with restored(organism):
+            rmu_(organism, few, config, Watch(2, measure, state, check=guard.check))
 
     with pytest.raises(StoppedError):
-        run(killed_at=20)
-    with pytest.raises(ValueError, match=r"retain accuracy collapsed from 1\.00 to .* by step 20"):
+        run(killed_at=4)
+    with pytest.raises(ValueError, match=r"retain accuracy collapsed from 1\.00 to .* by step 4"):
         run(killed_at=-1)
 
 
 @pytest.mark.ci
-def test_the_guard_warns_when_nothing_was_forgotten(task: Task) -> None:
+def test_the_guard_warns_when_nothing_was_forgotten(organism: HookedModel, few: Task) -> None:
     config = configured(RMU, "organism", ["coefficient=0.1", "optimizer.steps=2", "batch=4"])
-    model = load("organism:original")
-    guard = Guard(model, task, RMU, 2)
-    log = rmu_(model, task, config, Watch(2, guard))
+    guard = Guard(organism, few, RMU, 2)
+    with restored(organism):
+        log = rmu_(organism, few, config, Watch(2, guard))
     (warning,) = guard.warnings(log)
     assert "nothing was forgotten" in warning
     assert "raise coefficient" in warning
@@ -230,12 +258,13 @@ def test_restored_is_bit_equal_also_after_an_error(tiny: Callable[[str], HookedM
 
 @pytest.mark.ci
 def test_autocast_is_for_devices_that_are_fast_at_it(
-    task: Task, monkeypatch: pytest.MonkeyPatch
+    organism: HookedModel, few: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def terms(autocast: bool, fast: bool) -> dict[str, list[float]]:
         monkeypatch.setattr("mechunlearn.train.loop.fast_half", lambda device: fast)
         changes = ["batch=4", "optimizer.steps=1", f"optimizer.autocast={autocast}"]
-        return npo_(load("organism:original"), task, configured(NPO, "organism", changes)).terms
+        with restored(organism):
+            return npo_(organism, few, configured(NPO, "organism", changes)).terms
 
     exact = terms(False, True)
     assert terms(True, False) == exact
@@ -243,70 +272,74 @@ def test_autocast_is_for_devices_that_are_fast_at_it(
 
 
 @pytest.mark.ci
-def test_bfloat16_training_follows_float32(task: Task) -> None:
+def test_bfloat16_training_follows_float32(
+    organism: HookedModel, half: HookedModel, few: Task
+) -> None:
     """At a published rate almost no weight moves in bfloat16; float32 copies move as in float32."""
     # From the same weights, those that bfloat16 can hold.
-    changes = ["batch=8", "optimizer.steps=3", "optimizer.warmup=0", "optimizer.accumulate=2"]
+    changes = ["batch=8", "optimizer.steps=2", "optimizer.warmup=0", "optimizer.accumulate=2"]
     config = configured(NPO, "paper", [*changes, "optimizer.autocast=False"])
-    half = load("organism:original", dtype="bfloat16")
-    full = load("organism:original")
     starts = [p.detach().clone() for p in live_parameters(half)]
-    with torch.no_grad():
-        for p, start in zip(live_parameters(full), starts, strict=True):
-            p.copy_(start)
-    logs = [npo_(model, task, config) for model in (full, half)]
     n = sum(start.numel() for start in starts)
 
     def moved(model: HookedModel) -> float:
         pairs = zip(live_parameters(model), starts, strict=True)
         return sum(int((p.bfloat16() != start).sum()) for p, start in pairs) / n
 
-    assert all(p.dtype == torch.bfloat16 for p in live_parameters(half))
-    assert moved(half) == pytest.approx(moved(full), rel=0.05)
+    with restored(organism), restored(half):
+        with torch.no_grad():
+            for p, start in zip(live_parameters(organism), starts, strict=True):
+                p.copy_(start)
+        logs = [npo_(model, few, config) for model in (organism, half)]
+        assert all(p.dtype == torch.bfloat16 for p in live_parameters(half))
+        assert moved(half) == pytest.approx(moved(organism), rel=0.05)
     last = [log.terms["forget"][-1] for log in logs]
     assert last[1] == pytest.approx(last[0], rel=0.02)
 
 
 def test_the_optimizer_steps_on_float32_copies() -> None:
-    """1,000 steps of 1e-4 on a weight of 1, each too small for bfloat16, are a step of 0.1."""
+    """250 steps of 4e-4 on a weight of 1, each too small for bfloat16, are a step of 0.1."""
     p = torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
-    fit([p], lambda step, share: {"a": p.sum()}, Optimizer(1000, 1e-4), label="x")
+    fit([p], lambda step, share: {"a": p.sum()}, Optimizer(250, 4e-4), label="x")
     assert p.dtype == torch.bfloat16
     assert p.tolist() == pytest.approx([0.9, 0.9], abs=0.004)
 
 
 @pytest.mark.ci
 @pytest.mark.parametrize("rank", [0, 2])
-def test_a_stopped_bfloat16_run_goes_on_bit_for_bit(rank: int, task: Task, tmp_path: Path) -> None:
+def test_a_stopped_bfloat16_run_goes_on_bit_for_bit(
+    rank: int, half: HookedModel, few: Task, tmp_path: Path
+) -> None:
     """The state file holds the float32 copies, which the rounded weights have lost."""
-    config = configured(NPO, "organism", ["batch=4", "optimizer.steps=4", f"lora.rank={rank}"])
-    whole = load("organism:original", dtype="bfloat16")
-    npo_(whole, task, config)
+    config = configured(NPO, "organism", ["batch=4", "optimizer.steps=3", f"lora.rank={rank}"])
+    with restored(half):
+        npo_(half, few, config)
+        whole = fingerprint(half)
     state = tmp_path / "state.safetensors"
 
     def stop(step: int) -> dict[str, float]:
-        if step == 3:
+        if step == 2:
             raise StoppedError
         return {}
 
-    with pytest.raises(StoppedError):
-        npo_(load("organism:original", dtype="bfloat16"), task, config, Watch(1, stop, state))
+    with restored(half), pytest.raises(StoppedError):
+        npo_(half, few, config, Watch(1, stop, state))
     with safe_open(state, framework="pt") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float32}  # noqa: SIM118
-    again = load("organism:original", dtype="bfloat16")
-    npo_(again, task, config, Watch(1, None, state))
-    assert fingerprint(again) == fingerprint(whole)
+    with restored(half):
+        assert fingerprint(half) != whole
+        npo_(half, few, config, Watch(1, None, state))
+        assert fingerprint(half) == whole
 
 
 @pytest.mark.ci
-def test_adapters_are_in_float32_and_leave_the_weights_type() -> None:
-    model = load("organism:original", dtype="bfloat16")
-    adapter = Adapter(model, LoRA(rank=2))
+def test_adapters_are_in_float32_and_leave_the_weights_type(half: HookedModel) -> None:
+    adapter = Adapter(half, LoRA(rank=2))
     assert {p.dtype for p in adapter.parameters} == {torch.float32}
-    model(torch.tensor([[2, 5, 9]])).float().sum().backward()
+    half(torch.tensor([[2, 5, 9]])).float().sum().backward()
     assert all(p.grad is not None for p in adapter.parameters)
     adapter.remove(merge=True)
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
 
 
 def test_out_of_memory_halves_the_passes_and_gives_the_same_step(
