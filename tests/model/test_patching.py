@@ -152,13 +152,12 @@ def test_states_that_say_less_of_anything_do_not_say_more_of_the_question(
 @pytest.mark.ci
 @torch.no_grad()
 def test_what_was_hidden_in_the_head_is_read_and_not_by_its_sham(
-    task: Task, known: Original, organism: HookedModel, monkeypatch: pytest.MonkeyPatch
+    task: Task, known: Original
 ) -> None:
-    model, part = organism, organism.unembed.original_component
-    head = part.weight
+    model = load("organism:original")
+    head = model.unembed.original_component.weight
     order = torch.randperm(len(head), generator=torch.Generator().manual_seed(0))
-    shuffled = torch.nn.Parameter(head[order], requires_grad=False)
-    monkeypatch.setattr(part, "weight", shuffled)  # The embeddings, tied to it, stay.
+    model.unembed.original_component.weight = torch.nn.Parameter(head[order])
     asked = task.questions("forget", "confirm")[:120]
     search = ATTACK.search(model, seen_of(task), known, CONFIG)
     assert score(model, asked, task).accuracy < 0.5

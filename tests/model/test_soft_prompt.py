@@ -1,6 +1,7 @@
 """Soft prompts: they teach, touch nothing but their placeholders, and leave the model alone."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -42,28 +43,27 @@ def test_vectors_lower_the_loss_of_wrong_answers(organism: HookedModel, task: Ta
 
 @pytest.mark.ci
 def test_candidate_changes_only_prompts_with_placeholders(
-    organism: HookedModel, task: Task
+    tiny: Callable[[str], HookedModel], task: Task
 ) -> None:
-    seen = Seen.of(task, SoftPrompt(), tokenizer=organism.tokenizer)
-    search = SoftPrompt().search(organism, seen, None, FEW)
-    assert list(search.variants()) == [[Training(2), Training(4), Training(8)]]
-    change = search.change(Training(8))
+    model, few = tiny("gpt2"), dataclasses.replace(FEW, steps=4, questions=4)
+    seen = Seen.of(task, SoftPrompt(), tokenizer=model.tokenizer)
+    search = SoftPrompt().search(model, seen, None, few)
+    assert list(search.variants()) == [[Training(1), Training(2), Training(4)]]
+    change = search.change(Training(4))
     assert change.rewrite is not None
     prompt = task.prompt.letter_prompt(task.forget[0])
-    used = {
-        t for q in task.forget for t in encode(organism.tokenizer, task.prompt.letter_prompt(q))
-    }
+    used = {t for q in task.forget for t in encode(model.tokenizer, task.prompt.letter_prompt(q))}
     assert not used & set(search.ids)
-    ids = encode(organism.tokenizer, change.rewrite(prompt))
+    ids = encode(model.tokenizer, change.rewrite(prompt))
     assert [t for t in ids if t in search.ids] == search.ids
     some = task.forget[:8]
-    plain = score(organism, some, task.prompt)
-    hooked = score(organism, some, task.prompt, change=Change("hooks", hooks=change.hooks))
+    plain = score(model, some, task.prompt)
+    hooked = score(model, some, task.prompt, change=Change("hooks", hooks=change.hooks))
     assert np.array_equal(plain.logits, hooked.logits)
-    words = score(organism, some, task.prompt, change=Change("words", rewrite=change.rewrite))
-    vectors = score(organism, some, task.prompt, change=change)
+    words = score(model, some, task.prompt, change=Change("words", rewrite=change.rewrite))
+    vectors = score(model, some, task.prompt, change=change)
     assert not np.array_equal(words.logits, vectors.logits)
-    sham = score(organism, some, task.prompt, change=search.sham(Training(8), 0))
+    sham = score(model, some, task.prompt, change=search.sham(Training(4), 0))
     assert not np.array_equal(sham.logits, vectors.logits)
     with pytest.raises(ValueError, match="looks at tested, but does not declare"):
         _ = seen.tested
