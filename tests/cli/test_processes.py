@@ -42,6 +42,7 @@ def test_small_models_on_a_cpu_share_its_threads_among_processes(
     assert isinstance(engine("here", plan=plan), Processes)
     assert isinstance(engine("here", workers=1, plan=plan), Here)
     assert fitting(dataclasses.replace(plan, threads=8)) == 1  # Which decides last digits.
+    assert fitting(dataclasses.replace(plan, device="cuda:1")) == 1
     assert fitting(dataclasses.replace(plan, original="someone/not-here")) == 1
     monkeypatch.setattr(processes, "SMALL", 1000)
     assert fitting(plan) == 1

@@ -26,7 +26,6 @@ from mechunlearn.audit.records import Result
 from mechunlearn.audit.work import Done, Group
 from mechunlearn.cost.downloads import model_download
 from mechunlearn.errors import PrerequisiteError
-from mechunlearn.models.placement import placement
 from mechunlearn.progress import WIDE, console
 
 SMALL = 64e6
@@ -40,11 +39,11 @@ def fitting(plan: AuditPlan) -> int:
 
     Several where models are small and on the CPU, no more than PyTorch has threads.
     """
-    _, place = placement(plan.device, plan.dtype)
-    size = model_download(plan.original, None).bytes
-    if plan.threads or place != "cpu" or size is None or size > SMALL:
+    cpu = plan.device == "cpu" or (plan.device == "auto" and not torch.cuda.is_available())
+    if plan.threads or not cpu:
         return 1
-    return min(torch.get_num_threads(), MOST)
+    size = model_download(plan.original, None).bytes
+    return 1 if size is None or size > SMALL else min(torch.get_num_threads(), MOST)
 
 
 class Processes:
