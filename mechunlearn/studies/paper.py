@@ -116,7 +116,8 @@ class Table(Record, frozen=True):
     plan: dict[str, Plain]
     """What the cells depend on."""
     cells: tuple[Cell, ...]
-    schema: Literal[1] = 1
+    schema: Literal[2] = 2
+    """In 1 a row could report questions that its attack had seen."""
 
 
 def paper(

@@ -69,6 +69,8 @@ class ValidationPlan:
             raise ValueError("a validation needs at least one seed")
         if lacking := [seed for seed in self.seeds if self.chat and not _chat_organisms(seed)]:
             raise ValueError(f"there are no chat organisms of seed {lacking[0]}; try 0")
+        if odd := [c for c in self.changes if c.startswith("task.")]:
+            raise ValueError(f"--set {odd[0]!r}: how models are asked is part of a validation")
         methods = tuple({t for c in self.conditions for t in c.treatments} & set(METHODS))
         AuditPlan(methods=methods, attacks=self.attacks, changes=self.changes)
 
@@ -95,8 +97,7 @@ def validate(
     Raises:
         ValueError: If a folder under ``out`` holds something else.
     """
-    suspects = [suspect for other in add for suspect in other.models]
-    earlier = [other.runcard for other in add]
+    suspects, earlier = [s for other in add for s in other.models], [x.runcard for x in add]
     reports: dict[str, Report] = {}
 
     def counted() -> ValidationResult:
@@ -183,8 +184,7 @@ def _audited(
     plan: ValidationPlan, seed: int, condition: Condition, folder: Path, models: dict[str, str]
 ) -> Iterator[tuple[Situation, Report]]:
     """The same suspect with every kind of control; what the audits share is computed once."""
-    kind = plan.kind(seed)
-    name = f"{TASKS[kind]}@{seed}"
+    name = f"{TASKS[kind := plan.kind(seed)]}@{seed}"
     world = People(seed) if kind == "chat" else World(seed)
     task = load_task(name, models["original"])
     suspect = folder / "suspects" / (condition.start + "-" + condition.treatment)

@@ -46,6 +46,7 @@ WRONG = [
     ("bench --set task.shots=many", "not of the same type"),
     ("bench --set task.nosuch=1", "unknown setting 'nosuch'"),
     ("bench --set task.also=likeliest", "bench measures in one way"),
+    ("validate --set task.scoring=cloze", "how models are asked is part of a validation"),
     ("bench --model nosuch", "Give --task"),
     ("bench --model organism:orignal", "did you mean 'organism:original'"),
     ("bench --model '' --task organism", "name is empty"),
