@@ -48,6 +48,8 @@ def limit_of(plain: torch.nn.Module, context: int) -> int:
 
 def reset_rotation(model: HookedModel) -> None:
     """Let the next forward find the tables that a fresh model has: some grow, and stay grown."""
+    if rotation_limit(model) == LONGEST:
+        return  # Nothing grows.
     if model not in _ROTATIONS:
         _ROTATIONS[model] = [ref(m) for m in model.original_model.modules() if _turns(m)]
     for rotation in _ROTATIONS[model]:

@@ -1,5 +1,6 @@
 """Where and how activations are read and changed; no other folder spells a hook name."""
 
+from mechunlearn.hooks.bypass import bypass_bridges
 from mechunlearn.hooks.flops import Meter, add_flops, count_flops, metered, unmetered
 from mechunlearn.hooks.later import Beginnings, Later, begun, one_forward, unchanged_blocks
 from mechunlearn.hooks.points import (
@@ -51,6 +52,7 @@ __all__ = [
     "add_flops",
     "add_vector",
     "begun",
+    "bypass_bridges",
     "capture",
     "check_blocks",
     "check_layers",

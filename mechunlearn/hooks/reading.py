@@ -5,16 +5,40 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from mechunlearn.half import quick_products
 from mechunlearn.hooks.flops import count_flops
 from mechunlearn.hooks.product import full_product
 from mechunlearn.types import HookedModel, Point
+
+_POINTS: "WeakKeyDictionary[HookedModel, dict[str, HookPoint]]" = WeakKeyDictionary()
+"""Of each model, by name, those that were asked for."""
+
+
+@contextmanager
+def _hooked(
+    model: HookedModel, hooks: Sequence[tuple[str, Callable[[Tensor, object], Tensor | None]]]
+) -> Iterator[None]:
+    """As ``model.hooks(fwd_hooks=hooks)``, which sorts all names of the model each time."""
+    known, added = _POINTS.setdefault(model, {}), []
+    try:
+        for name, function in hooks:
+            if name not in known:
+                known[name] = model.hook_dict[name]
+            added.append((known[name], known[name].add_hook(function)))
+        yield
+    finally:
+        for point, handle in added:
+            handle.hook.remove()
+            if handle in point.fwd_hooks:  # Not after ``reset_hooks`` inside the block.
+                point.fwd_hooks.remove(handle)
 
 
 @contextmanager
@@ -36,7 +60,7 @@ def capture(
             activation = activation.flatten(0, 1)[pick.to(activation.device)]
         activations[point] = activation.to(model.cfg.device)  # Blocks may lie on several GPUs.
 
-    with model.hooks(fwd_hooks=[(p.name, partial(keep, point=p)) for p in points]):
+    with _hooked(model, [(p.name, partial(keep, point=p)) for p in points]):
         yield activations
     if missing := [p.name for p in points if p not in activations]:
         raise RuntimeError(f"no activation passed {missing}: no forward ran inside capture()")
@@ -54,7 +78,7 @@ def run_blocks(
         raise StopAtLayerException(activation)  # The forward catches it, as for earlier blocks.
 
     last = Point(model.cfg.n_layers - 1).name
-    with model.hooks(fwd_hooks=[(last, stop)]), quick_products(next(model.parameters())):
+    with _hooked(model, [(last, stop)]), quick_products(next(model.parameters())):
         return model(tokens, **kwargs)
 
 

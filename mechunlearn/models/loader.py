@@ -14,7 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
 from mechunlearn.half import fast_half
-from mechunlearn.hooks import measured_scale
+from mechunlearn.hooks import bypass_bridges, measured_scale
 from mechunlearn.models.checkpoint import Checkpoint, check_adapter, read_checkpoint, untie_for
 from mechunlearn.models.gate import (
     difference,
@@ -262,6 +262,7 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     refuse_infinite_weights(plain, name)
     checks = [find("check", check) for check in names("check")]
     references = [check.reference(plain, tokenizer) for check in checks]
+    attention = plain.config.get_text_config()._attn_implementation
     mapped = getattr(plain, "hf_device_map", None)  # Then accelerate has placed the parts.
     with warnings.catch_warnings(), _known_to_transformer_lens(plain, name):
         warnings.simplefilter("ignore")
@@ -284,6 +285,8 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     model.logit_scale = measured_scale(model, rows[0])
     try:
         result = self_test(model, expected)
+        bypass_bridges(model, attention)
+        self_test(model, expected)  # As it is computed where nobody looks.
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as err:
         reason = (str(err).splitlines() or [type(err).__name__])[0]
         raise RuntimeError(f"{name} ({type(plain).__name__}) is refused: {reason}") from err
