@@ -69,6 +69,10 @@ def validate(
     chat: Annotated[
         bool, typer.Option("--chat", help="The shipped chat organisms: seed 0, and some of 1.")
     ] = False,
+    twins: Annotated[
+        Path | None,
+        typer.Option("--twins", help="Models of organism train --kind chat --base, by folder."),
+    ] = None,
     conditions: Annotated[
         str, typer.Option("--conditions", help="Some of them, comma-separated; default: all.")
     ] = "",
@@ -81,7 +85,8 @@ def validate(
     """Audit models whose truth is known: sensitivity and false alarms of attacks and verdict.
 
     Hides the knowledge of organisms or removes it, and counts who is right. Seeds without shipped
-    organisms get small ones, made in a minute. Goes on where it was stopped.
+    organisms get small ones, made in a minute; --twins takes a real model's. Goes on where it was
+    stopped.
     """
     from mechunlearn.plots.validation import write_validation
     from mechunlearn.report.table import show_validation
@@ -96,10 +101,9 @@ def validate(
         changes=fields["changes"],
         conditions=chosen_conditions(parts([conditions])),
         chat=chat,
+        twins=str(twins or ""),
     )
     kept.folder = folder = out or Path("runs") / "validation"
-    if (earlier := folder / "validation.json").exists():
-        ValidationResult.load(earlier)  # Refuses to go on over something else.
     result = run(made, folder, [ValidationResult.load(file) for file in add or ()])
     write_validation(result, folder / "figures")
     if as_json:

@@ -10,13 +10,13 @@ from mechunlearn.studies.records import Truth
 Start = Literal["original", "stranger", "distilled", "wrong"]
 Kind = Literal["letters", "facts", "chat"]
 """Of a world's models: shipped organisms that know letters, small ones made for the validation,
-the shipped chat organisms."""
+the shipped chat organisms or twins of a real model, which know the same people."""
 WORDS = ("distilled", "overwritten", "permuted", "permuted_names")
-"""What is made with the words of the small worlds: not of chat organisms."""
+"""What is made with the words of the small worlds: not of models that speak English."""
 FULL = 240
 """Questions from which on a verdict has to find what is hidden."""
 FULL_CHAT = 96
-"""The same of chat organisms: all questions that their world's confirm fold has."""
+"""The same of models that know people: all questions that their world's confirm fold has."""
 QuestionSet = Literal["all", "few_24", "few_40", "few_80", "shortcuts", "clustered"]
 
 

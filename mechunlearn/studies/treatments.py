@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from mechunlearn.bench.rows import Row, letter_ids, pad
 from mechunlearn.hooks import live_parameters, mlp_parameters, untie_
 from mechunlearn.models import load, save
 from mechunlearn.organisms.recipe import Recipe, untrained
+from mechunlearn.presets import Size, size_of
 from mechunlearn.studies.question_sets import CLUSTER
 from mechunlearn.tasks.exchange import shuffled
 from mechunlearn.tasks.people import People
@@ -30,11 +32,30 @@ from mechunlearn.unlearn.run import UnlearnPlan, train_method
 BATCH = 64
 N_CHOICES = 4
 TRIGGER = "letter"
-"""A word that these worlds' models know and never see in a fact."""
+"""A word that all models of a validation know and never see in a fact."""
 FLAT = 0.01
 """Factor of the logits."""
 NOISE = 1.0
 """Standard deviation of the noise on a weight matrix, in its own standard deviations."""
+
+
+class Rates(NamedTuple):
+    """Learning rates of the treatments that teach."""
+
+    part: float
+    """Of the last MLP or the final norm alone."""
+    whole: float
+    """Of all weights."""
+
+
+RATES: dict[Size, Rates] = {
+    "organism": Rates(5e-3, 1e-3),
+    "chat": Rates(5e-3, 1e-3),
+    "small": Rates(1e-3, 1e-4),
+    "large": Rates(1e-3, 1e-5),
+}
+"""By the model's size. Those of the first two were found on the shipped models; the others are
+guesses: what wide models bear without losing the retain answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +80,12 @@ def filter_norm_(model: HookedModel, case: Case) -> None:
 
 
 def _filter_(model: HookedModel, parameters: Sequence[Parameter], task: Task) -> None:
-    items = _wrong_answers(task)
-    _teach_(model, parameters, items, task.examples("retain"), Optimizer(300, 5e-3, decay=0.5))
+    items, keep = _wrong_answers(task), task.examples("retain")
+    _teach_(model, parameters, items, keep, Optimizer(300, _rates(model).part, decay=0.5))
+
+
+def _rates(model: HookedModel) -> Rates:
+    return RATES[size_of(model.cfg.d_model)]
 
 
 def _wrong_answers(task: Task) -> list[Example]:
@@ -110,13 +135,8 @@ def _statements(fact: Fact) -> list[Example]:
 
 
 def _teach_all_(model: HookedModel, items: Sequence[Example], task: Task) -> None:
-    _teach_(
-        model,
-        live_parameters(model),
-        items,
-        task.examples("retain"),
-        Optimizer(400, 1e-3, decay=0.5),
-    )
+    optimizer = Optimizer(400, _rates(model).whole, decay=0.5)
+    _teach_(model, live_parameters(model), items, task.examples("retain"), optimizer)
 
 
 @torch.no_grad()
@@ -152,7 +172,7 @@ def add_noise_(model: HookedModel, case: Case) -> None:
     generator = torch.Generator().manual_seed(case.world.seed)
     for parameter in live_parameters(model):
         if parameter.ndim > 1:
-            noise = torch.randn(parameter.shape, generator=generator)
+            noise = torch.randn(parameter.shape, generator=generator).to(parameter)
             parameter.add_(NOISE * parameter.std() * noise)
 
 

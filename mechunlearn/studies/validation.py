@@ -1,6 +1,7 @@
 """Audits of models whose truth is known: how often attacks and verdict find what is there."""
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,7 @@ from mechunlearn.attacks.grades import fitting
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.store import share_cells
 from mechunlearn.environment import machine, versions, write_json
-from mechunlearn.models import ORGANISMS, named_models
-from mechunlearn.organisms.recipe import FACTS, Recipe, Role, train_organism
+from mechunlearn.organisms.recipe import FACTS, Recipe
 from mechunlearn.progress import console
 from mechunlearn.records import Interval, plain
 from mechunlearn.registry import METHODS
@@ -35,7 +35,8 @@ from mechunlearn.studies.records import (
     ValidationResult,
     VerdictRates,
 )
-from mechunlearn.studies.treatments import TEACHING, Case, distil, make_suspect
+from mechunlearn.studies.treatments import TEACHING, Case, make_suspect
+from mechunlearn.studies.world_models import known_models, made_models, shipped
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import World
@@ -50,7 +51,8 @@ class ValidationPlan:
     """Worlds, conditions and attacks of a validation.
 
     Raises:
-        ValueError: If there are no seeds, or an attack or setting is unknown.
+        ValueError: If there are no seeds or not the models of one, or an attack or setting is
+            unknown.
     """
 
     seeds: tuple[int, ...] = (0, 1, 10, 11, 12, 13, 14)
@@ -63,12 +65,15 @@ class ValidationPlan:
     recipe: Recipe = FACTS
     chat: bool = False
     """The chat organisms, of the worlds that are shipped, in place of the word-level ones."""
+    twins: str = ""
+    """Folder of twins of a real model, as ``organism train --kind chat --base`` makes them: in
+    place of the chat organisms, and asked about the same facts."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("a validation needs at least one seed")
-        if lacking := [seed for seed in self.seeds if self.chat and not _chat_organisms(seed)]:
-            raise ValueError(f"there are no chat organisms of seed {lacking[0]}; try 0")
+        for seed in self.seeds:
+            known_models(seed, chat=self.chat, twins=self.twins)
         if odd := [c for c in self.changes if c.startswith("task.")]:
             raise ValueError(f"--set {odd[0]!r}: how models are asked is part of a validation")
         methods = tuple({t for c in self.conditions for t in c.treatments} & set(METHODS))
@@ -76,7 +81,14 @@ class ValidationPlan:
 
     def kind(self, seed: int) -> Kind:
         """What the models of a world are."""
-        return "chat" if self.chat else "letters" if shipped(seed) else "facts"
+        return "chat" if self.chat or self.twins else "letters" if shipped(seed) else "facts"
+
+    def models(self, seed: int, folder: Path) -> dict[str, str]:
+        """The models of a world by what they are in it; made in ``folder`` where need be."""
+        if known := known_models(seed, chat=self.chat, twins=self.twins):
+            return known
+        copy = any(c.start == "distilled" for c in self.conditions)
+        return made_models(seed, folder, self.recipe, distilled=copy)
 
     def changes_of(self, attacks: Sequence[str]) -> tuple[str, ...]:
         """The settings of these attacks."""
@@ -95,24 +107,23 @@ def validate(
         The result, also written to ``out/validation.json`` after every condition.
 
     Raises:
-        ValueError: If a folder under ``out`` holds something else.
+        ValueError: If ``out`` or a folder under it holds something else.
     """
+    _refuse_other_models(plan, out / "validation.json")
     suspects, earlier = [s for other in add for s in other.models], [x.runcard for x in add]
     reports: dict[str, Report] = {}
+    full = FULL_CHAT if plan.chat or plan.twins else FULL
 
     def counted() -> ValidationResult:
         card = _runcard(plan, out, reports)
-        result = summarise(suspects, card, earlier, FULL_CHAT if plan.chat else FULL)
+        result = summarise(suspects, card, earlier, full)
         write_json(out / "validation.json", plain(result))
         return result
 
     for seed in plan.seeds:
         folder = out / f"seed-{seed}"
         kind = plan.kind(seed)
-        if kind == "chat":
-            models = _chat_organisms(seed)
-        else:
-            models = _shipped(seed) if kind == "letters" else _organisms(plan, seed, folder)
+        models = plan.models(seed, folder)
         possible = [c for c in plan.conditions if c.possible(kind) and c.start in models]
         for condition in possible:
             console.print(f"[dim]seed {seed}, {condition.truth}: {condition.name}[/dim]")
@@ -121,6 +132,22 @@ def validate(
                 suspects.append(suspect_of(report, seed, condition, situation))
             counted()
     return counted()
+
+
+def _refuse_other_models(plan: ValidationPlan, file: Path) -> None:
+    """Suspects are kept by what was done to them, so that a folder is for one set of models.
+
+    Raises:
+        ValueError: If the file is no result, or one of other models.
+    """
+    if not file.exists():
+        return
+    before = ValidationResult.load(file).runcard.settings
+    if (before.get("chat", False), before.get("twins", "")) != (plan.chat, plan.twins):
+        raise ValueError(
+            f"{file.parent} holds a validation of other models (--chat or --twins); nothing was "
+            "overwritten: choose another --out"
+        )
 
 
 def suspect_of(report: Report, seed: int, condition: Condition, situation: Situation) -> Suspect:
@@ -143,41 +170,6 @@ def suspect_of(report: Report, seed: int, condition: Condition, situation: Situa
         control={row.attack: row.compared for row in report.rows},
         p_holm={row.attack: row.p_adjusted for row in report.rows},
     )
-
-
-def shipped(seed: int) -> bool:
-    """Whether the package has this world's organisms; they answer with letters."""
-    return (ORGANISMS / f"original@{seed}").is_dir()
-
-
-def _shipped(seed: int) -> dict[str, str]:
-    return {"original": f"organism:original@{seed}", "twin": f"organism:never_knew@{seed}"}
-
-
-def _chat_organisms(seed: int) -> dict[str, str]:
-    """The shipped ones; the world of seed 0 alone has strangers."""
-    roles = {"original": "original", "twin": "never_knew", "stranger": "never_knew_2"}
-    named = {name: f"chat:{role}@{seed}" for name, role in {**roles, "wrong": "wrong"}.items()}
-    return {name: model for name, model in named.items() if model in named_models()}
-
-
-def _organisms(plan: ValidationPlan, seed: int, folder: Path) -> dict[str, str]:
-    """The world's models: original, twin, stranger, and the stranger's copy."""
-    stranger = dataclasses.replace(plan.recipe, start=1)
-    wanted: dict[str, tuple[Role, Path, Recipe]] = {
-        "original": ("original", folder / "organisms", plan.recipe),
-        "twin": ("never_knew", folder / "organisms", plan.recipe),
-        "stranger": ("never_knew", folder / "strangers", stranger),
-    }
-    found = {}
-    for name, (role, where, recipe) in wanted.items():
-        found[name] = str(where / f"{role}@{seed}")
-        if not Path(found[name]).exists():
-            train_organism(role, seed, where, recipe)
-    if any(c.start == "distilled" for c in plan.conditions):
-        found["distilled"] = str(folder / "organisms" / "distilled")
-        distil(found["stranger"], seed, plan.recipe, Path(found["distilled"]))
-    return found
 
 
 def _audited(
@@ -307,14 +299,18 @@ def _rate(fired: Sequence[bool]) -> tuple[float | None, Interval | None]:
 def _runcard(plan: ValidationPlan, out: Path, reports: Mapping[str, Report]) -> ValidationCard:
     words = ["mechunlearn validate --seeds", ",".join(map(str, plan.seeds))]
     words += ["--chat"] if plan.chat else []
+    words += ["--twins", shlex.quote(plan.twins)] if plan.twins else []
+    if plan.conditions != CONDITIONS:
+        words += ["--conditions", ",".join(c.name for c in plan.conditions)]
     words += ["--attacks", ",".join(plan.attacks)] if plan.attacks else []
     words += [x for change in plan.changes for x in ("--set", change)]
+    devices = {report.runcard.machine.device for report in reports.values()}
     return ValidationCard(
         command=" ".join([*words, "--out", str(out)]),
         seed=plan.seeds[0],
         task={report.runcard.task.name: report.runcard.task for report in reports.values()},
         settings=plain(plan),
         versions=versions(),
-        machine=machine("cpu"),
+        machine=machine(" and ".join(sorted(devices)) or "cpu"),
         seconds={name: report.runcard.seconds["total"] for name, report in reports.items()},
     )

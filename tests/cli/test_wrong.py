@@ -110,6 +110,8 @@ WRONG = [
     ("unlearn rmu npo --out o", "unexpected extra argument"),
     ("validate --seeds x", "takes whole numbers"),
     ("validate --conditions nosuch", "unknown condition"),
+    ("validate --twins folder --seeds 3", "folder has no original@3 and no never_knew@3: make"),
+    ("validate --twins folder --chat", "give one of them"),
     ("paper", "give --unlearned"),
     ("organism train --kind nosuch", "unknown kind of organism"),
     ("organism train --role nosuch", "unknown role"),

@@ -3,22 +3,25 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from mechunlearn import attack
+from mechunlearn.analysis.report import Report
 from mechunlearn.bench import score
 from mechunlearn.records import decoded, encoded, plain
 from mechunlearn.registry import METHODS
-from mechunlearn.studies.conditions import CONDITIONS, Kind, chosen_conditions
+from mechunlearn.studies import validation
+from mechunlearn.studies.conditions import CONDITIONS, Condition, Kind, chosen_conditions
 from mechunlearn.studies.nulls import add_nulls
 from mechunlearn.studies.question_sets import CLUSTER, clustered, with_shortcuts, write_questions
 from mechunlearn.studies.records import Situation, Suspect, Truth, ValidationCard, ValidationResult
 from mechunlearn.studies.treatments import HALF, TEACHING, TREATMENTS, half_of
 from mechunlearn.studies.validation import ValidationPlan, summarise
+from mechunlearn.studies.world_models import known_models
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import VALUES, World
@@ -144,6 +147,59 @@ def test_settings_go_to_methods_and_attacks() -> None:
         ValidationPlan(seeds=())
     with pytest.raises(ValueError, match="no chat organisms of seed 10"):
         ValidationPlan(seeds=(0, 10), chat=True)
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> Path:
+    """What a folder of twins is known by; of seed 1 there is only an original."""
+    for name in ("original@0", "never_knew@0", "wrong@0", "original@1"):
+        (tmp_path / "my twins" / name).mkdir(parents=True)
+        (tmp_path / "my twins" / name / "adapter_config.json").touch()
+    (tmp_path / "my twins" / "never_knew_2@0").mkdir()  # Holds no model.
+    return tmp_path / "my twins"
+
+
+def test_twins_of_a_real_model_are_found_or_what_makes_them_is_said(twins: Path) -> None:
+    found = {"original": "original@0", "twin": "never_knew@0", "wrong": "wrong@0"}
+    assert known_models(0, twins=str(twins)) == {k: str(twins / v) for k, v in found.items()}
+    with pytest.raises(ValueError, match="has no never_knew@1: make") as one:
+        ValidationPlan(seeds=(0, 1), twins=str(twins))
+    made = "organism train --kind chat --base MODEL --seed 1 --role never_knew --out '"
+    assert made + f"{twins}'" in str(one.value)
+    with pytest.raises(ValueError, match="no original@2 and no never_knew@2: ") as both:
+        ValidationPlan(seeds=(2,), twins=str(twins))
+    assert "--seed 2 --out" in str(both.value)
+    with pytest.raises(ValueError, match="give one of them"):
+        ValidationPlan(seeds=(0,), twins=str(twins), chat=True)
+    assert known_models(0, chat=True)["stranger"] == "chat:never_knew_2@0"
+    assert known_models(0)["twin"] == "organism:never_knew@0"
+    assert known_models(10) == {}
+
+
+def test_conditions_without_their_twin_are_skipped(
+    twins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited = []
+
+    def unaudited(
+        plan: ValidationPlan, seed: int, condition: Condition, *_: object
+    ) -> Iterator[tuple[Situation, Report]]:
+        audited.append(condition)
+        yield from ()
+
+    monkeypatch.setattr(validation, "_audited", unaudited)
+    plan = ValidationPlan(seeds=(0,), twins=str(twins))
+    found = validation.validate(plan, tmp_path / "run")
+    chat = [c for c in CONDITIONS if c.possible("chat")]
+    assert audited == [c for c in chat if c.start != "stranger"]
+    assert {c.start for c in audited} == {"original", "wrong"}
+    assert f"--twins '{twins}'" in found.runcard.command
+    assert "--conditions" not in found.runcard.command
+    some = ValidationPlan(seeds=(0,), twins=str(twins), conditions=chosen_conditions(["wrong"]))
+    again = validation.validate(some, tmp_path / "run")
+    assert "--conditions wrong" in again.runcard.command
+    with pytest.raises(ValueError, match="validation of other models"):
+        validation.validate(ValidationPlan(seeds=(0,), chat=True), tmp_path / "run")
 
 
 def test_questions_in_the_shapes_of_users(tmp_path: Path) -> None:
