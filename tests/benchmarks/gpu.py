@@ -220,19 +220,19 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "peak and estimate in GB"])
 
 
-def profiled(parts: Parts, rows: Sequence[Row]) -> str:
-    """Where the time of the slowest part goes."""
-    part = max(
-        (r for r in rows if not r.error and r.part != "loading"), key=lambda r: r.seconds
-    ).part
-    todo = parts.todo(part)
+def profiled(parts: Parts, rows: Sequence[Row], slowest: int) -> str:
+    """Where the time of the slowest parts goes."""
+    ran = [row for row in rows if not row.error and row.part != "loading"]
     kinds = [torch.profiler.ProfilerActivity.CPU]
     kinds += [torch.profiler.ProfilerActivity.CUDA] if parts.cuda else []
-    with torch.profiler.profile(activities=kinds) as profile:
-        todo.run()
-        now(parts.cuda)
-    by = "self_cuda_time_total" if parts.cuda else "self_cpu_time_total"
-    return f"{part}\n{profile.key_averages().table(sort_by=by, row_limit=20)}"
+    by, found = "self_device_time_total" if parts.cuda else "self_cpu_time_total", list[str]()
+    for row in sorted(ran, key=lambda r: -r.seconds)[:slowest]:
+        todo = parts.todo(row.part)
+        with torch.profiler.profile(activities=kinds) as profile:
+            todo.run()
+            now(parts.cuda)
+        found.append(f"{row.part}\n{profile.key_averages().table(sort_by=by, row_limit=20)}")
+    return "\n".join(found)
 
 
 def main() -> int:
@@ -242,28 +242,34 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--folder", type=Path, help="where the weights are, or are to stay")
     parser.add_argument("--parts", nargs="*", help="only these; default: all")
-    parser.add_argument("--profile", action="store_true", help="of the slowest part")
+    parser.add_argument("--profile", nargs="?", type=int, const=1, default=0, metavar="N",
+                        help="of the N slowest parts; without N of one")  # fmt: skip
     given = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"
     tiny, begin = given.config == "tiny", time.perf_counter()
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not tiny:
         parser.error("there is no CUDA GPU here; --config tiny runs on a CPU")
-    sizing = TINY if tiny else FULL
+    sizing, about = TINY if tiny else FULL, machine(device)
+    rows: list[Row] = []
+
+    def note(row: Row) -> None:
+        rows.append(row)
+        seconds = time.perf_counter() - begin
+        report = {**about, "config": given.config, "dtype": parts.dtype}
+        report |= {"seconds": round(seconds, 1), "rows": [dataclasses.asdict(r) for r in rows]}
+        given.out.write_text(json.dumps(report, indent=1) + "\n")  # A stopped run leaves these.
+        sys.stderr.write(f"{seconds:6.1f} s  {row.part}\n")
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = written(given.folder or Path(scratch), tiny, device)
         parts = Parts(folder, sizing, device)
         parts.bare = bare(parts)
-        rows = [guarded("loading", lambda: loading(folder, device, parts))]
+        note(guarded("loading", lambda: loading(folder, device, parts)))
         for part in given.parts or parts.names:
-            rows.append(guarded(part, lambda part=part: measured(part, parts, sizing)))
-            sys.stderr.write(f"{time.perf_counter() - begin:6.1f} s  {part}\n")
-        found = machine(device) | {"config": given.config, "dtype": parts.dtype}
-        report = {**found, "seconds": round(time.perf_counter() - begin, 1)}
-        report["rows"] = [dataclasses.asdict(row) for row in rows]
-        profile = profiled(parts, rows) if given.profile else ""
-    given.out.write_text(json.dumps(report, indent=1) + "\n")
-    sys.stdout.write(f"{found['card']}, torch {found['torch']}\n{table(rows)}\n{profile}\n")
+            note(guarded(part, lambda part=part: measured(part, parts, sizing)))
+        profile = profiled(parts, rows, given.profile)
+    sys.stdout.write(f"{about['card']}, torch {about['torch']}\n{table(rows)}\n{profile}\n")
     return int(any(row.error for row in rows))
 
 

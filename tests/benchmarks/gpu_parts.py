@@ -289,7 +289,7 @@ class Parts:
     def _gcg(self) -> Todo:
         entry = find("attack", "gcg")
         changes = (f"search.steps={self.sizing.steps}", f"search.width={self.sizing.width}",
-                   "search.restarts=1", f"questions={self.sizing.few}")  # fmt: skip
+                   "search.restarts=1", f"questions={self.sizing.examples}")  # fmt: skip
         config = configured(entry, "fast", changes)
 
         def run() -> float:
