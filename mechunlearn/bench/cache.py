@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from mechunlearn.bench.rotation import rotation_limit
 from mechunlearn.hooks import capture, count_flops, run_blocks
@@ -50,6 +52,41 @@ def extend(
     with capture(model, points, pick) as activations:
         run_blocks(model, tokens, blocks, past_key_values=cache, **kwargs)
     return activations
+
+
+class _Beginning(DynamicLayer):
+    """Keys and values of one row, which all rows begin with; what comes after them is not kept."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """All keys and values of this layer, for one forward."""
+        pairs = (self.keys, key_states), (self.values, value_states)
+        keys, values = (
+            torch.cat([first.expand(len(own), -1, -1, -1), own], dim=-2) for first, own in pairs
+        )
+        return keys, values
+
+
+def beginning(cache: DynamicCache) -> DynamicCache:
+    """A cache of one row as the beginning of any number of rows, none of which is kept.
+
+    So only one layer's keys are there once for every row.
+
+    Raises:
+        ValueError: If not all blocks ran.
+    """
+    first = DynamicCache()
+    for layer in cache.layers:
+        if layer.keys is None or layer.values is None:
+            raise ValueError("a block without keys: only part of the model ran")
+        first.layers.append(_Beginning(layer.keys, layer.values))
+    return first
 
 
 def chosen(

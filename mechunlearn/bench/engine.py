@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from mechunlearn.bench.batches import in_batches, token_budget
 from mechunlearn.bench.branches import Branch, branches
-from mechunlearn.bench.cache import chosen, extend, new_cache
+from mechunlearn.bench.cache import beginning, extend, new_cache
 from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rotation import LONGEST, reset_rotation, rotation_limit
 from mechunlearn.bench.rows import Row, pad, placed, prefix_groups, separate
@@ -180,8 +180,7 @@ def read_sums(
     column = token if only is None else _column(token, only, model.cfg.d_vocab)
     kwargs: dict[str, Any] = {}
     if prefix is not None:
-        first = torch.zeros(len(rows), dtype=torch.long, device=device)
-        kwargs["past_key_values"] = chosen(prefix.cache, first)
+        kwargs["past_key_values"] = beginning(prefix.cache)
     if any(len(row.endings) > 1 for row in rows):
         kwargs |= branches(model, [_tree(row, shared) for row in rows], width, shared)
     count_flops(model, tokens.numel())

@@ -19,6 +19,7 @@ from mechunlearn.bench import (
     score_read_outs,
     score_rotated,
 )
+from mechunlearn.bench.cache import beginning, chosen, extend, new_cache
 from mechunlearn.bench.engine import output, read
 from mechunlearn.bench.generation import generate
 from mechunlearn.bench.likelihood import log_likelihoods
@@ -424,3 +425,16 @@ def test_a_task_says_how_to_ask_and_to_score(organism: HookedModel) -> None:
     assert (by_task.logits == by_hand.logits).all()
     by_letter = score(organism, facts.forget[:16], facts.prompt)
     assert not np.allclose(by_task.logits, by_letter.logits)
+
+
+def test_a_shared_beginning_is_kept_once(tiny: Callable[[str], HookedModel]) -> None:
+    """Rows after it get the keys and values that a cache with a row for each would give them."""
+    model, own = tiny("llama"), torch.randint(3, 40, (5, 4))
+    whole = new_cache()
+    extend(model, whole, torch.arange(5, 12)[None])
+    first, copied = beginning(whole), chosen(whole, torch.zeros(5, dtype=torch.long))
+    found = [model(own, past_key_values=cache) for cache in (first, copied)]
+    assert torch.equal(*found)
+    assert not torch.allclose(found[0], model(own))
+    assert {len(layer.keys) for layer in first.layers} == {1}
+    assert {tuple(layer.keys.shape[::2]) for layer in copied.layers} == {(5, 11)}
