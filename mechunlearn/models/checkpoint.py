@@ -157,7 +157,7 @@ def unread_gguf(model: PreTrainedModel, file: Path) -> list[str]:
         get_gguf_hf_weights_map,
     )
 
-    reader = GGUFReader(file)
+    reader = GGUFReader(str(file))  # Spelt as transformers spells it: ``parsed_once``.
     field = reader.fields["general.architecture"]
     architecture = bytes(field.parts[field.data[0]]).decode()
     processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=model.config.to_dict())

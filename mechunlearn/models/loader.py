@@ -5,7 +5,7 @@ import gc
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import cache
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from mechunlearn.models.gate import (
     tolerance_of,
 )
 from mechunlearn.models.placement import QUANTISED, placement
-from mechunlearn.models.sources import carrier, clear_errors, locate
+from mechunlearn.models.sources import carrier, clear_errors, locate, parsed_once
 from mechunlearn.models.tokenizer import check_fit, load_tokenizer, settle_padding
 from mechunlearn.progress import console
 from mechunlearn.registry import find, names
@@ -76,11 +76,27 @@ def load(
     if tokenizer is not None:
         raise ValueError(f"{name} brings its own tokenizer; give one only with a model in memory")
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
-    location, extra = locate(name)
     base = carrier(name, original)
     if base != name:
         _refuse_merging(name, dtype)
-        location, extra = locate(base)
+    with parsed_once() if "gguf_file" in locate(base)[1] else nullcontext():
+        return _read(name, base, original, (device, dtype), revision, trust_remote_code)
+
+
+def _read(
+    name: str,
+    base: str,
+    original: str,
+    placed: tuple[str, str],
+    revision: str | None,
+    trust_remote_code: bool,
+) -> HookedModel:
+    """Read a model, or an adapter that is merged into ``base``, and hook it.
+
+    Args:
+        placed: Device and dtype.
+    """
+    (device, dtype), (location, extra) = placed, locate(base)
     placing, place = placement(device, dtype)
     if dtype in ("bfloat16", "float16") and place == "cpu":
         _say_if_slow(dtype)

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,3 +227,34 @@ def _first_line(err: Exception) -> str:
         more = lines[1] if len(lines[1]) <= 160 else f"{lines[1][:157]}..."
         return f"{lines[0]} {more}"
     return lines[0] if lines else type(err).__name__
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Let each GGUF file be parsed once: transformers parses it again for every part of a model.
+
+    It also makes a table of all names for every module, which takes seconds too, and draws a bar
+    into pipes.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("gguf") is None:
+        yield
+        return
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    def silent(items: Any, **_: Any) -> Any:
+        return items
+
+    mended: list[tuple[Any, str, Any]] = [(reading, "tqdm", silent)] * hasattr(reading, "tqdm")
+    cached = ("GGUFReader", "get_tensor_name_map")
+    mended += [(gguf, name, cache(getattr(gguf, name))) for name in cached]
+    plain = [getattr(module, name) for module, name, _ in mended]
+    try:
+        for module, name, function in mended:
+            setattr(module, name, function)
+        yield
+    finally:
+        for (module, name, _), function in zip(mended, plain, strict=True):
+            setattr(module, name, function)

@@ -498,6 +498,7 @@ def test_a_fault_of_the_engine_is_caught_or_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mechunlearn.bench import branches, engine
+    from mechunlearn.bench.cache import chosen
 
     right = engine.branches
 
@@ -512,9 +513,9 @@ def test_a_fault_of_the_engine_is_caught_or_refused(
     assert not model.shortcuts.packing
     assert model.shortcuts.sharing
     assert "cloze" in model.provenance.parity.switched_off[0]
-    chosen = engine.chosen
+    beginning, one = engine.beginning, torch.zeros(1, dtype=torch.long)
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "chosen", lambda cache, rows: chosen(cache, rows, 3))
+        patch.setattr(engine, "beginning", lambda cache: beginning(chosen(cache, one, 3)))
         model = load(str(folder))
     assert not model.shortcuts.sharing
     with monkeypatch.context() as patch:

@@ -25,7 +25,7 @@ from mechunlearn.models import (
     self_test,
 )
 from mechunlearn.models.gate import probe
-from mechunlearn.models.sources import SHIPPED, adapter_base, clear_errors
+from mechunlearn.models.sources import SHIPPED, adapter_base, clear_errors, parsed_once
 from mechunlearn.types import HookedModel
 
 
@@ -165,6 +165,25 @@ def test_hub_models_without_a_network_say_what_to_do() -> None:
 
 
 @pytest.mark.long
+def test_a_gguf_file_is_parsed_once_while_a_model_is_loaded(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    file, plain = str(tmp_path / "small.gguf"), gguf.GGUFReader
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_tensor("token_embd.weight", np.zeros((2, 32), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with parsed_once():
+        assert gguf.GGUFReader(file) is gguf.GGUFReader(file)
+        assert [t.name for t in gguf.GGUFReader(file).tensors] == ["token_embd.weight"]
+    assert gguf.GGUFReader is plain
+    with pytest.raises(FileNotFoundError), parsed_once():
+        gguf.GGUFReader(f"{file}.missing")
+    assert gguf.GGUFReader is plain
+    assert gguf.GGUFReader(file) is not gguf.GGUFReader(file)
+
+
 def test_a_gguf_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     gguf = pytest.importorskip("gguf")
     file = tmp_path / "small.gguf"
