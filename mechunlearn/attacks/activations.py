@@ -82,18 +82,21 @@ def activation_statistics(
         counted = _counted(own, tokens.shape[1], skip, drop)
         count_flops(model, tokens.numel())
         pick = placed(torch.tensor(counted, dtype=torch.long), tokens.device)
-        with capture(model, points, pick) as kept:
+        some = slice(-statistics.n % spacing, None, spacing) if spacing else slice(0)
+
+        def take(states: Tensor) -> tuple[Tensor, Tensor]:
+            return states.double().sum(dim=0), states[some].clone()
+
+        with capture(model, points, pick, take) as kept:
             run_blocks(model, tokens)
         # On the device: a batch at every layer takes longer to fetch than to compute.
-        sums = torch.stack([kept[p].double().sum(dim=0) for p in points]).cpu()
+        sums = torch.stack([kept[p][0] for p in points]).cpu()
         statistics.sums = sums if statistics.sums is None else statistics.sums + sums
         if spacing:
-            sample = slice(-statistics.n % spacing, None, spacing)
-            statistics.sample.append(torch.stack([kept[p][sample] for p in points]).float().cpu())
+            statistics.sample.append(torch.stack([kept[p][1] for p in points]).float().cpu())
         statistics.n += len(counted)
 
-    # All layers' activations are kept, as for a backward pass.
-    in_batches(model, [len(r) for r in rows], compute, backward=True)
+    in_batches(model, [len(r) for r in rows], compute)
     return statistics
 
 
@@ -156,16 +159,15 @@ def first_component(
 
 
 def statistics_bytes(shape: Shape, sizes: Sizes, keep: int = 0) -> float:
-    """Peak memory of statistics of two models: a batch at every layer, or both samples' component.
+    """Peak memory of statistics of two models: a batch at one layer, or both samples' component.
 
     Args:
         keep: Tokens of each sample.
     """
-    tokens = tokens_per_batch(shape, sizes, backward=True)
-    batch = 2 * sizes.number * tokens * shape.d_model * shape.layers
-    if sizes.kind != "cpu":  # Sums and samples lie on the host.
-        return forward_bytes(shape, sizes, tokens) + batch
-    batch += 8 * tokens * shape.d_model * shape.layers
+    tokens = tokens_per_batch(shape, sizes)
+    batch = (sizes.number + 8) * tokens * shape.d_model + forward_bytes(shape, sizes, tokens)
     sample = min(keep, sizes.longest * sizes.questions) * shape.layers * shape.d_model
+    if sizes.kind != "cpu":  # Samples lie on the host, but for the last batch's.
+        return float(batch + sizes.number * sample)
     component = 2 * sample * (4 + 3 * 8) + 8 * shape.layers * shape.d_model**2 if sample else 0
-    return float(4 * 2 * sample + max(batch + forward_bytes(shape, sizes), component))
+    return float(4 * 2 * sample + max(batch, component))

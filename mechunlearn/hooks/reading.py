@@ -43,22 +43,26 @@ def _hooked(
 
 @contextmanager
 def capture(
-    model: HookedModel, points: Sequence[Point], pick: Int[Tensor, "row"] | None = None
-) -> Iterator[dict[Point, Tensor]]:
+    model: HookedModel,
+    points: Sequence[Point],
+    pick: Int[Tensor, "row"] | None = None,
+    take: Callable[[Tensor], Any] = lambda activation: activation,
+) -> Iterator[dict[Point, Any]]:
     """Keep what passes ``points``, after every hook that is already there.
 
     Args:
         pick: Flat indices into ``batch * pos``; only these rows are kept.
+        take: What to keep of them, where not all of every layer is to be there at once.
 
     Yields:
         Filled by the next forward: ``[batch, pos, d_model]``, or ``[row, d_model]`` with ``pick``.
     """
-    activations: dict[Point, Tensor] = {}
+    activations: dict[Point, Any] = {}
 
     def keep(activation: Tensor, hook: object, point: Point) -> None:
         if pick is not None:
             activation = activation.flatten(0, 1)[pick.to(activation.device)]
-        activations[point] = activation.to(model.cfg.device)  # Blocks may lie on several GPUs.
+        activations[point] = take(activation.to(model.cfg.device))  # Blocks may be on other GPUs.
 
     with _hooked(model, [(p.name, partial(keep, point=p)) for p in points]):
         yield activations

@@ -45,7 +45,7 @@ def measured(folder: str, task: Task, attacks: dict[str, list[str]]) -> Iterator
     torch.nn.Linear(8, 8)(torch.ones(4, 8)).sum().backward()
     del warm
     config = configuration(folder)
-    shape, preset = shape_of(config), size_of(config.hidden_size)
+    shape = shape_of(config)
     asked = task.questions("forget", "select")
     trim()
     before = resident()
@@ -60,7 +60,8 @@ def measured(folder: str, task: Task, attacks: dict[str, list[str]]) -> Iterator
             logit_lens(model, asked, task)
         else:
             entry = find("attack", attack)
-            settings = configured(entry, preset, changes) if entry.presets else None
+            own = entry.preset(size_of(shape.d_model)) if entry.presets else ""
+            settings = configured(entry, own, changes) if own else None
             seen = Seen.of(task, entry, config=settings, tokenizer=model.tokenizer)
             reference = entry.learn(model, seen, settings)
             search = entry.search(model, seen, reference, settings)
