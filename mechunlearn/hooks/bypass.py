@@ -3,8 +3,8 @@
 TransformerLens computes every activation that a hook may ask for: attention scores and patterns,
 the scale of each norm. Where no hook asks, that costs two to four times the plain forward in calls
 of small models and short texts, and on a GPU the fused attention. So a norm, an MLP or an attention
-without hooks is left to the module that it wraps, with the same weights, and whatever is hooked
-stays as it is.
+with no hook inside is left to the module that it wraps, with the same weights; hooks on its input
+and output are called. What is hooked inside stays as it is.
 
 TransformerLens switches the plain attention to the one of small steps, which it also reimplements;
 on a CPU it stays that one, whose bits are the same. On other devices it is the fused one for as
@@ -40,7 +40,7 @@ KINDS = (
     RMSNormalizationBridge,
 )
 """What computes the same as what it wraps; no subclasses, which may hold other weights."""
-FUSED = "sdpa"
+FUSED, STEPS = "sdpa", "eager"
 RAW_INPUTS = ("use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 """Settings with which parts of a block read what comes before others of its parts."""
 
@@ -49,23 +49,65 @@ Slot = tuple[dict[str, nn.Module | None], str, Any]
 """The modules of a parent, a name among them, and the bridge that stands there."""
 
 
+class _Ends(nn.Module):
+    """What a bridge wraps, between the bridge's first and last hook point."""
+
+    def __init__(self, bridge: Any) -> None:
+        super().__init__()
+        object.__setattr__(self, "bridge", bridge)  # It is no part of this.
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        bridge: Any = self.bridge
+        if args:
+            args = (bridge.hook_in(args[0]), *args[1:])
+        else:
+            kwargs["hidden_states"] = bridge.hook_in(kwargs["hidden_states"])
+        output = bridge.original_component(*args, **kwargs)
+        if isinstance(output, tuple):
+            return (bridge.hook_out(output[0]), *output[1:])
+        return bridge.hook_out(output)
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A bridge, and all bridges inside it: they are taken out together, where none is hooked."""
 
     slots: tuple[Slot, ...]
+    """The outermost first."""
+    ends: _Ends
+    """In its place where its input or output alone is hooked."""
     points: tuple[HookPoint, ...]
+    """All others."""
     config: Any
     """Of an attention that is to be fused meanwhile."""
 
-    def hooked(self, known: set[int]) -> bool:
-        """Whether anything looks at it, beside TransformerLens' own ``known`` handles."""
-        if any(p._forward_hooks or p._backward_hooks for p in self.points):
-            return True
-        return any(
+    def needed(self, known: set[int]) -> bool:
+        """Whether anything looks inside, beside TransformerLens' own ``known`` handles."""
+        return any(map(_hooked, self.points)) or any(
             b._forward_hooks or b._backward_hooks or not b._forward_pre_hooks.keys() <= known
             for _, _, b in self.slots
         )
+
+    def take_out(self) -> None:
+        """Put what is wrapped in the place of every bridge."""
+        for modules, name, bridge in self.slots:
+            modules[name] = bridge.original_component  # Adapters come and go there.
+        modules, name, outer = self.slots[0]
+        if _hooked(outer.hook_in) or _hooked(outer.hook_out):
+            modules[name] = self.ends
+        if self.config is not None:
+            self.config._attn_implementation = FUSED
+
+    def put_back(self) -> None:
+        """Everything as TransformerLens left it."""
+        for modules, name, bridge in self.slots:
+            modules[name] = bridge
+        if self.config is not None:
+            self.config._attn_implementation = STEPS
+
+
+def _hooked(point: HookPoint) -> bool:
+    return bool(point._forward_hooks or point._backward_hooks)
 
 
 def bypass_bridges(model: HookedModel, attention: str | None) -> None:
@@ -88,21 +130,14 @@ def _forward(plain: Any, block: Any, parts: tuple[_Part, ...], *args: Any, **kwa
     if any(getattr(block.config, name, False) for name in RAW_INPUTS):
         return plain(*args, **kwargs)
     known = {handle.id for handle in block._capture_hook_handles}
-    unhooked = [part for part in parts if not part.hooked(known)]
-    slots = [slot for part in unhooked for slot in part.slots]
-    configs = [part.config for part in unhooked if part.config is not None]
-    before = [config._attn_implementation for config in configs]
+    unhooked = [part for part in parts if not part.needed(known)]
     try:
-        for modules, name, bridge in slots:
-            modules[name] = bridge.original_component  # Adapters come and go there.
-        for config in configs:
-            config._attn_implementation = FUSED
+        for part in unhooked:
+            part.take_out()
         return plain(*args, **kwargs)
     finally:
-        for modules, name, bridge in slots:
-            modules[name] = bridge
-        for config, attention in zip(configs, before, strict=True):
-            config._attn_implementation = attention
+        for part in unhooked:
+            part.put_back()
 
 
 def _parts(layer: nn.Module, fused: bool) -> Iterator[_Part]:
@@ -112,10 +147,13 @@ def _parts(layer: nn.Module, fused: bool) -> Iterator[_Part]:
         for _, _, outer in places:  # Grows meanwhile.
             places += _bridges(outer.original_component)
         if all(_same(bridge) for _, _, bridge in places):
-            points = [m for m in place[2].modules() if isinstance(m, HookPoint)]
-            turned = fused and isinstance(place[2], PositionEmbeddingsAttentionBridge)
-            config = getattr(place[2].original_component, "config", None) if turned else None
-            yield _Part(tuple(places), tuple(points), config)
+            outer = place[2]
+            points = [m for m in outer.modules() if isinstance(m, HookPoint)]
+            inside = [p for p in points if p is not outer.hook_in and p is not outer.hook_out]
+            turned = fused and isinstance(outer, PositionEmbeddingsAttentionBridge)
+            config = getattr(outer.original_component, "config", None) if turned else None
+            config = config if getattr(config, "_attn_implementation", "") == STEPS else None
+            yield _Part(tuple(places), _Ends(outer), tuple(inside), config)
 
 
 def _same(bridge: Any) -> bool:

@@ -1,7 +1,6 @@
 """Parts of blocks without hooks: the bits of the hooked ones, and not computed by them."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,8 +13,17 @@ from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.types import HookedModel
 
 Tiny = Callable[[str], HookedModel]
-EVERYWHERE = ("ln1.hook_in", "attn.hook_in", "attn.q.hook_out", "mlp.hook_out", "mlp.in.hook_in")
-"""One point of each part of a block."""
+INSIDE = ("ln1.hook_scale", "attn.q.hook_out", "ln2.hook_normalized", "mlp.in.hook_in")
+"""A point inside each part of a block."""
+ENDS = (
+    "ln1.hook_in",
+    "attn.hook_in",
+    "attn.hook_out",
+    "ln2.hook_in",
+    "mlp.hook_in",
+    "mlp.hook_out",
+)
+"""First and last points of parts."""
 
 
 def tokens() -> Tensor:
@@ -28,19 +36,23 @@ def padded() -> Tensor:
     return mask
 
 
-def hooks_on(model: HookedModel, names: tuple[str, ...] = EVERYWHERE) -> Any:
+def hooks_on(
+    model: HookedModel, names: tuple[str, ...], seen: dict[str, Tensor] | None = None
+) -> Any:
     """Hooks that see everything and change nothing."""
+    seen = {} if seen is None else seen
     blocks = range(model.cfg.n_layers)
     points = [f"blocks.{i}.{n}" for i in blocks for n in names]
     known = [n for n in points if n in model.hook_dict]
-    return model.hooks(fwd_hooks=[(n, lambda activation, hook: None) for n in known])
+    hooks = [(n, lambda activation, hook, n=n: seen.update({n: activation})) for n in known]
+    return model.hooks(fwd_hooks=hooks)
 
 
-def results(model: HookedModel, *, hooked: bool) -> tuple[Tensor, list[Tensor | None]]:
-    """Logits, and gradients of all weights."""
-    with ExitStack() as stack:
-        if hooked:
-            stack.enter_context(hooks_on(model))
+def results(
+    model: HookedModel, names: tuple[str, ...] = (), seen: dict[str, Tensor] | None = None
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Logits, and gradients of all weights, with some points hooked."""
+    with hooks_on(model, names, seen):
         for p in model.parameters():
             p.requires_grad_(True)
         logits = model(tokens(), attention_mask=padded())
@@ -65,13 +77,18 @@ def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_bits_and_gradients_are_those_of_the_hooked_parts(any_tiny: HookedModel) -> None:
-    logits, gradients = results(any_tiny, hooked=False)
-    same, others = results(any_tiny, hooked=True)
-    assert torch.equal(logits, same)
+    logits, gradients = results(any_tiny)
     assert logits.std() > 0
-    for ours, theirs in zip(gradients, others, strict=True):
-        assert (ours is None) == (theirs is None)
-        assert ours is None or theirs is None or torch.equal(ours, theirs)
+    ends, seen = dict[str, Tensor](), dict[str, Tensor]()
+    for names, into in ((ENDS, ends), (ENDS + INSIDE, seen)):
+        same, others = results(any_tiny, names, into)
+        assert torch.equal(logits, same)
+        for ours, theirs in zip(gradients, others, strict=True):
+            assert (ours is None) == (theirs is None)
+            assert ours is None or theirs is None or torch.equal(ours, theirs)
+    assert len(seen) > len(ends) > 0
+    for name, activation in ends.items():
+        assert torch.equal(activation, seen[name]), name
 
 
 def test_only_hooked_parts_are_computed_by_their_bridges(
@@ -79,9 +96,13 @@ def test_only_hooked_parts_are_computed_by_their_bridges(
 ) -> None:
     model, called = tiny("llama"), calls_of(monkeypatch)
     model(tokens())
-    with hooks_on(model, ("hook_out", "mlp.hook_out")):
+    with hooks_on(model, ("hook_out", *ENDS)):
         model(tokens())
     assert called == []
+    with model.hooks(fwd_hooks=[("blocks.0.attn.hook_out", lambda x, hook: 0 * x)]):
+        without = model(tokens())
+    assert called == []
+    assert not torch.allclose(without, model(tokens()))
     seen: list[Tensor] = []
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_pattern", lambda x, hook: seen.append(x))]):
         model(tokens())
