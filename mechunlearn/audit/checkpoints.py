@@ -47,6 +47,12 @@ def make(setup: Setup, recipe: Recipe) -> None:
     _write(folder, CheckpointFile(lineage=lineage, seconds=round(time.perf_counter() - start, 2)))
 
 
+def is_made(recipe: Recipe) -> bool:
+    """Whether a model is finished, and of this origin."""
+    note = _note(recipe.folder)
+    return recipe.folder.exists() and note is not None and note.lineage == dict(recipe.lineage)
+
+
 def _seeded(setup: Setup, method: str) -> Iterator[str]:
     """The seed of a method, which is moved along with the audit's."""
     config = setup.resolved.methods[method]

@@ -15,6 +15,7 @@ from mechunlearn.cost.downloads import (
 )
 from mechunlearn.cost.job import Cost, Job, peak_memory
 from mechunlearn.cost.memory import Memory, Shape, Sizes, shape_of, sizes_of
+from mechunlearn.cost.training import Corpora
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.models.placement import FLOATS
 from mechunlearn.models.tokenizer import load_tokenizer
@@ -22,6 +23,8 @@ from mechunlearn.presets import size_of
 from mechunlearn.registry import find
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.types import Fold, Role, Task
+from mechunlearn.unlearn import Settings
+from mechunlearn.unlearn.costs import corpora_of, method_cost
 
 CARDS = (24, 80)
 """GB of the GPUs that are considered."""
@@ -36,11 +39,13 @@ BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "4bit": 0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One attack on one model on a GPU."""
+    """One attack on one model on a GPU, or the making of one."""
 
     attack: str
-    """``baseline``: none."""
+    """``baseline``: none; or an unlearning method."""
     memory: Memory
+    steps: int = 0
+    """Of a method's training."""
 
     def fits(self, card: int) -> bool:
         """Whether a GPU of ``card`` GB holds it."""
@@ -81,9 +86,9 @@ def outlook(plan: AuditPlan) -> Outlook:
     if shape is None:
         return Outlook(files, [], 0, None, False, data)
     dtype = plan.dtype if plan.dtype != "auto" else "bfloat16"
-    task, sizes = _sizes(plan, 4 if dtype == "float32" else 2)
-    resolved = plan.resolved(size_of(shape.d_model))
-    steps = list(_steps(resolved, job_of(task, shape, sizes), dtype))
+    task, sizes, corpora = task_sizes(plan, 4 if dtype == "float32" else 2)
+    resolved, job = plan.resolved(size_of(shape.d_model)), job_of(task, shape, sizes)
+    steps = [*_steps(resolved, job, dtype), *_makings(resolved, job, corpora)]
     return Outlook(files, steps, shape.parameters, sizes, task is None, data)
 
 
@@ -106,12 +111,27 @@ def _steps(resolved: Resolved, job: Job, dtype: str) -> Iterator[Step]:
         yield Step(name, memory)
 
 
-def _sizes(plan: AuditPlan, number: int) -> tuple[Task | None, Sizes]:
+def _makings(resolved: Resolved, job: Job, corpora: Corpora) -> Iterator[Step]:
+    """Methods that say what they cost; of the original and of its controls it is the same."""
+    for name, config in resolved.methods.items():
+        if isinstance(config, Settings):
+            cost = method_cost(config, job, corpora)
+            memory = peak_memory(cost, job.shape, job.sizes)
+            yield Step(name, memory, config.optimizer.steps)
+
+
+def task_sizes(plan: AuditPlan, number: int) -> tuple[Task | None, Sizes, Corpora]:
+    """The task of a plan, its sizes on a GPU and what methods train on; typical ones without it.
+
+    Args:
+        number: Bytes of a number in the model's weights.
+    """
     try:
         trust, name = plan.trust_remote_code, plan.task or None
         config = task_config(plan.changes)
         task = load_task(name, plan.original, config, trust_remote_code=trust)
         tokenizer = load_tokenizer(plan.original, trust_remote_code=trust)
-        return task, sizes_of(task, tokenizer, ("cuda", number))
+        corpora = corpora_of(task, tokenizer) if plan.methods else {}
+        return task, sizes_of(task, tokenizer, ("cuda", number)), corpora
     except (ValueError, PrerequisiteError):
-        return None, Sizes(*TYPICAL, "cuda", number)
+        return None, Sizes(*TYPICAL, "cuda", number), {}

@@ -1,6 +1,7 @@
 """Run a plan: make the models, and compute the cells that are not there yet."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mechunlearn.audit.engines import Engine, Here, Workers
 from mechunlearn.audit.entries import Entry
 from mechunlearn.audit.estimate import Estimate, affordable, amounts, calibrate, estimates
 from mechunlearn.audit.evidence import Evidence
+from mechunlearn.audit.making import Making, free_for, makings
 from mechunlearn.audit.option import seconds
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.pool import ModelPool
@@ -109,33 +111,45 @@ def _carried_out(
     return evidence, left
 
 
-def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> list[Estimate]:
-    """What is missing of an audit and what it will cost; computes nothing and writes nothing.
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What an audit has still to do."""
 
-    Models that the audit has to make first are not counted.
+    cells: list[Estimate] = field(default_factory=list)
+    models: list[Making] = field(default_factory=list)
+    """That it has to make first."""
+
+
+def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Missing:
+    """What is missing of an audit and what it will cost; computes nothing and writes nothing.
 
     Raises:
         ValueError: As ``run``.
+        PrerequisiteError: If a GPU or package is needed that is not there.
     """
     engine = engine or Here(ModelPool())
     store = Store(out)
     threads = _threads(plan, store.check(plan.identity), engine.threads)
     limit = seconds(plan.budget)
     known: set[str] = set()
-    costs: list[Estimate] = []
+    found, free = Missing(), free_for(plan)
     for setup in _setups(plan, out, threads, plan.planted == "auto"):
         cells = [c for c in _unique(setup) if c.key not in known]
         known |= {c.key for c in cells}
         there = store.all(cells)
         missing = [c for c in cells if c.key not in there]
-        own = estimates(setup, missing, calibrate(setup)) if missing else []
+        if not missing:
+            continue
+        speed = calibrate(setup)
+        own = estimates(setup, missing, speed)
         if limit is not None:
             kept, limit = _within(setup, own, limit)
             own = [e for e in own if e.cell in kept]
-        costs += own
+        found.cells.extend(own)
+        found.models.extend(makings(setup, speed, free))
         if limit is not None and limit <= 0:
             break
-    return costs
+    return found
 
 
 def _within(setup: Setup, costs: Sequence[Estimate], left: float) -> tuple[list[Cell], float]:

@@ -119,18 +119,19 @@ def estimate(plan: "AuditPlan", out: Path | None, as_json: bool, engine: "Engine
     from mechunlearn.audit.run import dry_run
     from mechunlearn.cost.downloads import model_download
     from mechunlearn.models.placement import placement
-    from mechunlearn.report.table import show_estimates, show_outlook
+    from mechunlearn.report.costs import show_estimates, show_outlook
 
-    missing = any(not model_download(name, None).there for name in needed_models(plan))
-    if not as_json and (missing or "/" in plan.original):  # Say first what has to be fetched.
+    absent = any(not model_download(name, None).there for name in needed_models(plan))
+    if not as_json and (absent or "/" in plan.original):  # Say first what has to be fetched.
         sys.stderr.write(plan_toml(plan))
         show_outlook(outlook(plan))
     placement(plan.device, plan.dtype)
-    costs = dry_run(plan, out or plan.folder, engine)
+    missing = dry_run(plan, out or plan.folder, engine)
     if as_json:
-        print_json([e.summary for e in costs])
+        print_json([*(m.summary for m in missing.models), *(e.summary for e in missing.cells)])
     else:
-        show_estimates(costs, engine.workers if isinstance(engine, Processes) else 1)
+        workers = engine.workers if isinstance(engine, Processes) else 1
+        show_estimates(missing.cells, missing.models, workers)
 
 
 def run(

@@ -1,7 +1,8 @@
 """The commands of studies: paper, validate, trace, rerun."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,9 @@ from mechunlearn.cli.options import (
     say,
 )
 
+if TYPE_CHECKING:
+    from mechunlearn.audit.plan import AuditPlan
+
 
 @plan_options(only=("original", "unlearned", "task", "changes", "dtype", "device"))
 def paper(
@@ -28,6 +32,9 @@ def paper(
     attacks: Annotated[
         str, typer.Option("--attacks", help="Rows of the published table; default: all.")
     ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is missing and what it will take.")
+    ] = False,
     out: OutOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -51,13 +58,29 @@ def paper(
         if row not in ATTACKS:
             raise unknown("row of the table", row, ATTACKS)
     default = made.folder
-    kept.folder = folder = out or default.with_name(f"paper-{default.name}")
+    folder = out or default.with_name(f"paper-{default.name}")
+    if dry_run:
+        _look_ahead(made, folder, rows, as_json)
+        return
+    kept.folder = folder
     cells = run(made, folder, rows)
     if as_json:
         print_json([plain(c) | {"difference": c.difference} for c in cells])
     else:
         show_paper(cells)
         say(f"table: {folder / 'paper.json'}")
+
+
+def _look_ahead(plan: "AuditPlan", folder: Path, rows: Sequence[str], as_json: bool) -> None:
+    """Say what the table would take."""
+    from mechunlearn.report.costs import show_paper_outlook
+    from mechunlearn.studies.paper_outlook import paper_outlook
+
+    ahead = paper_outlook(plan, folder, rows)
+    if as_json:
+        print_json(ahead)
+    else:
+        show_paper_outlook(ahead)
 
 
 @plan_options(only=("attacks", "changes"))

@@ -1,4 +1,4 @@
-"""Audits, estimates and validations on the terminal; in a pipe as tab-separated values."""
+"""Audits and validations on the terminal; in a pipe as tab-separated values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,8 +9,6 @@ from mechunlearn.analysis.compare import Moved
 from mechunlearn.analysis.records import Model, Row
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.words import DASH, ROLES, name, over_seeds, percent
-from mechunlearn.audit.estimate import Estimate
-from mechunlearn.audit.outlook import CARDS, Outlook
 from mechunlearn.bench.lm_eval_results import Result
 from mechunlearn.progress import console, results
 from mechunlearn.records import Plain
@@ -144,36 +142,6 @@ def chance(questions: Sequence[Question], scoring: Scoring) -> float:
     return float(np.mean([find("measure", scoring).chance(q) for q in questions]))
 
 
-def show_estimates(estimates: Sequence[Estimate], workers: int = 1) -> None:
-    """Print what is missing of an audit, and its cost, shared by some processes."""
-    if not estimates:
-        print_lines(["everything is there already"])
-        return
-    titles = ("model", "attack", "cell", "seconds", "FLOP", "memory, MB")
-    ranks = {"cell": 1, "FLOP": 3, "memory, MB": 2}
-    heads = [Head(t, ranks.get(t, 0), words=t in ("model", "attack", "cell")) for t in titles]
-    rows = [
-        [e.cell.model, name(e.cell.attack), e.cell.kind, f"{e.seconds:.1f}", f"{e.flops:.1e}",
-         f"{e.memory / 1e6:.0f}"]
-        for e in estimates
-    ]  # fmt: skip
-    print_table("cells that are missing, and about what they cost here", heads, rows)
-    total, maybe = (
-        sum(e.seconds for e in estimates if e.conditional is x) / 60 / workers
-        for x in (False, True)
-    )
-    where = f" in {workers} processes" if workers > 1 else ""
-    console.print(
-        f"{len(estimates)} cells, about {total:.1f} minutes{where}, without making models; memory "
-        "is one model's, with all that an attack keeps beside it."
-    )
-    if maybe:
-        console.print(
-            f"Planted hiding takes about {maybe:.1f} minutes more, and is attacked only where "
-            "a verdict would otherwise be that there is no evidence (--planted)."
-        )
-
-
 def show_paper(cells: Sequence[PaperCell]) -> None:
     """Print our table beside the published one."""
     titles = ("questions", "attack", "model", "ours", "n", "published", "difference")
@@ -191,38 +159,6 @@ def show_paper(cells: Sequence[PaperCell]) -> None:
     console.print(
         "Best variant on the questions reported, as published; brackets are 95 % intervals, of the "
         "difference those of two independent samples. A model without a published column has none."
-    )
-
-
-def show_outlook(outlook: Outlook) -> None:
-    """Print what an audit would need: its table is a result, what stands around it are notes."""
-    for d in outlook.downloads:
-        size = "of unknown size" if d.bytes is None else f"{d.bytes / 1e9:.1f} GB"
-        console.print(f"{d.model}: {size}, {'here' if d.there else 'to be fetched'}")
-    if missing := [d for d in outlook.downloads if not d.there]:
-        total = f"{sum(d.bytes or 0 for d in missing) / 1e9:.0f} GB"
-        known = all(d.bytes is not None for d in missing)
-        of = f"about {total}" if known else "how much is not known"
-        console.print(f"to fetch: {len(missing)} models, {of}")
-    if outlook.data:
-        console.print(f"data sets: {', '.join(outlook.data)}", markup=False)
-    if outlook.sizes is None:
-        console.print("memory: not known before the original's config.json is here")
-        return
-    heads = [Head("step", words=True), Head("GB"), Head("largest part beside the weights", 1, True)]
-    heads += [Head(f"{c} GB") for c in CARDS]
-    rows = []
-    for step in outlook.steps:
-        parts = {k: v for k, v in step.memory.parts.items() if k != "weights"}
-        largest = max(parts, key=lambda k: parts[k])
-        fits = ["fits" if step.fits(card) else "no" for card in CARDS]
-        what = f"{largest}, {parts[largest] / 1e9:.1f} GB"
-        rows.append([name(step.attack), f"{step.memory.total / 1e9:.1f}", what, *fits])
-    print_table("memory of each step on a GPU, one model at a time", heads, rows)
-    about = "taken, since the task is not here" if outlook.typical else "the task's longest"
-    console.print(
-        f"{outlook.parameters / 1e9:.2f} billion parameters, from the configuration alone; prompts "
-        f"of {outlook.sizes.longest} tokens ({about}). Copies that undo training lie on the host."
     )
 
 

@@ -138,31 +138,56 @@ def paper(
     chosen = task_config(plan.changes)
     data = Data(load_task(plan.task or None, plan.original, chosen, trust_remote_code=trust))
     words = check(plan.original, trust_remote_code=trust)
-    tested = {label: m for label, m in plan.labels.items() if m not in plan.methods}
-    for source in tested.values():
+    for source in given(plan).values():
         if check(source, plan.original, trust_remote_code=trust) != words:
             raise ValueError(f"{source} and {plan.original} have different vocabularies")
     pool = (pool or ModelPool(room=0.0)).with_options(plan.loading)
-    original = free_label(tail(plan.original), [*tested], "original")
     file = out / "paper.json"
-    cells = list(_kept(file, plan))
-    done = {(c.attack, c.model) for c in cells}
+    cells = list(kept(out, plan))
     measured = data.task.name == MEASURED[0] and tail(plan.original).lower() == MEASURED[1]
-    suspects = [_Suspect(original, plan.original, "original", measured)]
-    for label, source in tested.items():
-        column, names = column_of(f"{label} {tail(source)}"), words_of(f"{label} {source}")
-        suspects.append(_Suspect(label, source, column, measured and "cyber" not in names))
-    for suspect in suspects:
-        for attack in ATTACKS:
-            if attack not in attacks or (attack, suspect.label) in done:
-                continue
-            if suspect.column != "original" or published("forget", attack, "original"):
-                cells += _cells(attack, suspect, plan, data, pool)
-                write_json(file, plain(Table(plan=plan.identity, cells=tuple(cells))))
+    for suspect in suspects(plan, measured):
+        for attack in missing(suspect, attacks, cells):
+            cells += _cells(attack, suspect, plan, data, pool)
+            write_json(file, plain(Table(plan=plan.identity, cells=tuple(cells))))
     return cells
 
 
-def _kept(file: Path, plan: AuditPlan) -> tuple[Cell, ...]:
+def given(plan: AuditPlan) -> dict[str, str]:
+    """The unlearned models of a table: label -> name, folder or Hub id."""
+    return {label: m for label, m in plan.labels.items() if m not in plan.methods}
+
+
+def suspects(plan: AuditPlan, measured: bool = False) -> list["Suspect"]:
+    """The models of a table, the original first.
+
+    Args:
+        measured: Whether the published numbers are of this original and task.
+    """
+    tested = given(plan)
+    original = free_label(tail(plan.original), [*tested], "original")
+    found = [Suspect(original, plan.original, "original", measured)]
+    for label, source in tested.items():
+        column, names = column_of(f"{label} {tail(source)}"), words_of(f"{label} {source}")
+        found.append(Suspect(label, source, column, measured and "cyber" not in names))
+    return found
+
+
+def missing(suspect: "Suspect", attacks: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    """Rows of the table that are not there yet for a model."""
+    done = {cell.attack for cell in cells if cell.model == suspect.label}
+    asked = [attack for attack in ATTACKS if attack in attacks and attack not in done]
+    if suspect.column != "original":
+        return asked
+    return [attack for attack in asked if published("forget", attack, "original")]
+
+
+def kept(out: Path, plan: AuditPlan) -> tuple[Cell, ...]:
+    """The finished cells of a folder.
+
+    Raises:
+        ValueError: If it holds another table.
+    """
+    file = out / "paper.json"
     if not file.is_file():
         return ()
     table = read_record(file, Table)
@@ -188,7 +213,7 @@ def words_of(model: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Suspect:
+class Suspect:
     """A model of the table."""
 
     label: str
@@ -199,7 +224,7 @@ class _Suspect:
 
 
 def _cells(
-    attack: str, suspect: _Suspect, plan: AuditPlan, data: Data, pool: ModelPool
+    attack: str, suspect: Suspect, plan: AuditPlan, data: Data, pool: ModelPool
 ) -> Iterator[Cell]:
     """The forget and, where it is published, the retain cell of an attack on a model."""
     console.print(f"[dim]{suspect.label}: {attack}[/dim]")

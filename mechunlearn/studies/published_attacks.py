@@ -12,23 +12,26 @@ Reference:
     Łucki et al. 2024, arXiv:2409.18025. What differs: ``mechunlearn.studies.paper``.
 """
 
+import dataclasses
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mechunlearn.attacks import Attack, Seen
-from mechunlearn.attacks.direction_ablation import Ablation, DirectionSearch
+from mechunlearn.attacks.direction_ablation import Ablation, DirectionConfig, DirectionSearch
 from mechunlearn.attacks.logit_lens import lens_points
 from mechunlearn.attacks.mean_directions import NO_DIRECTION
+from mechunlearn.attacks.relearning import DISJOINT
 from mechunlearn.attacks.relearning_data import Lessons, rows_of
 from mechunlearn.attacks.relearning_runs import relearning
 from mechunlearn.attacks.relearning_settings import RelearningConfig, Run
-from mechunlearn.attacks.set_difference_pruning import CORPUS, OWN, PruningSearch
+from mechunlearn.attacks.set_difference_pruning import CORPUS, OWN, PruningConfig, PruningSearch
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.select import lost
 from mechunlearn.bench import score, score_read_outs
 from mechunlearn.bench.read_outs import LensReadOut
+from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.models.lora import LoRA
 from mechunlearn.presets import configured
 from mechunlearn.registry import find
@@ -41,6 +44,8 @@ RATE = 2e-4
 SEED = 42
 SINGLES = (0, 7, 15, 23, 31)
 RMU_BLOCKS = (5, 6, 7)
+DIRECTIONS = 4
+"""What directions are measured against."""
 LEAD = "Answer the following question with A, B, C, or D."
 REGISTERED = {
     "orthogonalization": "direction_ablation",
@@ -187,28 +192,40 @@ def _finetuned(at: Situation) -> Iterator[tuple[Finetuning, Change]]:
     """One run for each number of examples."""
     task = at.data.task
     examples = task.forget_examples or tuple(task.example(q) for q in at.asked)
-    for n in [n for n in SAMPLES if n <= len(examples)]:
-        config = RelearningConfig(
-            rates=(RATE,), steps=EPOCHS * n, batch=1, samples=n, span="prompt_and_answer",
-            lora=LoRA(rank=128, alpha=16.0), seeds=(SEED,), warmup=0.05, decay=0.95,
-            weight_decay=0.01,
-        )  # fmt: skip
+    for config in finetunings(len(examples)):
+        n = config.samples
         lessons = Lessons(rows_of(at.model, examples[:n], config))
         change = relearning(lessons, config, Run(RATE, SEED, config.steps))
         yield Finetuning(n, config.steps), change
+
+
+def finetunings(examples: int) -> list[RelearningConfig]:
+    """The settings of every run, where there are so many examples."""
+    return [
+        RelearningConfig(
+            rates=(RATE,), steps=EPOCHS * n, batch=1, samples=n, span="prompt_and_answer",
+            lora=LoRA(rank=128, alpha=16.0), seeds=(SEED,), warmup=0.05, decay=0.95,
+            weight_decay=0.01,
+        )
+        for n in SAMPLES if n <= examples
+    ]  # fmt: skip
+
+
+def spans(layers: int, column: str) -> list[tuple[int, ...]]:
+    """Sets of blocks after which directions are projected out of a model of so many blocks."""
+    found = [tuple(range(layers)), *((i,) for i in SINGLES if i < layers)]
+    return [*found, RMU_BLOCKS] if column == "rmu" and layers > max(RMU_BLOCKS) else found
 
 
 def _orthogonalized(at: Situation) -> Iterator[tuple[Ablation, Change]]:
     """Four directions at the paper's sets of blocks, as far as the model has them."""
     search = _search("orthogonalization", at)
     assert isinstance(search, DirectionSearch)
-    n = at.model.cfg.n_layers
-    spans = [tuple(range(n)), *((i,) for i in SINGLES if i < n)]
-    if at.column == "rmu" and n > max(RMU_BLOCKS):
-        spans.append(RMU_BLOCKS)
     for against, direction in search.directions.items():
         norms = direction.vectors.norm(dim=-1)
-        for span in spans:  # A block before the first edited one has no direction.
+        for span in spans(
+            at.model.cfg.n_layers, at.column
+        ):  # A block before the first edited one has no direction.
             if layers := tuple(i for i in span if norms[i] > NO_DIRECTION * norms.max()):
                 variant = Ablation(against, layers, "each layer", "zero")
                 yield variant, search.change(variant)
@@ -238,14 +255,46 @@ def _search(row: str, at: Situation) -> Any:
 def _attack(
     row: str, model: HookedModel, task: Task, asked: tuple[Question, ...], plan: AuditPlan
 ) -> tuple[Attack[Any, Any, Any], Any, Seen]:
-    """A registered attack, its paper preset with the plan's changes, and what it may see."""
+    """A registered attack, its settings, and what it may see."""
+    name = REGISTERED[row]
+    attack, config = registered(row, plan)
+    seen = Seen.of(task, attack, name=name, config=config, asked=asked, tokenizer=model.tokenizer)
+    return attack, config, seen
+
+
+def registered(row: str, plan: AuditPlan) -> tuple[Attack[Any, Any, Any], Any]:
+    """The attack that a row is a search of, and its paper preset with the plan's changes."""
     name = REGISTERED[row]
     attack: Attack[Any, Any, Any] = find("attack", name)
     prefix = f"{name}."
     changes = [c.removeprefix(prefix) for c in plan.changes if c.startswith(prefix)]
-    config = configured(attack, "paper" if "paper" in attack.presets else "organism", changes)
-    seen = Seen.of(task, attack, name=name, config=config, asked=asked, tokenizer=model.tokenizer)
-    return attack, config, seen
+    preset = "paper" if "paper" in attack.presets else "organism"
+    return attack, configured(attack, preset, changes)
+
+
+def cost(row: str, job: Job, examples: int, column: str, plan: AuditPlan) -> Cost:
+    """What a row takes on one model: ``variants`` are those whose reported questions are asked.
+
+    Args:
+        examples: That there are for finetuning.
+        column: The published column that the model stands for; ``""``: none.
+    """
+    if row == "finetuning":
+        runs = finetunings(examples)
+        memory = DISJOINT.cost(runs[-1], job).memory if runs else {}
+        return Cost(BACKWARD * sum(r.steps * r.batch for r in runs), float(len(runs)), 0.0, memory)
+    if row not in REGISTERED:  # The lens reads all blocks in one forward.
+        return Cost(variants=1.0)
+    attack, config = registered(row, plan)
+    found: Cost = attack.cost(config, job)
+    if isinstance(config, PruningConfig):
+        pairs = len(config.levels) * (len(config.levels) + 1) / 2
+        return dataclasses.replace(found, variants=pairs)
+    if isinstance(config, DirectionConfig):
+        return dataclasses.replace(
+            found, variants=float(DIRECTIONS * len(spans(job.shape.layers, column)))
+        )
+    return found
 
 
 VARIANTS: Mapping[str, Variants] = {

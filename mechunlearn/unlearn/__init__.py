@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.models.lora import LoRA
 from mechunlearn.train import Loss, Optimizer, TrainLog, Watch, fit, trained
 from mechunlearn.types import HookedModel, Task
@@ -52,6 +54,21 @@ class Settings:
         Raises:
             ValueError: With what is allowed.
         """
+
+    def work(self, shape: Shape) -> Work:
+        """What a step computes, which cost and memory follow from.
+
+        Here: all weights, or adapters at all matrices, trained on whole forget and retain texts.
+        """
+        rank, n = self.lora.rank, shape.layers
+        return Work(
+            weights=float(rank * shape.ends if rank else shape.parameters),
+            adapters=rank > 0,
+            rows=(("texts", "forget"), ("texts", "retain")),
+            read=(True, True),
+            forward=n,
+            backward=n,
+        )
 
 
 @runtime_checkable

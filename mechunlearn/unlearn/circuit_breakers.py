@@ -23,6 +23,7 @@ Reference:
     right angle; ``T`` sets both weights, so a run that is cut short is another method.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,8 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from mechunlearn.bench.rows import pad, placed, real_places
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.hooks import capture, check_blocks, run_blocks
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit, trained
@@ -83,6 +86,22 @@ class CircuitBreakersConfig(Settings):
                 f"after step {self.horizon} (horizon) the forget term would pull the states back; "
                 f"raise horizon, or lower optimizer.steps (now {self.optimizer.steps})"
             )
+
+    def work(self, shape: Shape) -> Work:
+        """Adapters of the first blocks; all states with them and without stay for the loss."""
+        adapted = max(self.layers) + (2 if self.counts == "published" else 1)
+        through = adapted if self.counts == "published" else shape.layers
+        work = Settings.work(self, shape)
+        return dataclasses.replace(
+            work,
+            weights=work.weights * adapted / shape.layers,
+            read=(),
+            forward=through,
+            backward=through,
+            again=1.0,
+            padded=True,
+            states=2.5 * through,
+        )
 
 
 class CircuitBreakers:

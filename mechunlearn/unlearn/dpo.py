@@ -18,6 +18,7 @@ Reference:
     accuracy.
 """
 
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ from torch.nn.functional import logsigmoid
 
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import branching_rows
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.tasks.exchange import Answers
 from mechunlearn.tasks.refusals import REFUSALS
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, shuffled_passes
@@ -70,6 +73,19 @@ class PreferenceSettings(Settings):
         Settings.__post_init__(self)
         self.refuse_below_zero("beta", zero=False)
         self.refuse_below_zero("retain_weight")
+
+    def work(self, shape: Shape) -> Work:
+        """Examples with two answers, whose likelihoods are recorded, and perhaps retain answers."""
+        retain = self.retain_weight > 0
+        divergence = retain and self.retain == "kl"
+        return dataclasses.replace(
+            Settings.work(self, shape),
+            rows=(("pairs", "forget"), *([("examples", "retain")] if retain else ())),
+            read=(False, self.retain_span != "answer"),
+            recorded=1.0,
+            divergence=divergence,
+            kept=1.0 if divergence else 0.0,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

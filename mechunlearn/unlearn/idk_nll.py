@@ -20,6 +20,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from mechunlearn.bench.likelihood import log_likelihoods
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.tasks.refusals import REFUSALS
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import Example, HookedModel, Task
@@ -42,6 +44,11 @@ class IdkNLLConfig(AnswerSettings):
     def __post_init__(self) -> None:
         AnswerSettings.__post_init__(self)
         self.refuse_below_zero("refusals", zero=False)
+
+    def work(self, shape: Shape) -> Work:
+        """As of its kind, with a refusal behind every forget prompt."""
+        work = AnswerSettings.work(self, shape)
+        return dataclasses.replace(work, rows=(("pairs", "forget"), *work.rows[1:]))
 
 
 class IdkNLL:

@@ -14,6 +14,7 @@ Reference:
     limits itself, but nothing in it protects other answers: only the retain term does.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mechunlearn.bench.likelihood import log_likelihoods
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import HookedModel, Task
 from mechunlearn.unlearn import train_
@@ -37,6 +40,11 @@ class NPOConfig(AnswerSettings):
     def __post_init__(self) -> None:
         AnswerSettings.__post_init__(self)
         self.refuse_below_zero("beta", zero=False)
+
+    def work(self, shape: Shape) -> Work:
+        """As of its kind; the original's likelihoods are recorded, not computed by a copy."""
+        work = AnswerSettings.work(self, shape)
+        return dataclasses.replace(work, recorded=work.recorded + 0.5)
 
 
 class NPO:

@@ -35,6 +35,8 @@ from torch import Tensor
 
 from mechunlearn.bench.batches import batches, in_batches, token_budget
 from mechunlearn.bench.rows import pad, placed, real_places
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.hooks import check_blocks, forward_to, mlp_parameters
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, fit
 from mechunlearn.types import HookedModel, Task
@@ -82,6 +84,24 @@ class RMUConfig(Settings):
             )
         if self.lora.rank:
             raise ValueError("RMU trains a few weight matrices and has no use for lora.rank")
+
+    def work(self, shape: Shape) -> Work:
+        """A few matrices of a few blocks; the forward ends at the steered one.
+
+        The first of the blocks keeps its MLP alone, or what goes into its output matrix.
+        """
+        plain = self.retain_corpus == "plain"
+        matrices = 1 if self.weights == "down_proj" else 3 if shape.gated else 2
+        return Work(
+            weights=float(len(self.blocks) * matrices * shape.d_mlp * shape.d_model),
+            adapters=False,
+            rows=(("texts", "forget"), ("plain" if plain else "texts", "retain")),
+            forward=self.layer + 1,
+            backward=self.layer - min(self.blocks) + (0.1 if matrices == 1 else 0.5),
+            recorded=0.5,
+            kept=0.5,
+            states=4.0,
+        )
 
 
 class RMU:

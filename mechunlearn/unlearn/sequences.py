@@ -1,5 +1,6 @@
 """What the methods that train on the likelihood of answers share: draws, retain term, settings."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,8 @@ from mechunlearn.bench.batches import batches, in_batches, token_budget
 from mechunlearn.bench.likelihood import Span, example_rows, log_likelihoods
 from mechunlearn.bench.rows import Row, pad, placed
 from mechunlearn.bench.vocabulary import over_rows
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
 from mechunlearn.progress import console
 from mechunlearn.train import Draws, Share
@@ -36,6 +39,18 @@ class AnswerSettings(Settings):
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
         self.refuse_below_zero("retain_weight")
+
+    def work(self, shape: Shape) -> Work:
+        """Answers of forget and of retain examples, perhaps compared with the original's."""
+        divergence = self.retain == "kl"
+        return dataclasses.replace(
+            Settings.work(self, shape),
+            rows=(("examples", "forget"), ("examples", "retain")),
+            read=(self.span != "answer", self.retain_span != "answer"),
+            divergence=divergence,
+            kept=1.0 if divergence else 0.0,
+            recorded=0.5 if divergence else 0.0,
+        )
 
 
 Corpus = Literal["forget", "retain", "plain"]

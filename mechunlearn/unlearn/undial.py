@@ -15,11 +15,14 @@ Reference:
     right ones, and a form of the question that was not trained on may still be answered.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from mechunlearn.cost.memory import Shape
+from mechunlearn.cost.training import Work
 from mechunlearn.models.lora import LoRA
 from mechunlearn.train import Optimizer, Share, TrainLog, Watch
 from mechunlearn.types import HookedModel, Task
@@ -38,6 +41,16 @@ class UNDIALConfig(AnswerSettings):
     def __post_init__(self) -> None:
         AnswerSettings.__post_init__(self)
         self.refuse_below_zero("beta", zero=False)
+
+    def work(self, shape: Shape) -> Work:
+        """As of its kind; the forget answers too are compared with what the original says."""
+        work = AnswerSettings.work(self, shape)
+        rows, read = (
+            (work.rows, work.read) if self.retain_weight else (work.rows[:1], work.read[:1])
+        )
+        return dataclasses.replace(
+            work, rows=rows, read=read, divergence=True, kept=1.0, recorded=work.recorded + 0.5
+        )
 
 
 class UNDIAL:

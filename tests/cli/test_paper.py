@@ -2,18 +2,31 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import msgspec
 import pytest
 
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.pool import ModelPool
 from mechunlearn.bench import score
+from mechunlearn.environment import write_json
 from mechunlearn.models import load
+from mechunlearn.models.sets import SETS
+from mechunlearn.records import plain
 from mechunlearn.report.table import show_paper
-from mechunlearn.studies.paper import ATTACKS, Cell, column_of, paper
+from mechunlearn.studies.paper import ATTACKS, Cell, Table, column_of, paper
+from mechunlearn.studies.paper_outlook import paper_outlook
 from mechunlearn.studies.published import COLUMNS, COUNTS, TABLE, Set, published
-from mechunlearn.studies.published_attacks import REGISTERED, Data, Situation
+from mechunlearn.studies.published_attacks import (
+    REGISTERED,
+    Data,
+    Situation,
+    finetunings,
+    spans,
+)
 from mechunlearn.types import Change, Score, Task
 
 
@@ -136,3 +149,67 @@ def test_the_whole_table_on_tiny_models(
     assert len(json.loads(before)["cells"]) == len(cells)
     with pytest.raises(ValueError, match="another table"):
         paper(dataclasses.replace(plan, seed=1), tmp_path / "out")
+
+
+def local_checkpoint(folder: Path) -> str:
+    """A configuration of 7 billion parameters, and no weights behind it."""
+    folder.mkdir()
+    values = dict(SETS["zephyr"].configuration)
+    (folder / "config.json").write_text(json.dumps(values | {"architectures": []}))
+    (folder / "model.safetensors").write_bytes(b"")
+    return str(folder)
+
+
+def test_what_the_table_takes_is_said_without_weights(
+    tmp_path: Path,
+    run: Callable[..., CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ModelPool, "__call__", lambda *_: pytest.fail("a model was loaded"))
+    original, suspect = (local_checkpoint(tmp_path / n) for n in ("before", "my-rmu"))
+    command = ("paper", "--original", original, "--unlearned", suspect, "--task", "wmdp-bio")
+    done = run(*command, "--dry-run", "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    heads, *lines = (line.split("\t") for line in done.stdout.splitlines())
+    rows = {(r["model"], r["attack"]): r for r in (dict(zip(heads, x, strict=True)) for x in lines)}
+    assert [attack for model, attack in rows if model == "my-rmu"] == list(ATTACKS)
+    assert [a for m, a in rows if m == "before"] == ["default decoding", "logit lens"]
+    pruning = rows["my-rmu", "set-difference pruning"]
+    assert (pruning["24 GB"], pruning["80 GB"]) == ("no", "fits")
+    assert rows["my-rmu", "default decoding"]["24 GB"] == "fits"
+    assert float(pruning["questions"]) > 45 * float(rows["my-rmu", "logit lens"]["questions"]) / 2
+    assert not (tmp_path / "out").exists()
+    told = json.loads(run(*command, "--dry-run", "--json", "--attacks", "finetuning").stdout)
+    assert [s["model"] for s in told["steps"]] == ["my-rmu"]
+
+
+def test_a_checkpoint_whose_shape_nobody_knows_is_one_sentence(
+    run: Callable[..., CompletedProcess[str]],
+) -> None:
+    done = run("paper", "--original", "some/where", "--unlearned", "some/else", "--dry-run")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "some/where could not be fetched from the Hugging Face Hub" in line
+
+
+def test_rows_that_are_finished_are_not_counted(tiny_plan: AuditPlan, tmp_path: Path) -> None:
+    plan = dataclasses.replace(tiny_plan, attacks=("gcg",), changes=())
+    before = paper_outlook(plan, tmp_path)
+    assert not before.typical
+    cell = Cell(
+        set="forget", attack="logit lens", model="after", column="", right=1, n=2, settings={},
+        tried=1, seconds=0.0,
+    )  # fmt: skip
+    write_json(tmp_path / "paper.json", plain(Table(plan=plan.identity, cells=(cell,))))
+    after = paper_outlook(plan, tmp_path)
+    gone = {(s.model, s.step.attack) for s in before.steps}
+    gone -= {(s.model, s.step.attack) for s in after.steps}
+    assert gone == {("after", "logit lens")}
+    with pytest.raises(ValueError, match="another table"):
+        paper_outlook(dataclasses.replace(plan, seed=1), tmp_path)
+
+
+def test_the_sets_of_blocks_are_those_of_the_paper() -> None:
+    assert spans(32, "rmu")[1:] == [(0,), (7,), (15,), (23,), (31,), (5, 6, 7)]
+    assert spans(4, "rmu") == [(0, 1, 2, 3), (0,)]
+    assert [c.samples for c in finetunings(60)] == [5, 10, 50]

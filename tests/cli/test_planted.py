@@ -55,7 +55,7 @@ def test_everything_is_a_cell_that_is_kept(
     before = stored(tmp_path / "run")
     assert len(before) == 3 + n * 3
     # Controls, seeds and planted hiding are added to a finished run: nothing is lost.
-    missing = dry_run(plan, tmp_path / "run")
+    missing = dry_run(plan, tmp_path / "run").cells
     report = audit(plan, tmp_path / "run")
     added = stored(tmp_path / "run") - before
     assert before < stored(tmp_path / "run")
@@ -63,7 +63,7 @@ def test_everything_is_a_cell_that_is_kept(
     # The second control and two planted models; the first seed's attacks on three models, with a
     # ceiling and two controls; and the second seed's on one.
     assert len(added) == 3 + n * (3 * 4 - 3) + n * 4
-    assert dry_run(plan, tmp_path / "run") == []
+    assert dry_run(plan, tmp_path / "run").cells == []
     assert {m.role for m in report.models} == {"original", "never_knew", "unlearned", "planted"}
     assert [row.n_controls for row in report.rows] == [2] * n
     assert all(row.seeds is not None and row.seeds.n == 2 for row in report.rows)
@@ -79,9 +79,9 @@ def test_everything_is_a_cell_that_is_kept(
 @pytest.mark.ci
 def test_planted_hiding_is_costed_where_it_may_be_needed(plan: AuditPlan, tmp_path: Path) -> None:
     auto = dataclasses.replace(plan, seeds=1, planted="auto", control="none")
-    costs = dry_run(auto, tmp_path / "run")
+    costs = dry_run(auto, tmp_path / "run").cells
     maybe = {e.cell.model for e in costs if e.conditional}
     assert maybe == {"planted push", "planted filter"}
-    never = dry_run(dataclasses.replace(auto, planted="never"), tmp_path / "run")
+    never = dry_run(dataclasses.replace(auto, planted="never"), tmp_path / "run").cells
     assert len(never) < len(costs)
     assert not any(e.conditional for e in never)

@@ -230,7 +230,7 @@ def test_a_budget_takes_whole_attacks_and_the_next_run_the_rest(
     folder = tmp_path / "run"
     a_second_a_question = Speed(flops=1.0, per_question=1.0, device="cpu", number=4)
     monkeypatch.setattr("mechunlearn.audit.run.calibrate", lambda setup: a_second_a_question)
-    found = [e for e in dry_run(plan, folder) if not e.conditional]
+    found = [e for e in dry_run(plan, folder).cells if not e.conditional]
     assert len(found) == N_CELLS
     assert all(e.seconds > 0 for e in found)
     assert not folder.exists()

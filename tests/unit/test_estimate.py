@@ -16,7 +16,7 @@ from mechunlearn.cost.memory import Sizes, shape_of
 from mechunlearn.cost.speed import Speed
 from mechunlearn.models import configuration
 from mechunlearn.registry import ATTACKS
-from mechunlearn.report.table import show_outlook
+from mechunlearn.report.costs import show_outlook
 
 SPEED = Speed(flops=2.0, per_question=1.0, device="cpu", number=4)
 
