@@ -75,7 +75,7 @@ def measured(folder: str, task: Task, attacks: dict[str, list[str]]) -> Iterator
             cost = find("attack", attack).cost(settings, job_of(task, shape, sizes))
         expected = peak_memory(cost, shape, sizes)
         yield {
-            "attack": attack, "seconds": round(seconds, 1), "peak": peak,
+            "name": attack, "seconds": round(seconds, 1), "peak": peak,
             "estimate": round(expected.total), "parts": expected.parts,
         }  # fmt: skip
 
