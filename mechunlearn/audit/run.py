@@ -132,7 +132,7 @@ def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Missing
     threads = _threads(plan, store.check(plan.identity), engine.threads)
     limit = seconds(plan.budget)
     known: set[str] = set()
-    found, free = Missing(), free_for(plan)
+    found, free = Missing(), 0.0
     for setup in _setups(plan, out, threads, plan.planted == "auto"):
         cells = [c for c in _unique(setup) if c.key not in known]
         known |= {c.key for c in cells}
@@ -140,6 +140,7 @@ def dry_run(plan: AuditPlan, out: Path, engine: Engine | None = None) -> Missing
         missing = [c for c in cells if c.key not in there]
         if not missing:
             continue
+        free = free or free_for(plan)
         speed = calibrate(setup)
         own = estimates(setup, missing, speed)
         if limit is not None:

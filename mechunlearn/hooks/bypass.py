@@ -84,7 +84,10 @@ class _Part:
     def needed(self, known: set[int]) -> bool:
         """Whether anything looks inside, beside TransformerLens' own ``known`` handles."""
         return any(map(_hooked, self.points)) or any(
-            b._forward_hooks or b._backward_hooks or not b._forward_pre_hooks.keys() <= known
+            b._forward_hooks
+            or b._backward_hooks
+            or b._backward_pre_hooks
+            or not b._forward_pre_hooks.keys() <= known
             for _, _, b in self.slots
         )
 
@@ -107,7 +110,12 @@ class _Part:
 
 
 def _hooked(point: HookPoint) -> bool:
-    return bool(point._forward_hooks or point._backward_hooks)
+    return bool(
+        point._forward_hooks
+        or point._backward_hooks
+        or point._forward_pre_hooks
+        or point._backward_pre_hooks
+    )
 
 
 def bypass_bridges(model: HookedModel, attention: str | None) -> None:
@@ -127,7 +135,7 @@ def bypass_bridges(model: HookedModel, attention: str | None) -> None:
 
 def _forward(plain: Any, block: Any, parts: tuple[_Part, ...], *args: Any, **kwargs: Any) -> Any:
     """The block's forward, with every unhooked part taken out meanwhile."""
-    if any(getattr(block.config, name, False) for name in RAW_INPUTS):
+    if block.compatibility_mode or any(getattr(block.config, name, False) for name in RAW_INPUTS):
         return plain(*args, **kwargs)
     known = {handle.id for handle in block._capture_hook_handles}
     unhooked = [part for part in parts if not part.needed(known)]
@@ -158,7 +166,7 @@ def _parts(layer: nn.Module, fused: bool) -> Iterator[_Part]:
 
 def _same(bridge: Any) -> bool:
     native = getattr(bridge, "use_native_layernorm_autograd", True)
-    return type(bridge) in KINDS and native and not bridge.compatibility_mode
+    return type(bridge) in KINDS and native
 
 
 def _bridges(module: nn.Module) -> Iterator[Slot]:

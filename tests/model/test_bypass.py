@@ -137,6 +137,34 @@ def test_what_torch_hooks_is_heard(tiny: Tiny) -> None:
     assert len(heard) == 2
 
 
+def test_what_torch_hooks_in_front_is_heard(tiny: Tiny) -> None:
+    """Pre-hooks on hook points, of the forward and of the backward pass."""
+    model, heard = tiny("llama"), []
+    inside = model.hook_dict["blocks.0.attn.q.hook_out"]
+    model.requires_grad_(True)
+    handles = [
+        inside.register_forward_pre_hook(lambda *_: heard.append("forward")),
+        inside.register_full_backward_pre_hook(lambda *_: heard.append("backward")),
+    ]
+    model(tokens()).sum().backward()
+    for handle in handles:
+        handle.remove()
+    for p in model.parameters():
+        p.grad = None
+    model.requires_grad_(False)
+    assert heard == ["forward", "backward"]
+
+
+def test_folded_weights_are_computed_by_the_bridges(
+    new_tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, called = new_tiny("llama"), calls_of(monkeypatch)
+    model.enable_compatibility_mode()
+    called.clear()
+    model(tokens())
+    assert len(called) == model.cfg.n_layers
+
+
 def test_adapters_act_and_go(tiny: Tiny) -> None:
     model = tiny("llama")
     before = model(tokens())
