@@ -4,8 +4,9 @@ msgspec reads and writes them. An unknown key, a missing one or a value of a wro
 that names the place: ``$.rows[0].n``.
 """
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -63,14 +64,31 @@ def decoded(text: bytes | str, kind: type[R], where: str) -> R:
         raise ValueError(f"{where}: {err}") from err
 
 
+class _Version(msgspec.Struct):
+    """Of a file that may have anything else in it."""
+
+    schema: int
+
+
 def read_record(path: Path, kind: type[R]) -> R:
     """A record from a file.
 
     Raises:
-        ValueError: If there is no such file, or something else in it.
+        ValueError: If there is no such file, or something else in it; where the record has a
+            ``schema``, other versions of it are called that.
     """
     try:
         text = path.read_bytes()
     except OSError as err:
         raise ValueError(f"{path} cannot be read ({err.strerror})") from err
-    return decoded(text, kind, str(path))
+    try:
+        return decoded(text, kind, str(path))
+    except ValueError as err:
+        ours = get_args(get_type_hints(kind).get("schema"))
+        with suppress(msgspec.DecodeError):
+            if ours and (theirs := msgspec.json.decode(text, type=_Version).schema) not in ours:
+                raise ValueError(
+                    f"{path} was written with schema {theirs}, and this version reads {ours[0]}; "
+                    "make it anew elsewhere, or read it with the version that wrote it"
+                ) from err
+        raise

@@ -6,9 +6,10 @@ on the forget questions, as published: chosen on the questions that are reported
 on other questions and has controls; this mode is for comparison with the paper alone.
 
 Rows that attack with questions of the task take its select fold, and the confirm fold is reported;
-default decoding, the lens, and finetuning on a task's ``forget_examples`` (the paper's generated
-questions) report every question. The settings: ``mechunlearn.studies.published_attacks``. The
-published numbers stand beside Zephyr-7B-beta and what was made of it, asked WMDP-Bio, and no other.
+default decoding, the lens, and finetuning on other examples (the paper's generated questions, or
+those of the task) report every question. The settings: ``mechunlearn.studies.published_attacks``,
+what finetuning trains on: ``mechunlearn.studies.published_lessons``. The published numbers stand
+beside Zephyr-7B-beta and what was made of it, asked WMDP-Bio, and no other.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025; published numbers: ``mechunlearn.studies.published``.
@@ -19,12 +20,12 @@ Reference:
     on the bio checkpoints; padding counted as repetition; questions of the test set in the
     objective; four stored prefixes merged by missing commas; the last buffer's best text kept
     instead of the best ever. Pruning: scores in bfloat16, whose ties decide at thresholds; a second
-    <bos> in the targets. The model stays in eval mode. Finetuning teaches the letter alone, in the
-    task's format, and its retain and wikitext runs are not repeated. GCG starts from the best of 16
-    random texts of 32 tokens, stands before the whole prompt with a blank line between, matches
-    states at the answer's places too, and aims at blocks 5 to 7 of every model. Not known and so
-    not repeated: whether a cell is of the plain or the chat template (here: the task's format), the
-    finetuning set and n of the table, the flags behind each GCG prefix.
+    <bos> in the targets. The model stays in eval mode. GCG starts from
+    the best of 16 random texts of 32 tokens, stands before the whole prompt with a blank line
+    between, matches states at the answer's places too, and aims at blocks 5 to 7 of every model.
+    Not known and so not repeated: whether a cell is of the plain or the chat template (here: the
+    task's format), the finetuning set and n of the table (here: the best of all), the flags behind
+    each GCG prefix.
 """
 
 import re
@@ -51,6 +52,7 @@ from mechunlearn.studies.published_attacks import (
     needs_original,
     trials,
 )
+from mechunlearn.studies.published_lessons import lessons
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.types import Score
 
@@ -116,8 +118,8 @@ class Table(Record, frozen=True):
     plan: dict[str, Plain]
     """What the cells depend on."""
     cells: tuple[Cell, ...]
-    schema: Literal[2] = 2
-    """In 1 a row could report questions that its attack had seen."""
+    schema: Literal[3] = 3
+    """In 1 a row could report questions its attack had seen; in 2 finetuning had one subject."""
 
 
 def paper(
@@ -136,7 +138,8 @@ def paper(
     """
     trust = plan.trust_remote_code
     chosen = task_config(plan.changes)
-    data = Data(load_task(plan.task or None, plan.original, chosen, trust_remote_code=trust))
+    task = load_task(plan.task or None, plan.original, chosen, trust_remote_code=trust)
+    data = Data(task, lessons(task, chosen) if "finetuning" in attacks else {})
     words = check(plan.original, trust_remote_code=trust)
     for source in given(plan).values():
         if check(source, plan.original, trust_remote_code=trust) != words:

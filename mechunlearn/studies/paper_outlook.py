@@ -1,8 +1,9 @@
 """What the published table would take: from configurations, before any weights are loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mechunlearn.audit.outlook import Step, job_of, task_sizes
 from mechunlearn.audit.plan import AuditPlan
@@ -18,6 +19,7 @@ from mechunlearn.models import configuration
 from mechunlearn.studies.paper import ATTACKS, Suspect, kept, missing, suspects
 from mechunlearn.studies.published import published
 from mechunlearn.studies.published_attacks import REGISTERED, cost, needs_original
+from mechunlearn.studies.published_lessons import GENERATED, MOST, SUBJECTS, Subject, lessons
 from mechunlearn.tasks import task_config
 from mechunlearn.types import Task
 
@@ -48,6 +50,14 @@ class PaperOutlook:
     """Whether the task's sizes are a guess, since it is not there."""
 
 
+class Taught(NamedTuple):
+    """How many examples there are about a subject."""
+
+    examples: int
+    asked: bool
+    """Whether they are questions of the select fold."""
+
+
 def paper_outlook(plan: AuditPlan, out: Path, attacks: Sequence[str] = ATTACKS) -> PaperOutlook:
     """Look ahead; loads no weights, and fetches no more than a configuration that is not here.
 
@@ -67,8 +77,12 @@ def paper_outlook(plan: AuditPlan, out: Path, attacks: Sequence[str] = ATTACKS) 
         shape = _shape(suspect.source, plan, shapes)
         downloads.append(model_download(suspect.source, shape.parameters))
         job = job_of(task, shape, sizes)
-        steps += [_step(a, suspect, job, task, plan) for a in missing(suspect, attacks, cells)]
-    data = data_sets(plan.task, task_config(plan.changes))
+        taught = _taught(task, job, plan)
+        steps += [_step(a, suspect, job, taught, plan) for a in missing(suspect, attacks, cells)]
+    config = task_config(plan.changes)
+    data = data_sets(plan.task, config)
+    if "finetuning" in attacks and plan.task in GENERATED and not config.data:
+        data += [str(part) for part, _ in GENERATED[plan.task].values()]
     return PaperOutlook(downloads, data, steps, sizes.longest, task is None)
 
 
@@ -84,13 +98,16 @@ def _shape(source: str, plan: AuditPlan, known: dict[str, Shape]) -> Shape:
     return known[key]
 
 
-def _step(attack: str, suspect: Suspect, job: Job, task: Task | None, plan: AuditPlan) -> PaperStep:
+def _step(
+    attack: str, suspect: Suspect, job: Job, taught: Mapping[Subject, Taught], plan: AuditPlan
+) -> PaperStep:
     """Every variant asks the reported forget questions, the best one the retain questions too."""
-    given = len(task.forget_examples) if task is not None else 0
-    found = cost(attack, job, given or job.forget_select, suspect.column, plan)
+    found = cost(attack, job, [t.examples for t in taught.values()], suspect.column, plan)
     forget, retain = job.forget_confirm, job.retain_confirm
-    if attack not in REGISTERED and (given or not found.search):  # It has seen no question.
-        forget, retain = forget + job.forget_select, retain + job.retain_select
+    if attack not in REGISTERED:  # What it has not seen is reported too.
+        learns = attack == "finetuning"
+        forget += 0 if learns and taught["forget"].asked else job.forget_select
+        retain += 0 if learns and taught["retain"].asked else job.retain_select
     forwards = found.search + found.variants * (found.apply + forget)
     if published("retain", attack, "rmu"):
         forwards += retain
@@ -100,3 +117,16 @@ def _step(attack: str, suspect: Suspect, job: Job, task: Task | None, plan: Audi
     return PaperStep(
         suspect.label, step, forwards, 2.0 * job.shape.parameters * job.sizes.longest * forwards
     )
+
+
+def _taught(task: Task | None, job: Job, plan: AuditPlan) -> dict[Subject, Taught]:
+    """What finetuning trains on; published sets are not fetched for that."""
+    if plan.task in GENERATED:
+        return dict.fromkeys(SUBJECTS, Taught(MOST, asked=False))
+    if task is None:
+        return {
+            "forget": Taught(job.forget_select, True),
+            "retain": Taught(job.retain_select, True),
+        }
+    own = lessons(task, task_config(plan.changes))
+    return {subject: Taught(len(found.examples), found.asked) for subject, found in own.items()}

@@ -1,12 +1,12 @@
 """The attacks of the published table with the published grids: which variants are tried.
 
-Finetuning on the first n examples, n = 5, 10, 50, 100, 500, 1000 as far as there are so many, 3
-epochs, batch 1, LoRA of rank 128 on all matrices, 2e-4 with 5 % warm-up and linear decay, loss over
-the whole text, seed 42; directions against the original, retain questions, plain text and the
-principal component, projected out after all blocks, blocks 5 to 7 (RMU only), or one of 0, 7, 15,
-23, 31; the lens at four streams of every block behind a lead sentence; pruning with 45 pairs of p
-and q, from the forget corpus for RMU and from the model's own answers for the others; GCG as its
-preset ``paper``.
+Finetuning on the first n examples about what is to be forgotten, kept, or neither, n = 5, 10, 50,
+100, 500, 1000 as far as there are so many, 3 epochs, batch 1, LoRA of rank 128 on all matrices,
+2e-4 with 5 % warm-up and linear decay, loss over the whole text, seed 42; directions against the
+original, retain questions, plain text and the principal component, projected out after all blocks,
+blocks 5 to 7 (RMU only), or one of 0, 7, 15, 23, 31; the lens at four streams of every block behind
+a lead sentence; pruning with 45 pairs of p and q, from the forget corpus for RMU and from the
+model's own answers for the others; GCG as its preset ``paper``.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025. What differs: ``mechunlearn.studies.paper``.
@@ -14,8 +14,8 @@ Reference:
 
 import dataclasses
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mechunlearn.attacks import Attack, Seen
@@ -36,6 +36,7 @@ from mechunlearn.models.lora import LoRA
 from mechunlearn.presets import configured
 from mechunlearn.registry import find
 from mechunlearn.studies.published import Set
+from mechunlearn.studies.published_lessons import Lesson, Subject
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Rewrite, Score, Task
 
 SAMPLES = (5, 10, 50, 100, 500, 1000)
@@ -60,6 +61,8 @@ class Data:
     """What is attacked with, and what is reported."""
 
     task: Task
+    lessons: Mapping[Subject, Lesson] = field(default_factory=dict)
+    """What finetuning trains on."""
 
     @property
     def select(self) -> tuple[Question, ...]:
@@ -68,7 +71,7 @@ class Data:
 
     def reported(self, row: str, name: Set) -> tuple[Question, ...]:
         """All questions, or the confirm fold for a row whose attack has seen the other."""
-        learns = row == "finetuning" and not self.task.forget_examples
+        learns = row == "finetuning" and name in self.lessons and self.lessons[name].asked
         if learns or row in REGISTERED:
             return self.task.questions(name, "confirm")
         return self.task.forget if name == "forget" else self.task.retain
@@ -116,8 +119,9 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Finetuning:
-    """A run on the first so many examples."""
+    """A run on the first so many examples about a subject."""
 
+    data: Subject
     samples: int
     steps: int
 
@@ -189,18 +193,17 @@ def _plain(at: Situation) -> Iterator[tuple[Plain, Change]]:
 
 
 def _finetuned(at: Situation) -> Iterator[tuple[Finetuning, Change]]:
-    """One run for each number of examples."""
-    task = at.data.task
-    examples = task.forget_examples or tuple(task.example(q) for q in at.asked)
-    for config in finetunings(len(examples)):
-        n = config.samples
-        lessons = Lessons(rows_of(at.model, examples[:n], config))
-        change = relearning(lessons, config, Run(RATE, SEED, config.steps))
-        yield Finetuning(n, config.steps), change
+    """One run for each subject and number of examples."""
+    for subject, lesson in at.data.lessons.items():
+        examples = lesson.in_chat(at.model.tokenizer)
+        for config in finetunings(len(examples)):
+            rows = Lessons(rows_of(at.model, examples[: config.samples], config))
+            change = relearning(rows, config, Run(RATE, SEED, config.steps))
+            yield Finetuning(subject, config.samples, config.steps), change
 
 
 def finetunings(examples: int) -> list[RelearningConfig]:
-    """The settings of every run, where there are so many examples."""
+    """The settings of every run on one subject, where there are so many examples."""
     return [
         RelearningConfig(
             rates=(RATE,), steps=EPOCHS * n, batch=1, samples=n, span="prompt_and_answer",
@@ -272,15 +275,15 @@ def registered(row: str, plan: AuditPlan) -> tuple[Attack[Any, Any, Any], Any]:
     return attack, configured(attack, preset, changes)
 
 
-def cost(row: str, job: Job, examples: int, column: str, plan: AuditPlan) -> Cost:
+def cost(row: str, job: Job, examples: Sequence[int], column: str, plan: AuditPlan) -> Cost:
     """What a row takes on one model: ``variants`` are those whose reported questions are asked.
 
     Args:
-        examples: That there are for finetuning.
+        examples: How many there are for finetuning on each subject.
         column: The published column that the model stands for; ``""``: none.
     """
     if row == "finetuning":
-        runs = finetunings(examples)
+        runs = [run for there in examples for run in finetunings(there)]
         memory = DISJOINT.cost(runs[-1], job).memory if runs else {}
         return Cost(BACKWARD * sum(r.steps * r.batch for r in runs), float(len(runs)), 0.0, memory)
     if row not in REGISTERED:  # The lens reads all blocks in one forward.

@@ -9,7 +9,7 @@ from mechunlearn.errors import unknown
 from mechunlearn.registry import find, names
 from mechunlearn.tasks.chat import user_turn
 from mechunlearn.tasks.refusals import REFUSALS
-from mechunlearn.types import Example, Fold, PromptFormat, Question, Role, Scoring, Task
+from mechunlearn.types import Example, Fold, PromptFormat, Question, Role, Scoring, Task, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,23 +166,32 @@ def task_in_chat(task: Task, tokenizer: Any, config: TaskConfig) -> Task:
     """
     prompt = as_chat(task.prompt, tokenizer, config)
 
-    def asked(examples: Sequence[Example]) -> tuple[Example, ...]:
-        turn = prompt.turn
-        return tuple(
-            e
-            if e.prompt.startswith(turn.before) and e.prompt.endswith(turn.after)
-            else Example(turn.around(e.prompt), turn.reply(e.answer))
-            for e in examples
-        )
-
     return dataclasses.replace(
         task,
         prompt=prompt,
-        forget_examples=asked(task.forget_examples),
-        retain_examples=asked(task.retain_examples),
-        plain_examples=asked(task.plain_examples),
+        forget_examples=examples_in_chat(task.forget_examples, prompt.turn),
+        retain_examples=examples_in_chat(task.retain_examples, prompt.turn),
+        plain_examples=examples_in_chat(task.plain_examples, prompt.turn),
         refusals=tuple(prompt.turn.reply(text) for text in task.refusals or REFUSALS),
     )
+
+
+def examples_in_chat(
+    examples: Sequence[Example], turn: Turn, already: Sequence[Turn] = ()
+) -> tuple[Example, ...]:
+    """Examples asked and answered in a chat template; those that are in it stay as they are.
+
+    Args:
+        already: Other forms of the template that examples may stand in.
+    """
+    forms = (turn, *already)
+
+    def asked(e: Example) -> Example:
+        if any(e.prompt.startswith(t.before) and e.prompt.endswith(t.after) for t in forms):
+            return e
+        return Example(turn.around(e.prompt), turn.reply(e.answer))
+
+    return tuple(asked(e) for e in examples)
 
 
 def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:

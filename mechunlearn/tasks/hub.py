@@ -41,7 +41,12 @@ def rows(part: HubSet, folder: str = "") -> Iterator[tuple[str, Row]]:
         yield f"{part.config or part.id} {number}", row
 
 
-def _local(part: HubSet, path: Path) -> Any:
+def _local(part: HubSet, path: Path) -> Iterator[Row]:
+    """The rows of a local copy, read as they are asked for.
+
+    Not through the cache of ``datasets``, which knows folders by their last name alone: it would
+    give the rows of another copy, or of this one before it was changed.
+    """
     from datasets import load_dataset, load_from_disk
 
     if not path.is_dir():
@@ -49,8 +54,9 @@ def _local(part: HubSet, path: Path) -> Any:
     try:
         saved = path / (part.config or "")
         if (saved / "dataset_dict.json").is_file():
-            return load_from_disk(str(saved))[part.split]
-        return load_dataset(str(path), part.config, split=part.split)
+            yield from load_from_disk(str(saved))[part.split]
+        else:
+            yield from load_dataset(str(path), part.config, split=part.split, streaming=True)
     except (OSError, ValueError, KeyError, RuntimeError) as err:
         first = (str(err) or type(err).__name__).splitlines()[0]
         raise ValueError(f"{part} cannot be read in {path}: {first}") from err

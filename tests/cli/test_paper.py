@@ -17,7 +17,7 @@ from mechunlearn.models import load
 from mechunlearn.models.sets import SETS
 from mechunlearn.records import plain
 from mechunlearn.report.table import show_paper
-from mechunlearn.studies.paper import ATTACKS, Cell, Table, column_of, paper
+from mechunlearn.studies.paper import ATTACKS, Cell, Table, column_of, kept, paper
 from mechunlearn.studies.paper_outlook import paper_outlook
 from mechunlearn.studies.published import COLUMNS, COUNTS, TABLE, Set, published
 from mechunlearn.studies.published_attacks import (
@@ -27,7 +27,11 @@ from mechunlearn.studies.published_attacks import (
     finetunings,
     spans,
 )
-from mechunlearn.types import Change, Score, Task
+from mechunlearn.studies.published_lessons import SYSTEM, Lesson, lessons
+from mechunlearn.tasks import load_task
+from mechunlearn.tasks.benchmark import TaskConfig
+from mechunlearn.tasks.chat import user_turn
+from mechunlearn.types import Change, Example, HookedModel, Score, Task
 
 
 def test_all_published_cells_are_there_once() -> None:
@@ -69,14 +73,86 @@ def test_published_numbers_stand_beside_what_they_were_measured_on_alone() -> No
 
 def test_what_an_attack_has_seen_is_not_reported(task: Task) -> None:
     for examples in ((), task.forget_examples):
-        data = Data(dataclasses.replace(task, forget_examples=examples))
+        changed = dataclasses.replace(task, forget_examples=examples)
+        data = Data(changed, lessons(changed, TaskConfig()))
         select = set(data.select)
         for row in ATTACKS:
             told = set(data.reported(row, "forget"))
             learns = row in REGISTERED or (row == "finetuning" and not examples)
             assert told.isdisjoint(select) == learns
             assert (told == set(task.forget)) != learns
-            assert (data.reported(row, "retain") == task.retain) != learns
+            assert (data.reported(row, "retain") == task.retain) != (row in REGISTERED)
+    untold = dataclasses.replace(task, retain_examples=())
+    assert untold.questions("retain", "confirm") == Data(
+        untold, lessons(untold, TaskConfig())
+    ).reported("finetuning", "retain")
+
+
+PREFERENCES = [
+    {"prompt": f"Number {i}?\nA. one\nB. two\nAnswer:", "chosen": "A. one", "rejected": "B. two"}
+    for i in range(12)
+]
+
+
+def test_finetuning_takes_the_published_questions(
+    hub_copies: Path,
+    tmp_path: Path,
+    as_on_hub: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("cais", "Salesforce"):
+        (tmp_path / name).symlink_to(hub_copies / name)
+    config = TaskConfig(data=str(tmp_path))
+    task = load_task("wmdp-cyber", config=config)
+    before = lessons(task, config)
+    assert capsys.readouterr().err.count("finetuning without the published questions") == 3
+    assert set(before) == {"forget", "retain"}
+    assert all(x.asked for x in before.values())
+    asked = task.questions("forget", "select")[0]
+    first = before["forget"].examples[0]
+    assert first.answer == f" {'ABCD'[asked.answer]}. {asked.choices[asked.answer]}"
+    talked = [
+        {key: [{"role": "x", "content": text}] for key, text in row.items()} for row in PREFERENCES
+    ]
+    for name, rows in (
+        ("cyber_forget_dpo", PREFERENCES),
+        ("cyber_retain_dpo", talked),
+        ("wikitext_cyber_dpo", PREFERENCES),
+    ):
+        as_on_hub(tmp_path / "J4Q8" / name, {"default": {"train": rows}})
+    found = lessons(task, config)
+    answers = {subject: {e.answer for e in x.examples} for subject, x in found.items()}
+    assert answers == {"forget": {"B. two"}, "retain": {"A. one"}, "plain": {"A. one"}}
+    assert not any(x.asked for x in found.values())
+    assert Data(task, found).reported("finetuning", "forget") == task.forget
+    without = [{"prompt": "Which?", "chosen": "this"}]
+    as_on_hub(tmp_path / "other" / "J4Q8" / "cyber_forget_dpo", {"default": {"train": without}})
+    with pytest.raises(ValueError, match=r"cyber_forget_dpo.* no 'rejected' answer"):
+        lessons(task, TaskConfig(data=str(tmp_path / "other")))
+
+
+def test_finetuning_is_in_the_chat_template(organisms: Callable[[str], HookedModel]) -> None:
+    plain, chatty = organisms("organism:original").tokenizer, organisms("chat:original").tokenizer
+    bare = user_turn(chatty)
+    told = Example(bare.around("Who are you?"), bare.reply("Nobody."))
+    lesson = Lesson((Example("Which?", " C. text"), told))
+    assert lesson.in_chat(plain) == lesson.examples
+    first, second = lesson.in_chat(chatty)
+    assert first.prompt == user_turn(chatty, SYSTEM).around("Which?")
+    assert SYSTEM in first.prompt
+    assert "C. text" in first.answer
+    assert second == told
+
+
+def test_a_table_of_another_version_is_called_that(tiny_plan: AuditPlan, tmp_path: Path) -> None:
+    plan = dataclasses.replace(tiny_plan, attacks=("gcg",), changes=())
+    table = plain(Table(plan=plan.identity, cells=()))
+    write_json(tmp_path / "paper.json", table | {"schema": 1})
+    with pytest.raises(ValueError, match="written with schema 1, and this version reads 3"):
+        kept(tmp_path, plan)
+    (tmp_path / "paper.json").write_text("{")
+    with pytest.raises(ValueError, match="truncated"):
+        kept(tmp_path, plan)
 
 
 @pytest.mark.ci
@@ -139,7 +215,7 @@ def test_the_whole_table_on_tiny_models(
     assert all(c.difference and 0 <= c.accuracy <= 1 for c in cells)
     tried = {c.attack: c.tried for c in cells if c.column == "rmu"}
     assert tried["logit lens"] == 12
-    assert tried["finetuning"] == 2  # 5 and 10 of 24 examples.
+    assert tried["finetuning"] == 4  # 5 and 10 of 24 examples of each kind.
     show_paper(cells)
     assert "64.4" in capsys.readouterr().out
     file = tmp_path / "out" / "paper.json"
