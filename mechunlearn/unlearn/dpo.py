@@ -40,7 +40,14 @@ from mechunlearn.tasks.refusals import REFUSALS
 from mechunlearn.train import Draws, Optimizer, Share, TrainLog, Watch, shuffled_passes
 from mechunlearn.types import Example, HookedModel, Task
 from mechunlearn.unlearn import Settings, train_
-from mechunlearn.unlearn.sequences import Retain, RetainLoss, recorded
+from mechunlearn.unlearn.sequences import (
+    Retain,
+    RetainLoss,
+    check_share,
+    partly_in_chat,
+    recorded,
+    turns,
+)
 
 
 def check_mix(mix: Sequence[float]) -> None:
@@ -67,12 +74,15 @@ class PreferenceSettings(Settings):
     """Tokens that the retain term counts; prompts too keep more of the language."""
     retain_weight: float = 0.0
     """Of a further term on the retain answers; 0 leaves it out."""
+    chat: float = 0.0
+    """Share of the examples that are asked and answered in the model's chat template, if any."""
     optimizer: Optimizer = Optimizer(steps=900, lr=5e-6, warmup=150)
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
         self.refuse_below_zero("beta", zero=False)
         self.refuse_below_zero("retain_weight")
+        check_share("chat", self.chat)
 
     def work(self, shape: Shape) -> Work:
         """Examples with two answers, whose likelihoods are recorded, and perhaps retain answers."""
@@ -107,6 +117,7 @@ class DPO:
         "paper": DPOConfig(
             batch=32,
             max_tokens=1024,
+            chat=0.5,
             optimizer=Optimizer(
                 steps=900, lr=5e-6, warmup=150, accumulate=8, autocast=True, recompute=True
             ),
@@ -266,6 +277,11 @@ def prefer_(
         weight: Of the preference term.
     """
     steps, batch = config.optimizer.steps, config.batch
+    asked = turns(model, [e.prompt for e, _ in pairs], config.chat, config.seed)
+    pairs = [
+        (Example(turn.around(e.prompt), turn.reply(e.answer)), turn.reply(other))
+        for turn, (e, other) in zip(asked, pairs, strict=True)
+    ]
     numbers = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
     order = [numbers[pair] for pair in pairs]
     prompts, answers = [e.prompt for e, _ in numbers], [[e.answer, other] for e, other in numbers]
@@ -273,7 +289,8 @@ def prefer_(
     reference = recorded(model, rows, order)
     retain = None
     if config.retain_weight:
-        keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
+        kept = partly_in_chat(model, task.examples("retain"), config.chat, config.seed)
+        keep = example_rows(model, kept, config.retain_span, config.max_tokens)
         generator = torch.Generator().manual_seed(config.seed + 1)
         retain = Retain(model, keep, Draws(len(keep), batch, steps, generator), config.retain)
 

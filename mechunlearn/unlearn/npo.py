@@ -60,6 +60,7 @@ class NPO:
             retain_weight=2.0,
             batch=72,
             max_tokens=1024,
+            chat=0.5,
             optimizer=Optimizer(
                 steps=400, lr=1e-5, warmup=150, accumulate=24, autocast=True, recompute=True
             ),

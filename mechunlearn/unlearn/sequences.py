@@ -1,9 +1,10 @@
 """What the methods that train on the likelihood of answers share: draws, retain term, settings."""
 
 import dataclasses
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -17,8 +18,9 @@ from mechunlearn.cost.memory import Shape
 from mechunlearn.cost.training import Work
 from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
 from mechunlearn.progress import console
+from mechunlearn.tasks.chat import user_turn
 from mechunlearn.train import Draws, Share
-from mechunlearn.types import HookedModel, Point, Role, Task
+from mechunlearn.types import Example, HookedModel, Point, Role, Task, Turn
 from mechunlearn.unlearn import Settings
 
 RetainLoss = Literal["cross_entropy", "summed_cross_entropy", "kl"]
@@ -35,10 +37,13 @@ class AnswerSettings(Settings):
     retain_span: Span = "answer"
     """Tokens that the retain term counts; prompts too keep more of the language."""
     retain_weight: float = 1.0
+    chat: float = 0.0
+    """Share of the examples that are asked and answered in the model's chat template, if any."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
         self.refuse_below_zero("retain_weight")
+        check_share("chat", self.chat)
 
     def work(self, shape: Shape) -> Work:
         """Answers of forget and of retain examples, perhaps compared with the original's."""
@@ -51,6 +56,16 @@ class AnswerSettings(Settings):
             kept=1.0 if divergence else 0.0,
             recorded=0.5 if divergence else 0.0,
         )
+
+
+def check_share(name: str, value: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        ValueError: If it is not from 0 to 1.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is a share from 0 to 1, not {value:g}")
 
 
 Corpus = Literal["forget", "retain", "plain"]
@@ -83,6 +98,32 @@ def corpus(task: Task, role: Corpus) -> tuple[str, ...]:
 
 def _texts(task: Task, role: Corpus) -> tuple[str, ...]:
     return {"forget": task.forget_text, "retain": task.retain_text, "plain": task.plain_text}[role]
+
+
+def turns(model: HookedModel, prompts: Sequence[str], share: float, seed: int) -> list[Turn]:
+    """What each prompt is asked in: a share of them in the model's chat template, drawn at random.
+
+    Prompts that stand in the template already are left as they are, as are all where there is none.
+    """
+    if not share or model.tokenizer.chat_template is None:
+        return [Turn()] * len(prompts)
+    rng, turn = random.Random(f"chat-{seed}"), user_turn(model.tokenizer)
+    drawn = [turn if rng.random() < share else Turn() for _ in prompts]
+    return [
+        Turn() if prompt.startswith(turn.before) and prompt.endswith(turn.after) else each
+        for prompt, each in zip(prompts, drawn, strict=True)
+    ]
+
+
+def partly_in_chat(
+    model: HookedModel, examples: Sequence[Example], share: float, seed: int
+) -> list[Example]:
+    """The examples, a share of them in the model's chat template; see ``turns``."""
+    asked = turns(model, [e.prompt for e in examples], share, seed)
+    return [
+        Example(turn.around(e.prompt), turn.reply(e.answer))
+        for turn, e in zip(asked, examples, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -192,8 +233,12 @@ def prepared(
     Raises:
         ValueError: If an example has no answer or does not fit.
     """
-    forget = example_rows(model, task.examples("forget"), config.span, config.max_tokens)
-    keep = example_rows(model, task.examples("retain"), config.retain_span, config.max_tokens)
+    told, kept = (
+        partly_in_chat(model, task.examples(role), config.chat, config.seed)
+        for role in get_args(Role)
+    )
+    forget = example_rows(model, told, config.span, config.max_tokens)
+    keep = example_rows(model, kept, config.retain_span, config.max_tokens)
     generator = torch.Generator().manual_seed(config.seed)
     steps = config.optimizer.steps
     draws = Draws(len(forget), config.batch, steps, generator)
