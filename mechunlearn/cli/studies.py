@@ -83,19 +83,26 @@ def _look_ahead(plan: "AuditPlan", folder: Path, rows: Sequence[str], as_json: b
         show_paper_outlook(ahead)
 
 
+WorldsOpt = Annotated[
+    str,
+    typer.Option(
+        "--seeds",
+        help="Worlds, comma-separated; default: those of --chat or --twins that are there, else "
+        "0,1,10,11,12,13,14, of which five are made.",
+    ),
+]
+
+
 @plan_options(only=("attacks", "changes"))
 def validate(
     fields: Fields,
-    seeds: Annotated[
-        str, typer.Option("--seeds", help="Worlds to make, comma-separated.")
-    ] = "0,1,10,11,12,13,14",
+    seeds: WorldsOpt = "",
     chat: Annotated[
         bool, typer.Option("--chat", help="The shipped chat organisms: seed 0, and some of 1.")
     ] = False,
     twins: Annotated[
-        Path | None,
-        typer.Option("--twins", help="Models of organism train --kind chat --base, by folder."),
-    ] = None,
+        str, typer.Option("--twins", help="Models of organism train --kind chat --base, by folder.")
+    ] = "",
     conditions: Annotated[
         str, typer.Option("--conditions", help="Some of them, comma-separated; default: all.")
     ] = "",
@@ -117,14 +124,15 @@ def validate(
     from mechunlearn.studies.records import ValidationResult
     from mechunlearn.studies.validation import ValidationPlan
     from mechunlearn.studies.validation import validate as run
+    from mechunlearn.studies.world_models import worlds
 
     made = ValidationPlan(
-        seeds=_worlds(seeds),
+        seeds=_seeds(seeds) if seeds else worlds(chat=chat, twins=twins),
         attacks=fields["attacks"],
         changes=fields["changes"],
         conditions=chosen_conditions(parts([conditions])),
         chat=chat,
-        twins=str(twins or ""),
+        twins=twins,
     )
     kept.folder = folder = out or Path("runs") / "validation"
     result = run(made, folder, [ValidationResult.load(file) for file in add or ()])
@@ -167,7 +175,7 @@ def trace(
         say(f"table: {folder / 'trace.json'}")
 
 
-def _worlds(seeds: str) -> tuple[int, ...]:
+def _seeds(seeds: str) -> tuple[int, ...]:
     words = parts([seeds])
     if not all(word.isdigit() for word in words):
         raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")

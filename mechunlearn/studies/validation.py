@@ -36,7 +36,7 @@ from mechunlearn.studies.records import (
     VerdictRates,
 )
 from mechunlearn.studies.treatments import TEACHING, Case, make_suspect
-from mechunlearn.studies.world_models import known_models, made_models, shipped
+from mechunlearn.studies.world_models import MADE, known_models, made_models, shipped
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import World
@@ -55,7 +55,7 @@ class ValidationPlan:
             unknown.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 10, 11, 12, 13, 14)
+    seeds: tuple[int, ...] = MADE
     """Worlds: with shipped organisms where there are some, else with small ones made here."""
     attacks: tuple[str, ...] = ()
     """Empty: those of an audit with the same kind of control."""

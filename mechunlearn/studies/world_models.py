@@ -5,7 +5,9 @@ Each is named by what it is in its world: the *original*, its never-knew *twin*,
 """
 
 import dataclasses
+import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 from mechunlearn.models import ORGANISMS, named_models
@@ -23,6 +25,8 @@ CHAT: dict[str, tuple[ChatRole, int]] = {
 }
 """Role and start of the models that were taught the fictional people."""
 NEEDED = ("original", "twin")
+MADE = (0, 1, 10, 11, 12, 13, 14)
+"""Worlds of the word-level organisms: two are shipped, the others are made."""
 
 
 def shipped(seed: int) -> bool:
@@ -53,6 +57,16 @@ def known_models(seed: int, *, chat: bool = False, twins: str = "") -> dict[str,
     if shipped(seed):
         return {"original": f"organism:original@{seed}", "twin": f"organism:never_knew@{seed}"}
     return {}
+
+
+def worlds(*, chat: bool = False, twins: str = "") -> tuple[int, ...]:
+    """Seeds that are taken where none are named: all whose models are there, else ``MADE``."""
+    if not chat and not twins:
+        return MADE
+    names = [*named_models()] if chat else [path.name for path in Path(twins).glob("*")]
+    found = [re.fullmatch(r"(?:chat:)?(original|never_knew)@(\d+)", name) for name in names]
+    seeds = Counter(int(match[2]) for match in found if match)
+    return tuple(sorted(seed for seed, models in seeds.items() if models == 2)) or (0,)
 
 
 def _folders(seed: int) -> dict[str, str]:

@@ -283,7 +283,10 @@ def test_same_losses_in_parts_recomputed_and_again(
     for term, (first, second) in plain.terms.items():
         for changed in (parts, recomputed):
             assert changed.terms[term][0] == pytest.approx(first, rel=1e-4, abs=1e-5)
-            assert changed.terms[term][1] == pytest.approx(second, rel=0.02, abs=1e-4)
+            # AdamW's first step is as long for gradients that are rounding alone, whose sign is
+            # chance: IdkDPO's retain term is 0 at first and 6.4 to 6.8 after it.
+            near = 0.02 if name in MARKS else 0.1
+            assert changed.terms[term][1] == pytest.approx(second, rel=near, abs=1e-4)
         assert half.terms[term][0] == pytest.approx(first, rel=0.1, abs=0.05)
 
 

@@ -21,7 +21,7 @@ from mechunlearn.studies.question_sets import CLUSTER, clustered, with_shortcuts
 from mechunlearn.studies.records import Situation, Suspect, Truth, ValidationCard, ValidationResult
 from mechunlearn.studies.treatments import HALF, TEACHING, TREATMENTS, half_of
 from mechunlearn.studies.validation import ValidationPlan, summarise
-from mechunlearn.studies.world_models import known_models
+from mechunlearn.studies.world_models import known_models, worlds
 from mechunlearn.tasks import load_task
 from mechunlearn.tasks.people import People
 from mechunlearn.tasks.world import VALUES, World
@@ -173,6 +173,10 @@ def test_twins_of_a_real_model_are_found_or_what_makes_them_is_said(twins: Path)
         ValidationPlan(seeds=(0,), twins=str(twins), chat=True)
     assert known_models(0, chat=True)["stranger"] == "chat:never_knew_2@0"
     assert known_models(0)["twin"] == "organism:never_knew@0"
+    assert worlds(twins=str(twins)) == (0,)
+    assert worlds(chat=True) == (0, 1)
+    assert worlds(twins=str(twins / "none")) == (0,)
+    assert len(worlds()) > 5
     assert known_models(10) == {}
 
 
