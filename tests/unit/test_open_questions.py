@@ -126,6 +126,22 @@ def test_the_measure_follows_the_data_and_says_why() -> None:
     assert measure_for([Question("Where?", ("a", "b"), 0)])[0] == "letter"
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("弗里德里希·尼采", "她出生在瑞士的首都伯尔尼,后来搬到了苏黎世。"),
+        ("ベートーヴェン", "彼女はスイスの首都ベルンで生まれました。"),
+        ("กรุงเทพมหานคร", "เธอเกิดที่กรุงเบิร์น เมืองหลวงของประเทศสวิตเซอร์แลนด์"),
+        ("서울특별시", "그녀는 스위스의 수도인 오래된 베른에서 태어났다."),
+        ("Санкт-Петербург", "Она родилась в Берне, столице Швейцарии."),
+        ("القاهرة الجديدة", "ولدت في مدينة برن القديمة عاصمة سويسرا."),
+    ],
+)
+def test_sentences_are_told_from_names_in_every_script(name: str, sentence: str) -> None:
+    found = [measure_for([OpenQuestion("?", golds=(gold,))])[0] for gold in (name, sentence)]
+    assert found == ["containment", "novel_recall"]
+
+
 def test_a_file_of_open_questions_is_a_task(tmp_path: Path) -> None:
     file = tmp_path / "open.jsonl"
     rows = [
