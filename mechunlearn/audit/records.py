@@ -54,17 +54,6 @@ class Answers(Record, frozen=True):
             nonfinite=nonfinite or UNSET,
         )
 
-    def part(self, start: int, end: int) -> "Answers":
-        """The answers to some of the questions."""
-        if (start, end) == (0, len(self.values)):
-            return self
-        return Answers(
-            values=self.values[start:end],
-            said=self.said[start:end],
-            margins=self.margins[start:end],
-            nonfinite=self.nonfinite,
-        )
-
     @property
     def mean(self) -> float:
         """Mean value."""

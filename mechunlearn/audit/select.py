@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from mechunlearn.bench import score, score_read_outs
 from mechunlearn.bench.later import score_each
 from mechunlearn.bench.renaming import fitted, suggested, under
 from mechunlearn.registry import find
-from mechunlearn.types import Change, HookedModel, Question, Role, Score, Task
+from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Role, Score, Task
 
 ENOUGH = 8
 """With fewer lost questions than these, attacks look at the whole select fold."""
@@ -79,6 +79,19 @@ def _halves(
     return halves(task.questions(role, "select"), what)
 
 
+class Reported(NamedTuple):
+    """What is asked once, for the reported numbers.
+
+    Asked apart, as the baseline and the shams are: how long an answer may be depends on the
+    longest gold answer among the questions that are asked together.
+    """
+
+    confirm: Score
+    """Forget questions of the confirm fold."""
+    twins: Score | None
+    """Questions that nobody can know, where there are some."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """A model while an attack trains it."""
@@ -87,8 +100,7 @@ class Measurement:
     progress: Progress
     forget: Score
     retain: Score
-    confirm: Score
-    """Of the confirm fold, and of the twin questions behind it."""
+    reported: Reported
 
 
 @dataclass(slots=True)
@@ -97,22 +109,25 @@ class Measured:
 
     deciding: Deciding
     twins: tuple[Question, ...] = ()
-    """Questions that nobody can know, asked together with the confirm fold."""
+    """Questions that nobody can know, asked when the confirm fold is."""
     stages: list[Measurement] = field(default_factory=list)
 
     def __call__(self, model: HookedModel, variant: Any, progress: Progress) -> Scored:
         """Measure the model as it is; the confirm fold's answers stay here."""
         task, d = self.deciding.task, self.deciding
-        forget, retain, confirm = (
-            score(model, questions, task) for questions in (d.forget, d.retain, self.reported)
-        )
-        self.stages.append(Measurement(variant, progress, forget, retain, confirm))
+        forget, retain = (score(model, questions, task) for questions in (d.forget, d.retain))
+        self.stages.append(Measurement(variant, progress, forget, retain, self.report(model)))
         return Scored(forget.accuracy, retain.accuracy)
 
-    @property
-    def reported(self) -> tuple[Question, ...]:
-        """What is asked once, for the reported number."""
-        return self.deciding.task.questions("forget", "confirm") + self.twins
+    def report(self, model: HookedModel, change: Change = NO_CHANGE) -> Reported:
+        """Ask the reported questions."""
+        task = self.deciding.task
+        confirm, twins = (
+            score(model, questions, task, change=change) if questions else None
+            for questions in (task.questions("forget", "confirm"), self.twins)
+        )
+        assert confirm is not None
+        return Reported(confirm, twins)
 
     def of(self, variant: Any) -> Measurement | None:
         """What was measured at a variant; of several measurements the last."""
@@ -267,10 +282,9 @@ def _tried_out(model: HookedModel, changes: Sequence[Change], d: Deciding) -> li
     ]
 
 
-def confirmed(model: HookedModel, search: Search[Any], measured: Measured, variant: Any) -> Score:
+def confirmed(
+    model: HookedModel, search: Search[Any], measured: Measured, variant: Any
+) -> Reported:
     """The reported questions under a variant; taken from the way where it was measured."""
     at = measured.of(variant)
-    if at is not None:
-        return at.confirm
-    task = measured.deciding.task
-    return score(model, measured.reported, task, change=search.change(variant))
+    return measured.report(model, search.change(variant)) if at is None else at.reported

@@ -153,8 +153,7 @@ class _Work:
             choice = self._choose(model, search, measured, group.retain_before)
         variant = choice.variant
         self._keep(search, variant)
-        reported = Answers.of(confirmed(model, search, measured, variant))
-        n = len(self.task.questions("forget", "confirm"))
+        reported = confirmed(model, search, measured, variant)
         change = search.change(variant)
         forget, retain = (self.task.questions(r, "confirm") for r in ("forget", "retain"))
         disguised = with_other_stems(forget)
@@ -166,7 +165,7 @@ class _Work:
             variant=group.variant,
             within_limit=choice.within_limit,
             flops=group.flops + meter.flops,
-            forget=reported.part(0, n),
+            forget=Answers.of(reported.confirm),
             retain=Answers.of(kept),
             shams=tuple(Answers.of(own) for own, _ in shams),
             tried=tuple(_tried(a) for a in choice.tried),
@@ -174,7 +173,7 @@ class _Work:
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             hidden=Answers.of(hidden),
-            twins=reported.part(n, len(reported.values)) if measured.twins else UNSET,
+            twins=UNSET if reported.twins is None else Answers.of(reported.twins),
             **more.beside([others for _, others in shams])._asdict(),
         )
 
@@ -189,7 +188,7 @@ class _Work:
             before = score(model, measured.deciding.retain, self.task).accuracy
             variant = self._choose(model, search, measured, before).variant
         return ControlResult(
-            forget=Answers.of(confirmed(model, search, measured, variant)),
+            forget=Answers.of(confirmed(model, search, measured, variant).confirm),
             stages=_stages(measured),
             traces=self._traces(model, search, variant),
             **self._further(model, search.change(variant))._asdict(),
@@ -312,7 +311,7 @@ def _stages(measured: Measured) -> tuple[Stage, ...]:
             tokens=m.progress.tokens,
             flops=m.progress.flops,
             retain=m.retain.accuracy,
-            confirm=Answers.of(m.confirm).part(0, len(m.confirm.answers) - len(measured.twins)),
+            confirm=Answers.of(m.reported.confirm),
         )
         for m in measured.stages
     )

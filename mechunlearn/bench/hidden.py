@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 
-from mechunlearn.tasks.folds import words
+from mechunlearn.tasks.words import words
 from mechunlearn.types import OpenQuestion, Question
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mechunlearn.errors import unknown
+from mechunlearn.progress import console
 from mechunlearn.registry import find, names
 from mechunlearn.tasks.chat import user_turn
 from mechunlearn.tasks.refusals import REFUSALS
@@ -80,6 +81,8 @@ class Benchmark:
     name: str
     sets: Mapping[str, tuple[Question, ...]]
     prompt: PromptFormat = PromptFormat()
+    own_prompt: bool = False
+    """Whether the source of the questions says how they are asked."""
     scoring: Scoring = "letter"
     shots: Mapping[str, tuple[Question, ...]] = field(default_factory=dict)
     """Questions to show with their answers, by topic; the topic ``""`` serves all others."""
@@ -195,12 +198,19 @@ def examples_in_chat(
 
 
 def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
-    """One task of two sources: the first's questions are to be forgotten, the second's kept."""
+    """One task of two sources: the first's questions are to be forgotten, the second's kept.
+
+    Both are asked and measured as the first are.
+
+    Raises:
+        ValueError: If the second has a set to forget too, or says that it is asked otherwise.
+    """
     if retain is not forget and {"forget", "retain"} <= set(forget.sets):
         raise ValueError(
             f"{forget.name} has retain questions, and so has {retain.name}; leave one of them out"
         )
     asked, keep = forget.asked(config), retain.asked(config)
+    _check_alike(asked, keep)
     headers = {**keep.prompt.headers, **asked.prompt.headers}
     forget_questions = _only(asked, "forget", "retain")
     texts = {**retain.texts, **forget.texts}
@@ -224,6 +234,33 @@ def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:
         else {},
         twins=asked.sets.get("twin", ()),
     )
+
+
+def _check_alike(asked: Benchmark, keep: Benchmark) -> None:
+    """Refuse retain questions that are to be asked otherwise; say where they usually are.
+
+    Raises:
+        ValueError: If they come with a prompt of their own, in which one of them reads otherwise.
+    """
+    measure = asked.scoring
+    first = next(q for questions in keep.sets.values() for q in questions)
+    ours, theirs = (
+        dataclasses.replace(b.prompt, header="", headers={}).shown(first, measure)
+        for b in (asked, keep)
+    )
+    if keep.own_prompt and ours != theirs:
+        raise ValueError(
+            f"{keep.name} says how its questions are asked, {theirs[0][:60]!r}, and {asked.name} "
+            f"asks {ours[0][:60]!r}: retain questions are asked as forget questions are, so give "
+            "both the same prompt row"
+        )
+    usual = "" if keep.scoring == measure else f"by {keep.scoring}"
+    usual = usual or ("in another prompt" if ours != theirs else "")
+    if usual:
+        console.print(
+            f"[dim]{keep.name}: measured by {measure} in the prompt of {asked.name}, as the "
+            f"questions to forget are; usually {usual}[/dim]"
+        )
 
 
 def _only(benchmark: Benchmark, name: Role, other: Role) -> tuple[Question, ...]:

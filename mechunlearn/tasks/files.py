@@ -28,10 +28,11 @@ from typing import Any
 
 from mechunlearn.errors import unknown
 from mechunlearn.tasks.benchmark import DEFAULT, Benchmark, TaskConfig
-from mechunlearn.tasks.folds import assign_folds, words
+from mechunlearn.tasks.folds import assign_folds, with_shared_sources
 from mechunlearn.tasks.measure import suggested
 from mechunlearn.tasks.open_reader import Row
 from mechunlearn.tasks.reader import read_rows, to_question
+from mechunlearn.tasks.words import parted, words
 from mechunlearn.types import Fold, OpenQuestion, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
@@ -100,6 +101,7 @@ def from_rows(
         name=name or source,
         sets={k: _split(questions, folds, config) for k, questions in sets.items()},
         prompt=prompt or usual_prompt(asked, config),
+        own_prompt=prompt is not None,
         scoring=config.scoring or suggested(asked),
         shots={"": shots} if shots else {},
         texts={name: tuple(lines) for name, lines in texts.items()},
@@ -148,7 +150,10 @@ def _check_answers(question: Question) -> None:
     if isinstance(question, OpenQuestion):
         asked = f" {' '.join(words(question.stem))} "
         for text in (question.fact, *question.golds):
-            if f" {' '.join(words(text))} " in asked:
+            said = words(text)
+            if len(said) == 1 and parted(said[0] * 2) == said * 2:
+                continue  # One Chinese character may be a part of any word.
+            if f" {' '.join(said)} " in asked:
                 raise ValueError(
                     f"the answer {text[:60]!r} stands in its question {question.stem[:60]!r}, so "
                     "that who repeats it is right; ask otherwise, or give another span"
@@ -175,7 +180,8 @@ def _split(
     """Folds as the rows give them, and for the other rows by source."""
     free = [q for q in questions if q.source not in given]
     assigned = iter(assign_folds(free, by=config.group))
-    return tuple(
+    placed = tuple(
         dataclasses.replace(q, fold=given[q.source]) if q.source in given else next(assigned)
         for q in questions
     )
+    return with_shared_sources(placed) if given else placed

@@ -7,7 +7,6 @@ in every question weighs nothing, and the name or number that makes a question i
 
 import dataclasses
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from mechunlearn.tasks.words import words
 from mechunlearn.types import Fold, Question, Task
 
 SELECT_SHARE = 0.4
@@ -38,30 +38,10 @@ def assign_folds(
         by: Keep sources or whole topics together.
 
     Returns:
-        The questions in their order.
+        The questions in their order; near-duplicates share a source (``with_shared_sources``).
     """
-    parent = list(range(len(questions)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    first: dict[tuple[str, str], int] = {}
-    for i, question in enumerate(questions):
-        keys = [("source", question.source)]
-        if by == "topic":
-            keys.append(("topic", question.topic))
-        for key in keys:
-            if key[1]:
-                parent[root(i)] = root(first.setdefault(key, i))
-    for i, j in near_duplicates(questions):
-        parent[root(j)] = root(i)
-    groups: dict[int, list[int]] = {}
-    for i in range(len(questions)):
-        groups.setdefault(root(i), []).append(i)
-    order = list(groups.values())
+    close = list(near_duplicates(questions))
+    order = _groups(questions, close, ("source", "topic") if by == "topic" else ("source",))
     random.Random(f"folds {seed}").shuffle(order)
     # Topic after topic, so that each gets its share; large groups first, so that small ones even
     # out.
@@ -72,7 +52,55 @@ def assign_folds(
         share = SELECT_SHARE * (len(fold) + len(group))
         fold |= dict.fromkeys(group, "select" if select + len(group) / 2 <= share else "confirm")
         select += len(group) if fold[group[0]] == "select" else 0
-    return tuple(dataclasses.replace(q, fold=fold[i]) for i, q in enumerate(questions))
+    placed = [dataclasses.replace(q, fold=fold[i]) for i, q in enumerate(questions)]
+    return with_shared_sources(placed, close)
+
+
+def with_shared_sources(
+    questions: Sequence[Question], close: Iterable[tuple[int, int]] | None = None
+) -> tuple[Question, ...]:
+    """The questions, where near-duplicates of one fold have the source of the first of them.
+
+    Intervals and tests count sources: asked twice, a fact is no second piece of evidence.
+
+    Args:
+        close: The near-duplicates, where they are known.
+    """
+    close = near_duplicates(questions) if close is None else close
+    pairs = [(i, j) for i, j in close if questions[i].fold == questions[j].fold]
+    if not pairs:
+        return tuple(questions)
+    source = [q.source for q in questions]
+    for group in _groups(questions, pairs, ("source",)):
+        named = next((source[i] for i in group if source[i]), f"like question {group[0] + 1}")
+        for i in group if len(group) > 1 else ():
+            source[i] = named
+    return tuple(dataclasses.replace(q, source=s) for q, s in zip(questions, source, strict=True))
+
+
+def _groups(
+    questions: Sequence[Question], close: Iterable[tuple[int, int]], fields: Sequence[str]
+) -> list[list[int]]:
+    """Indices of questions that are linked by pairs or share what a field says."""
+    parent = list(range(len(questions)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for i, question in enumerate(questions):
+        for field in fields:
+            if value := getattr(question, field):
+                parent[root(i)] = root(first.setdefault((field, value), i))
+    for i, j in close:
+        parent[root(j)] = root(i)
+    groups: dict[int, list[int]] = {}
+    for i in range(len(questions)):
+        groups.setdefault(root(i), []).append(i)
+    return list(groups.values())
 
 
 def near_duplicates(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
@@ -102,11 +130,6 @@ def near_duplicates(questions: Sequence[Question]) -> Iterator[tuple[int, int]]:
         for i, j, value in zip(close.row + start, close.col, close.data, strict=True):
             if i < j and value >= SIMILAR:
                 yield int(i), int(j)
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case."""
-    return re.findall(r"\w+", text.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +190,16 @@ def leaks(task: Task) -> dict[str, Overlap]:
     return {name: overlap(asked, corpus) for name, corpus in texts.items() if any(corpus)}
 
 
-def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for i in range(len(words) - NGRAM + 1):
-        yield tuple(words[i : i + NGRAM])
+def _runs(text: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for i in range(len(text) - NGRAM + 1):
+        yield tuple(text[i : i + NGRAM])
 
 
 def _by_rarest_word(sets: Sequence[frozenset[str]]) -> dict[str, list[int]]:
     """Indices by the word that fewest others have: only there a whole question can be found."""
-    seen = Counter(word for words in sets for word in words)
+    seen = Counter(word for own in sets for word in own)
     by_word: dict[str, list[int]] = {}
-    for i, words in enumerate(sets):
-        if words:
-            by_word.setdefault(min(words, key=lambda w: (seen[w], w)), []).append(i)
+    for i, own in enumerate(sets):
+        if own:
+            by_word.setdefault(min(own, key=lambda w: (seen[w], w)), []).append(i)
     return by_word

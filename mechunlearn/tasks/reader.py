@@ -19,6 +19,7 @@ from mechunlearn.tasks.open_reader import (
     named,
     open_question,
 )
+from mechunlearn.tasks.words import composed
 from mechunlearn.types import Question
 
 Rows = Any
@@ -175,7 +176,17 @@ def to_question(row: Row, source: str) -> Question:
     Raises:
         ValueError: Saying which columns are missing, or what is wrong with the answer.
     """
+    row = {name: _composed(value) for name, value in row.items()}
     return open_question(row, source) if is_open(row) else choice_question(row, source)
+
+
+def _composed(value: Any) -> Any:
+    """Texts in Unicode's composed form, as models read and write them."""
+    if isinstance(value, str):
+        return composed(value)
+    if isinstance(value, Mapping):
+        return {name: _composed(part) for name, part in value.items()}
+    return [_composed(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def choice_question(row: Row, source: str) -> Question:

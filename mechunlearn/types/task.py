@@ -1,6 +1,7 @@
 """A task: two question sets, how to ask them, and the data that methods train on."""
 
 import dataclasses
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
@@ -165,4 +166,8 @@ class Task:
 
 
 def _key(question: Question) -> tuple[str, tuple[str, ...]]:
-    return question.stem.strip().lower(), tuple(sorted(c.strip().lower() for c in question.choices))
+    stem, *choices = (
+        unicodedata.normalize("NFC", text).strip().lower()
+        for text in (question.stem, *question.choices)
+    )
+    return stem, tuple(sorted(choices))

@@ -100,7 +100,9 @@ def test_curves_are_what_retraining_gives(
     rebuilt = attack.rebuild(organism, seen, None, runs[-1], QUICK)
     for made in (search, rebuilt):
         again = score(organism, confirm, small, change=made.change(runs[-1]))
-        assert (again.logits == confirmed(organism, search, measured, runs[-1]).logits).all()
+        assert (
+            again.logits == confirmed(organism, search, measured, runs[-1]).confirm.logits
+        ).all()
     assert fingerprint(organism) == before
 
 

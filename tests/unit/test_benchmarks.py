@@ -1,6 +1,7 @@
 """Published benchmarks, from copies of the same shape: prompts, splits, folds, what is missing."""
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -227,3 +228,28 @@ def test_every_format_gives_the_same_questions(
     task = load_task(str(path), config=dataclasses.replace(config, retain="mmlu"))
     assert len(task.forget) == 30
     assert len(task.retain) == 12 + 24
+
+
+def test_retain_questions_that_are_asked_otherwise_are_not_silently_asked_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows(role: str, *prompt: dict[str, str]) -> str:
+        asked = [
+            {"set": role, "question": f"{role} {i}?", "choices": ["a", "b"], "answer": i % 2}
+            for i in range(6)
+        ]
+        file = tmp_path / f"{role}{len(prompt)}.jsonl"
+        file.write_text("\n".join(map(json.dumps, [*prompt, *asked])))
+        return str(file)
+
+    own = {"set": "prompt", "letter": "{header}Q: {stem}{choices}\nA:"}
+    forget, retain = rows("forget"), rows("retain", own)
+    with pytest.raises(ValueError, match="give both the same prompt row"):
+        load_task(forget, config=TaskConfig(retain=retain))
+    same = load_task(rows("forget", own), config=TaskConfig(retain=retain))
+    assert same.prompt.letter == own["letter"]
+    unread = {"set": "prompt", "cloze": "{header}Complete: {statement}"}
+    load_task(forget, config=TaskConfig(retain=rows("retain", unread)))
+    capsys.readouterr()
+    load_task(rows("forget", own), config=TaskConfig(retain=rows("retain")))
+    assert "usually in another prompt" in " ".join(capsys.readouterr().err.split())

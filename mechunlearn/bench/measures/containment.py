@@ -11,7 +11,8 @@ many texts, and so is one that the question says itself: what hidden questions g
 """
 
 from mechunlearn.bench.measures.gold import Generated
-from mechunlearn.bench.measures.words import holds, normalised, parted
+from mechunlearn.bench.measures.words import holds, normalised
+from mechunlearn.tasks.words import parted
 from mechunlearn.types import Question
 
 

@@ -11,7 +11,8 @@ Reference: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1.
 from collections import Counter
 
 from mechunlearn.bench.measures.gold import Generated
-from mechunlearn.bench.measures.words import HAN, normalised, parted
+from mechunlearn.bench.measures.words import normalised
+from mechunlearn.tasks.words import HAN, parted
 from mechunlearn.types import Question
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from mechunlearn.bench.measures.gold import Generated
+from mechunlearn.tasks.words import composed
 from mechunlearn.types import Question
 
 
@@ -35,7 +36,8 @@ class Rouge(Generated):
 
     def judge(self, said: str, question: Question) -> float:
         """See ``Generated``; of several gold answers the best counts."""
-        found = [_scorer(self.stems).score(g, said)["rougeL"] for g in question.accepted]
+        scorer, said = _scorer(self.stems), composed(said)
+        found = [scorer.score(composed(g), said)["rougeL"] for g in question.accepted]
         return float(max(x.recall if self.recall else x.fmeasure for x in found))
 
 

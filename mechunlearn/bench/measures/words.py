@@ -4,15 +4,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from mechunlearn.tasks.words import HAN, UNSPACED, composed
+
 ARTICLES = re.compile(r"\b(a|an|the)\b")
-HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Chinese characters; like ``UNSPACED`` the inside of a regular expression's brackets."""
-UNSPACED = (
-    HAN + r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
-    r"\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
-    r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"  # Korean
-)
-"""Scripts that put no spaces between words, or write particles onto them (Korean)."""
 SEPARATORS = (
     "\u2014\u2015\u2e3a\u2e3b\u2025\u2026\u22ef\u2022\u2192"
     "\u3001\u3002\uff0c\uff01\uff1a\uff1b\uff1f"
@@ -62,34 +56,23 @@ def normalised(text: str) -> str:
         >>> normalised("The  Eiffel Tower!")
         'eiffel tower'
     """
-    bare = text.lower().translate(PUNCTUATION)
-    words = ARTICLES.sub(" ", bare).split() or bare.split() or text.lower().split()
+    text = composed(text).lower()
+    bare = text.translate(PUNCTUATION)
+    words = ARTICLES.sub(" ", bare).split() or bare.split() or text.split()
     return " ".join(words)
-
-
-def parted(text: str, scripts: str = UNSPACED) -> list[str]:
-    """Words of a normalised text, where each character of some scripts is a word.
-
-    Args:
-        scripts: ``HAN`` or ``UNSPACED``.
-
-    Example:
-        >>> parted("bern in \u745e\u58eb")
-        ['bern', 'in', '\u745e', '\u58eb']
-    """
-    return re.findall(rf"[{scripts}]|[^\s{scripts}]+", text)
 
 
 def recalled(word: str, text: str) -> bool:
     """Whether a text says a word of ``novel_words``; in unspaced scripts, as a part of another."""
+    word, text = composed(word), composed(text).lower()
     if re.search(f"[{UNSPACED}]", word):
-        return word in text.lower()
-    return word in {*_words(text), *text.lower().split()}
+        return word in text
+    return word in {*_words(text), *text.split()}
 
 
 def _words(text: str) -> list[str]:
     """Words of a text in lower case, each Chinese character one; of symbols alone, all of it."""
-    text = text.lower()
+    text = composed(text).lower()
     return re.findall(rf"[{HAN}]|[^\W{HAN}]+", text) or text.split()
 
 
