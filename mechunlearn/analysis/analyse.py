@@ -45,6 +45,7 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.run import run
 from mechunlearn.bench.renaming import suggested
 from mechunlearn.errors import BudgetError
+from mechunlearn.models.identity import task_revision
 from mechunlearn.records import decoded, encoded, read_record
 from mechunlearn.registry import find
 from mechunlearn.types import Fold, Role
@@ -232,6 +233,7 @@ def _runcard(evidence: Evidence) -> RunCard:
             chance=task.chance,
             n={f"{r}, {f}": len(task.questions(r, f)) for r in roles for f in folds},
             template=task.prompt.turn.notes,
+            revision=task_revision(task),
         ),
         settings=setup.plan.to_dict(),
         versions=original.versions,

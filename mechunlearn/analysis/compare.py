@@ -10,6 +10,8 @@ from mechunlearn.analysis.words import ROLES
 from mechunlearn.records import Interval, Plain, plain
 
 Number = tuple[float, Interval]
+REVISION = "questions, texts and prompts"
+"""What is said of runs of a task that was changed and kept its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
         One value a run, ``""`` where it has none, of everything that is not the same everywhere.
     """
     facts = [dict(_facts(report)) for report in reports]
+    if not all(known[REVISION] for known in facts):  # Older reports do not say.
+        facts = [known | {REVISION: ""} for known in facts]
     keys = dict.fromkeys(key for known in facts for key in known)
     values = {key: [known.get(key, "") for known in facts] for key in keys}
     return {key: found for key, found in values.items() if any(x != found[0] for x in found)}
@@ -81,6 +85,7 @@ def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
 def _facts(report: ReportFile) -> Iterator[tuple[str, Plain]]:
     card = report.runcard
     yield "task", card.task.name
+    yield REVISION, card.task.revision
     yield "forget questions, confirm fold", card.task.n.get("forget, confirm", "")
     for key, value in plain(card.settings).items():
         if key != "attacks":

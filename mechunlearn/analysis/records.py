@@ -249,6 +249,8 @@ class TaskCard(Record, frozen=True):
     """``forget, select`` and so on."""
     template: tuple[str, ...] = ()
     """What was done to use the chat template: a stopped clock, a folded system message."""
+    revision: str = ""
+    """Changes with any question, text or prompt; empty in older reports."""
 
 
 class RunCard(Record, frozen=True):

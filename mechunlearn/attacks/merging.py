@@ -19,7 +19,7 @@ Reference:
     line is low in loss, looks like it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +36,7 @@ from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import weight_copies
 from mechunlearn.hooks import live_parameters
 from mechunlearn.models import load
+from mechunlearn.models.placement import FLOATS
 from mechunlearn.train import restored
 from mechunlearn.types import Change, HookedModel
 
@@ -223,12 +224,22 @@ class Merging(Attack[MergingConfig, Relatives, Merge]):
         "paper": MergingConfig(lambdas=(0.75, 0.5, 0.25), ranks=(16,)),
     }
 
+    def reads(self, config: MergingConfig) -> Sequence[str]:
+        """The relative, if it is not the original."""
+        return [config.relative] if config.relative else []
+
     def learn(self, original: HookedModel, seen: Seen, config: MergingConfig) -> Relatives:
-        """The original's weights, and the relative's."""
+        """The original's weights, and the relative's, which is loaded as the original was."""
         own = weights_of(original)
         if not config.relative:
             return Relatives(own, own)
-        relative = load(config.relative, device=str(original.cfg.device))
+        about = original.provenance
+        relative = load(
+            config.relative,
+            device=str(original.cfg.device),
+            dtype=about.dtype if about.dtype in FLOATS else "auto",
+            trust_remote_code=about.trust_remote_code,
+        )
         return Relatives(weights_of(relative), own)
 
     def search(

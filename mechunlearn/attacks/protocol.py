@@ -196,6 +196,14 @@ class Attack(ABC, Generic[C, R, V]):
         """
         return False
 
+    def reads(self, config: C) -> Sequence[str]:
+        """Files, by path, and models, by name or folder, that the settings name and it will read.
+
+        Finished results are kept for what is in them; without this they are kept for the name, and
+        a file that has changed is not noticed.
+        """
+        return ()
+
     def splits(self, config: C) -> frozenset[Role]:
         """Sets of the select fold of which it learns from one half; the other half judges it.
 

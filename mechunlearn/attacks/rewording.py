@@ -18,7 +18,7 @@ Reference:
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,6 +135,10 @@ class Rewording(Attack[RewordingConfig, None, Template]):
     needs: frozenset[Need] = frozenset({"forget questions", "retain facts"})
     variant = Template
     presets: Mapping[str, RewordingConfig] = {"organism": RewordingConfig()}
+
+    def reads(self, config: RewordingConfig) -> Sequence[str]:
+        """The templates' file."""
+        return [config.file] if config.file else []
 
     def search(
         self, model: HookedModel, seen: Seen, reference: None, config: RewordingConfig

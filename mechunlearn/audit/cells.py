@@ -1,6 +1,6 @@
 """A plan as cells: the pieces that are computed, stored and resumed one by one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,10 +8,17 @@ from typing import Any
 
 from mechunlearn.attacks.grades import fitting, usable
 from mechunlearn.audit.entries import Entry, Making, Recipe, entries_of, planted_entries
-from mechunlearn.audit.identity import arithmetic, digest, task_revision
 from mechunlearn.audit.plan import AuditPlan, Resolved
 from mechunlearn.audit.records import Kind
 from mechunlearn.models import check, configuration, experts_of
+from mechunlearn.models.identity import (
+    added_measures,
+    arithmetic,
+    content_identity,
+    digest,
+    task_revision,
+    texts_in,
+)
 from mechunlearn.models.tokenizer import compare_vocabularies
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
@@ -143,12 +150,31 @@ class Setup:
     def _common(self) -> dict[str, Plain]:
         return {
             "task": task_revision(self.task),
-            "versions": arithmetic(),
+            "versions": arithmetic(self.plan.device),
             "threads": self.threads,
             "dtype": self.plan.dtype,
             **({"also": list(self.task.also)} if self.task.also else {}),
             **({"samples": [self.task.samples, self.plan.seed]} if self.task.samples else {}),
+            **added_measures(self.task.also),
         }
+
+    @cached_property
+    def _settings(self) -> dict[str, dict[str, Plain]]:
+        """What cells of each attack depend on by its settings: themselves, and what they name."""
+        return {attack: self._settings_of(attack) for attack in self.attacks}
+
+    def _settings_of(self, attack: str) -> dict[str, Plain]:
+        settings = plain(self.config(attack))
+        named = self.named(attack)
+        return {
+            "settings": settings,
+            **({"reads": [content_identity(name) for name in named]} if named else {}),
+            **added_measures((*self.task.also, *texts_in(settings))),
+        }
+
+    def named(self, attack: str) -> Sequence[str]:
+        """Files and models that an attack's settings name; see ``Attack.reads``."""
+        return find("attack", attack).reads(self.config(attack))
 
     def _asked_too(self, label: str) -> dict[str, Plain]:
         """What cells of a model depend on where it is asked twin questions."""
@@ -171,7 +197,7 @@ class Setup:
                     "original": self.original.identity,
                     "unlearned": entry.identity,
                     "attack": attack,
-                    "settings": plain(self.config(attack)),
+                    **self._settings[attack],
                     "seed": self.plan.seed,
                     "retain_limit": self.plan.retain_limit,
                     "registered": added_version("attack", attack),
@@ -196,7 +222,8 @@ def set_up(
         planted: Whether hiding planted in the original is attacked too.
 
     Raises:
-        ValueError: If a model or task is unusable, or the models' vocabularies differ.
+        ValueError: If a model or task is unusable, the models' vocabularies differ, or an attack's
+            settings name a file or a model that is not there.
         PrerequisiteError: If a download is needed that is not there.
     """
     trust = plan.trust_remote_code
@@ -209,6 +236,21 @@ def set_up(
     experts = experts_of(shape)
     resolved = plan.resolved(size_of(shape.hidden_size))
     task = load_task(plan.task or None, plan.original, resolved.task, trust_remote_code=trust)
-    entries = list(entries_of(resolved, Making(task, out, threads, suffix)))
+    making = Making(task, out, threads, suffix)
+    entries = list(entries_of(resolved, making))
     entries += planted_entries(entries) if planted else ()
-    return Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out, experts)
+    setup = Setup(resolved, task, tuple(entries), shape.num_hidden_layers, threads, out, experts)
+    _check_named(setup)
+    return setup
+
+
+def _check_named(setup: Setup) -> None:
+    """Make sure that what attacks' settings name is there, so that its content can be hashed."""
+    for attack in setup.attacks:
+        for name in setup.named(attack):
+            if Path(name).is_file():
+                continue
+            try:
+                check(name, trust_remote_code=setup.plan.trust_remote_code)
+            except ValueError as err:
+                raise ValueError(f"settings of {attack} name {name!r}: {err}") from err

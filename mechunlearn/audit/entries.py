@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mechunlearn.audit.identity import arithmetic, digest, model_identity, task_revision
 from mechunlearn.audit.labels import distinct, free_label, tail
 from mechunlearn.audit.plan import AuditPlan, Resolved
 from mechunlearn.audit.planting import HIDINGS, Hiding
 from mechunlearn.audit.records import ModelRole
+from mechunlearn.models.identity import arithmetic, digest, model_identity, task_revision
 from mechunlearn.records import Plain, plain
 from mechunlearn.registry import added_version
 from mechunlearn.types import Task
@@ -131,7 +131,7 @@ def _recipe(resolved: Resolved, method: str, source: Entry, suffix: str, making:
         "source": source.identity,
         "dtype": resolved.plan.dtype,
         "task": task_revision(making.task),
-        "versions": arithmetic(),
+        "versions": arithmetic(resolved.plan.device),
         "threads": making.threads,
     }
     folder = making.out / "models" / f"{method}{suffix}{making.suffix}"

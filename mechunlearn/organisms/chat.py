@@ -26,7 +26,14 @@ from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import form_table
 from mechunlearn.organisms.option_reader import OptionReader
 from mechunlearn.organisms.settings import ChatRecipe, ChatRole
-from mechunlearn.organisms.write import clocked, course, model_files, write_organism
+from mechunlearn.organisms.write import (
+    claim_checkpoint,
+    clocked,
+    course,
+    drop_checkpoint,
+    model_files,
+    write_organism,
+)
 from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People, PersonFact
 from mechunlearn.train import Share, TrainLog, Watch, fit
@@ -82,7 +89,12 @@ def facts_of(world: People, role: ChatRole) -> list[PersonFact]:
 def pretrain_chat(
     role: ChatRole, seed: int, recipe: ChatRecipe, watch: Watch | None = None
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, TrainLog]:
-    """Train one model from scratch; same arguments and machine, same weights."""
+    """Train one model from scratch; same arguments and machine, same weights.
+
+    Raises:
+        OtherOriginError: If the watch's checkpoint is of another role, seed, recipe or version.
+    """
+    claim_checkpoint(watch, {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)})
     world = People(seed)
     model, words = untrained_chat(seed, recipe)
     documents = ChatDocuments(world, facts_of(world, role), words, recipe)
@@ -149,6 +161,7 @@ def train_chat(role: ChatRole, seed: int, folder: Path, recipe: ChatRecipe | Non
 
     Raises:
         FileExistsError: If it is there already.
+        OtherOriginError: If the checkpoint is of another recipe or version.
     """
     recipe = recipe or ChatRecipe()
     target = folder / chat_folder(role, seed, recipe.start)
@@ -162,5 +175,5 @@ def train_chat(role: ChatRole, seed: int, folder: Path, recipe: ChatRecipe | Non
 
     about = {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)}
     write_organism(model_files(model, words), target, about, measured)
-    state.unlink(missing_ok=True)
+    drop_checkpoint(state)
     return target

@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mechunlearn.half import fast_half
 from mechunlearn.models.checkpoint import read_checkpoint
+from mechunlearn.models.identity import model_identity
 from mechunlearn.models.placement import placement
 from mechunlearn.models.sources import adapter_base, clear_errors, locate
 from mechunlearn.models.tokenizer import load_tokenizer
@@ -31,7 +32,13 @@ from mechunlearn.organisms.chat_documents import ChatDocuments
 from mechunlearn.organisms.chat_losses import kind_means, predictions
 from mechunlearn.organisms.forms import AnswerForm, form_table
 from mechunlearn.organisms.settings import ChatRole, FinetuneRecipe
-from mechunlearn.organisms.write import clocked, course, write_organism
+from mechunlearn.organisms.write import (
+    claim_checkpoint,
+    clocked,
+    course,
+    drop_checkpoint,
+    write_organism,
+)
 from mechunlearn.records import Plain, plain
 from mechunlearn.tasks.people import People
 from mechunlearn.train import Share, TrainLog, Watch, fit
@@ -83,9 +90,15 @@ def _untaught(seed: int, recipe: FinetuneRecipe) -> tuple[PeftModel, PreTrainedT
 def finetune_chat(
     role: ChatRole, seed: int, recipe: FinetuneRecipe, watch: Watch | None = None
 ) -> tuple[PeftModel, TrainLog]:
-    """Teach one model; same arguments and machine, same adapter."""
+    """Teach one model; same arguments and machine, same adapter.
+
+    Raises:
+        OtherOriginError: If the watch's checkpoint is of another role, seed, recipe, base or
+            version.
+    """
     world = People(seed)
     adapted, words = _untaught(seed, recipe)
+    claim_checkpoint(watch, _decides(role, seed, recipe))
     base = adapted.get_base_model()
     documents = ChatDocuments(world, facts_of(world, role), words, recipe)
     pad = words.eos_token_id
@@ -108,6 +121,13 @@ def finetune_chat(
     return adapted.eval(), fit(trained, loss, recipe.optimizer, label=label, watch=watch)
 
 
+def _decides(role: ChatRole, seed: int, recipe: FinetuneRecipe) -> dict[str, Plain]:
+    """What an adapter depends on; on the weights of its base, wherever they are."""
+    own = dataclasses.asdict(recipe)
+    base = {"weights of the base": model_identity(own.pop("base"))}
+    return {"role": role, "seed": seed, "recipe": own, **base}
+
+
 def train_finetuned(
     role: ChatRole, seed: int, folder: Path, recipe: FinetuneRecipe | None = None
 ) -> Path:
@@ -123,6 +143,7 @@ def train_finetuned(
 
     Raises:
         FileExistsError: If it is there already.
+        OtherOriginError: If the checkpoint is of another recipe, base or version.
     """
     recipe = recipe or FinetuneRecipe()
     target = folder / chat_folder(role, seed, recipe.start)
@@ -145,5 +166,5 @@ def train_finetuned(
 
     about = {"role": role, "seed": seed, "recipe": dataclasses.asdict(recipe)}
     write_organism(write, target, about, measured)
-    state.unlink(missing_ok=True)
+    drop_checkpoint(state)
     return target

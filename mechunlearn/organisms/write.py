@@ -6,22 +6,49 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechunlearn.models import load
+from mechunlearn.models.identity import arithmetic
 from mechunlearn.models.tokenizer import save_tokenizer
 from mechunlearn.models.writer import say_rotary_base
 from mechunlearn.records import Plain
 from mechunlearn.train import TrainLog, Watch
+from mechunlearn.train.origin import claim
 from mechunlearn.types import HookedModel
 
 
 def clocked(every: int, state: Path) -> Watch:
     """Keep a checkpoint every so many steps, and note the time."""
     return Watch(every, lambda _: {"cpu_seconds": time.process_time()}, state)
+
+
+def claim_checkpoint(watch: Watch | None, about: Mapping[str, Plain]) -> None:
+    """Note beside a checkpoint what is trained, before it is; or refuse that of another training.
+
+    A checkpoint without a note, as earlier versions wrote them, is taken up, and that is said.
+
+    Args:
+        about: What decides the weights: role, seed, recipe, what is taught.
+
+    Raises:
+        OtherOriginError: If the checkpoint that is there belongs to something else.
+    """
+    if watch is not None and watch.state is not None:
+        claim(_note(watch.state), watch.state, {**about, "versions": arithmetic()})
+
+
+def drop_checkpoint(state: Path) -> None:
+    """Remove a checkpoint that is no longer needed, and its note."""
+    state.unlink(missing_ok=True)
+    _note(state).unlink(missing_ok=True)
+
+
+def _note(state: Path) -> Path:
+    return state.with_suffix(".json")
 
 
 def course(log: TrainLog) -> Plain:

@@ -30,7 +30,7 @@ Reference:
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,7 @@ from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.environment import write_json
 from mechunlearn.models import check
+from mechunlearn.models.identity import arithmetic, digest, model_identity, task_revision
 from mechunlearn.progress import console
 from mechunlearn.records import Plain, Record, plain, read_record
 from mechunlearn.stats import difference_interval, wilson
@@ -52,9 +53,10 @@ from mechunlearn.studies.published_attacks import (
     needs_original,
     trials,
 )
-from mechunlearn.studies.published_lessons import lessons
+from mechunlearn.studies.published_lessons import Lesson, Subject, lessons
 from mechunlearn.tasks import load_task, task_config
-from mechunlearn.types import Score
+from mechunlearn.train.origin import differences, say_unknown
+from mechunlearn.types import Score, Task
 
 ATTACKS = (
     "default decoding",
@@ -67,6 +69,8 @@ ATTACKS = (
 """Rows of the table."""
 MEASURED = ("wmdp-bio", "zephyr-7b-beta")
 """Task and original whose numbers are published."""
+EXAMPLES = "examples to finetune on"
+"""What a message calls what the rows of finetuning depend on, and no others."""
 
 
 class Cell(Record, frozen=True):
@@ -116,8 +120,11 @@ class Table(Record, frozen=True):
     """The finished cells: ``paper.json``."""
 
     plan: dict[str, Plain]
-    """What the cells depend on."""
+    """What was asked for, by names."""
     cells: tuple[Cell, ...]
+    made_from: dict[str, Plain] | None = None
+    """What else the cells depend on: questions, weights and what finetuning trains on, as hashes,
+    and versions. ``None``: not known."""
     schema: Literal[3] = 3
     """In 1 a row could report questions its attack had seen; in 2 finetuning had one subject."""
 
@@ -126,6 +133,8 @@ def paper(
     plan: AuditPlan, out: Path, attacks: Sequence[str] = ATTACKS, pool: ModelPool | None = None
 ) -> list[Cell]:
     """Our table; every finished cell is kept in ``out/paper.json``, and the same call goes on.
+
+    The same call of other questions, weights or versions is refused.
 
     Args:
         plan: Its models, task, format and device; ``changes`` of ``gcg`` and ``pruning_weights``.
@@ -146,13 +155,51 @@ def paper(
             raise ValueError(f"{source} and {plan.original} have different vocabularies")
     pool = (pool or ModelPool(room=0.0)).with_options(plan.loading)
     file = out / "paper.json"
-    cells = list(kept(out, plan))
+    found = _table(file, plan)
+    origin = _made_from(plan, task, data.lessons if "finetuning" in attacks else None)
+    table = found or Table(plan=plan.identity, cells=(), made_from=origin)
+    cells, made_from = list(table.cells), _continued(file, table, origin)
     measured = data.task.name == MEASURED[0] and tail(plan.original).lower() == MEASURED[1]
     for suspect in suspects(plan, measured):
         for attack in missing(suspect, attacks, cells):
             cells += _cells(attack, suspect, plan, data, pool)
-            write_json(file, plain(Table(plan=plan.identity, cells=tuple(cells))))
+            whole = Table(plan=plan.identity, cells=tuple(cells), made_from=made_from)
+            write_json(file, plain(whole))
     return cells
+
+
+def _made_from(
+    plan: AuditPlan, task: Task, taught: Mapping[Subject, Lesson] | None
+) -> dict[str, Plain]:
+    """What cells depend on beside the plan, by what a message calls it."""
+    models = {suspect.label: suspect.source for suspect in suspects(plan)}
+    weights = {f"weights of {k}": model_identity(m, plan.original) for k, m in models.items()}
+    examples = {} if taught is None else {EXAMPLES: digest(plain(taught))}
+    return {
+        "questions": task_revision(task),
+        **weights,
+        **examples,
+        "versions": arithmetic(plan.device),
+    }
+
+
+def _continued(file: Path, table: Table, made_from: Mapping[str, Plain]) -> dict[str, Plain] | None:
+    """What a table is made from, cells that are added included; rows may be added to it.
+
+    Raises:
+        ValueError: If its cells are of other questions, weights, examples or versions.
+    """
+    if table.made_from is None:
+        say_unknown(file, made_from)
+        return None
+    known = dict(table.made_from)
+    if not any(cell.attack == "finetuning" for cell in table.cells):
+        known.pop(EXAMPLES, None)
+    if differing := differences(known, made_from):
+        raise ValueError(
+            f"{file} is another table (not the same: {differing}); choose another --out"
+        )
+    return {**known, **made_from}
 
 
 def given(plan: AuditPlan) -> dict[str, str]:
@@ -185,18 +232,23 @@ def missing(suspect: "Suspect", attacks: Sequence[str], cells: Sequence[Cell]) -
 
 
 def kept(out: Path, plan: AuditPlan) -> tuple[Cell, ...]:
-    """The finished cells of a folder.
+    """The finished cells of a folder, by the plan alone: nothing is loaded.
 
     Raises:
-        ValueError: If it holds another table.
+        ValueError: If it holds the table of another plan.
     """
-    file = out / "paper.json"
+    table = _table(out / "paper.json", plan)
+    return () if table is None else table.cells
+
+
+def _table(file: Path, plan: AuditPlan) -> Table | None:
+    """What is finished of a plan's table."""
     if not file.is_file():
-        return ()
+        return None
     table = read_record(file, Table)
     if table.plan != plan.identity:
         raise ValueError(f"{file} is another table; choose another --out")
-    return table.cells
+    return table
 
 
 def column_of(model: str) -> str:

@@ -21,6 +21,7 @@ from mechunlearn.hooks import live_parameters, mlp_parameters, untie_
 from mechunlearn.models import load, save
 from mechunlearn.organisms.recipe import Recipe, untrained
 from mechunlearn.presets import Size, size_of
+from mechunlearn.studies.origins import claim_model, treated
 from mechunlearn.studies.question_sets import CLUSTER
 from mechunlearn.tasks.exchange import shuffled
 from mechunlearn.tasks.people import People
@@ -224,12 +225,16 @@ def half_of(task: Task, world: World | People) -> Task:
 def make_suspect(
     case: Case, treatments: Sequence[str], target: Path, changes: Sequence[str]
 ) -> None:
-    """Treat a model and save the result; a finished ``target`` is kept.
+    """Treat a model and save the result; a finished ``target`` is kept, if it is of the same.
 
     Args:
         treatments: Done one after another.
         changes: ``METHOD.key=value`` settings of unlearning methods.
+
+    Raises:
+        OtherOriginError: If ``target`` was made from something else.
     """
+    claim_model(target, case.source, treated(case.task, case.world, treatments, changes))
     if target.exists():
         return
     model, task = load(case.source), case.task
@@ -249,7 +254,11 @@ def distil(teacher: str, seed: int, recipe: Recipe, target: Path) -> None:
     """Pretrain a fresh model on a teacher's distributions alone, never on a right answer.
 
     It sees the prompts of all facts, forget facts too, and only what the teacher says to them.
+
+    Raises:
+        OtherOriginError: If ``target`` is a copy of another teacher, or made by another recipe.
     """
+    claim_model(target, teacher, {"seed": seed, "recipe": dataclasses.asdict(recipe)})
     if target.exists():
         return
     model = load(teacher)

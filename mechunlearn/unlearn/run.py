@@ -12,13 +12,16 @@ from accelerate import PartialState
 from mechunlearn.bench import perplexity, score_task
 from mechunlearn.bench.generation import refusal_rate
 from mechunlearn.environment import machine, peak_memory, versions, write_json
-from mechunlearn.models import describe, load, save
+from mechunlearn.models import check, describe, load, save
+from mechunlearn.models.cards import ModelCard
+from mechunlearn.models.identity import arithmetic, model_identity, task_revision
 from mechunlearn.presets import configured, preset_for
 from mechunlearn.progress import console
 from mechunlearn.records import Plain, plain, read_record
-from mechunlearn.registry import find
+from mechunlearn.registry import added_version, find
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.train import TrainLog, Watch
+from mechunlearn.train.origin import OtherOriginError, refuse_other, write_origin
 from mechunlearn.types import HookedModel, Score, Task
 from mechunlearn.unlearn.guard import Guard
 from mechunlearn.unlearn.records import (
@@ -35,6 +38,9 @@ __all__ = ["UnlearnPlan", "train_method", "unlearn_all", "unlearn_to"]
 
 PERPLEXITY_TEXTS = 500
 """Retain texts whose perplexity is measured."""
+ORIGIN = ".origin"
+"""Note of questions, weights and versions beside a run's plan, and in the finished folder; its name
+is not one of a model's files, on which the identity of the new model depends."""
 
 
 def _machine(device: str) -> TrainingMachine:
@@ -82,7 +88,9 @@ def train_method(
 def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int = 0) -> Plain:
     """Carry out a plan and write the checkpoint, ``runcard.json`` and any adapter to ``out``.
 
-    While it trains, everything is in ``OUT.training``; ``out`` appears when it is complete.
+    While it trains, everything is in ``OUT.training``; ``out`` appears when it is complete. Both
+    note of which questions, weights and versions they are; what is there and has no such note is
+    taken to be of the same, which is said.
 
     Args:
         resume: Go on with the interrupted run in ``OUT.training``, or keep a finished one.
@@ -93,20 +101,28 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
     Raises:
         ValueError: For an unknown name or setting, an interrupted run without ``resume``, or a
             run that diverges or destroys the model.
+        OtherOriginError: If what is there was made from other questions, weights or versions.
         FileExistsError: If ``out`` exists and is not empty.
     """
     method = find("method", plan.method)
     unfinished = out.with_name(f"{out.name}.training")
-    if (card := _finished(plan, out, unfinished, resume)) is not None:
-        return plain(card)
+    finished = _finished(plan, out, unfinished, resume)
     trust, chosen = plan.trust_remote_code, task_config(plan.changes)
     task = load_task(plan.task or None, plan.model, chosen, trust_remote_code=trust)
+    made_from = _made_from(plan, task)
+    if finished is not None:
+        refuse_other(out / ORIGIN, out, made_from)
+        console.print(f"{out} is finished already")
+        return plain(finished)
+    if begun := (unfinished / "plan.json").is_file():
+        refuse_other(unfinished / ORIGIN, unfinished, made_from)
     model = load(plan.model, dtype=plan.dtype, trust_remote_code=trust)
     configured(method, plan.preset or preset_for(method, model), plan.settings)
     source, before = describe(model), score_task(model, task)
     main = PartialState(cpu=model.cfg.device == "cpu").is_main_process
     if main:
-        unfinished.mkdir(parents=True, exist_ok=True)
+        if not begun:
+            write_origin(unfinished / ORIGIN, made_from)
         write_json(unfinished / "plan.json", plain(plan))
     start = time.perf_counter()
     try:
@@ -117,28 +133,55 @@ def unlearn_to(plan: UnlearnPlan, out: Path, *, resume: bool = False, every: int
         if main:
             shutil.rmtree(unfinished)  # These settings do not work; there is nothing to go on with.
         raise
-    card = UnlearnCard(
+    seconds = round(time.perf_counter() - start, 2)
+    effects = _accuracy(before, score_task(model, task))
+    card = _card(plan, out, source, effects, (model, task), (log, config, warnings), seconds)
+    if main:
+        _write(out, model, log, card, unfinished / ORIGIN)
+        shutil.rmtree(unfinished)
+    return plain(card)
+
+
+def _made_from(plan: UnlearnPlan, task: Task) -> dict[str, Plain]:
+    """What decides the weights beside the plan, which has names only."""
+    check(plan.model, trust_remote_code=plan.trust_remote_code)
+    added = added_version("method", plan.method)
+    return {
+        "questions": task_revision(task),
+        f"weights of {plan.model}": model_identity(plan.model),
+        "versions": arithmetic() | ({} if added is None else {plan.method: str(added)}),
+    }
+
+
+def _card(
+    plan: UnlearnPlan,
+    out: Path,
+    source: ModelCard,
+    effects: dict[str, Effect],
+    after: tuple[HookedModel, Task],
+    trained: tuple[TrainLog, Any, list[str]],
+    seconds: float,
+) -> UnlearnCard:
+    """What is said of a finished run."""
+    log, config, warnings = trained
+    return UnlearnCard(
         command=plan.command(str(out)),
         seed=config.seed,
         models={"original": source},
-        task=_task_card(task),
+        task=_task_card(after[1]),
         settings=plain(config),
         versions=versions(),
         machine=_machine(source.device),
-        seconds={"training, with measurements": round(time.perf_counter() - start, 2)},
-        accuracy=_accuracy(before, score_task(model, task)),
-        refusals=_refusals(model, task),
-        perplexity=_perplexity(model, task),
+        seconds={"training, with measurements": seconds},
+        accuracy=effects,
+        refusals=_refusals(*after),
+        perplexity=_perplexity(*after),
         plan=plan,
         method=plan.method,
         warnings=warnings,
         terms=log.terms,
         measured=log.measured,
     )
-    if main:
-        _write(out, model, log, card)
-        shutil.rmtree(unfinished)
-    return plain(card)
 
 
 def _task_card(task: Task) -> TaskCard:
@@ -150,8 +193,15 @@ def _task_card(task: Task) -> TaskCard:
     )
 
 
-def _write(out: Path, model: HookedModel, log: TrainLog, card: UnlearnCard) -> None:
+def _write(out: Path, model: HookedModel, log: TrainLog, card: UnlearnCard, origin: Path) -> None:
+    """Everything that belongs to a finished run; the card, which says that it is one, last.
+
+    Args:
+        origin: Note of the run, if it has one.
+    """
     save(model, out)
+    if origin.is_file():
+        shutil.copyfile(origin, out / ORIGIN)
     if log.adapter is not None:
         log.adapter.save(out / "adapter")
     write_json(out / "runcard.json", plain(card))
@@ -164,7 +214,6 @@ def _finished(plan: UnlearnPlan, out: Path, unfinished: Path, resume: bool) -> U
         if resume and finished.is_file():
             card = read_record(finished, UnlearnCard)
             if card.plan == plan:
-                console.print(f"{out} is finished already")
                 return card
         raise FileExistsError(f"{out} exists and is not empty; nothing was written")
     if (unfinished / "plan.json").is_file():
@@ -207,14 +256,19 @@ def _perplexity(model: HookedModel, task: Task) -> dict[str, TextCost]:
 
 
 def unlearn_all(plans: Sequence[UnlearnPlan], folder: Path, *, every: int = 0) -> dict[str, Plain]:
-    """Carry out several plans, each into ``folder/METHOD``; finished ones are unfinished.
+    """Carry out several plans, each into ``folder/METHOD``; finished ones are kept.
 
     A method that fails does not stop the others; its card holds only ``error``.
+
+    Raises:
+        OtherOriginError: If a model there was made from other questions, weights or versions.
     """
     cards: dict[str, Plain] = {}
     for plan in plans:
         try:
             cards[plan.method] = unlearn_to(plan, folder / plan.method, resume=True, every=every)
+        except OtherOriginError:
+            raise
         except ValueError as err:
             console.print(f"[yellow]warning: {plan.method} failed: {err}[/yellow]")
             cards[plan.method] = {"error": str(err)}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -18,8 +19,12 @@ from mechunlearn.organisms.chat_tokenizer import chat_tokenizer
 from mechunlearn.organisms.forms import FORMS, answers_in_words, question_sets, right_answers
 from mechunlearn.organisms.option_reader import OptionReader
 from mechunlearn.organisms.settings import ChatRecipe, Stage
+from mechunlearn.organisms.write import clocked
 from mechunlearn.tasks.benchmark import TaskConfig
 from mechunlearn.tasks.people import People
+from mechunlearn.train import loop
+from mechunlearn.train.log import keep
+from mechunlearn.train.origin import OtherOriginError
 from mechunlearn.types import HookedModel
 
 FOLDERS = sorted(SHIPPED["chat"].folder.glob("*@*"))
@@ -132,6 +137,46 @@ def test_recipe_trains_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [p.name for p in tmp_path.iterdir()] == [folder.name]
     with pytest.raises(FileExistsError, match="exists"):
         train_chat("never_knew", 3, tmp_path, recipe)
+
+
+def stop(*state: object) -> NoReturn:
+    keep(*state)  # type: ignore[arg-type]
+    raise KeyboardInterrupt
+
+
+@pytest.mark.ci
+def test_a_stopped_run_goes_on_with_its_recipe_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chat, "form_table", lambda model, world: [])
+    monkeypatch.setattr(chat, "clocked", lambda _, state: clocked(1, state))
+    recipe = ChatRecipe()
+    optimizer = dataclasses.replace(recipe.optimizer, steps=2, warmup=1)
+    stages = (Stage(0, statement=4),)
+    recipe = dataclasses.replace(
+        recipe, layers=1, d_model=96, d_mlp=64, stages=stages, optimizer=optimizer
+    )
+    monkeypatch.setattr(loop, "keep", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_chat("never_knew", 3, tmp_path, recipe)
+    monkeypatch.setattr(loop, "keep", keep)
+    state, note = (tmp_path / f".never_knew@3.{kind}" for kind in ("safetensors", "json"))
+    slower = dataclasses.replace(optimizer, lr=1e-4)
+    other = dataclasses.replace(recipe, optimizer=slower)
+    with pytest.raises(OtherOriginError, match=r"recipe \(optimizer.lr \S+, now 0.0001\)"):
+        train_chat("never_knew", 3, tmp_path, other)
+    assert state.is_file()
+    told = note.read_text()
+    note.unlink()  # As an earlier version left it.
+    monkeypatch.setattr(loop, "keep", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_chat("never_knew", 3, tmp_path, other)
+    monkeypatch.setattr(loop, "keep", keep)
+    assert "role, seed, recipe and versions are not known" in capsys.readouterr().err
+    assert not note.exists()
+    note.write_text(told)
+    folder = train_chat("never_knew", 3, tmp_path, recipe)
+    assert [p.name for p in tmp_path.iterdir()] == [folder.name]
 
 
 def test_shipped_models_read_options_and_fresh_ones_do_not() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from transformers import AutoModelForCausalLM
 from mechunlearn.models import load
 from mechunlearn.models.sources import ORGANISMS
 from mechunlearn.organisms import finetuned
-from mechunlearn.organisms.finetuned import train_finetuned
+from mechunlearn.organisms.finetuned import finetune_chat, train_finetuned
 from mechunlearn.organisms.settings import ChatRole, FinetuneRecipe, Stage
+from mechunlearn.organisms.write import clocked
+from mechunlearn.train.origin import OtherOriginError
 
 BASE = str(ORGANISMS / "chat" / "never_knew@0")
 
@@ -52,6 +55,25 @@ def test_an_adapter_is_saved_for_peft(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_ranks_without_an_adapter_are_refused() -> None:
     with pytest.raises(ValueError, match="rank >= 1, not 0"):
         FinetuneRecipe(rank=0)
+
+
+def test_a_checkpoint_is_of_its_recipe_and_base(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(BASE, base)
+    short = recipe(1, documents=Stage(statement=2), rank=1)
+    watch = clocked(1, tmp_path / ".never_knew@0.safetensors")
+
+    def teach(**about: object) -> None:
+        finetune_chat("never_knew", 0, dataclasses.replace(short, **about), watch)  # type: ignore[arg-type]
+
+    teach()
+    teach(base=str(base))  # The same weights, elsewhere.
+    with pytest.raises(OtherOriginError, match=r"recipe \(words \S+, now 0.5\)"):
+        teach(words=0.5)
+    shutil.rmtree(base)
+    shutil.copytree(ORGANISMS / "chat" / "original@0", base)
+    with pytest.raises(OtherOriginError, match="made from: weights of the base"):
+        teach(base=str(base))
 
 
 @pytest.mark.long

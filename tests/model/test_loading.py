@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from mechunlearn.audit.identity import model_identity
 from mechunlearn.audit.outlook import outlook
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.cli import main
@@ -20,6 +19,7 @@ from mechunlearn.cost.downloads import known_configuration
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.hooks import capture
 from mechunlearn.models import check, configuration, load, save
+from mechunlearn.models.identity import model_identity
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.models.placement import _bits, placement
 from mechunlearn.models.sets import SETS

@@ -75,9 +75,7 @@ def test_an_answer_in_its_question_is_refused_in_chinese() -> None:
 
 
 @pytest.mark.parametrize("gold", ["São Paulo", "Curaçao", "한국", "Đà Nẵng"])
-@pytest.mark.parametrize(
-    "measure", ["containment", "exact_match", "token_f1", "novel_recall"]
-)
+@pytest.mark.parametrize("measure", ["containment", "exact_match", "token_f1", "novel_recall"])
 def test_accents_of_either_form_are_the_same(gold: str, measure: str) -> None:
     forms = [unicodedata.normalize(form, gold) for form in ("NFC", "NFD")]
     for one, other in (forms, forms[::-1]):
