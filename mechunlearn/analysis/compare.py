@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from msgspec import UNSET
+
 from mechunlearn.analysis.columns import columns
 from mechunlearn.analysis.records import ReportFile
 from mechunlearn.analysis.words import ROLES
@@ -75,7 +77,7 @@ def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
         One value a run, ``""`` where it has none, of everything that is not the same everywhere.
     """
     facts = [dict(_facts(report)) for report in reports]
-    if not all(known[REVISION] for known in facts):  # Older reports do not say.
+    if not all(REVISION in known for known in facts):  # Older reports do not say.
         facts = [known | {REVISION: ""} for known in facts]
     keys = dict.fromkeys(key for known in facts for key in known)
     values = {key: [known.get(key, "") for known in facts] for key in keys}
@@ -85,7 +87,8 @@ def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
 def _facts(report: ReportFile) -> Iterator[tuple[str, Plain]]:
     card = report.runcard
     yield "task", card.task.name
-    yield REVISION, card.task.revision
+    if card.task.revision is not UNSET:
+        yield REVISION, card.task.revision
     yield "forget questions, confirm fold", card.task.n.get("forget, confirm", "")
     for key, value in plain(card.settings).items():
         if key != "attacks":

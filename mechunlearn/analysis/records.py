@@ -6,6 +6,7 @@ A JSON schema is generated from these records (``mechunlearn/analysis/report.sch
 from typing import Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mechunlearn.analysis.course import Course as Course
 from mechunlearn.analysis.course import Curve as Curve
@@ -249,8 +250,8 @@ class TaskCard(Record, frozen=True):
     """``forget, select`` and so on."""
     template: tuple[str, ...] = ()
     """What was done to use the chat template: a stopped clock, a folded system message."""
-    revision: str = ""
-    """Changes with any question, text or prompt; empty in older reports."""
+    revision: str | UnsetType = UNSET
+    """Changes with any question, text or prompt; older reports do not say."""
 
 
 class RunCard(Record, frozen=True):

@@ -54,7 +54,7 @@ def test_runs_of_other_threads_plans_and_weights_are_told_apart(example_report: 
 
 def test_changed_questions_are_named_and_older_reports_do_not_say(example_report: Report) -> None:
     reports = []
-    for revision in ("", "1a2b", "3c4d"):
+    for revision in (msgspec.UNSET, "1a2b", "3c4d"):
         task = msgspec.structs.replace(example_report.runcard.task, revision=revision)
         card = msgspec.structs.replace(example_report.runcard, task=task)
         reports.append(msgspec.structs.replace(example_report, runcard=card))
