@@ -185,6 +185,7 @@ def _subject(
         control=None if control is None else control.role,
         n_controls=len(entry.controls),
         positive=positive or None,
+        missing=tuple(a for a in setup.attacks if (entry.label, a) not in evidence.complete),
     )
 
 

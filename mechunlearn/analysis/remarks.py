@@ -50,6 +50,14 @@ def handed_back(rows: Sequence[Row]) -> str:
     )
 
 
+def unfinished(attacks: Sequence[str]) -> str:
+    """What is said of attacks that are not computed yet; begins with a space."""
+    if not attacks:
+        return ""
+    verb = "is" if len(attacks) == 1 else "are"
+    return f" {attack_names(list(attacks))} {verb} not computed yet; the same command goes on."
+
+
 def nearly(row: Row, n_attacks: int, *, corrected: bool) -> str:
     """An attack that brings something back, but not for certain.
 

@@ -49,6 +49,14 @@ def hits(rows: Sequence[Row]) -> list[Row]:
     )
 
 
+def able(rows: Sequence[Row]) -> list[Row]:
+    """Of one model's attacks those that could show hidden knowledge, whether they did or not.
+
+    Left out are attacks that ask in another form only, and those whose answers do not count.
+    """
+    return [r for r in rows if counts(r) and not r.only_asks]
+
+
 def kind(family: Family) -> Category:
     """What it means for the knowledge that an attack of this family brings it back."""
     return KINDS.get(family, "hidden, shallow")

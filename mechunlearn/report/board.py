@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mechunlearn.analysis.records import Category, Model, Row, Tier
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.significance import deciding, significant
+from mechunlearn.analysis.significance import able, deciding, hits
 from mechunlearn.analysis.words import name, percent
 from mechunlearn.records import Interval
 from mechunlearn.report.terminal import Head, print_table
@@ -118,8 +118,8 @@ def standings(runs: Mapping[str, Report]) -> list[Standing]:
 
 def _standing(run: str, report: Report, model: Model) -> Standing:
     rows, original = report.rows_of(model.label), report.original
-    able = [row for row in rows if not row.only_asks]
-    best = deciding(rows) or max(able or rows, key=lambda r: r.difference, default=None)
+    tried = able(rows)
+    best = deciding(rows) or max(tried or rows, key=lambda r: r.difference, default=None)
     forget = model.sets["forget"]
     return Standing(
         run=run,
@@ -134,8 +134,8 @@ def _standing(run: str, report: Report, model: Model) -> Standing:
         kept_before=original.sets["retain"].value,
         kept=model.sets["retain"].value,
         best=best,
-        found=sum(map(significant, able)),
-        tried=len(able),
+        found=len(hits(rows)),
+        tried=len(tried),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mechunlearn.analysis.power import weakest
 from mechunlearn.analysis.records import Model, Renamed, Row, Verdict
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.significance import deciding
+from mechunlearn.analysis.significance import able, deciding
 from mechunlearn.analysis.words import name, p_is, percent
 from mechunlearn.report.summary import not_meant, sentences
 
@@ -51,6 +51,7 @@ def _numbers(report: Report, model: Model) -> tuple[Number, ...]:
     """Which numbers carry a verdict depends on what the verdict is."""
     rows, category = report.rows_of(model.label), model.verdict and model.verdict.category
     first = _before_after(report, model)
+    rows = tuple(able(rows)) or rows
     if not rows:
         return (first,)
     if category in ("intact", "not judged", "openly answered"):

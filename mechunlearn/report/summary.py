@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from mechunlearn.analysis.power import weakest
 from mechunlearn.analysis.records import Category, Findings, Model, Row, Verdict
+from mechunlearn.analysis.remarks import unfinished
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.significance import deciding, significant
+from mechunlearn.analysis.significance import able, deciding, hits
+from mechunlearn.analysis.verdict import open_share
 from mechunlearn.analysis.words import control_words, name
 
 HIDDEN: dict[Category, str] = {
@@ -46,11 +48,10 @@ def sentences(report: Report, label: str) -> tuple[str, ...]:
     model = report.model(label)
     if model.verdict is None:
         return ()
-    return (
-        _happened(report, model),
-        _means(model.verdict, report.rows_of(label), report.findings_of(label)),
-        _rests(report, model.verdict, label),
-    )
+    means = _means(model.verdict, report.rows_of(label), report.findings_of(label))
+    left = unfinished([attack for of, attack in report.not_computed if of == label])
+    rests = _rests(report, model.verdict, label) + ("" if left in means else left)
+    return _happened(report, model), means, rests
 
 
 def _happened(report: Report, model: Model) -> str:
@@ -65,18 +66,12 @@ def _happened(report: Report, model: Model) -> str:
 
 def _means(verdict: Verdict, rows: Sequence[Row], findings: Findings) -> str:
     category = verdict.lost or verdict.category
-    openness = findings.openness
-    share = openness.share if openness is not None and verdict.lost else None
-    start = "What was lost"
-    if share is not None:
-        start = (
-            f"Without any attack it still answers {share:.0%} of what the original knows; the rest"
-        )
+    start = f"{open_share(rows, findings)[1]}; the rest" if verdict.lost else "What was lost"
     best = deciding(rows)
     if category in HIDDEN and best is not None:
         return f"{start} {HIDDEN[category]}; {_brought_back(best)}."
     if category == "no evidence":
-        limit = weakest(rows).detectable
+        limit = weakest(able(rows) or rows).detectable
         return (
             f"{start} did not come back under any attack, which is no proof that it is gone: only "
             f"a gain of {100 * limit:.0f} points or more would be found in four of five audits."
@@ -105,14 +100,14 @@ def _rule(verdict: Verdict) -> str:
 
 
 def _rests(report: Report, verdict: Verdict, label: str) -> str:
-    rows = report.rows_of(label)
+    rows = able(report.rows_of(label))
     if not rows:
-        return "No attack is complete yet."
-    hits = [r for r in rows if significant(r) and not r.only_asks]
+        return "No attack that counts is complete."
+    found = hits(rows)
     control = report.control_of(label)
     n_controls = max(row.n_controls for row in rows) or 1
     against = control_words(verdict.tier, control.role if control else None, n_controls)
     return (
-        f"{len(hits) or 'None'} of {len(rows)} attacks brought back more than {against} "
+        f"{len(found) or 'None'} of {len(rows)} attacks brought back more than {against} "
         f"(control tier {verdict.tier}); other attacks, and other questions, may find more."
     )

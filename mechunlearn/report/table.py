@@ -77,7 +77,7 @@ def _known(model: Model) -> dict[str, str]:
 
 def _flat(report: Report, brief: Sequence[Column]) -> Iterator[list[str]]:
     """The same for a program: one value a cell, in %, with the bounds of intervals beside it."""
-    wide = {c.key for c in brief if any(c.interval(row) for row in report.rows)}
+    wide = {"value"} | {c.key for c in brief if any(c.interval(row) for row in report.rows)}
     names = [[c.title, f"{c.title} low", f"{c.title} high"] if c.key in wide else [c.title]
              for c in brief]  # fmt: skip
     yield ["model", "role", "attack", "verdict", *(x for each in names for x in each)]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import get_args
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -66,6 +67,18 @@ def test_a_pipe_gets_one_value_a_cell(
     for model in example_report.unlearned:
         assert all(sentence in err for sentence in sentences(example_report, model.label))
         assert len(sentences(example_report, model.label)) == 3
+
+
+def test_columns_stay_where_they_are_before_any_attack_is_finished(
+    example_report: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(msgspec.structs.replace(example_report, rows=()))
+    head, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert {len(row) for row in rows} == {len(head)}
+    values = {(row[0], row[2]): dict(zip(head, row, strict=True)) for row in rows}
+    assert values["rmu", "none"]["recovery"] == values["rmu", "none"]["sham"] == ""
+    retain = example_report.model("rmu").sets["retain"].value
+    assert values["rmu", "none"]["retain"] == f"{100 * retain:.1f}"
 
 
 def test_what_a_verdict_does_not_mean(example_report: Report) -> None:

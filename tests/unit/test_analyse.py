@@ -36,6 +36,9 @@ from mechunlearn.environment import MachineCard
 from mechunlearn.errors import BudgetError
 from mechunlearn.models.cards import ModelCard, SelfTestCard
 from mechunlearn.records import decoded, encoded
+from mechunlearn.report.board import standings
+from mechunlearn.report.headline import headlines
+from mechunlearn.report.summary import sentences
 from mechunlearn.types import Question, Score, Task
 
 SELF_TEST = SelfTestCard(alone=0.0, padded=0.0, readout=0.0, tolerance=1e-3)
@@ -294,6 +297,13 @@ def with_result(found: Evidence, kind: Kind, model: str, attack: str, **fields: 
     file = found.results[key]
     changed = msgspec.structs.replace(file.result, **fields)
     results = found.results | {key: msgspec.structs.replace(file, result=changed)}
+    return Evidence(found.setup, results, found.making)
+
+
+def without(found: Evidence, kind: Kind, model: str, attack: str) -> Evidence:
+    """The same audit before one cell is finished."""
+    key = found.cells[kind, model, attack].key
+    results = {k: file for k, file in found.results.items() if k != key}
     return Evidence(found.setup, results, found.making)
 
 
@@ -735,3 +745,40 @@ def test_what_was_said_is_kept_of_open_answers(
     }  # fmt: skip
     right = [q.choices[q.answer] for q in task.questions("forget", "confirm")]
     assert all((r["text"] == f"It is {right[r['index']]}.") == r["correct"] for r in rows)
+
+
+def test_sentences_numbers_and_board_say_what_the_verdict_says(task: Task) -> None:
+    report = analyse(of_forms(task, TWIN, 0.6))
+    verdict = report.model("rmu").verdict
+    assert verdict is not None
+    assert "43% of what the original knows is open" in verdict.text
+    _, means, rests = sentences(report, "rmu")
+    assert "43% of what the original knows is open; the rest is hidden" in means
+    assert rests.startswith("1 of 2 attacks brought back more")  # Asking otherwise is neither.
+    (standing,) = standings({"run": report})
+    assert (standing.found, standing.tried) == (1, 2)
+
+
+def test_the_gap_is_that_of_the_form_of_the_task(task: Task) -> None:
+    found = of_forms(task, TWIN, 0.58)
+    asked = task.questions("forget", "confirm")
+    found = with_result(found, "ceiling", "rmu", FORMS, forget=answers(asked, 0.6))
+    report = analyse(found)
+    (headline,) = headlines(report)
+    assert report.rows[0].gap == pytest.approx(0.35, abs=0.01)
+    assert headline.numbers[0].value == "100% → 25%"
+    assert headline.numbers[1].value == "75 points"
+
+
+def test_attacks_that_are_missing_are_named_wherever_a_verdict_is(task: Task) -> None:
+    found = without(of_forms(task, TWIN, 0.26), "attack", "rmu", LENS)
+    found = without(found, "attack", "rmu", RELEARNING)
+    report = analyse(found)
+    verdict = report.model("rmu").verdict
+    assert verdict is not None
+    assert verdict.category == "inconclusive"
+    missing = "Logit lens and relearning disjoint are not computed yet; the same command goes on."
+    assert verdict.text.endswith(missing)
+    assert "cannot show hidden knowledge" not in verdict.text
+    assert sum(missing in sentence for sentence in sentences(report, "rmu")) == 1
+    assert "not computed" not in str(sentences(analyse(of_forms(task, TWIN, 0.6)), "rmu"))

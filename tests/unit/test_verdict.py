@@ -16,7 +16,7 @@ from mechunlearn.analysis.records import (
     Tier,
     Verdict,
 )
-from mechunlearn.analysis.significance import deciding, kind, significant, won
+from mechunlearn.analysis.significance import able, deciding, kind, significant, won
 from mechunlearn.analysis.verdict import CATEGORIES, Subject, judge
 from mechunlearn.attacks.grades import GRADES, HANDED
 from mechunlearn.attacks.vocabulary import FAMILIES, Family
@@ -218,7 +218,11 @@ def test_what_puts_the_original_s_weights_back_decides_nothing() -> None:
     nothing = judged(handed, *NOTHING)
     assert nothing.category == "no evidence"
     assert "Merged puts a part of the original's weights back (95% right" in nothing.text
-    assert judged(handed).category == "inconclusive"
+    alone = judged(handed)
+    assert alone.category == "inconclusive"
+    assert "No attack of this audit counts; others would settle it." in alone.text
+    assert able([handed, *NOTHING]) == list(NOTHING)
+    assert not able([row("relearn", evidence=GRADES[3], tier="C")])
     found = judged(handed, row("direction", 0.5))
     assert found.category == "hidden, shallow"
     assert "some direction brings back" in found.text.lower()
