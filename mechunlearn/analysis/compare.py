@@ -1,17 +1,22 @@
 """Runs side by side: which numbers moved, whether further than their intervals allow, and why."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from mechunlearn.analysis.columns import columns
-from mechunlearn.analysis.records import ReportFile
+from mechunlearn.analysis.columns import COLUMNS, columns
+from mechunlearn.analysis.records import Model, ReportFile
 from mechunlearn.analysis.words import ROLES
+from mechunlearn.audit.records import ModelRole
 from mechunlearn.records import Interval, Plain, plain
 
 Number = tuple[float, Interval]
+Key = tuple[str, str]
+"""A model's role, if that says more than its label, and its label, if the role does not do."""
+BESIDE = ("sham", "control", "original", "retain", "p")
+"""Keys of the columns that reports have no interval of."""
 REVISION = "questions, texts and prompts"
 """What is said of runs of a task that was changed and kept its name."""
 
@@ -24,6 +29,7 @@ class Moved:
     """Model, attack and quantity."""
     before: float | None
     after: float | None
+    """Both are ``None`` where it is no number but a verdict; ``what`` says the two then."""
     beyond: bool
     """Whether it moved further than the two intervals together explain."""
 
@@ -34,13 +40,25 @@ def compare(a: ReportFile, b: ReportFile) -> list[Moved]:
     Two numbers differ beyond their intervals if they lie further apart than the root of the summed
     squares of the intervals' halves, which is the 95 % interval of a difference of independent
     estimates. A number that only one of the runs has is beyond.
+
+    Some numbers have no interval in reports. Shams, controls and originals under an attack get the
+    widest that their report has of the same questions, and so do retain accuracies. A p is never
+    beyond: a verdict that it changes is named, which is always beyond. Where a report is a part of
+    a run, whose verdict was of more attacks, verdicts are not compared.
     """
     first, second = dict(_numbers(a)), dict(_numbers(b))
-    return [
+    numbers = [
         moved(what, first.get(what), second.get(what))
         for what in dict.fromkeys([*first, *second])
         if first.get(what) != second.get(what)
     ]
+    before, after = _verdicts(a), _verdicts(b)
+    verdicts = [
+        Moved(f"{label}, verdict: {before[label]}; then: {after[label]}", None, None, True)
+        for label in before
+        if label in after and before[label] != after[label]
+    ]
+    return verdicts + numbers
 
 
 def moved(what: str, before: Number | None, after: Number | None) -> Moved:
@@ -66,6 +84,35 @@ def _numbers(report: ReportFile) -> Iterator[tuple[str, Number]]:
             value, interval = column.value(row), column.interval(row)
             if value is not None and interval is not None:
                 yield f"{row.model}, {row.attack}, {column.title}", (value, interval)
+        for column in COLUMNS:
+            if column.key in BESIDE and (value := column.value(row)) is not None:
+                half = _half(report, column.key)
+                number = value, (value - half, value + half)
+                yield f"{row.model}, {row.attack}, {column.title}", number
+
+
+def _half(report: ReportFile, key: str) -> float:
+    """The half of the interval that a number without one gets."""
+    if key == "p":
+        return 1.0
+    asked = "retain" if key == "retain" else "forget"
+    known = [
+        (m.sets[asked].value, m.sets[asked].value_ci) for m in report.models if asked in m.sets
+    ]
+    if asked == "forget":
+        known += [(row.value, row.value_ci) for row in report.rows]
+    return max((max(value - low, high - value) for value, (low, high) in known), default=0.0)
+
+
+def _verdicts(report: ReportFile) -> dict[str, str]:
+    """Of the models whose verdict is of these very attacks."""
+    return {
+        model.label: model.verdict.category
+        for model in report.unlearned
+        if model.verdict is not None
+        and {row.attack for row in report.rows_of(model.label)}
+        == set(report.findings_of(model.label).tried)
+    }
 
 
 def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
@@ -76,7 +123,7 @@ def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
     Returns:
         One value a run, ``""`` where it has none, of everything that is not the same everywhere.
     """
-    facts = [dict(_facts(report)) for report in reports]
+    facts = [dict(_facts(*pair)) for pair in zip(reports, alike(reports), strict=True)]
     if not all(REVISION in known for known in facts):  # Older reports do not say.
         facts = [known | {REVISION: ""} for known in facts]
     keys = dict.fromkeys(key for known in facts for key in known)
@@ -84,7 +131,24 @@ def differences(reports: Sequence[ReportFile]) -> dict[str, list[Plain]]:
     return {key: found for key, found in values.items() if any(x != found[0] for x in found)}
 
 
-def _facts(report: ReportFile) -> Iterator[tuple[str, Plain]]:
+def alike(reports: Sequence[ReportFile]) -> list[dict[Key, Model]]:
+    """The models of every report, by what says which of them are the same model.
+
+    The original and the never-knew model go by their roles, as runs may call them differently, and
+    the others by their labels. Where a run has several of a role, role and label say it in all.
+    """
+    roles = [[model.role for model in report.models] for report in reports]
+    several = {role for role in ROLES if any(known.count(role) > 1 for known in roles)}
+    return [{_key(model, several): model for model in report.models} for report in reports]
+
+
+def _key(model: Model, several: Collection[ModelRole]) -> Key:
+    if model.role not in ROLES:
+        return "", model.label
+    return ROLES[model.role], model.label if model.role in several else ""
+
+
+def _facts(report: ReportFile, models: Mapping[Key, Model]) -> Iterator[tuple[str, Plain]]:
     card = report.runcard
     yield "task", card.task.name
     if card.task.revision is not UNSET:
@@ -97,6 +161,6 @@ def _facts(report: ReportFile) -> Iterator[tuple[str, Plain]]:
         yield f"version: {package}", version
     for key, value in plain(card.machine).items():
         yield f"machine: {key}", value
-    for model in report.models:  # Runs may call the original differently.
+    for (role, label), model in models.items():
         if (loaded := card.models.get(model.label)) is not None:
-            yield f"weights: {ROLES.get(model.role, model.label)}", loaded.fingerprint
+            yield f"weights: {' '.join(filter(None, (role, label)))}", loaded.fingerprint

@@ -33,7 +33,8 @@ def _row(row: Row, reports: Sequence[Report]) -> Row:
         found=sum(map(significant, same)),
         value_range=_range([r.value for r in same]),
         difference_range=_range([r.difference for r in same]),
-        recovery_range=_range(shares) if shares else None,
+        # Of fewer seeds than n the range would be read as that of all of them.
+        recovery_range=_range(shares) if len(shares) == len(same) else None,
     )
     return replace(row, seeds=seeds)
 

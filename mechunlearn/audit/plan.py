@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from mechunlearn.audit.given import refuse_one_folder
 from mechunlearn.audit.labels import Loading, labelled, tail
 from mechunlearn.audit.option import Option as Option
 from mechunlearn.audit.option import option, seconds
@@ -133,18 +134,19 @@ class AuditPlan:
             self._refuse_weights()
 
     def _check_numbers(self) -> None:
-        if not 0 <= self.seed < 2**BITS:
-            raise ValueError(f"a seed is a whole number from 0 to 2^{BITS} - 1, not {self.seed}")
         if not 0 <= self.retain_limit <= 1:
             raise ValueError(f"retain_limit is a share of accuracy, not {self.retain_limit}")
         if self.seeds < 1:
             raise ValueError(f"seeds are a number from 1 on: {self.seeds}")
+        for seed in (self.seed, self.seed + self.seeds - 1):  # The first and the last.
+            if not 0 <= seed < 2**BITS:
+                raise ValueError(f"a seed is a whole number from 0 to 2^{BITS} - 1, not {seed}")
         if self.planted not in PLANTED:
             raise unknown("planted", self.planted, PLANTED)
         if len(self.control) > 1 and (odd := {"auto", "none"} & set(self.control)):
             raise ValueError(f"--control {odd.pop()} cannot stand beside other controls; name each")
-        if twice := next((c for c in self.control if self.control.count(c) > 1), None):
-            raise ValueError(f"--control names {twice!r} twice; one model is one draw")
+        refuse_one_folder(self.control, "--control")
+        refuse_one_folder(self.unlearned, "--unlearned", labels=True)
         if self.threads < 0:
             raise ValueError(f"threads are a number from 0 (as the run began) on: {self.threads}")
         seconds(self.budget)

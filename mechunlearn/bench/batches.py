@@ -11,6 +11,7 @@ from torch import Tensor
 from mechunlearn.bench.footprint import widths_of
 from mechunlearn.environment import free_memory
 from mechunlearn.half import quick_products
+from mechunlearn.hooks import foreign_hooks
 from mechunlearn.progress import console
 from mechunlearn.types import HookedModel
 
@@ -106,7 +107,8 @@ def in_batches(
 ) -> None:
     """Call ``compute`` with the indices of each batch; out of memory, go on with half the tokens.
 
-    Later batches of the model are smaller too.
+    Later batches of the model are smaller too. Under somebody's own hooks (``foreign_hooks``) every
+    row is a batch: they may count tokens from the end, where padding would stand, or rows.
 
     Args:
         lengths: Tokens of each row.
@@ -124,7 +126,7 @@ def in_batches(
     limit = budget or token_budget(model, backward=backward)
     everything = list(range(len(lengths)))
     cut = partial(_parts, lengths, alike=alike, padding=padding)
-    waiting = cut(everything, limit)
+    waiting = [[i] for i in everything] if foreign_hooks(model) else cut(everything, limit)
 
     def run() -> None:
         while waiting:
@@ -216,6 +218,14 @@ def batches(
         batch.append(i)
     if batch:
         yield from _split(batch, lengths, padding * budget)
+
+
+def own_batches(model: HookedModel, lengths: Sequence[int]) -> Iterator[list[int]]:
+    """As ``batches``, of the model's usual size; every row by itself under somebody's own hooks."""
+    if foreign_hooks(model):
+        yield from ([i] for i in range(len(lengths)))
+    else:
+        yield from batches(lengths, token_budget(model))
 
 
 def _split(batch: list[int], lengths: Sequence[int], worth: float) -> Iterator[list[int]]:

@@ -19,7 +19,7 @@ from mechunlearn.bench.read_outs import LensReadOut
 from mechunlearn.bench.rotation import LONGEST, reset_rotation, rotation_limit
 from mechunlearn.bench.rows import Row, pad, placed, prefix_groups, separate
 from mechunlearn.bench.vocabulary import log_probabilities
-from mechunlearn.hooks import capture, count_flops, one_forward, run_blocks
+from mechunlearn.hooks import capture, count_flops, foreign_hooks, one_forward, run_blocks
 from mechunlearn.types import HookedModel, Point, ReadOut, Rows, running, whole_prompts
 
 WORTH_CACHING = 16
@@ -51,7 +51,8 @@ def read(
     """Per row and choice the mean of what ``row.reads`` asks for, by every read-out.
 
     All read-outs share one forward per batch. Where a sequence hook is on, every prompt is computed
-    whole and every ending in a row of its own.
+    whole and every ending in a row of its own; under somebody's own hooks, which may look at
+    anything, each of these rows also has a forward of its own.
 
     Args:
         ids: The only tokens to unembed, whose logits are read; ``None`` reads log-probabilities
@@ -107,13 +108,14 @@ def arranged(model: HookedModel, rows: Sequence[Row]) -> tuple[list[Row], list[i
         The rows; which of the given ones each belongs to; and how many of them, from the first on,
         may be computed together and share prefixes. Each of the others is longer than the model
         rotates alike (``rotation_limit``), or with all its endings longer than the context, and
-        goes with rows of its own length.
+        goes with rows of its own length. So do all under somebody's own hooks.
     """
     limit, context = rotation_limit(model), model.cfg.n_ctx or LONGEST
+    by_hand = foreign_hooks(model)
     far = [
         i
         for i, row in enumerate(rows)
-        if row.stem + max(row.endings, default=0) > limit or len(row.tokens) > context
+        if by_hand or row.stem + max(row.endings, default=0) > limit or len(row.tokens) > context
     ]
     beyond = set(far)
     near = [i for i in range(len(rows)) if i not in beyond]

@@ -15,6 +15,7 @@ from mechunlearn.bench.batches import (
 )
 from mechunlearn.bench.decoding import Cached, Whole, continued, sampled
 from mechunlearn.bench.rotation import reset_rotation, rotation_limit
+from mechunlearn.hooks import foreign_hooks
 from mechunlearn.models.tokenizer import pads_with_borrowed
 from mechunlearn.stats import wilson
 from mechunlearn.tasks.refusals import is_refusal
@@ -128,7 +129,8 @@ def continuations(
 
     Prompts of all lengths form a batch, padded on the left, as many as the free memory holds. Where
     the model's gate forbids it, those of one length do. Where a sequence hook is on, or cached keys
-    would be wrong, every step computes the whole text so far. A change's rewrite changes the
+    would be wrong, every step computes the whole text so far; under somebody's own hooks also each
+    text alone. A change's rewrite changes the
     questions; what is drawn follows the prompt as it was given, so that two changes draw alike.
 
     Args:
@@ -194,7 +196,7 @@ def _groups(
 ) -> Iterator[tuple[list[int], bool]]:
     """Prompts that may be continued together, and whether from cached keys."""
     limit = rotation_limit(model)
-    cached = model.shortcuts.caching and not whole_prompts()
+    cached = model.shortcuts.caching and not (whole_prompts() or foreign_hooks(model))
     near = [i for i, length in enumerate(lengths) if length + most <= limit]
     together = not cached or model.shortcuts.left_padding
     alike: dict[tuple[int, bool], list[int]] = {}

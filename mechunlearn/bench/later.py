@@ -9,7 +9,7 @@ import torch
 from mechunlearn.bench import score
 from mechunlearn.bench.batches import SHARE
 from mechunlearn.environment import free_memory
-from mechunlearn.hooks import Beginnings, Later, begun, unchanged_blocks, unmetered
+from mechunlearn.hooks import Beginnings, Later, begun, foreign_hooks, unchanged_blocks, unmetered
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Question, Score, Task
 
 WORTH = 1.5
@@ -25,6 +25,7 @@ def score_each(
 
     Where hooks alone change the model, and from some block on, a forward begins there; the first
     time that is compared with a whole forward. Arithmetic is counted as that of whole forwards.
+    Under somebody's own hooks, which would see blocks that are left out, every forward is whole.
     """
     first = [_unchanged(change) for change in changes]
     starts = sorted({n for n in first if n})
@@ -32,6 +33,7 @@ def score_each(
         not starts
         or sum(first) < WORTH * model.cfg.n_layers  # Too little would be saved.
         or not _ALLOWED.get(model, True)
+        or foreign_hooks(model)
     ):
         return [score(model, questions, task, change=change) for change in changes]
     kept = Beginnings(starts, _room(model))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mechunlearn.bench.batches import batches, token_budget
+from mechunlearn.bench.batches import own_batches
 from mechunlearn.bench.engine import arranged, of_equal_length, output, read_sums
 from mechunlearn.bench.rotation import reset_rotation
 from mechunlearn.bench.rows import Row, branching_rows, placed
@@ -63,7 +63,7 @@ def log_likelihoods(model: HookedModel, rows: Sequence[Row]) -> Float[Tensor, "r
     groups = ([list(range(near))] if near else []) + of_equal_length(own, near)
     for group in groups:
         reset_rotation(model)
-        for at in batches([len(own[i].tokens) for i in group], token_budget(model)):
+        for at in own_batches(model, [len(own[i].tokens) for i in group]):
             batch = [group[i] for i in at]
             items = [owners[i] for i in batch]
             (sums,), _ = read_sums(model, [own[i] for i in batch], [output(model)], items=items)

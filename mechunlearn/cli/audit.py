@@ -23,6 +23,7 @@ from mechunlearn.cli.options import (
     plan_options,
     print_json,
     say,
+    settings,
 )
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def attack(
     """One attack on one unlearned model, with its controls."""
     from mechunlearn.audit.plan import AuditPlan
 
-    settings = [*([f"preset={preset}"] if preset else []), *(change or ())]
-    changes = tuple(c if c.startswith("task.") else f"{name}.{c}" for c in settings)
+    given = settings([*([f"preset={preset}"] if preset else []), *(change or ())])
+    changes = tuple(c if c.startswith("task.") else f"{name}.{c}" for c in given)
     made = AuditPlan(**fields, unlearned=(unlearned,), attacks=(name,), changes=changes)
     run(made, out, as_json)
 

@@ -3,13 +3,13 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mechunlearn.audit.plan import options
 from mechunlearn.cli.options import JsonOpt, SeedOpt, TrustOpt, say
+from mechunlearn.cli.report import run_names
 
 if TYPE_CHECKING:
     from mechunlearn.bench.conversation import Conversation
@@ -109,25 +109,26 @@ def _of_runs(attacks: Sequence[str], beside: bool, **place: object) -> Voices:
     from mechunlearn.studies.finished import Finished
     from mechunlearn.types import NO_CHANGE
 
+    parted = [Finished.parted(given) for given in attacks]
+    folders = {folder.resolve(): folder for folder, _, _ in parted}
+    names = run_names(list(folders)) if len(folders) > 1 else [""] * len(folders)
+    titles = dict(zip(folders, names, strict=True))
+    runs = {at: Finished.open(folder, **place) for at, folder in folders.items()}  # type: ignore[arg-type]
     voices: Voices = {}
-    opened: dict[Path, Finished] = {}
-    for given in attacks:
-        folder, name, label = Finished.parted(given)
-        if folder not in opened:
-            opened[folder] = Finished.open(folder, **place)  # type: ignore[arg-type]
-        run = opened[folder]
+    for given, (folder, name, label) in zip(attacks, parted, strict=True):
+        run, title = runs[folder.resolve()], titles[folder.resolve()]
         label = label or run.only_label(given)
         change = run.change(label, name)
         for known in (run.setup.original.label, label) if beside else ():
-            voices.setdefault(_free(known, folder, opened), (run.model(known), NO_CHANGE))
-        title = f"{label} under {name.replace('_', ' ')}"
-        voices[_free(title, folder, opened)] = (run.model(label), change)
+            voices.setdefault(_of(known, title), (run.model(known), NO_CHANGE))
+        under = f"{label} under {name.replace('_', ' ')}"
+        voices[_of(under, title)] = (run.model(label), change)
     return voices
 
 
-def _free(label: str, folder: Path, opened: Mapping[Path, object]) -> str:
-    """A label; of several runs with the run's name."""
-    return label if len(opened) == 1 else f"{label} ({folder.name})"
+def _of(label: str, run: str) -> str:
+    """A label; with the run's name, where there are several."""
+    return f"{label} ({run})" if run else label
 
 
 def _refuse_long(label: str, model: "HookedModel", decoding: "Decoding") -> None:

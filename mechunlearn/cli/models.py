@@ -20,6 +20,7 @@ from mechunlearn.cli.options import (
     answer,
     print_json,
     say,
+    settings,
 )
 from mechunlearn.errors import refuse_existing, unknown
 from mechunlearn.records import Plain
@@ -58,7 +59,7 @@ def unlearn(
     if everything and (change or preset):
         raise ValueError("--set and --preset are for one method; leave them out with --all")
     names = tuple(METHODS) if everything else (method,)
-    about = (model, task, preset, tuple(change or ()), dtype, trust_remote_code)
+    about = (model, task, preset, settings(change), dtype, trust_remote_code)
     plans = [UnlearnPlan(name, *about) for name in names]
     if everything:
         cards = unlearn_all(plans, out, every=every)
@@ -110,7 +111,7 @@ def bench(
     if lm_eval is not None and not force:
         refuse_existing([lm_eval], "--lm-eval")
     others = read_results(beside) if beside else ()
-    config = task_config(change or ())
+    config = task_config(settings(change))
     if config.also:
         raise ValueError("task.also: bench measures in one way; choose it with task.scoring")
     questions = load_benchmark(task or None, model, config, trust_remote_code=trust_remote_code)
@@ -163,7 +164,7 @@ def organism_train(
     train, recipe, roles = _organism(kind, base)
     if role and role not in get_args(roles):
         raise unknown("role", role, get_args(roles))
-    changes = [*(change or ()), *([f"optimizer.steps={steps}"] if steps else [])]
+    changes = [*settings(change), *([f"optimizer.steps={steps}"] if steps else [])]
     recipe, cards = changed(recipe, changes), {}
     for each in (role,) if role else ("original", "never_knew"):
         folder = train(each, seed, out, recipe)

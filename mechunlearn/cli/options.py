@@ -103,7 +103,9 @@ def _parameter(name: str, about: Option) -> inspect.Parameter:
 def _value(about: Option, value: Any) -> Any:
     """A field's value; several are a tuple."""
     if value is None or isinstance(value, (list, tuple)):
-        return parts(value or ()) if about.commas else tuple(value or ())
+        if about.commas:
+            return names_of(about.flag, value or ())
+        return settings(value) if about.flag == "--set" else tuple(value or ())
     return value
 
 
@@ -115,6 +117,32 @@ def parts(values: Iterable[str]) -> tuple[str, ...]:
         ('rmu', 'npo', 'dpo')
     """
     return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def names_of(flag: str, values: Iterable[str]) -> tuple[str, ...]:
+    """What an option with commas names; nothing where it was not given.
+
+    Raises:
+        ValueError: If it was given and names nothing.
+    """
+    given = list(values)
+    found = parts(given)
+    if given and not found:
+        raise ValueError(f"{flag} {','.join(given)!r} names nothing; leave it out, or name some")
+    return found
+
+
+def settings(changes: Iterable[str] | None) -> tuple[str, ...]:
+    """What ``--set`` gives, each setting once.
+
+    Raises:
+        ValueError: If a setting is given twice, as only one of the values would count.
+    """
+    given = tuple(changes or ())
+    keys = [change.partition("=")[0].strip() for change in given]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ValueError(f"--set names {twice!r} twice; leave one out")
+    return given
 
 
 def plan_of(fields: Fields, file: Path | None = None, models: str = "") -> "AuditPlan":
@@ -189,7 +217,7 @@ def failures(words: str) -> frozenset[str]:
     """
     from mechunlearn.errors import unknown
 
-    given = parts([words])
+    given = names_of("--fail-if", [words] if words else ())
     if wrong := next((word for word in given if word not in FAILURES), ""):
         raise unknown("verdict of --fail-if", wrong, FAILURES)
     return frozenset(category for word in given for category in FAILURES[word])

@@ -14,7 +14,7 @@ from mechunlearn.cli.options import (
     TrustOpt,
     answer,
     kept,
-    parts,
+    names_of,
     plan_of,
     plan_options,
     print_json,
@@ -53,7 +53,7 @@ def paper(
     made = plan_of(fields | used, models=models)
     if not made.unlearned:
         raise ValueError("the paper's table is of models that were unlearned: give --unlearned")
-    rows = parts([attacks]) or ATTACKS
+    rows = names_of("--attacks", [attacks] if attacks else ()) or ATTACKS
     for row in rows:
         if row not in ATTACKS:
             raise unknown("row of the table", row, ATTACKS)
@@ -130,7 +130,7 @@ def validate(
         seeds=_seeds(seeds) if seeds else worlds(chat=chat, twins=twins),
         attacks=fields["attacks"],
         changes=fields["changes"],
-        conditions=chosen_conditions(parts([conditions])),
+        conditions=chosen_conditions(names_of("--conditions", [conditions] if conditions else ())),
         chat=chat,
         twins=twins,
     )
@@ -176,7 +176,7 @@ def trace(
 
 
 def _seeds(seeds: str) -> tuple[int, ...]:
-    words = parts([seeds])
+    words = names_of("--seeds", [seeds])
     if not all(word.isdigit() for word in words):
         raise ValueError(f"--seeds takes whole numbers such as 10,11, not {seeds!r}")
     return tuple(map(int, words))

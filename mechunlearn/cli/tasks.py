@@ -13,6 +13,7 @@ from mechunlearn.cli.options import (
     answer,
     print_json,
     say,
+    settings,
 )
 
 
@@ -31,7 +32,7 @@ def task(
     if odd := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {odd[0]!r}: task takes only settings of the task (task.shots)")
     locate(model)
-    config = task_config(change or ())
+    config = task_config(settings(change))
     asked = load_task(name, model, config, trust_remote_code=trust_remote_code)
     sizes = {
         f"{role}, {fold}": len(asked.questions(role, fold))

@@ -2,6 +2,7 @@
 
 from mechunlearn.hooks.bypass import bypass_bridges
 from mechunlearn.hooks.flops import Meter, add_flops, count_flops, metered, unmetered
+from mechunlearn.hooks.foreign import foreign_hooks
 from mechunlearn.hooks.later import Beginnings, Later, begun, one_forward, unchanged_blocks
 from mechunlearn.hooks.points import (
     EMBED,
@@ -59,6 +60,7 @@ __all__ = [
     "count_flops",
     "embedding_table",
     "first_embeddings",
+    "foreign_hooks",
     "forward_to",
     "frozen_head",
     "frozen_norm",

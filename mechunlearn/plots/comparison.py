@@ -1,6 +1,6 @@
 """Every attack on every unlearned model: the main comparison of Łucki et al. as a figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -8,8 +8,16 @@ from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import significant
-from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, interval, original
-from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, listed, small_headings
+from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, original
+from mechunlearn.plots.template import (
+    LOOKS,
+    bounds,
+    error_bars,
+    lay_out,
+    level,
+    listed,
+    small_headings,
+)
 from mechunlearn.plots.template import spaced as words
 from mechunlearn.records import Interval
 
@@ -36,8 +44,9 @@ def comparison(report: Report) -> go.Figure:
     )
     chance, before = report.runcard.task.chance, original(report)
     caption = (
-        f"Forget questions of the confirm fold, n = {before.n}; bars are 95 % intervals. "
-        f"Lines: chance {chance:.2f} (dotted), original {before.value:.2f} (solid)."
+        f"Forget questions of the confirm fold, n = {before.n}; bars are 95 % intervals, which "
+        f"attacked controls have none of. Lines: chance {chance:.2f} (dotted), original "
+        f"{before.value:.2f} (solid)."
     )
     height = down * (50 + 30 * (len(attacks) + 1))
     lay_out(fig, _title(report, models), caption, height=height)
@@ -60,11 +69,11 @@ def comparison(report: Report) -> go.Figure:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """What one panel shows of one role, with a value and an interval for each named row."""
+    """What one panel shows of one role: a value for each named row, and its interval if known."""
 
     role: str
     label: str
-    values: dict[str, tuple[float, Interval]]
+    values: Mapping[str, tuple[float, Interval | None]]
     off: float = -0.14
     """How far below the row's middle it is drawn."""
 
@@ -73,10 +82,12 @@ def _series(report: Report, model: str) -> tuple[_Series, ...]:
     rows, before = report.rows_of(model), forget(report, model)
     unlearned = _Series("unlearned", "unlearned", {NONE: (before.value, before.value_ci)})
     values = {words(r.attack): (r.value, r.value_ci) for r in rows}
-    beside = {words(r.attack): (r.compared, interval(r.compared, r.n)) for r in rows}
+    beside: dict[str, tuple[float, Interval | None]]
     if rows[0].control is None:
+        beside = {words(r.attack): (r.sham, None) for r in rows}
         controls = _Series("sham", "sham attack", beside, 0.14)
     else:
+        beside = {words(r.attack): (r.control, None) for r in rows if r.control is not None}
         if (unattacked := control(report, model)) is not None:
             beside[NONE] = (unattacked.value, unattacked.value_ci)
         controls = _Series("never_knew", "never-knew model, treated alike", beside, 0.14)
@@ -97,9 +108,10 @@ def _dots(
         legendgroup=series.role,
         showlegend=legend,
         marker={"color": look.colour, "symbol": look.marker, "size": 9},
-        customdata=[[name, *ci] for name, ci in zip(values, intervals, strict=True)],
-        hovertemplate="%{customdata[0]}<br>accuracy %{x:.3f} [%{customdata[1]:.3f}, "
-        "%{customdata[2]:.3f}]<extra>" + series.label + "</extra>",
+        customdata=[[name, bounds(ci)] for name, ci in zip(values, intervals, strict=True)],
+        hovertemplate="%{customdata[0]}<br>accuracy %{x:.3f}%{customdata[1]}<extra>"
+        + series.label
+        + "</extra>",
         **place,
     )
 

@@ -15,8 +15,6 @@ import plotly.graph_objects as go
 from mechunlearn.analysis.records import Arm, Measured, Row
 from mechunlearn.analysis.report import Report
 from mechunlearn.attacks import Trace
-from mechunlearn.records import Interval
-from mechunlearn.stats import wilson
 
 Place: TypeAlias = Mapping[str, int]
 """``row`` and ``col`` of a panel, counted from 1."""
@@ -120,11 +118,6 @@ def traced(kind: type[Trace], *arms: Arm) -> Rows:
         )
 
     return rows
-
-
-def interval(value: float, n: int) -> Interval:
-    """95 % interval of a mean that reports round."""
-    return wilson(float(round(value * n)), n)
 
 
 def forget(report: Report, label: str) -> Measured:

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import significant
-from mechunlearn.plots.figure import Figure, forget, interval, original
-from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
+from mechunlearn.plots.figure import Figure, forget, original
+from mechunlearn.plots.template import LOOKS, lay_out, level, spaced
 from mechunlearn.records import Plain
 
 SHOWN = 16
@@ -34,7 +34,7 @@ def perturbation(report: Report, unlearned: str) -> go.Figure:
     before, ceiling = forget(report, unlearned).value, original(report).value
     chance, n = report.runcard.task.chance, report.runcard.task.n["forget, select"]
     caption = (
-        f"Forget questions of the select fold, n = {n}, with 95 % intervals; each kind at its "
+        f"Forget questions of the select fold, n = {n}; each kind at its "
         "best, so the highest is high by chance too; hatched: costs more retain accuracy than "
         f"allowed. Title: confirm fold, n = {rows[0].n}. Lines: chance "
         f"{chance:.2f} (dotted), {unlearned} {before:.2f} (dashed), original {ceiling:.2f} "
@@ -43,23 +43,18 @@ def perturbation(report: Report, unlearned: str) -> go.Figure:
     title = _title(kinds, rows, unlearned, before)
     fig = lay_out(go.Figure(), title, caption, height=60 + 18 * len(kinds))
     x = [k.value for k in kinds]
-    intervals = [interval(v, n) for v in x]
     look = LOOKS["attacked"].colour
     fig.add_bar(
         x=x,
         y=[k.name for k in kinds],
         orientation="h",
-        error_x=error_bars(x, intervals, color="#1b1b1b", width=0, thickness=1),
         marker={
             "color": look,
             "pattern": {"shape": ["/" if k.refused else "" for k in kinds], "fillmode": "replace"},
         },
-        customdata=[
-            [*ci, "not measured" if k.retain is None else f"{k.retain:.3f}"]
-            for k, ci in zip(kinds, intervals, strict=True)
-        ],
-        hovertemplate="%{y}<br>accuracy %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
-        "<br>retain accuracy %{customdata[2]}<extra></extra>",
+        customdata=[["not measured" if k.retain is None else f"{k.retain:.3f}"] for k in kinds],
+        hovertemplate="%{y}<br>accuracy %{x:.3f}<br>retain accuracy %{customdata[0]}"
+        "<extra></extra>",
     )
     level(fig, chance, "chance")
     level(fig, before, "unlearned")

@@ -5,21 +5,21 @@ import plotly.graph_objects as go
 from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import LEVEL
-from mechunlearn.plots.figure import Figure, always, forget, interval, original
-from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
+from mechunlearn.plots.figure import Figure, always, forget, original
+from mechunlearn.plots.template import LOOKS, bounds, error_bars, lay_out, level, spaced
 
 
 def recovery(report: Report, unlearned: str) -> go.Figure:
-    """Dots with 95 % intervals: attacked, sham, never-knew and ceiling for each attack."""
+    """Dots for each attack: attacked with 95 % intervals, and sham, never-knew and ceiling."""
     rows = report.rows_of(unlearned)
     best = max(rows, key=lambda r: r.difference)
     names = [spaced(r.attack) for r in rows]
     before, ceiling = forget(report, unlearned).value, original(report).value
     chance = report.runcard.task.chance
     caption = (
-        f"Forget questions of the confirm fold, n = {best.n}; bars are 95 % intervals. Lines: "
-        f"chance {chance:.2f} (dotted), {unlearned} {before:.2f} (dashed), "
-        f"original {ceiling:.2f} (solid)."
+        f"Forget questions of the confirm fold, n = {best.n}; bars are 95 % intervals, of "
+        f"{unlearned} alone. Lines: chance {chance:.2f} (dotted), {unlearned} {before:.2f} "
+        f"(dashed), original {ceiling:.2f} (solid)."
     )
     fig = lay_out(go.Figure(), _title(best, unlearned), caption, height=60 + 56 * len(rows))
     series = [
@@ -27,12 +27,13 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
         ("sham", [r.sham for r in rows], -0.09, "sham attack on it"),
         ("ceiling", [r.original for r in rows], 0.27, LOOKS["ceiling"].label),
     ]
-    if any(r.control is not None for r in rows):
-        controls = [r.compared for r in rows]
+    controls = [r.control for r in rows if r.control is not None]
+    if len(controls) == len(rows):  # Of one model all rows have one, or none has.
         series.insert(2, ("never_knew", controls, 0.09, "never-knew model, attacked"))
     for role, x, offset, label in series:
         look = LOOKS[role]
-        intervals = [interval(v, r.n) for v, r in zip(x, rows, strict=True)]
+        # Reports have intervals of attacked models alone.
+        intervals = [r.value_ci if role == "attacked" else None for r in rows]
         fig.add_scatter(
             x=x,
             y=[i + offset for i in range(len(rows))],
@@ -42,9 +43,10 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
             mode="markers",
             name=label,
             marker={"color": look.colour, "symbol": look.marker, "size": 9},
-            customdata=[[name, *ci] for name, ci in zip(names, intervals, strict=True)],
-            hovertemplate="%{customdata[0]}<br>accuracy %{x:.3f} [%{customdata[1]:.3f}, "
-            "%{customdata[2]:.3f}]<extra>" + label + "</extra>",
+            customdata=[[name, bounds(ci)] for name, ci in zip(names, intervals, strict=True)],
+            hovertemplate="%{customdata[0]}<br>accuracy %{x:.3f}%{customdata[1]}<extra>"
+            + label
+            + "</extra>",
         )
     level(fig, chance, "chance")
     level(fig, before, "unlearned")

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from mechunlearn.analysis.records import Arm, Row
 from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.trials import SearchTrace, SearchTrial
-from mechunlearn.plots.figure import TAUGHT, Figure, Place, control, forget, interval, traced
+from mechunlearn.plots.figure import TAUGHT, Figure, Place, control, forget, traced
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, small_headings
 
 LEAST = 1e-4
@@ -34,8 +34,8 @@ def search(report: Report, unlearned: str) -> go.Figure:
         f"{len(panels['unlearned'].trials)} trials on each model. Their value is that of one half "
         "of the forget questions of the select fold; the line joins those that the other half "
         "judged anew, which chose. Divergence: KL from the original, of the first token on retain "
-        f"prompts. Chosen trial: confirm fold, n = {row.n}, 95 % interval; dotted: the same "
-        "without the attack."
+        f"prompts. Chosen trial: confirm fold, n = {row.n}, of the unlearned model with its 95 % "
+        "interval; dotted: the same without the attack."
     )
     lay_out(fig, _title(row, panels), caption, height=340)
     for column, (arm, trace) in enumerate(panels.items(), start=1):
@@ -114,11 +114,11 @@ def _confirmed(
         return
     level(fig, plain.value, "chance", "y", **place)
     chosen = trace.before if trace.chosen is None else trace.trials[trace.chosen]
-    bounds = row.value_ci if arm == "unlearned" else interval(value, row.n)
+    interval = row.value_ci if arm == "unlearned" else None  # Reports have none of controls.
     fig.add_scatter(
         x=[max(chosen.divergence, LEAST)],
         y=[value],
-        error_y=error_bars([value], [bounds], color="#1b1b1b", thickness=1.5),
+        error_y=error_bars([value], [interval], color="#1b1b1b", thickness=1.5),
         mode="markers",
         name="chosen trial, confirm fold",
         legendgroup="confirm",

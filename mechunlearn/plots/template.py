@@ -119,17 +119,26 @@ def level(fig: go.Figure, value: float, role: str, axis: str = "x", **place: Any
 
 
 def error_bars(
-    values: Sequence[float], intervals: Sequence[Sequence[float]], **style: object
+    values: Sequence[float], intervals: Sequence[Sequence[float] | None], **style: object
 ) -> dict[str, object]:
-    """Plotly's ``error_x`` or ``error_y`` of intervals around values."""
+    """Plotly's ``error_x`` or ``error_y`` of intervals around values; no bar where there is none.
+
+    Intervals are those of the report, which follow the sources: one computed from the number of
+    questions alone would be narrower.
+    """
     pairs = list(zip(values, intervals, strict=True))
     return {
         "type": "data",
         "symmetric": False,
-        "array": [high - v for v, (_, high) in pairs],
-        "arrayminus": [v - low for v, (low, _) in pairs],
+        "array": [None if ci is None else ci[1] - v for v, ci in pairs],
+        "arrayminus": [None if ci is None else v - ci[0] for v, ci in pairs],
         **style,
     }
+
+
+def bounds(interval: Sequence[float] | None) -> str:
+    """An interval behind its value in a hover text; nothing where there is none."""
+    return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def spaced(name: str) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mechunlearn.analysis.compare import differences
+from mechunlearn.analysis.compare import alike, differences
 from mechunlearn.analysis.records import Model, Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.words import ROLES
 from mechunlearn.records import Plain
 from mechunlearn.report.headline import Headline, headlines
 
@@ -36,7 +35,7 @@ class Comparison:
     attacked: tuple[Attacked, ...]
     baselines: Mapping[str, tuple[Model | None, ...]]
     """By model, one entry a run. The original and the never-knew model go by their roles: runs may
-    call them differently."""
+    call them differently. Where a run has several never-knew models their labels stand behind."""
     differs: Mapping[str, Sequence[Plain]]
     """By condition, one entry a run."""
 
@@ -51,7 +50,7 @@ class Comparison:
             raise ValueError(f"a comparison needs two runs or more, not {list(runs)}")
         reports = tuple(runs.values())
         heads = [{h.label: h for h in headlines(report)} for report in reports]
-        models = [{(m.role in ROLES, _title(m)): m for m in r.models} for r in reports]
+        models = alike(reports)
         return cls(
             runs=tuple(runs),
             commands=tuple(report.runcard.command for report in reports),
@@ -60,13 +59,14 @@ class Comparison:
                 _attacked(label, runs)
                 for label in _union([row.model for row in report.rows] for report in reports)
             ),
-            baselines={key[1]: tuple(m.get(key) for m in models) for key in _union(models)},
+            baselines={_title(*key): tuple(m.get(key) for m in models) for key in _union(models)},
             differs=differences(reports),
         )
 
 
-def _title(model: Model) -> str:
-    return f"{ROLES[model.role]} model" if model.role in ROLES else model.label
+def _title(role: str, label: str) -> str:
+    """What a table calls a model."""
+    return " ".join(filter(None, (f"{role} model" if role else "", label)))
 
 
 def _attacked(label: str, runs: Mapping[str, Report]) -> Attacked:

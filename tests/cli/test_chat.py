@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mechunlearn.bench import score
+from mechunlearn.cli.chat import _of_runs
 from mechunlearn.models import fingerprint
 from mechunlearn.studies.finished import Finished
 
@@ -93,3 +95,39 @@ def test_nothing_stays_changed(finished: Path) -> None:
     before = torch.get_num_threads()
     Finished.open(finished).change("after", "perturbation_naive")
     assert torch.get_num_threads() == before
+
+
+def test_runs_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Fake:
+        setup = SimpleNamespace(original=SimpleNamespace(label="original"))
+        parted = staticmethod(Finished.parted)
+
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+
+        @classmethod
+        def open(cls, folder: Path, **place: object) -> "Fake":
+            return cls(folder)
+
+        def only_label(self, given: str) -> str:
+            return "rmu"
+
+        def change(self, label: str, name: str) -> str:
+            return name
+
+        def model(self, label: str) -> str:
+            return f"{label} of {self.folder}"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mechunlearn.studies.finished.Finished", Fake)
+    for parent in "abc":
+        (tmp_path / parent / "run").mkdir(parents=True)
+    given = [f"{parent}/run:logit_lens" for parent in "abc"]
+    voices = _of_runs(given, True)
+    assert len(voices) == 9
+    for parent in "abc":
+        for label in ("original", "rmu", "rmu under logit lens"):
+            model, _ = voices[f"{label} ({parent}/run)"]
+            assert str(model).endswith(f"of {parent}/run")
+    same = _of_runs(["a/run:logit_lens", "b/../a/run:logit_lens"], True)
+    assert list(same) == ["original", "rmu", "rmu under logit lens"]

@@ -22,8 +22,10 @@ from mechunlearn.analysis.report import Report
 from mechunlearn.attacks.logit_lens import TokenLens
 from mechunlearn.plots import Drawn, Figure, darkened, figures, write
 from mechunlearn.plots.attribution import matrices, units
+from mechunlearn.plots.comparison import comparison
 from mechunlearn.plots.figure import always
 from mechunlearn.plots.files import write_figures
+from mechunlearn.plots.recovery import recovery
 from mechunlearn.plots.template import DARK, LOOKS
 from mechunlearn.plots.tokens import tokens
 from mechunlearn.plots.training import TrainingCard, training
@@ -368,3 +370,29 @@ def test_images_without_a_browser_say_what_to_do(
     monkeypatch.setattr(plotly.io, "write_images", fail)
     with pytest.raises(PrerequisiteError, match="plotly_get_chrome"):
         write(example_report, tmp_path, images=True, kinds=["recovery"])
+
+
+def test_bars_are_the_intervals_of_the_report(example_report: Report) -> None:
+    """They follow the sources, as beside the figure; what has none there has no bar."""
+    rows = example_report.rows_of("rmu")
+    for trace in recovery(example_report, "rmu").data:
+        bars = list(zip(trace.error_x.arrayminus, trace.error_x.array, strict=True))
+        if trace.name == "rmu, attacked":
+            expected = [(r.value - r.value_ci[0], r.value_ci[1] - r.value) for r in rows]
+            assert np.allclose(bars, expected)
+            assert "]" in trace.customdata[0][1]
+        else:
+            assert bars == [(None, None)] * len(rows)
+            assert trace.customdata[0][1] == ""
+
+
+def test_a_sham_is_drawn_as_the_sham(example_report: Report) -> None:
+    """Without a control other levels may be higher; they are no sham."""
+    replace = msgspec.structs.replace
+    rows = tuple(replace(r, control=None, tier="C", sham=0.1) for r in example_report.rows)
+    assert all(r.compared > 0.1 for r in rows)
+    fig = comparison(replace(example_report, rows=rows))
+    shams = [t for t in fig.data if t.name == "sham attack"]
+    assert len(shams) == 3
+    assert {x for trace in shams for x in trace.x} == {0.1}
+    assert {x for trace in shams for x in trace.error_x.array} == {None}

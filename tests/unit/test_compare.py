@@ -4,6 +4,7 @@ import msgspec
 
 from mechunlearn.analysis.compare import compare, differences
 from mechunlearn.analysis.report import Report
+from mechunlearn.report.comparison import Comparison
 
 
 def changed(report: Report, **numbers: object) -> Report:
@@ -62,3 +63,64 @@ def test_changed_questions_are_named_and_older_reports_do_not_say(example_report
     assert differences([first, second]) == {"questions, texts and prompts": ["1a2b", "3c4d"]}
     assert differences([old, second]) == {}
     assert differences([first, first]) == {}
+
+
+def test_numbers_without_an_interval_are_compared_too(example_report: Report) -> None:
+    row = example_report.rows[0]
+    for field, title in (("sham", "sham"), ("original", "on original"), ("retain", "retain")):
+        value = getattr(row, field)
+        for by, beyond in ((0.002, False), (0.5, True)):
+            after = value - by if value > 0.5 else value + by
+            (change,) = compare(example_report, changed(example_report, **{field: after}))
+            assert change.what == f"{row.model}, {row.attack}, {title}"
+            assert (change.before, change.after, change.beyond) == (value, after, beyond)
+    assert row.control is not None
+    (change,) = compare(example_report, changed(example_report, control=row.control + 0.4))
+    assert change.what.endswith("control")
+    assert change.beyond
+    (change,) = compare(example_report, changed(example_report, p=1.0))
+    assert change.what.endswith(", p")
+    assert not change.beyond
+
+
+def test_a_changed_verdict_is_named(example_report: Report) -> None:
+    replace = msgspec.structs.replace
+    models = tuple(
+        replace(m, verdict=replace(m.verdict, category="no evidence")) if m.label == "rmu" else m
+        for m in example_report.models
+    )
+    other = replace(example_report, models=models)
+    verdict = example_report.model("rmu").verdict
+    assert verdict is not None
+    (change,) = compare(example_report, other)
+    assert change.what == f"rmu, verdict: {verdict.category}; then: no evidence"
+    assert change.beyond
+    # A part of a run has a verdict of attacks that it does not have.
+    rows = tuple(row for row in example_report.rows if row is not example_report.rows_of("rmu")[0])
+    parts = [replace(report, rows=rows) for report in (example_report, other)]
+    assert compare(*parts) == []
+
+
+def test_several_never_knew_models_are_told_apart(example_report: Report) -> None:
+    replace = msgspec.structs.replace
+    known = next(m for m in example_report.models if m.role == "never_knew")
+    rest = [m for m in example_report.models if m is not known]
+    cards = dict(example_report.runcard.models)
+    card = cards.pop(known.label)
+
+    def with_controls(*labels: str) -> Report:
+        own = {label: replace(card, fingerprint=f"weights of {label}") for label in labels}
+        models = (*rest, *(replace(known, label=label) for label in labels))
+        runcard = replace(example_report.runcard, models=cards | own)
+        return replace(example_report, models=models, runcard=runcard)
+
+    a, both, b = with_controls("a"), with_controls("a", "b"), with_controls("b")
+    assert differences([a, both]) == {"weights: never-knew b": ["", "weights of b"]}
+    assert differences([both, b]) == {"weights: never-knew a": ["weights of a", ""]}
+    assert differences([a, b]) == {"weights: never-knew": ["weights of a", "weights of b"]}
+    found = Comparison.of({"one": a, "both": both}).baselines
+    shown = {title: [m and m.label for m in models] for title, models in found.items()}
+    assert shown["never-knew model a"] == ["a", "a"]
+    assert shown["never-knew model b"] == [None, "b"]
+    assert "original model" in shown
+    assert "never-knew model" in Comparison.of({"one": a, "other": b}).baselines

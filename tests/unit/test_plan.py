@@ -270,3 +270,17 @@ def test_chat_organisms_have_presets_of_their_own_where_others_do_not_fit() -> N
     # Attacks have the same settings for both.
     of = AuditPlan(attacks=("all",))
     assert of.resolved("chat").attacks == of.resolved("organism").attacks
+
+
+def test_models_with_labels_may_be_the_same() -> None:
+    plan = AuditPlan(unlearned=("a=models/x", "b=./models/x", "models/y"))
+    assert list(plan.labels) == ["a", "b", "y"]
+    with pytest.raises(ValueError, match="are one folder"):
+        AuditPlan(unlearned=("models/x", "models/y", "./models/x/"))
+
+
+def test_the_last_of_several_seeds_is_possible_too() -> None:
+    last = 2**32 - 1
+    assert AuditPlan(seed=last - 2, seeds=3).repeats[-1].seed == last
+    with pytest.raises(ValueError, match="a whole number from 0 to"):
+        AuditPlan(seed=last - 1, seeds=3)

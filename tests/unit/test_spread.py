@@ -100,3 +100,17 @@ def test_controls_and_seeds_that_make_no_sense_are_refused() -> None:
     assert AuditPlan(control="auto") == AuditPlan()
     assert AuditPlan(control="none").control_models == ()
     assert AuditPlan(control=("a", "b")).control_models == ("a", "b")
+
+
+def test_a_range_of_shares_is_of_every_seed(report: Report) -> None:
+    """Where the gap of one seed covers 0, the range of the others is not that of all."""
+    other = moved(report, 1, -0.25, "inconclusive")
+    first = msgspec.structs.replace(other.rows[0], recovery=None, recovery_ci=None)
+    other = msgspec.structs.replace(other, rows=(first, *other.rows[1:]))
+    spread = with_spread(report, [other])
+    seeds = spread.rows[0].seeds
+    assert seeds is not None
+    assert seeds.recovery_range is None
+    assert "points" in over_seeds(seeds)
+    assert spread.rows[1].seeds is not None
+    assert spread.rows[1].seeds.recovery_range is not None
