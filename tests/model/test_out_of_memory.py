@@ -49,6 +49,7 @@ def room_for(model: HookedModel, tokens: int, *, backward: bool = False) -> Iter
             args[0].register_hook(fail)
         fits.append(n)
 
+    enter.__module__ = "torch.cuda"  # It stands for the device, and is no hook of a user's.
     handle = model.blocks[-1].original_component.register_forward_pre_hook(enter)
     try:
         yield fits
