@@ -130,8 +130,8 @@ def continuations(
     Prompts of all lengths form a batch, padded on the left, as many as the free memory holds. Where
     the model's gate forbids it, those of one length do. Where a sequence hook is on, or cached keys
     would be wrong, every step computes the whole text so far; under somebody's own hooks also each
-    text alone. A change's rewrite changes the
-    questions; what is drawn follows the prompt as it was given, so that two changes draw alike.
+    text alone. A change's rewrite changes the questions; what is drawn follows the prompt as it was
+    given, so that two changes draw alike.
 
     Args:
         prompts: Whole prompts, in their chat template where they have one.

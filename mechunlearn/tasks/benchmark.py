@@ -190,7 +190,7 @@ def examples_in_chat(
     forms = (turn, *already)
 
     def asked(e: Example) -> Example:
-        if any(e.prompt.startswith(t.before) and e.prompt.endswith(t.after) for t in forms):
+        if any(turn.holds(e.prompt) for turn in forms):
             return e
         return Example(turn.around(e.prompt), turn.reply(e.answer))
 

@@ -198,21 +198,23 @@ class Turn:
         """The whole prompt."""
         return f"{self.before}{question}{self.after}"
 
+    def holds(self, prompt: str) -> bool:
+        """Whether a prompt stands in this template."""
+        long_enough = len(prompt) >= len(self.before) + len(self.after)
+        return long_enough and prompt.startswith(self.before) and prompt.endswith(self.after)
+
     def inside(self, prompt: str) -> str:
         """The question of a whole prompt.
 
         Raises:
             ValueError: If the prompt is not in this template.
         """
-        end = len(prompt) - len(self.after)
-        if not (prompt.startswith(self.before) and prompt.endswith(self.after)) or end < len(
-            self.before
-        ):
+        if not self.holds(prompt):
             raise ValueError(
                 f"the prompt {prompt[:60]!r} is not in the chat template it should be in "
                 f"({self.before[:40]!r} ... {self.after[-40:]!r}); build it with task.prompt.text"
             )
-        return prompt[len(self.before) : end]
+        return prompt[len(self.before) : len(prompt) - len(self.after)]
 
     def reply(self, answer: str) -> str:
         """An answer as it follows the whole prompt."""

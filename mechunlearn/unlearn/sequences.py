@@ -110,8 +110,7 @@ def turns(model: HookedModel, prompts: Sequence[str], share: float, seed: int) -
     rng, turn = random.Random(f"chat-{seed}"), user_turn(model.tokenizer)
     drawn = [turn if rng.random() < share else Turn() for _ in prompts]
     return [
-        Turn() if prompt.startswith(turn.before) and prompt.endswith(turn.after) else each
-        for prompt, each in zip(prompts, drawn, strict=True)
+        Turn() if turn.holds(prompt) else each for prompt, each in zip(prompts, drawn, strict=True)
     ]
 
 
