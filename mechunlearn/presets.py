@@ -98,6 +98,17 @@ def owner_of(change: str) -> str:
     return owner
 
 
+def check_each_once(changes: Sequence[str]) -> None:
+    """Refuse a setting that is given twice, as only one of the values would count.
+
+    Raises:
+        ValueError: If one is; names it.
+    """
+    keys = [change.partition("=")[0].strip() for change in changes]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ValueError(f"--set names {twice!r} twice; leave one out")
+
+
 def changed(config: C, changes: Sequence[str]) -> C:
     """Settings with some of them changed by ``key=value``.
 

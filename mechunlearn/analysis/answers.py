@@ -37,6 +37,12 @@ def questions_of(task: Task, name: str) -> tuple[Question, ...]:
     return task.questions(*SETS[name]) if name in SETS else task.extra[name]
 
 
+def deciding(task: Task, result: AttackResult) -> tuple[Question, ...]:
+    """The forget questions of the select fold that chose the variant, in the order of answers."""
+    asked = questions_of(task, "forget_select")
+    return asked if result.decided_by is None else tuple(asked[i] for i in result.decided_by)
+
+
 def values(answers: Answers | BriefAnswers) -> Float[np.ndarray, " question"]:
     """What the answers are worth."""
     if isinstance(answers.values, str):

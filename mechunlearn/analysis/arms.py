@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import UnsetType
 
-from mechunlearn.analysis.answers import choices, questions_of, values
+from mechunlearn.analysis.answers import choices, deciding, questions_of, values
 from mechunlearn.analysis.letters import Choices
 from mechunlearn.attacks.grades import TAUGHT, grade
 from mechunlearn.audit.evidence import Evidence
@@ -124,11 +124,13 @@ def _suggested(
     if not find("measure", _measure(evidence, attack, result)).one_token:
         return None
     task = evidence.setup.task
-    asked = questions_of(task, "forget_select")
+    asked = deciding(task, result)
     # The names hold for questions with more choices too.
-    every = (*asked, *questions_of(task, "forget"), *evidence.setup.twins(model))
-    if result.decided_by is not None:
-        asked = tuple(asked[i] for i in result.decided_by)
+    every = (
+        *questions_of(task, "forget_select"),
+        *questions_of(task, "forget"),
+        *evidence.setup.twins(model),
+    )
     tried = next((t for t in result.tried if t.variant == result.variant), None)
     if tried is None:
         return None

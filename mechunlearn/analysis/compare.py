@@ -16,7 +16,7 @@ Number = tuple[float, Interval]
 Key = tuple[str, str]
 """A model's role, if that says more than its label, and its label, if the role does not do."""
 BESIDE = ("sham", "control", "original", "retain", "p")
-"""Keys of the columns that reports have no interval of."""
+"""Keys of the columns that older reports have no interval of."""
 REVISION = "questions, texts and prompts"
 """What is said of runs of a task that was changed and kept its name."""
 
@@ -41,8 +41,8 @@ def compare(a: ReportFile, b: ReportFile) -> list[Moved]:
     squares of the intervals' halves, which is the 95 % interval of a difference of independent
     estimates. A number that only one of the runs has is beyond.
 
-    Some numbers have no interval in reports. Shams, controls and originals under an attack get the
-    widest that their report has of the same questions, and so do retain accuracies. A p is never
+    Shams, controls and originals under an attack have no interval in older reports, and get the
+    widest that their report has of the same questions; so do retain accuracies. A p is never
     beyond: a verdict that it changes is named, which is always beyond. Where a report is a part of
     a run, whose verdict was of more attacks, verdicts are not compared.
     """

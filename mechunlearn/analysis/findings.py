@@ -3,20 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from mechunlearn.analysis.across import cheapest_half, spent, union
-from mechunlearn.analysis.answers import choices, questions_of, sources_of, values
+from mechunlearn.analysis.answers import choices, deciding, questions_of, sources_of, values
 from mechunlearn.analysis.arms import Arms, Key, guessing_level
 from mechunlearn.analysis.courses import course
 from mechunlearn.analysis.letters import Choices, renamed
 from mechunlearn.analysis.openness import nonfinite_of, openness_of, other_form_of
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
-from mechunlearn.analysis.rounding import short
+from mechunlearn.analysis.rounding import short, short_interval
 from mechunlearn.analysis.rows import before_of
 from mechunlearn.analysis.significance import counts
 from mechunlearn.analysis.tests import max_t, sums_by_source
 from mechunlearn.audit.evidence import Evidence
-from mechunlearn.audit.records import Stage, Tried
+from mechunlearn.audit.records import AttackResult, Stage
 from mechunlearn.records import Plain
 from mechunlearn.registry import find
+from mechunlearn.stats import mean_interval
 
 
 def findings_of(
@@ -39,7 +40,7 @@ def findings_of(
     letters = find("measure", setup.task.scoring).one_token
     return Findings(
         model=model,
-        tried={attack: tuple(map(_tried, result.tried)) for attack, result in results.items()},
+        tried={attack: _tried(evidence, result) for attack, result in results.items()},
         below_chance=answers.mean < chance,
         p_chance=float(max_t(below, setup.plan.seed).p[0]),
         openness=openness_of(evidence, model),
@@ -54,9 +55,17 @@ def findings_of(
     )
 
 
-def _tried(tried: Tried) -> TriedVariant:
-    retain = None if tried.retain is None else round(tried.retain, 4)
-    return TriedVariant(variant=tried.variant, forget=round(tried.forget, 4), retain=retain)
+def _tried(evidence: Evidence, result: AttackResult) -> tuple[TriedVariant, ...]:
+    sources = sources_of(deciding(evidence.setup.task, result))
+    return tuple(
+        TriedVariant(
+            variant=tried.variant,
+            forget=round(tried.forget, 4),
+            retain=None if tried.retain is None else round(tried.retain, 4),
+            forget_ci=short_interval(mean_interval(values(tried.answers), sources)),
+        )
+        for tried in result.tried
+    )
 
 
 def _union(evidence: Evidence, model: str, rows: Sequence[Row], arms: Mapping[str, Arms]) -> Union:

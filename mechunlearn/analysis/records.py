@@ -21,6 +21,7 @@ from mechunlearn.analysis.row import Contrast as Contrast
 from mechunlearn.analysis.row import Row as Row
 from mechunlearn.analysis.row import Seeds as Seeds
 from mechunlearn.analysis.row import Tier as Tier
+from mechunlearn.analysis.row import TriedVariant as TriedVariant
 from mechunlearn.attacks import Trace
 from mechunlearn.audit.records import Guessing, ModelRole
 from mechunlearn.environment import MachineCard
@@ -76,14 +77,6 @@ class Model(Record, frozen=True):
     """Labels of further ones."""
     letters: tuple[tuple[int, ...], ...] | None = None
     """Forget questions by right letter (row) and letter said (column, exact ties last)."""
-
-
-class TriedVariant(Record, frozen=True):
-    """A variant that the select fold did or did not choose."""
-
-    variant: Plain
-    forget: float
-    retain: float | None = None
 
 
 class Overlap(Record, frozen=True):

@@ -40,6 +40,17 @@ class Seeds(Record, frozen=True):
     recovery_range: Interval | None
 
 
+class TriedVariant(Record, frozen=True):
+    """A variant that the select fold did or did not choose."""
+
+    variant: Plain
+    forget: float
+    """On the forget questions that decide."""
+    retain: float | None = None
+    forget_ci: Interval | None = None
+    """``None`` in reports before version 0.5."""
+
+
 class Row(Record, frozen=True):
     """One attack on one unlearned model, at the variant that the select fold chose."""
 
@@ -93,6 +104,12 @@ class Row(Record, frozen=True):
     """Never-knew models that ``control`` is the mean of; 0 where there is none."""
     seeds: "Seeds | None" = None
     """The same attack with other seeds, where it was repeated."""
+    sham_ci: Interval | None = None
+    """``None`` in reports before version 0.5, like the next three."""
+    control_ci: Interval | None = None
+    """Of the mean of several never-knew models, if there are several; it resamples questions."""
+    original_ci: Interval | None = None
+    retain_ci: Interval | None = None
 
     @property
     def compared(self) -> float:

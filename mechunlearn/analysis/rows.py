@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 
-from mechunlearn.analysis.answers import questions_of, sources_of, values
+from mechunlearn.analysis.answers import deciding, questions_of, sources_of, values
 from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
@@ -13,13 +14,14 @@ from mechunlearn.analysis.power import Planted, detectable
 from mechunlearn.analysis.records import Contrast, Row, Tier
 from mechunlearn.analysis.recovery import Recovery, recovery
 from mechunlearn.analysis.rounding import short, short_interval
-from mechunlearn.analysis.tests import best_of_k
+from mechunlearn.analysis.tests import Sources, best_of_k
 from mechunlearn.attacks.grades import grade
 from mechunlearn.audit.cells import Setup
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import AttackResult
+from mechunlearn.records import Interval
 from mechunlearn.registry import find
-from mechunlearn.stats import mean_interval
+from mechunlearn.stats import Values, mean_interval
 
 REFERENCE_FLOPS = 1e11
 """Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""
@@ -41,20 +43,14 @@ def rows_of(evidence: Evidence, model: str, arms: Mapping[str, Arms]) -> tuple[R
     if not arms:
         return ()
     before = before_of(evidence, model)
-    seed = evidence.setup.plan.seed
-    contrasts, test = contrasts_of(arms, before, seed)
-    return tuple(
-        _row(
-            evidence,
-            model,
-            attack,
-            arm,
-            _asked(before, attack, arm),
-            contrasts[attack],
-            test.critical,
-        )
-        for attack, arm in arms.items()
-    )
+    kept = sources_of(questions_of(evidence.setup.task, "retain"))
+    contrasts, test = contrasts_of(arms, before, evidence.setup.plan.seed)
+    rows: list[Row] = []
+    for attack, arm in arms.items():
+        start = _asked(before, attack, arm)
+        row = _row(evidence, model, attack, arm, start, contrasts[attack], test.critical)
+        rows.append(_with_intervals(row, arm, before.sources, kept))
+    return tuple(rows)
 
 
 def _asked(before: Before, attack: str, arms: Arms) -> Before:
@@ -96,7 +92,7 @@ def _row(
         variant=result.variant,
         n=len(before.unlearned),
         value=short(arms.attacked.mean()),
-        value_ci=short_interval(mean_interval(arms.attacked, before.sources)),
+        value_ci=_interval(arms.attacked, before.sources),
         recovery=None if net.ratio is None else short(net.ratio),
         recovery_ci=None if net.ratio_ci is None else short_interval(net.ratio_ci),
         difference=short(net.difference),
@@ -122,6 +118,22 @@ def _row(
         contrasts=contrasts,
         n_controls=len(before.controls),
     )
+
+
+def _with_intervals(row: Row, arms: Arms, asked: Sources, kept: Sources) -> Row:
+    """The row with the intervals of what stands beside its value."""
+    control = arms.control
+    return msgspec.structs.replace(
+        row,
+        sham_ci=_interval(arms.sham, asked),
+        control_ci=None if control is None else _interval(control, asked),
+        original_ci=_interval(arms.original, asked),
+        retain_ci=_interval(arms.retain, kept),
+    )
+
+
+def _interval(arm: Values, sources: Sources) -> Interval:
+    return short_interval(mean_interval(arm, sources))
 
 
 def _detectable(
@@ -157,9 +169,8 @@ def _best_of_k(evidence: Evidence, model: str, result: AttackResult) -> float:
     if not result.tried:
         return 1.0
     before = values(evidence.answers(model, "forget_select"))
-    asked = questions_of(evidence.setup.task, "forget_select")
     if result.decided_by is not None:
         before = before[list(result.decided_by)]
-        asked = tuple(asked[i] for i in result.decided_by)
     tried = [values(variant.answers) for variant in result.tried]
-    return best_of_k(tried, before, sources_of(asked), seed=evidence.setup.plan.seed)
+    sources = sources_of(deciding(evidence.setup.task, result))
+    return best_of_k(tried, before, sources, seed=evidence.setup.plan.seed)

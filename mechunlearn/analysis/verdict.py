@@ -286,9 +286,11 @@ def _nothing(rows: Sequence[Row], subject: Subject) -> tuple[Category, str]:
         )
     nothing = no_attack([r for r in rows if r.only_asks and won(r)])
     if limit > SMALLEST * gap:
+        found = f"the smallest gain that would have been found is {limit:.0%} and the gap only"
+        if limit >= 1:
+            found = "no gain, however large, would have been found reliably; the gap is"
         return "inconclusive", (
-            f"{nothing}, but the smallest gain that would have been found is {limit:.0%} and the "
-            f"gap only {gap:.0%}. {more(hardest, SMALLEST * gap)} would settle it."
+            f"{nothing}, but {found} {gap:.0%}. {more(hardest, SMALLEST * gap)} would settle it."
         )
     if not any(kind(r.family) == "hidden, deep" and taught(r) and counts(r) for r in rows):
         return "inconclusive", (

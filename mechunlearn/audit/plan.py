@@ -152,8 +152,9 @@ class AuditPlan:
         seconds(self.budget)
 
     def _check_changes(self) -> None:
-        from mechunlearn.presets import Size, owner_of
+        from mechunlearn.presets import Size, check_each_once, owner_of
 
+        check_each_once(self.changes)
         known = ("task", *self.methods, *self.attacks)
         for change in self.changes:
             if (owner := owner_of(change)) not in known:
@@ -161,8 +162,7 @@ class AuditPlan:
                     f"--set {change!r} is for {owner!r}, which is not among the methods and "
                     f"attacks {', '.join(known[1:])}, and not task"
                 )
-        for chosen in ("methods", "attacks"):
-            given = getattr(self, chosen)
+        for chosen, given in (("methods", self.methods), ("attacks", self.attacks)):
             if twice := next((x for x in given if given.count(x) > 1), None):
                 raise ValueError(f"{chosen} names {twice!r} twice")
         for size in get_args(Size):

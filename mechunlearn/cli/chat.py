@@ -71,6 +71,8 @@ def chat(
     given = [x for x in texts or () if x.strip()]
     if texts and not given:
         raise ValueError("there is nothing to say: the text is empty")
+    if attacks and not models and dtype != "auto":
+        raise ValueError("models of a run are loaded in its own format; leave out --dtype")
     decoding = Decoding(max_tokens=tokens, temperature=temperature, seed=seed)
     place = {"device": device, "trust_remote_code": trust_remote_code}
     voices = _of_runs(attacks or (), not models, **place)

@@ -138,10 +138,10 @@ def settings(changes: Iterable[str] | None) -> tuple[str, ...]:
     Raises:
         ValueError: If a setting is given twice, as only one of the values would count.
     """
+    from mechunlearn.presets import check_each_once
+
     given = tuple(changes or ())
-    keys = [change.partition("=")[0].strip() for change in given]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise ValueError(f"--set names {twice!r} twice; leave one out")
+    check_each_once(given)
     return given
 
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.significance import significant
+from mechunlearn.analysis.significance import able, hits
 from mechunlearn.plots.figure import Figure, Place, attacked, control, forget, original
 from mechunlearn.plots.template import (
     LOOKS,
@@ -44,9 +44,8 @@ def comparison(report: Report) -> go.Figure:
     )
     chance, before = report.runcard.task.chance, original(report)
     caption = (
-        f"Forget questions of the confirm fold, n = {before.n}; bars are 95 % intervals, which "
-        f"attacked controls have none of. Lines: chance {chance:.2f} (dotted), original "
-        f"{before.value:.2f} (solid)."
+        f"Forget questions of the confirm fold, n = {before.n}; bars are 95 % intervals. "
+        f"Lines: chance {chance:.2f} (dotted), original {before.value:.2f} (solid)."
     )
     height = down * (50 + 30 * (len(attacks) + 1))
     lay_out(fig, _title(report, models), caption, height=height)
@@ -84,10 +83,10 @@ def _series(report: Report, model: str) -> tuple[_Series, ...]:
     values = {words(r.attack): (r.value, r.value_ci) for r in rows}
     beside: dict[str, tuple[float, Interval | None]]
     if rows[0].control is None:
-        beside = {words(r.attack): (r.sham, None) for r in rows}
+        beside = {words(r.attack): (r.sham, r.sham_ci) for r in rows}
         controls = _Series("sham", "sham attack", beside, 0.14)
     else:
-        beside = {words(r.attack): (r.control, None) for r in rows if r.control is not None}
+        beside = {words(r.attack): (r.control, r.control_ci) for r in rows if r.control is not None}
         if (unattacked := control(report, model)) is not None:
             beside[NONE] = (unattacked.value, unattacked.value_ci)
         controls = _Series("never_knew", "never-knew model, treated alike", beside, 0.14)
@@ -118,10 +117,10 @@ def _dots(
 
 def _title(report: Report, models: Sequence[str]) -> str:
     rows = {m: report.rows_of(m) for m in models}
-    hits = {m: sum(map(significant, rows[m])) for m in models}
-    if not any(hits.values()):
+    found = {m: len(hits(rows[m])) for m in models}
+    if not any(found.values()):
         return f"No attack brings back more than its control from any of {len(models)} models"
-    counts = [f"{hits[m]} of {len(rows[m])} from {m}" for m in models]
+    counts = [f"{found[m]} of {len(able(rows[m]))} from {m}" for m in models]
     return f"Attacks that bring answers back: {listed(counts)}"
 
 

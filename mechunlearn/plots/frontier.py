@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from mechunlearn.analysis.records import Row, Spent
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import counts
-from mechunlearn.plots.figure import Figure, Place
+from mechunlearn.plots.figure import Figure, Place, forget, original
 from mechunlearn.plots.template import LOOKS, error_bars, lay_out, level, spaced
 
 
@@ -35,8 +35,8 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
     entries = report.findings_of(unlearned).spent
     rows = {r.attack: r for r in report.rows_of(unlearned)}
     able = {attack for attack, row in rows.items() if counts(row)}
-    first = next(iter(rows.values()))
-    gap, n = first.gap, first.n
+    before = original(report)
+    gap = before.value - forget(report, unlearned).value
     fig = make_subplots(
         rows=2,
         cols=2,
@@ -46,9 +46,9 @@ def frontier(report: Report, unlearned: str) -> go.Figure:
     )
     caption = (
         "Accuracy on forget questions that an attack adds, net of its control, with 95 % "
-        f"intervals; confirm fold, n = {n}. Named attacks are beaten by no other in all prices at "
-        "once, and can show that the model knew. Lines: nothing (dotted), the whole gap (solid); "
-        "steps: the most for a price."
+        f"intervals; confirm fold, n = {before.n}. Named attacks are beaten by no other in all "
+        "prices at once, and can show that the model knew. Lines: nothing (dotted), the whole gap "
+        "(solid); steps: the most for a price."
     )
     lay_out(fig, _title(report, unlearned), caption, height=560)
     for panel, price in enumerate(PRICES):

@@ -9,8 +9,8 @@ from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import significant
 from mechunlearn.plots.figure import Figure, forget, original
-from mechunlearn.plots.template import LOOKS, lay_out, level, spaced
-from mechunlearn.records import Plain
+from mechunlearn.plots.template import LOOKS, bounds, error_bars, lay_out, level, spaced
+from mechunlearn.records import Interval, Plain
 
 SHOWN = 16
 """Bars drawn at most: the highest."""
@@ -23,6 +23,7 @@ class _Kind:
     """On the forget questions of the select fold, at the kind's best variant."""
     retain: float | None
     """Measured only where the choice came to it."""
+    interval: Interval | None
     refused: bool
     """Whether it lost more retain accuracy than allowed."""
 
@@ -34,7 +35,7 @@ def perturbation(report: Report, unlearned: str) -> go.Figure:
     before, ceiling = forget(report, unlearned).value, original(report).value
     chance, n = report.runcard.task.chance, report.runcard.task.n["forget, select"]
     caption = (
-        f"Forget questions of the select fold, n = {n}; each kind at its "
+        f"Forget questions of the select fold, n = {n}, with 95 % intervals; each kind at its "
         "best, so the highest is high by chance too; hatched: costs more retain accuracy than "
         f"allowed. Title: confirm fold, n = {rows[0].n}. Lines: chance "
         f"{chance:.2f} (dotted), {unlearned} {before:.2f} (dashed), original {ceiling:.2f} "
@@ -48,13 +49,17 @@ def perturbation(report: Report, unlearned: str) -> go.Figure:
         x=x,
         y=[k.name for k in kinds],
         orientation="h",
+        error_x=error_bars(x, [k.interval for k in kinds], color="#1b1b1b", width=0, thickness=1),
         marker={
             "color": look,
             "pattern": {"shape": ["/" if k.refused else "" for k in kinds], "fillmode": "replace"},
         },
-        customdata=[["not measured" if k.retain is None else f"{k.retain:.3f}"] for k in kinds],
-        hovertemplate="%{y}<br>accuracy %{x:.3f}<br>retain accuracy %{customdata[0]}"
-        "<extra></extra>",
+        customdata=[
+            [bounds(k.interval), "not measured" if k.retain is None else f"{k.retain:.3f}"]
+            for k in kinds
+        ],
+        hovertemplate="%{y}<br>accuracy %{x:.3f}%{customdata[0]}"
+        "<br>retain accuracy %{customdata[1]}<extra></extra>",
     )
     level(fig, chance, "chance")
     level(fig, before, "unlearned")
@@ -84,7 +89,7 @@ def _kinds(report: Report, rows: Sequence[Row]) -> list[_Kind]:
             chosen = tried.variant == row.variant
             # Variants are taken in the order of their gain until one costs little enough.
             refused = tried.retain is not None and not (chosen and row.within_limit)
-            kind = _Kind(name, tried.forget, tried.retain, refused)
+            kind = _Kind(name, tried.forget, tried.retain, tried.forget_ci, refused)
             if name not in best or kind.value > best[name].value:
                 best[name] = kind
     return sorted(best.values(), key=lambda k: k.value)[-SHOWN:]

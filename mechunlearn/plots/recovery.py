@@ -7,33 +7,33 @@ from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import LEVEL
 from mechunlearn.plots.figure import Figure, always, forget, original
 from mechunlearn.plots.template import LOOKS, bounds, error_bars, lay_out, level, spaced
+from mechunlearn.records import Interval
 
 
 def recovery(report: Report, unlearned: str) -> go.Figure:
-    """Dots for each attack: attacked with 95 % intervals, and sham, never-knew and ceiling."""
+    """Dots with 95 % intervals for each attack: attacked, sham, never-knew and ceiling."""
     rows = report.rows_of(unlearned)
     best = max(rows, key=lambda r: r.difference)
     names = [spaced(r.attack) for r in rows]
     before, ceiling = forget(report, unlearned).value, original(report).value
     chance = report.runcard.task.chance
     caption = (
-        f"Forget questions of the confirm fold, n = {best.n}; bars are 95 % intervals, of "
-        f"{unlearned} alone. Lines: chance {chance:.2f} (dotted), {unlearned} {before:.2f} "
-        f"(dashed), original {ceiling:.2f} (solid)."
+        f"Forget questions of the confirm fold, n = {best.n}; bars are 95 % intervals. Lines: "
+        f"chance {chance:.2f} (dotted), {unlearned} {before:.2f} (dashed), original "
+        f"{ceiling:.2f} (solid)."
     )
     fig = lay_out(go.Figure(), _title(best, unlearned), caption, height=60 + 56 * len(rows))
-    series = [
-        ("attacked", [r.value for r in rows], -0.27, f"{unlearned}, attacked"),
-        ("sham", [r.sham for r in rows], -0.09, "sham attack on it"),
-        ("ceiling", [r.original for r in rows], 0.27, LOOKS["ceiling"].label),
+    series: list[tuple[str, float, str, list[tuple[float, Interval | None]]]] = [
+        ("attacked", -0.27, f"{unlearned}, attacked", [(r.value, r.value_ci) for r in rows]),
+        ("sham", -0.09, "sham attack on it", [(r.sham, r.sham_ci) for r in rows]),
+        ("ceiling", 0.27, LOOKS["ceiling"].label, [(r.original, r.original_ci) for r in rows]),
     ]
-    controls = [r.control for r in rows if r.control is not None]
+    controls = [(r.control, r.control_ci) for r in rows if r.control is not None]
     if len(controls) == len(rows):  # Of one model all rows have one, or none has.
-        series.insert(2, ("never_knew", controls, 0.09, "never-knew model, attacked"))
-    for role, x, offset, label in series:
+        series.insert(2, ("never_knew", 0.09, "never-knew model, attacked", [*controls]))
+    for role, offset, label, values in series:
         look = LOOKS[role]
-        # Reports have intervals of attacked models alone.
-        intervals = [r.value_ci if role == "attacked" else None for r in rows]
+        x, intervals = zip(*values, strict=True)
         fig.add_scatter(
             x=x,
             y=[i + offset for i in range(len(rows))],

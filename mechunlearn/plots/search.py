@@ -34,8 +34,8 @@ def search(report: Report, unlearned: str) -> go.Figure:
         f"{len(panels['unlearned'].trials)} trials on each model. Their value is that of one half "
         "of the forget questions of the select fold; the line joins those that the other half "
         "judged anew, which chose. Divergence: KL from the original, of the first token on retain "
-        f"prompts. Chosen trial: confirm fold, n = {row.n}, of the unlearned model with its 95 % "
-        "interval; dotted: the same without the attack."
+        f"prompts. Chosen trial: confirm fold, n = {row.n}, 95 % interval; dotted: the same "
+        "without the attack."
     )
     lay_out(fig, _title(row, panels), caption, height=340)
     for column, (arm, trace) in enumerate(panels.items(), start=1):
@@ -114,7 +114,7 @@ def _confirmed(
         return
     level(fig, plain.value, "chance", "y", **place)
     chosen = trace.before if trace.chosen is None else trace.trials[trace.chosen]
-    interval = row.value_ci if arm == "unlearned" else None  # Reports have none of controls.
+    interval = row.value_ci if arm == "unlearned" else row.control_ci
     fig.add_scatter(
         x=[max(chosen.divergence, LEAST)],
         y=[value],

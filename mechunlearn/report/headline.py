@@ -123,6 +123,9 @@ def _control(row: Row) -> Number:
 
 def _power(rows: Sequence[Row]) -> Number:
     limit = weakest(rows).detectable
+    if limit >= 1:
+        few = f"at n = {rows[0].n}, with 80 % power; ask more questions"
+        return Number("none", "gain so large that it would have been found", few)
     return Number(
         f"{100 * limit:.0f} points",
         "smallest gain that would have been found",

@@ -70,6 +70,7 @@ def test_models_answer_side_by_side_in_a_pipe(
         (("--model", "organism:nobody", "hi"), "organism:nobody"),
         (("--model", "a=x", "--model", "a=y", "hi"), "with --model LABEL=MODEL"),
         (("--model", "x", "--model", "x", "hi"), "--model names 'x' twice"),
+        (("--attack", "run:logit_lens", "--dtype", "float16", "hi"), "leave out --dtype"),
         (("--tokens", "0", "hi"), "--tokens"),
         (("--tokens", "5000", "hi"), "leaves no room"),
         (("--temperature", "-1", "hi"), "--temperature"),

@@ -19,6 +19,7 @@ import torch
 from mechunlearn import registry
 from mechunlearn.analysis.records import Findings
 from mechunlearn.analysis.report import Report
+from mechunlearn.analysis.significance import able, hits
 from mechunlearn.attacks.logit_lens import TokenLens
 from mechunlearn.plots import Drawn, Figure, darkened, figures, write
 from mechunlearn.plots.attribution import matrices, units
@@ -373,17 +374,30 @@ def test_images_without_a_browser_say_what_to_do(
 
 
 def test_bars_are_the_intervals_of_the_report(example_report: Report) -> None:
-    """They follow the sources, as beside the figure; what has none there has no bar."""
+    """They follow the sources, as beside the figure; what has none, in older ones, has no bar."""
+    replace = msgspec.structs.replace
+    rows = tuple(
+        replace(r, sham_ci=(0.0, r.sham + 0.125), control_ci=None) for r in example_report.rows
+    )
+    traces = {t.name: t for t in recovery(replace(example_report, rows=rows), "rmu").data}
+    for name, known in (
+        ("rmu, attacked", [(r.value - r.value_ci[0], r.value_ci[1] - r.value) for r in rows]),
+        ("sham attack on it", [(r.sham, 0.125) for r in rows]),
+    ):
+        error = traces[name].error_x
+        bars = list(zip(error.arrayminus, error.array, strict=True))
+        assert np.allclose(bars, known[: len(bars)])
+        assert "]" in traces[name].customdata[0][1]
+    never = traces["never-knew model, attacked"]
+    assert set(never.error_x.array) == {None}
+    assert never.customdata[0][1] == ""
+
+
+def test_the_comparison_counts_attacks_as_the_sentences_do(example_report: Report) -> None:
+    title = comparison(example_report).layout.meta["finding"]
     rows = example_report.rows_of("rmu")
-    for trace in recovery(example_report, "rmu").data:
-        bars = list(zip(trace.error_x.arrayminus, trace.error_x.array, strict=True))
-        if trace.name == "rmu, attacked":
-            expected = [(r.value - r.value_ci[0], r.value_ci[1] - r.value) for r in rows]
-            assert np.allclose(bars, expected)
-            assert "]" in trace.customdata[0][1]
-        else:
-            assert bars == [(None, None)] * len(rows)
-            assert trace.customdata[0][1] == ""
+    assert f"{len(hits(rows))} of {len(able(rows))} from rmu" in title
+    assert len(able(rows)) < len(rows)
 
 
 def test_a_sham_is_drawn_as_the_sham(example_report: Report) -> None:
@@ -395,4 +409,3 @@ def test_a_sham_is_drawn_as_the_sham(example_report: Report) -> None:
     shams = [t for t in fig.data if t.name == "sham attack"]
     assert len(shams) == 3
     assert {x for trace in shams for x in trace.x} == {0.1}
-    assert {x for trace in shams for x in trace.error_x.array} == {None}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mechunlearn.analysis.analyse import analyse, audit
-from mechunlearn.analysis.answers import answer_rows
+from mechunlearn.analysis.answers import answer_rows, sources_of, values
 from mechunlearn.analysis.records import Findings, Row, Verdict
 from mechunlearn.analysis.report import Report
 from mechunlearn.analysis.significance import counts
@@ -39,6 +39,7 @@ from mechunlearn.records import decoded, encoded
 from mechunlearn.report.board import standings
 from mechunlearn.report.headline import headlines
 from mechunlearn.report.summary import sentences
+from mechunlearn.stats import mean_interval
 from mechunlearn.types import Question, Score, Task
 
 SELF_TEST = SelfTestCard(alone=0.0, padded=0.0, readout=0.0, tolerance=1e-3)
@@ -209,6 +210,27 @@ def test_rows_by_hand_with_a_control(task: Task) -> None:
     assert report.model("twin").verdict is None
     assert report.runcard.seconds["total"] == pytest.approx(2 + 1.5 * 9)
     assert report.runcard.machine.threads == 1
+
+
+def test_what_stands_beside_a_value_has_an_interval_that_follows_sources(task: Task) -> None:
+    report = analyse(evidence(task, TWIN))
+    row = report.rows[1]
+    forget, retain = (task.questions(name, "confirm") for name in ("forget", "retain"))
+    for interval, asked, share in (
+        (row.sham_ci, forget, 0.2),
+        (row.control_ci, forget, 0.3),
+        (row.original_ci, forget, 1.0),
+        (row.retain_ci, retain, 0.9),
+    ):
+        expected = mean_interval(values(answers(asked, share)), sources_of(asked))
+        assert interval == pytest.approx(expected, abs=1e-5)
+    assert row.control_ci != pytest.approx(mean_interval(values(answers(forget, 0.3))), abs=1e-5)
+    (tried,) = report.findings_of("rmu").tried[RELEARNING]
+    assert tried.forget_ci is not None
+    assert tried.forget_ci[0] < tried.forget < tried.forget_ci[1]
+    alone = analyse(evidence(task, ALONE)).rows[1]
+    assert alone.control_ci is None
+    assert alone.sham_ci == row.sham_ci
 
 
 def test_a_read_out_has_shuffled_answers_for_a_sham(task: Task) -> None:

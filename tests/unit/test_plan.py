@@ -1,6 +1,7 @@
 """Plans: what is run by default, and what is refused before anything is computed."""
 
 import dataclasses
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,16 @@ def test_settings_reach_methods_and_attacks() -> None:
 def test_mistakes_in_settings_are_told_at_once(change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AuditPlan(changes=(change,))
+
+
+def test_a_setting_that_is_given_twice_is_refused() -> None:
+    """One of the values would count, and nobody would say which; plan files are read alike."""
+    for changes in (["rmu.alpha=3", "rmu.alpha=5"], ["rmu.alpha=3", "rmu.alpha =5"]):
+        with pytest.raises(ValueError, match=r"'rmu.alpha' twice"):
+            AuditPlan(methods=("rmu",), changes=tuple(changes))
+        text = f'methods = ["rmu"]\nchanges = {json.dumps(changes)}\n'
+        with pytest.raises(ValueError, match=r"'rmu.alpha' twice"):
+            plan_from_toml(text)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,13 @@ def open_by(share: float | None, low: float = 0.1, knows: float = 0.7) -> Openne
     return Openness(guessing=0.25, knows_ci=(knows, 0.8), open_ci=(low, low + 0.1), share=share)
 
 
+def test_an_audit_that_finds_no_gain_says_so() -> None:
+    """Found with 80 % power is then no gain of 100 points, but none."""
+    text = judged(*(row(family, detectable=1.0) for family in ("read-out", "relearn"))).text
+    assert "no gain, however large, would have been found" in text
+    assert "is 100%" not in text
+
+
 NOTHING = [row("read-out"), row("direction"), row("relearn")]
 
 
