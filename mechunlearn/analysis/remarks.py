@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.records import Contrast, Row
 from mechunlearn.analysis.words import attack_names
+from mechunlearn.attacks.grades import GRADES
 from mechunlearn.tasks.folds import SELECT_SHARE
 from mechunlearn.types import LETTERS
+
+KNOWS = 0.25
+"""Share of the original's knowledge that no model has that never knew."""
 
 
 def under_letters(row: Row) -> str:
@@ -35,6 +39,32 @@ def learned(rows: Sequence[Row]) -> str:
         f" {attack_names([r.attack for r in rows])} teach{'es' * (len(rows) == 1)} forget facts "
         f"(up to {best.value:.0%} right after that); without a model that never knew, that may be "
         "learned, so it does not count."
+    )
+
+
+def knowing_control(rows: Sequence[Row], known: float, chance: float) -> str:
+    """That a control answers facts under an attack that teaches none; empty where none does.
+
+    Args:
+        known: What the original answers.
+        chance: What is right without knowing.
+    """
+    least = chance + KNOWS * (known - chance)
+    found = [
+        r
+        for r in rows
+        if r.evidence == GRADES[0] and r.control is not None and r.control_ci and not r.only_asks
+        if r.control_ci[0]
+        > max([least, *(c.level for c in r.contrasts if c.against == "guessing")])
+    ]
+    if not found:
+        return ""
+    most = max(found, key=lambda r: r.control or 0.0)
+    attack = most.attack.replace("_", " ")
+    return (
+        f"The control answers {most.control:.0%} under {attack}, which "
+        "teaches nothing, so it is hardly a model that never knew. Another --control, or none, "
+        "would settle it."
     )
 
 

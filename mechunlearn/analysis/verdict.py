@@ -49,6 +49,7 @@ from mechunlearn.analysis.records import (
 from mechunlearn.analysis.remarks import (
     beside_spread,
     handed_back,
+    knowing_control,
     learned,
     more,
     nearly,
@@ -264,6 +265,8 @@ def _one_draw(best: Row, subject: Subject) -> str:
 def _nothing(rows: Sequence[Row], subject: Subject) -> tuple[Category, str]:
     hardest, gap = weakest(rows), subject.before.value - subject.after.value
     limit = hardest.detectable
+    if reason := knowing_control(rows, subject.before.value, subject.chance):
+        return "inconclusive", reason
     power = f"A gain of {limit:.0%} or more would have been found in four of five such audits."
     unclear = [r for r in rows if won(r) and not counts(r)]
     near = [r for r in rows if r.p < LEVEL and r.difference_ci[0] > 0]

@@ -24,9 +24,19 @@ class Attacked:
     search: Search[Any] = field(repr=False)
     """What was learned about the model; makes other variants."""
 
-    def sham(self, seed: int = 0) -> Change | None:
-        """A placebo of the same size; ``None`` of a read-out, whose placebo is shuffling."""
-        return self.search.sham(self.variant, seed)
+    def sham(self, seed: int = 0) -> Change:
+        """A placebo of the same size.
+
+        Raises:
+            ValueError: If the attack only reads: there is nothing to put in place of its change.
+        """
+        sham = self.search.sham(self.variant, seed)
+        if sham is None:
+            raise ValueError(
+                "this attack only reads and has no sham to apply; an audit compares it with its "
+                "own answers held against other questions"
+            )
+        return sham
 
 
 def attack(

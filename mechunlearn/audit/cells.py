@@ -19,7 +19,7 @@ from mechunlearn.models.identity import (
     task_revision,
     texts_in,
 )
-from mechunlearn.models.tokenizer import compare_vocabularies
+from mechunlearn.models.tokenizer import compare_tokenizers
 from mechunlearn.presets import size_of
 from mechunlearn.records import Plain, plain
 from mechunlearn.registry import added_version, find, names
@@ -222,20 +222,20 @@ def set_up(
         planted: Whether hiding planted in the original is attacked too.
 
     Raises:
-        ValueError: If a model or task is unusable, the models' vocabularies differ, or an attack's
+        ValueError: If a model or task is unusable, the models' tokenizers differ, or an attack's
             settings name a file or a model that is not there.
         PrerequisiteError: If a download is needed that is not there.
     """
     trust = plan.trust_remote_code
-    words = check(plan.original, trust_remote_code=trust)
-    given = [v for k, v in plan.labels.items() if k not in plan.methods]
-    for other in (*plan.control_models, *given):
-        own = check(other, plan.original, trust_remote_code=trust)
-        compare_vocabularies(other, own, plan.original, words)
+    known = check(plan.original, trust_remote_code=trust)
+    named = [*plan.control_models, *(v for k, v in plan.labels.items() if k not in plan.methods)]
+    others = {name: check(name, plan.original, trust_remote_code=trust) for name in named}
     shape = configuration(plan.original, trust_remote_code=trust)
     experts = experts_of(shape)
     resolved = plan.resolved(size_of(shape.hidden_size))
     task = load_task(plan.task or None, plan.original, resolved.task, trust_remote_code=trust)
+    for name, own in others.items():
+        compare_tokenizers(name, own, plan.original, known, task.texts)
     making = Making(task, out, threads, suffix)
     entries = list(entries_of(resolved, making))
     entries += planted_entries(entries) if planted else ()

@@ -59,7 +59,11 @@ class Making:
 
 
 def entries_of(resolved: Resolved, making: Making) -> Iterator[Entry]:
-    """All models: original, never-knew, the models under test, and the controls made for them."""
+    """All models: original, never-knew, the models under test, and the controls made for them.
+
+    Raises:
+        ValueError: If two controls are the same model, or one is under test.
+    """
     plan = resolved.plan
     labels = plan.labels
     original = Entry(
@@ -75,6 +79,11 @@ def entries_of(resolved: Resolved, making: Making) -> Iterator[Entry]:
     for label, source in labels.items():
         if source not in plan.methods:
             identity = model_identity(source, plan.original)
+            if same := next((twin for twin in twins if twin.identity == identity), None):
+                raise ValueError(
+                    f"--control {same.source} holds the same weights as --unlearned {source}; a "
+                    "model that never knew is another one: leave --control out if there is none"
+                )
             known = tuple(twin.label for twin in twins)
             yield Entry(label, "unlearned", source, identity, controls=known)
             continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -30,14 +31,26 @@ class Row:
     """Lengths of the endings."""
 
 
+APART = ("\n", ".", "\u3002")
+"""Texts that tokenizers hardly join with what follows."""
+
+
 def encode(tokenizer: Any, text: str) -> list[int]:
     """Token ids with the special tokens the tokenizer adds by itself."""
     return tokenizer(text)["input_ids"]
 
 
 def continuation(tokenizer: Any, context: str, text: str) -> list[int]:
-    """The tokens that ``text`` adds after ``context`` (as lm-eval splits them)."""
-    return encode(tokenizer, context + text)[len(encode(tokenizer, context)) :]
+    """The tokens that say ``text`` after those of ``context``.
+
+    Those of both together, as lm-eval splits them; where these join the end of the context with the
+    text, those of the text alone, as a model would have to say it.
+    """
+    for start in (context, *APART):
+        before, whole = encode(tokenizer, start), encode(tokenizer, start + text)
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+    raise ValueError(f"the tokenizer joins {text!r} with whatever stands before it")
 
 
 def letter_ids(tokenizer: Any, prompt: str, n: int, answer: str = " {letter}") -> list[int]:
@@ -77,22 +90,32 @@ def branching_rows(
 ) -> list[Row]:
     """Prompts, each followed by its alternative endings; an ending's tokens are read as one choice.
 
+    Prompt and ending are read as one text. Where a tokenizer joins them, as it may where nothing
+    stands between them, an ending begins with the first token that is not the prompt's own.
+
     Args:
         limit: Most tokens of prompt and longest ending together; a longer prompt keeps its first
             token and its last ones.
 
     Raises:
-        ValueError: If an ending adds no token, or does not fit the limit.
+        ValueError: If an ending adds no token, is joined with all of the prompt, or does not fit
+            the limit.
     """
     wholes = [prompt + text for prompt, own in zip(prompts, endings, strict=True) for text in own]
     stems, whole = tokenizer(list(prompts))["input_ids"], iter(tokenizer(wholes)["input_ids"])
     rows = []
     for prompt, stem, own in zip(prompts, stems, endings, strict=True):
-        # What a text adds after the prompt, as lm-eval splits them.
-        added = [next(whole)[len(stem) :] for _ in own]
+        texts = [next(whole) for _ in own]
+        columns = zip(stem, *texts, strict=False)
+        start = sum(1 for _ in takewhile(lambda column: len({*column}) == 1, columns))
+        added = [text[start:] for text in texts]
         if not stem or not all(added):
             raise ValueError(f"{prompt!r} followed by {list(own)} has an empty part")
-        rows.append(_branching(stem, added, limit))
+        if not start:
+            raise ValueError(
+                f"the tokenizer joins all of {prompt!r} with what follows; put other text before it"
+            )
+        rows.append(_branching(stem[:start], added, limit))
     return rows
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mechunlearn.explore.prompt import Prompt
-from mechunlearn.hooks import capture, run_blocks
+from mechunlearn.hooks import capture, foreign_hooks, run_blocks
 from mechunlearn.models import fingerprint
 from mechunlearn.plots.template import lay_out
 from mechunlearn.types import HookedModel, Point
@@ -32,7 +32,8 @@ def states(
     Args:
         points: Default: the output of every block.
         folder: Where they are kept, and read the next time. The file's name depends on the bytes
-            of the weights, the tokens and the points, so that a changed model is computed anew.
+            of the weights, the tokens and the points, so that a changed model is computed anew; a
+            model with hooks on, an attack's too, is neither read from there nor kept.
 
     Raises:
         ValueError: If there are no prompts.
@@ -40,7 +41,9 @@ def states(
     if not prompts:
         raise ValueError("there are no prompts whose activations could be kept")
     points = tuple(points) or tuple(Point(i) for i in range(model.cfg.n_layers))
-    file = None if folder is None else folder / f"{_key(model, prompts, points)}.safetensors"
+    file = None
+    if folder is not None and not foreign_hooks(model, changes=True):
+        file = folder / f"{_key(model, prompts, points)}.safetensors"
     if file is not None and file.exists():
         kept = load_file(file)
         return {point: kept[point.name] for point in points}

@@ -47,22 +47,33 @@ class Prompt:
         """The text, token by token."""
         return [model.tokenizer.decode([t]) for t in encode(model.tokenizer, self.text)]
 
-    def answers(self, model: HookedModel) -> Int[Tensor, " answer"]:
-        """First tokens of the answers, the right one's first.
+    def first_tokens(self, model: HookedModel) -> list[int]:
+        """The first token of every answer, the right one's first.
 
         Raises:
-            ValueError: If an answer adds no token, or begins like the right one.
+            ValueError: If an answer adds no token.
         """
         given = (self.right, *self.wrong)
         rows = [continuation(model.tokenizer, self.text, answer) for answer in given]
         if not all(rows):
             raise ValueError(f"an answer of {given} adds no token to the text")
-        first = [row[0] for row in rows]
-        if first[0] in first[1:]:
+        return [row[0] for row in rows]
+
+    def answers(self, model: HookedModel) -> Int[Tensor, " answer"]:
+        """First tokens of the answers that are compared, the right one's first.
+
+        Wrong answers that begin with the same token as the right one are left out.
+
+        Raises:
+            ValueError: If an answer adds no token, or all begin like the right one.
+        """
+        right, *wrong = self.first_tokens(model)
+        other = [token for token in wrong if token != right]
+        if not other:
             raise ValueError(
-                f"{self.right!r} and a wrong answer begin with the same token; compare others"
+                f"{self.right!r} and all wrong answers begin with the same token; compare others"
             )
-        return torch.tensor(first, device=model.cfg.device)
+        return torch.tensor([right, *other], device=model.cfg.device)
 
     def logits(self, model: HookedModel) -> Float[Tensor, " answer"]:
         """Of the answers, in float32, the right one's first; hooks that are on count."""

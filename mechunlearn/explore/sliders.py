@@ -78,7 +78,7 @@ def removal(model: HookedModel, prompt: Prompt, heads: Sequence[tuple[int, int]]
 def _answers(model: HookedModel, prompt: Prompt, done: str) -> go.Figure:
     """Probability of every answer, among the whole vocabulary."""
     logits = last_logits(model, prompt.tokens(model))[0]
-    p = logits.softmax(-1)[prompt.answers(model)].tolist()
+    p = logits.softmax(-1)[prompt.first_tokens(model)].tolist()
     names = [prompt.right.strip(), *(wrong.strip() for wrong in prompt.wrong)]
     colours = [LOOKS["attacked"].colour] + [LOOKS["original"].colour] * len(prompt.wrong)
     bars = go.Bar(

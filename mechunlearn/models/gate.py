@@ -20,7 +20,7 @@ EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_expe
 """What configurations call the number of a block's experts."""
 
 
-def check(name: str, original: str = "", *, trust_remote_code: bool = False) -> dict[str, int]:
+def check(name: str, original: str = "", *, trust_remote_code: bool = False) -> Any:
     """Make sure that a model is there and readable, without loading its weights.
 
     Args:
@@ -28,7 +28,7 @@ def check(name: str, original: str = "", *, trust_remote_code: bool = False) -> 
         trust_remote_code: As for ``load``.
 
     Returns:
-        The tokenizer's vocabulary.
+        The tokenizer.
 
     Raises:
         ValueError: For an unknown name, a missing or damaged folder, a pickle checkpoint, a
@@ -46,7 +46,7 @@ def check(name: str, original: str = "", *, trust_remote_code: bool = False) -> 
     tokenizer = load_tokenizer(name, original, trust_remote_code=trust_remote_code)
     shape = configuration(base, trust_remote_code=trust_remote_code)
     check_fit(tokenizer, shape.vocab_size, name)
-    return tokenizer.get_vocab()
+    return tokenizer
 
 
 def configuration(name: str, *, trust_remote_code: bool = False) -> Any:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -146,19 +147,25 @@ ADDED = 64
 """Tokens at most that a model may have beside those of the model it was made from."""
 
 
-def compare_vocabularies(
-    name: str, words: Mapping[str, int], original: str, known: Mapping[str, int]
+def compare_tokenizers(
+    name: str, tokenizer: Any, original: str, known: Any, texts: Sequence[str]
 ) -> None:
-    """Make sure that two models mean the same by their tokens; a few added ones are said.
+    """Make sure that two models are asked the same tokens; a few added ones are said.
+
+    Args:
+        known: The original's tokenizer.
+        texts: What is asked, with answers.
 
     Raises:
-        ValueError: If a token is another number in one of them, or many are in one of them only.
+        ValueError: If a token is another number in one of them, many are in one of them only, or
+            a text is read otherwise.
     """
-    moved = [word for word, number in words.items() if known.get(word, number) != number]
-    apart = sorted(words.keys() ^ known.keys())
+    words, others = tokenizer.get_vocab(), known.get_vocab()
+    moved = [word for word, number in words.items() if others.get(word, number) != number]
+    apart = sorted(words.keys() ^ others.keys())
     if moved or len(apart) > ADDED:
         about = (
-            f"{moved[0]!r} is token {words[moved[0]]} of one and {known[moved[0]]} of the other"
+            f"{moved[0]!r} is token {words[moved[0]]} of one and {others[moved[0]]} of the other"
             if moved
             else f"{len(apart)} tokens are in one of them only, such as {apart[0]!r}"
         )
@@ -166,12 +173,34 @@ def compare_vocabularies(
             f"{name} and {original} have different vocabularies ({about}); only models of one "
             "family can be compared"
         )
+    _compare_readings(name, tokenizer, original, known, texts)
     if apart:
         console.print(
             f"[dim]{name} and {original} differ by {len(apart)} added tokens, such as "
             f"{apart[0]!r}; the others are the same[/dim]",
             markup=True,
         )
+
+
+def _compare_readings(
+    name: str, tokenizer: Any, original: str, known: Any, texts: Sequence[str]
+) -> None:
+    """Tokenizers of one vocabulary may split texts otherwise, and answers differ for that alone."""
+    own, others = (each(list(texts))["input_ids"] for each in (tokenizer, known))
+    apart = [(a, b) for a, b in zip(own, others, strict=True) if a != b]
+    if not apart:
+        return
+    pairs = enumerate(zip_longest(*apart[0]))
+    start = next(i for i, (a, b) in pairs if a != b)
+    ours, theirs = (
+        each.convert_ids_to_tokens(row[start : start + 4])
+        for each, row in zip((tokenizer, known), apart[0], strict=True)
+    )
+    raise ValueError(
+        f"the tokenizer of {name} reads {len(apart)} of {len(own)} questions otherwise than that "
+        f"of {original} ({ours} for {theirs}), and their answers would differ for that alone; copy "
+        f"the tokenizer files of the model that {name} was made from, or leave its own out"
+    )
 
 
 def check_fit(tokenizer: Any, vocabulary: int, name: str) -> None:

@@ -41,6 +41,7 @@ from mechunlearn.audit.pool import ModelPool
 from mechunlearn.environment import write_json
 from mechunlearn.models import check
 from mechunlearn.models.identity import arithmetic, digest, model_identity, task_revision
+from mechunlearn.models.tokenizer import compare_tokenizers
 from mechunlearn.progress import console
 from mechunlearn.records import Plain, Record, plain, read_record
 from mechunlearn.stats import difference_interval, wilson
@@ -149,10 +150,10 @@ def paper(
     chosen = task_config(plan.changes)
     task = load_task(plan.task or None, plan.original, chosen, trust_remote_code=trust)
     data = Data(task, lessons(task, chosen) if "finetuning" in attacks else {})
-    words = check(plan.original, trust_remote_code=trust)
+    known = check(plan.original, trust_remote_code=trust)
     for source in given(plan).values():
-        if check(source, plan.original, trust_remote_code=trust) != words:
-            raise ValueError(f"{source} and {plan.original} have different vocabularies")
+        own = check(source, plan.original, trust_remote_code=trust)
+        compare_tokenizers(source, own, plan.original, known, task.texts)
     pool = (pool or ModelPool(room=0.0)).with_options(plan.loading)
     file = out / "paper.json"
     found = _table(file, plan)

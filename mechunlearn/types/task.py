@@ -117,6 +117,12 @@ class Task:
             raise unknown("fold", str(fold), get_args(Fold))
         return tuple(q for q in self._pool(role) if q.fold == fold)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every question of both sets as it is asked, with its right answer."""
+        asked = (*self.forget, *self.retain)
+        return tuple("".join(self.prompt.with_answer(q, self.scoring)) for q in asked)
+
     def examples(self, role: Role) -> tuple[Example, ...]:
         """Prompts with right answers to train on: the given ones, else the questions as asked.
 

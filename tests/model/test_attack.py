@@ -26,7 +26,8 @@ def test_it_chooses_what_an_audit_chooses(tiny_plan: AuditPlan, finished: Path) 
     tried = report.findings_of(model.label).tried[row.attack]
     assert plain(lens.variant) == row.variant
     assert [round(t.forget.accuracy, 4) for t in lens.tried] == [t.forget for t in tried]
-    assert lens.sham() is None
+    with pytest.raises(ValueError, match="only reads and has no sham"):
+        lens.sham()
 
 
 def test_an_attack_can_be_given_with_its_settings(

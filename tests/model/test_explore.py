@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mechunlearn.explore import (
     Prompt,
@@ -28,7 +29,7 @@ from mechunlearn.explore.difference import activation_difference, token_divergen
 from mechunlearn.explore.prompt import lead
 from mechunlearn.hooks import capture, frozen_norm, run_blocks
 from mechunlearn.models import load
-from mechunlearn.types import HookedModel, Point, Task
+from mechunlearn.types import Change, Hook, HookedModel, Point, Task
 
 Tiny = Callable[..., HookedModel]
 
@@ -184,6 +185,10 @@ def test_lens_has_a_panel_for_each_model(tiny: Tiny, prompt: Prompt) -> None:
     assert len(fig.data) == 2
 
 
+def _halved(activation: Tensor, hook: object) -> Tensor:
+    return activation / 2
+
+
 def test_states_are_those_of_a_plain_forward_and_are_kept(
     organism: HookedModel, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +202,13 @@ def test_states_are_those_of_a_plain_forward_and_are_kept(
     monkeypatch.setattr("mechunlearn.explore.cached.run_blocks", None)
     assert torch.equal(states(organism, prompts, [point], tmp_path)[point], found)
     monkeypatch.undo()
+    # Under a hook, or an attack, nothing is read from there or kept.
+    halved = Change("halved", (Hook(Point(0).name, _halved),))
+    for under in (halved.on(organism), organism.hooks(fwd_hooks=[(Point(0).name, _halved)])):
+        with under:
+            changed = states(organism, prompts, [point], tmp_path)[point]
+        assert not torch.allclose(changed, found)
+        assert [*tmp_path.iterdir()] == [file]
     # Another weight, another prompt or another point is another file.
     with torch.no_grad():
         organism.blocks[0].mlp.out.original_component.weight[0, 0] += 1.0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_hook
 
 from mechunlearn.bench import perplexity, score
 from mechunlearn.bench.generation import Decoding, generate, sample
@@ -69,6 +70,13 @@ def of_block(module: object, args: object, out: Any) -> Any:
     return (last_turned(out[0]), *out[1:]) if isinstance(out, tuple) else last_turned(out)
 
 
+class Turn(torch.nn.Module):
+    """The same as a module, whose ``__call__`` is written in PyTorch."""
+
+    def forward(self, module: object, args: object, out: Any) -> Any:
+        return of_block(module, args, out)
+
+
 def plain(model: HookedModel) -> Any:
     """The block's own module, which TransformerLens wraps."""
     return model.blocks[1].original_component
@@ -84,6 +92,12 @@ WAYS: dict[str, Way] = {
         point(m).register_forward_pre_hook(lambda module, args: (last_turned(args[0]),))
     ),
     "torch, block": lambda m: registered(plain(m).register_forward_hook(of_block)),
+    "torch, a module's call": lambda m: registered(plain(m).register_forward_hook(Turn().__call__)),
+    "torch, all modules": lambda m: registered(
+        register_module_forward_hook(
+            lambda module, args, out: of_block(module, args, out) if module is plain(m) else None
+        )
+    ),
 }
 
 

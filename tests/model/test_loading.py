@@ -11,6 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from mechunlearn.audit.outlook import outlook
 from mechunlearn.audit.plan import AuditPlan
@@ -24,6 +30,7 @@ from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.models.placement import _bits, placement
 from mechunlearn.models.sets import SETS
 from mechunlearn.models.sources import SHIPPED
+from mechunlearn.models.tokenizer import compare_tokenizers
 from mechunlearn.tasks import load_task
 from mechunlearn.types import HookedModel, Point
 
@@ -69,7 +76,7 @@ def test_a_missing_tokenizer_is_the_originals_and_that_is_said(
     said = " ".join(capsys.readouterr().err.split())
     assert "has no tokenizer of its own: taking" in said
     assert model.tokenizer("the song").input_ids == original.tokenizer("the song").input_ids
-    assert check(bare, str(folder)) == check(str(folder))
+    assert check(bare, str(folder)).get_vocab() == check(str(folder)).get_vocab()
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:
@@ -130,7 +137,8 @@ def test_an_adapter_is_merged_into_the_original(
     found = load(str(tmp_path / "adapter"), original=str(folder))
     assert (found(TOKENS) - expected).abs().max() < 1e-4
     assert (found(TOKENS) - original(TOKENS)).abs().max() > 1e-2
-    assert check(str(tmp_path / "adapter"), str(folder)) == check(str(folder))
+    own = check(str(tmp_path / "adapter"), str(folder))
+    assert own.get_vocab() == check(str(folder)).get_vocab()
     one, other = (
         model_identity(str(tmp_path / "adapter"), o) for o in (str(folder), "smollm2-135m")
     )
@@ -197,7 +205,7 @@ def test_adapters_of_one_base_do_not_add_up(
     assert (alone(TOKENS) - load(original)(TOKENS)).abs().max() > 1e-2
     assert model_identity(control) == model_identity(control, original)
     assert model_identity(control) != model_identity(original)
-    assert check(control, original) == check(str(folder))
+    assert check(control, original).get_vocab() == check(str(folder)).get_vocab()
     assert configuration(original).to_dict() == configuration(str(folder)).to_dict()
     assert load_task("capitals", original).forget  # Reads the tokenizer, which is the base's.
     with pytest.raises(ValueError, match="which is an adapter itself: merge that one first"):
@@ -606,16 +614,44 @@ def test_the_language_part_of_a_model_that_sees(words: Path, tmp_path: Path) -> 
     assert model.provenance.left_out > 0
 
 
-def test_added_tokens_are_said_and_moved_ones_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    from mechunlearn.models.tokenizer import compare_vocabularies
+def words(*known: str, **about: Any) -> PreTrainedTokenizerFast:
+    """A tokenizer of whole words."""
+    vocabulary = {word: i for i, word in enumerate(("<s>", "?", *known))}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    for part, value in about.items():
+        setattr(tokenizer, part, value)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?", bos_token="<s>")
 
-    known = {"a": 0, "b": 1}
-    compare_vocabularies("x", known | {"[PAD]": 2}, "y", known)
+
+def test_added_tokens_are_said_and_moved_ones_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    known, texts = words("a", "b"), ["a b", "b"]
+    compare_tokenizers("x", words("a", "b", "[PAD]"), "y", known, texts)
     assert "1 added tokens, such as '[PAD]'" in " ".join(capsys.readouterr().err.split())
-    with pytest.raises(ValueError, match="'b' is token 2 of one and 1 of the other"):
-        compare_vocabularies("x", {"a": 0, "b": 2}, "y", known)
+    with pytest.raises(ValueError, match="is token 3 of one and 2 of the other"):
+        compare_tokenizers("x", words("b", "a"), "y", known, texts)
     with pytest.raises(ValueError, match="65 tokens are in one of them only"):
-        compare_vocabularies("x", known | {f"t{i}": 2 + i for i in range(65)}, "y", known)
+        compare_tokenizers("x", words("a", "b", *(f"t{i}" for i in range(65))), "y", known, texts)
+
+
+@pytest.mark.parametrize(
+    ("about", "shown"),
+    [
+        ({"normalizer": Lowercase()}, r"\['b'\] for \['B'\]"),
+        (
+            {"post_processor": TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])},
+            r"\['<s>', 'a', 'B'\] for \['a', 'B'\]",
+        ),
+    ],
+)
+def test_one_vocabulary_read_otherwise_is_refused(about: dict[str, Any], shown: str) -> None:
+    """The same weights would answer otherwise, which would look like unlearning."""
+    known, other = words("a", "b", "B"), words("a", "b", "B", **about)
+    with pytest.raises(ValueError, match=r"reads 1 of 1 questions otherwise .*" + shown):
+        compare_tokenizers("x", other, "y", known, ["a B"])
+    compare_tokenizers("x", known, "y", known, ["a B"])
+    if "normalizer" in about:  # What is not asked may differ.
+        compare_tokenizers("x", other, "y", known, ["a b"])
 
 
 def test_saved_tokenizers_load_in_transformers_4_too(folder: Path) -> None:

@@ -11,13 +11,14 @@ import typer
 
 from mechunlearn.attacks import Attack, NoSettings
 from mechunlearn.audit.cells import set_up
-from mechunlearn.audit.entries import _twins
+from mechunlearn.audit.entries import Making, _twins, entries_of
 from mechunlearn.audit.plan import AuditPlan, options
 from mechunlearn.audit.plan_file import plan_from_data, plan_from_toml, plan_toml, read_plan
 from mechunlearn.cli import app
 from mechunlearn.cli.options import AUDIT_ONLY, plan_of
 from mechunlearn.presets import preset_of_size, size_of
 from mechunlearn.registry import ATTACKS, DEFAULT_ATTACKS, find
+from mechunlearn.tasks import load_task
 
 OTHER = {
     "original": "organism:original@1",
@@ -227,7 +228,7 @@ def test_budgets_are_positive_times(budget: str) -> None:
 
 
 def test_two_copies_of_one_control_are_refused(tmp_path: Path) -> None:
-    """They would stand for a spread of nothing between models that never knew."""
+    """They would stand for a spread of nothing; nor is what is under test its own control."""
     for name in ("twin", "copy", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
@@ -237,6 +238,10 @@ def test_two_copies_of_one_control_are_refused(tmp_path: Path) -> None:
     assert len(list(_twins(AuditPlan(control=(twin, other)), []))) == 2
     with pytest.raises(ValueError, match=r"copy holds the same weights as .*twin"):
         list(_twins(AuditPlan(control=(twin, copy)), []))
+    plan = AuditPlan(original=other, unlearned=(copy,), control=(twin,)).resolved("small")
+    making = Making(load_task("organism"), tmp_path, threads=1, suffix="")
+    with pytest.raises(ValueError, match=r"twin holds the same weights as --unlearned .*copy"):
+        list(entries_of(plan, making))
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,21 @@ def test_an_audit_that_finds_no_gain_says_so() -> None:
     assert "is 100%" not in text
 
 
+def test_a_control_that_comes_back_itself_clears_nothing() -> None:
+    """Under an attack that teaches nothing, what comes back was known: it hides every recovery."""
+    back = {"difference": 0.0, "control": 0.9, "control_ci": (0.85, 0.95)}
+    rows = [row("read-out"), row("direction", **back), row("relearn")]
+    verdict = judged(*rows)
+    assert verdict.category == "inconclusive"
+    assert "answers 90% under some direction, which teaches nothing" in verdict.text
+    taught = row("relearn", **back)
+    assert judged(row("read-out"), row("direction"), taught).category == "no evidence"
+    near = row("direction", control=0.4, control_ci=(0.35, 0.45), difference=0.0)
+    assert judged(row("read-out"), near, row("relearn")).category == "no evidence"
+    found = row("read-out", 0.7)
+    assert judged(found, rows[1], rows[2]).category == "hidden at the output"
+
+
 NOTHING = [row("read-out"), row("direction"), row("relearn")]
 
 
