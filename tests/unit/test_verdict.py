@@ -102,6 +102,14 @@ def open_by(share: float | None, low: float = 0.1, knows: float = 0.7) -> Openne
     return Openness(guessing=0.25, knows_ci=(knows, 0.8), open_ci=(low, low + 0.1), share=share)
 
 
+def test_a_loss_of_what_was_to_be_kept_is_said() -> None:
+    found = [row("direction", 0.7), row("read-out")]
+    assert "Retain accuracy" not in judged(*found, retain=0.95).text
+    text = judged(*found, retain=0.6).text
+    assert text.endswith("fell too, from 100% to 60%: it lost more than it was made to forget.")
+    assert judged(*found, retain=0.3).category == "not judged"
+
+
 def test_an_audit_that_finds_no_gain_says_so() -> None:
     """Found with 80 % power is then no gain of 100 points, but none."""
     text = judged(*(row(family, detectable=1.0) for family in ("read-out", "relearn"))).text
