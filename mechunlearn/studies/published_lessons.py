@@ -20,8 +20,8 @@ from typing import Any, Literal
 from mechunlearn.errors import PrerequisiteError
 from mechunlearn.progress import console
 from mechunlearn.registry import find
-from mechunlearn.tasks.benchmark import TaskConfig, examples_in_chat
-from mechunlearn.tasks.chat import user_turn
+from mechunlearn.tasks.benchmark import TaskConfig
+from mechunlearn.tasks.chat import Turns, user_turn
 from mechunlearn.tasks.hub import HubSet, rows
 from mechunlearn.types import Example, Question, Task
 
@@ -59,13 +59,17 @@ class Lesson:
     def in_chat(self, tokenizer: Any) -> tuple[Example, ...]:
         """The examples in a model's chat template; plain where it has none.
 
+        Those that stand in it already, with or without a system message, stay as they are.
+
         Raises:
             ValueError: If the template refuses or changes the prompts.
         """
         if tokenizer.chat_template is None:
             return self.examples
-        return examples_in_chat(
-            self.examples, user_turn(tokenizer, SYSTEM), already=(user_turn(tokenizer),)
+        turn = user_turn(tokenizer, SYSTEM, "leave finetuning out of --attacks")
+        turns = Turns.of(tokenizer, turn)
+        return tuple(
+            turns.asked(e, turn) if turns.of_prompt(e.prompt).plain else e for e in self.examples
         )
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from mechunlearn.errors import unknown
 from mechunlearn.progress import console
 from mechunlearn.registry import find, names
-from mechunlearn.tasks.chat import user_turn
+from mechunlearn.tasks.chat import Turns, user_turn
 from mechunlearn.tasks.refusals import REFUSALS
-from mechunlearn.types import Example, Fold, PromptFormat, Question, Role, Scoring, Task, Turn
+from mechunlearn.types import Example, Fold, PromptFormat, Question, Role, Scoring, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,37 +164,25 @@ def as_chat(prompt: PromptFormat, tokenizer: Any, config: TaskConfig) -> PromptF
 def task_in_chat(task: Task, tokenizer: Any, config: TaskConfig) -> Task:
     """A task whose questions, examples and refusals are all asked and answered in chat.
 
+    Examples that stand in the template already are asked anew, as the questions are.
+
     Raises:
         ValueError: As ``as_chat``.
     """
     prompt = as_chat(task.prompt, tokenizer, config)
+    turns = Turns.of(tokenizer, prompt.turn, task.prompt.turn)
+
+    def asked(examples: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(turns.asked(e, prompt.turn) for e in examples)
 
     return dataclasses.replace(
         task,
         prompt=prompt,
-        forget_examples=examples_in_chat(task.forget_examples, prompt.turn),
-        retain_examples=examples_in_chat(task.retain_examples, prompt.turn),
-        plain_examples=examples_in_chat(task.plain_examples, prompt.turn),
+        forget_examples=asked(task.forget_examples),
+        retain_examples=asked(task.retain_examples),
+        plain_examples=asked(task.plain_examples),
         refusals=tuple(prompt.turn.reply(text) for text in task.refusals or REFUSALS),
     )
-
-
-def examples_in_chat(
-    examples: Sequence[Example], turn: Turn, already: Sequence[Turn] = ()
-) -> tuple[Example, ...]:
-    """Examples asked and answered in a chat template; those that are in it stay as they are.
-
-    Args:
-        already: Other forms of the template that examples may stand in.
-    """
-    forms = (turn, *already)
-
-    def asked(e: Example) -> Example:
-        if any(turn.holds(e.prompt) for turn in forms):
-            return e
-        return Example(turn.around(e.prompt), turn.reply(e.answer))
-
-    return tuple(asked(e) for e in examples)
 
 
 def as_task(forget: Benchmark, retain: Benchmark, config: TaskConfig) -> Task:

@@ -1,12 +1,13 @@
-"""A model's chat template, taken apart: what it puts around a user's turn."""
+"""A model's chat template, taken apart: what it puts around a user's turn, and who stands in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from mechunlearn.progress import console
-from mechunlearn.types import Turn
+from mechunlearn.types import Example, Turn
 
 QUESTION = "\x00"
 SYSTEM = "\x01"
@@ -14,34 +15,86 @@ SYSTEM = "\x01"
 CLOCK = datetime(2024, 7, 26)
 """What every template takes for the present, whenever it is asked: the date that the templates of
 Llama 3 fall back to. Else the same command would ask another prompt tomorrow."""
+LATER = CLOCK + timedelta(days=400, hours=7, minutes=31, seconds=13)
 PROBE = "Is this it?\nA. yes\nB. no\n\nAnswer:"
 
 
-def user_turn(tokenizer: Any, system: str | None = None) -> Turn:
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The turns that a chat template makes: the one place that tells which of them a prompt is in.
+
+    They are the user's turn alone, that after an empty system message and after one of any text,
+    and what a task asks in, where a system message may be a part of the user's turn.
+    """
+
+    known: tuple[Turn, ...]
+    system: Turn = Turn()
+    """That after a system message ``SYSTEM``; plain where the template has no such turn."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, *own: Turn) -> "Turns":
+        """Those of a tokenizer's template, none where it has no template or cannot be used.
+
+        Args:
+            own: What a task asks in.
+        """
+        made: dict[str | None, Turn] = {}
+        for system in (None, "", SYSTEM) if tokenizer.chat_template is not None else ():
+            with suppress(ValueError):
+                made[system] = Turn(*_around(tokenizer, system))
+        message = made.pop(SYSTEM, Turn())
+        known = tuple(turn for turn in (*own, *made.values()) if not turn.plain)
+        return cls(known, message if SYSTEM in message.before else Turn())
+
+    def of_prompt(self, prompt: str) -> Turn:
+        """The turn that a prompt stands in, the longest where several fit; plain where none does.
+
+        A system message ends where the template first goes on as it does behind one; where only
+        blanks are between it and the user's text, it cannot be told from that.
+        """
+        turns = [*self.known]
+        first, _, behind = self.system.before.partition(SYSTEM)
+        message, found, _ = prompt.removeprefix(first).partition(behind or SYSTEM)
+        if behind.strip() and found and prompt.startswith(first):
+            turns.append(Turn(first + message + behind, self.system.after))
+        held = [turn for turn in turns if turn.holds(prompt)]
+        return max(held, key=lambda turn: len(turn.around("")), default=Turn())
+
+    def asked(self, example: Example, turn: Turn) -> Example:
+        """An example asked and answered in a turn, or in plain text, whichever it stands in."""
+        now = self.of_prompt(example.prompt)
+        question, answer = now.inside(example.prompt), turn.reply(example.answer)
+        if turn.plain and not now.plain:
+            answer = ("" if question[-1:].isspace() else " ") + answer.lstrip()
+        return Example(turn.around(question), answer)
+
+
+def user_turn(tokenizer: Any, system: str | None = None, instead: str = "") -> Turn:
     """What the tokenizer's chat template puts around a user's turn, up to the answer.
 
     Where the template has no system turn, the system message becomes the first paragraph of the
-    user's turn; that, and the date that a template with a clock is given, is printed and noted.
+    user's turn, and where it demands one, an empty one is said; that, and the date that a template
+    with a clock is given, is printed and noted.
 
     Args:
         system: Message of a system turn before it; ``None``: no such turn.
+        instead: What to do where the template cannot be used; default: change ``task.chat``.
 
     Raises:
         ValueError: If the tokenizer has no chat template, or it refuses or changes the prompt.
     """
     if tokenizer.chat_template is None:
-        raise ValueError("this model's tokenizer has no chat template; leave out task.chat")
-    folded, notes = "", []
-    if system is not None and not _takes_system(tokenizer):
-        notes.append(_without_system(system))
-        folded, system = f"{system}\n\n" if system else "", None
-    turns = _turns(QUESTION, system)
-    text = _render(tokenizer, turns)
-    before, question, after = text.partition(QUESTION)
-    if not question or _render(tokenizer, _turns(PROBE, system)) != before + PROBE + after:
-        raise ValueError("the chat template changes the prompt; leave out task.chat")
-    later = CLOCK + timedelta(days=400, hours=7, minutes=31, seconds=13)
-    if _render(tokenizer, turns, later) != text:
+        instead = instead or "leave out task.chat"
+        raise ValueError(f"this model's tokenizer has no chat template; {instead}")
+    taken, folded, notes = _system_taken(tokenizer, system)
+    try:
+        before, after = _around(tokenizer, taken)
+        later = _render(tokenizer, _turns(PROBE, taken), LATER)
+    except ValueError as err:
+        alone = taken is not None and _accepts(tokenizer, None)
+        usual = "try task.chat=user" if alone else "leave out task.chat"
+        raise ValueError(f"{err}; {instead or usual}") from err
+    if later != _render(tokenizer, _turns(PROBE, taken)):
         notes.append(
             f"the chat template writes the time into every prompt: {CLOCK:%d %b %Y %H:%M} is used, "
             "always"
@@ -49,7 +102,7 @@ def user_turn(tokenizer: Any, system: str | None = None) -> Turn:
     for note in notes:
         console.print(f"[dim]{note}[/dim]")
     lead = _lead(tokenizer, before + PROBE + after)
-    return Turn(_without_start(tokenizer, before) + folded, after, lead, tuple(notes))
+    return Turn(before + folded, after, lead, tuple(notes))
 
 
 def chat_prompt(tokenizer: Any, turns: Sequence[Mapping[str, str]], system: str | None) -> str:
@@ -64,11 +117,34 @@ def chat_prompt(tokenizer: Any, turns: Sequence[Mapping[str, str]], system: str 
     Raises:
         ValueError: If the template refuses these turns.
     """
-    if system and not _takes_system(tokenizer):
-        first, *rest = turns
-        turns, system = [{**first, "content": f"{system}\n\n{first['content']}"}, *rest], None
-    messages = [*([{"role": "system", "content": system}] if system is not None else []), *turns]
-    return _without_start(tokenizer, _render(tokenizer, messages))
+    taken, folded, _ = _system_taken(tokenizer, system)
+    first, *rest = turns
+    messages = [{**first, "content": folded + first["content"]}, *rest]
+    said = [] if taken is None else [{"role": "system", "content": taken}]
+    return _without_start(tokenizer, _render(tokenizer, [*said, *messages]))
+
+
+def _system_taken(tokenizer: Any, system: str | None) -> tuple[str | None, str, list[str]]:
+    """The system message as the template takes it, what of it the user says, and notes on that."""
+    if system is None:
+        if _accepts(tokenizer, None) or not _accepts(tokenizer, ""):
+            return None, "", []
+        return "", "", ["the chat template demands a system turn: an empty one is said"]
+    if _takes_system(tokenizer):
+        return system, "", []
+    return None, f"{system}\n\n" if system else "", [_without_system(system)]
+
+
+def _around(tokenizer: Any, system: str | None) -> tuple[str, str]:
+    """What stands before and after a user's text, behind a system message or none.
+
+    Raises:
+        ValueError: If the template refuses or changes the prompt.
+    """
+    before, question, after = _render(tokenizer, _turns(QUESTION, system)).partition(QUESTION)
+    if not question or _render(tokenizer, _turns(PROBE, system)) != before + PROBE + after:
+        raise ValueError("the chat template changes the prompt")
+    return _without_start(tokenizer, before), after
 
 
 def _without_start(tokenizer: Any, text: str) -> str:
@@ -90,8 +166,7 @@ def _render(tokenizer: Any, turns: Sequence[Mapping[str, str]], now: datetime = 
                 tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             )
     except Exception as err:  # Templates raise what they like.
-        instead = "try task.chat=user" if turns[0]["role"] == "system" else "leave out task.chat"
-        raise ValueError(f"the chat template refuses these turns: {err}; {instead}") from err
+        raise ValueError(f"the chat template refuses these turns: {err}") from err
 
 
 @contextmanager
@@ -110,6 +185,14 @@ def _clock_at(now: datetime) -> Iterator[None]:
         yield
     finally:
         chat_template_utils.datetime = real  # type: ignore[misc]
+
+
+def _accepts(tokenizer: Any, system: str | None) -> bool:
+    """Whether the template takes a user's turn behind this system message, or behind none."""
+    try:
+        return bool(_render(tokenizer, _turns(QUESTION, system)))
+    except ValueError:
+        return False
 
 
 def _takes_system(tokenizer: Any) -> bool:

@@ -46,7 +46,6 @@ from mechunlearn.unlearn.sequences import (
     check_share,
     partly_in_chat,
     recorded,
-    turns,
 )
 
 
@@ -75,7 +74,8 @@ class PreferenceSettings(Settings):
     retain_weight: float = 0.0
     """Of a further term on the retain answers; 0 leaves it out."""
     chat: float = 0.0
-    """Share of the examples that are asked and answered in the model's chat template, if any."""
+    """Share of the examples that are asked and answered in a chat template, the task's or else the
+    model's, the rest in plain text; with 0, or without a template, all are as the task has them."""
     optimizer: Optimizer = Optimizer(steps=900, lr=5e-6, warmup=150)
 
     def __post_init__(self) -> None:
@@ -275,13 +275,13 @@ def prefer_(
     Args:
         pairs: Of all steps, in order.
         weight: Of the preference term.
+
+    Raises:
+        ValueError: If an example does not fit, ``config.chat`` wants a chat template that refuses
+            or changes the prompt, or training diverges.
     """
     steps, batch = config.optimizer.steps, config.batch
-    asked = turns(model, [e.prompt for e, _ in pairs], config.chat, config.seed)
-    pairs = [
-        (Example(turn.around(e.prompt), turn.reply(e.answer)), turn.reply(other))
-        for turn, (e, other) in zip(asked, pairs, strict=True)
-    ]
+    pairs = _asked(model, task, config, pairs)
     numbers = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
     order = [numbers[pair] for pair in pairs]
     prompts, answers = [e.prompt for e, _ in numbers], [[e.answer, other] for e, other in numbers]
@@ -289,7 +289,9 @@ def prefer_(
     reference = recorded(model, rows, order)
     retain = None
     if config.retain_weight:
-        kept = partly_in_chat(model, task.examples("retain"), config.chat, config.seed)
+        kept = partly_in_chat(
+            model, task.examples("retain"), task.prompt.turn, config.chat, config.seed
+        )
         keep = example_rows(model, kept, config.retain_span, config.max_tokens)
         generator = torch.Generator().manual_seed(config.seed + 1)
         retain = Retain(model, keep, Draws(len(keep), batch, steps, generator), config.retain)
@@ -304,3 +306,14 @@ def prefer_(
         return terms
 
     return train_(model, loss, config, label=label, watch=watch)
+
+
+def _asked(
+    model: HookedModel, task: Task, config: PreferenceSettings, pairs: Sequence[tuple[Example, str]]
+) -> list[tuple[Example, str]]:
+    """The pairs, a share of them with both answers in a chat template; see ``partly_in_chat``."""
+    preferred, others = (
+        partly_in_chat(model, examples, task.prompt.turn, config.chat, config.seed)
+        for examples in ([e for e, _ in pairs], [Example(e.prompt, x) for e, x in pairs])
+    )
+    return [(e, other.answer) for e, other in zip(preferred, others, strict=True)]

@@ -18,7 +18,7 @@ from mechunlearn.cost.memory import Shape
 from mechunlearn.cost.training import Work
 from mechunlearn.hooks import capture, frozen_unembedding, run_blocks, unembed
 from mechunlearn.progress import console
-from mechunlearn.tasks.chat import user_turn
+from mechunlearn.tasks.chat import Turns, user_turn
 from mechunlearn.train import Draws, Share
 from mechunlearn.types import Example, HookedModel, Point, Role, Task, Turn
 from mechunlearn.unlearn import Settings
@@ -38,7 +38,8 @@ class AnswerSettings(Settings):
     """Tokens that the retain term counts; prompts too keep more of the language."""
     retain_weight: float = 1.0
     chat: float = 0.0
-    """Share of the examples that are asked and answered in the model's chat template, if any."""
+    """Share of the examples that are asked and answered in a chat template, the task's or else the
+    model's, the rest in plain text; with 0, or without a template, all are as the task has them."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -100,29 +101,27 @@ def _texts(task: Task, role: Corpus) -> tuple[str, ...]:
     return {"forget": task.forget_text, "retain": task.retain_text, "plain": task.plain_text}[role]
 
 
-def turns(model: HookedModel, prompts: Sequence[str], share: float, seed: int) -> list[Turn]:
-    """What each prompt is asked in: a share of them in the model's chat template, drawn at random.
-
-    Prompts that stand in the template already are left as they are, as are all where there is none.
-    """
-    if not share or model.tokenizer.chat_template is None:
-        return [Turn()] * len(prompts)
-    rng, turn = random.Random(f"chat-{seed}"), user_turn(model.tokenizer)
-    drawn = [turn if rng.random() < share else Turn() for _ in prompts]
-    return [
-        Turn() if turn.holds(prompt) else each for prompt, each in zip(prompts, drawn, strict=True)
-    ]
-
-
 def partly_in_chat(
-    model: HookedModel, examples: Sequence[Example], share: float, seed: int
+    model: HookedModel, examples: Sequence[Example], own: Turn, share: float, seed: int
 ) -> list[Example]:
-    """The examples, a share of them in the model's chat template; see ``turns``."""
-    asked = turns(model, [e.prompt for e in examples], share, seed)
-    return [
-        Example(turn.around(e.prompt), turn.reply(e.answer))
-        for turn, e in zip(asked, examples, strict=True)
-    ]
+    """The examples, a share of them in a chat template, drawn at random, the rest in plain text.
+
+    Which of them stood in the template before makes no difference. With a share of 0, or where
+    there is no template, all are left as they are.
+
+    Args:
+        own: What the task asks in; where that is plain text, the user's turn of the model's.
+
+    Raises:
+        ValueError: If the model's template refuses or changes the prompt.
+    """
+    turn = own
+    if share and own.plain and model.tokenizer.chat_template is not None:
+        turn = user_turn(model.tokenizer, instead="set the method's chat=0")
+    if not share or turn.plain:
+        return list(examples)
+    rng, turns = random.Random(f"chat-{seed}"), Turns.of(model.tokenizer, own)
+    return [turns.asked(e, turn if rng.random() < share else Turn()) for e in examples]
 
 
 @torch.no_grad()
@@ -230,10 +229,11 @@ def prepared(
     """The forget examples as rows, which of them each step takes, and the retain term.
 
     Raises:
-        ValueError: If an example has no answer or does not fit.
+        ValueError: If an example has no answer or does not fit, or ``config.chat`` wants a chat
+            template that refuses or changes the prompt.
     """
     told, kept = (
-        partly_in_chat(model, task.examples(role), config.chat, config.seed)
+        partly_in_chat(model, task.examples(role), task.prompt.turn, config.chat, config.seed)
         for role in get_args(Role)
     )
     forget = example_rows(model, told, config.span, config.max_tokens)
