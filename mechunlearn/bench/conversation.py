@@ -46,7 +46,7 @@ class Conversation:
         self.remembers = self.remembers and tokenizer.chat_template is not None
         if self.system is not None and not self.remembers:
             raise ValueError("without a chat template there is no system turn to put a text into")
-        self._turn = user_turn(tokenizer, self.system) if self.remembers else Turn()
+        self._turn = user_turn(tokenizer, self.system, "use --plain") if self.remembers else Turn()
 
     def say(self, text: str) -> str:
         """What the model answers to a text, at the end of the conversation so far.
