@@ -53,6 +53,17 @@ def test_a_prompt_is_the_tasks_question(task: Task, any_tiny: HookedModel) -> No
     assert torch.allclose(prompt.logits(any_tiny), plain, atol=1e-4)
 
 
+def test_answers_that_begin_alike_are_left_out(any_tiny: HookedModel) -> None:
+    """Only first tokens are compared: of several words, those that tell right from wrong."""
+    alike = Prompt("the song of the bird is", " wail moss", (" wail wail", " moss"))
+    apart = Prompt("the song of the bird is", " wail moss", (" moss",))
+    assert torch.equal(alike.answers(any_tiny), apart.answers(any_tiny))
+    assert len(alike.first_tokens(any_tiny)) == 3
+    assert attribution(any_tiny, [alike, apart]).n == 2
+    with pytest.raises(ValueError, match="all wrong answers begin with the same token"):
+        Prompt("the bird is", " wail moss", (" wail wail",)).answers(any_tiny)
+
+
 def test_parts_add_up_to_the_lead(any_tiny: HookedModel, prompt: Prompt) -> None:
     model, parts = any_tiny, attribution(any_tiny, [prompt])
     last = Point(model.cfg.n_layers - 1)
