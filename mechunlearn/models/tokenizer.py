@@ -161,7 +161,7 @@ def compare_tokenizers(
             a text is read otherwise.
     """
     words, others = tokenizer.get_vocab(), known.get_vocab()
-    moved = [word for word, number in words.items() if others.get(word, number) != number]
+    moved = sorted(word for word, number in words.items() if others.get(word, number) != number)
     apart = sorted(words.keys() ^ others.keys())
     if moved or len(apart) > ADDED:
         about = (

@@ -49,7 +49,7 @@ def test_a_table_fits(
     assert there in head
     assert (left_out in " ".join(lines)) if left_out else not any("no room" in x for x in lines)
     row = next(line for line in lines if "direction ablation" in line)
-    assert "98.3 [96, 99]" in row
+    assert "95.8 [92, 98]" in row
 
 
 def test_a_pipe_gets_one_value_a_cell(
@@ -60,7 +60,7 @@ def test_a_pipe_gets_one_value_a_cell(
     head, *rows = (line.split("\t") for line in out.splitlines())
     assert {len(row) for row in rows} == {len(head)}
     values = {(row[0], row[2]): dict(zip(head, row, strict=True)) for row in rows}
-    assert values["rmu", "direction_ablation"]["accuracy"] == "98.3"
+    assert values["rmu", "direction_ablation"]["accuracy"] == "95.8"
     assert values["rmu", "direction_ablation"]["sham"] == "25.0"
     assert values["rmu", "none"]["verdict"] == example_report.model("rmu").verdict.category  # type: ignore[union-attr]
     assert values["rmu", "none"]["recovery"] == ""
