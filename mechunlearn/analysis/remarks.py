@@ -127,13 +127,14 @@ def more(row: Row, wanted: float) -> str:
     if spread is not None and detectable_between(spread) > wanted:
         return "More models that never knew, each given as --control,"
     if row.detectable >= 1:
-        return "More questions, from more sources,"
+        return "More forget questions, from more sources,"
     return enough(int(row.n * (row.detectable / wanted) ** 2) + 1)
 
 
 def enough(n: int) -> str:
-    """How many questions that are reported, and how many a file needs for them."""
-    return f"About {n} reported questions (of about {round(n / (1 - SELECT_SHARE))} in the file)"
+    """How many forget questions that are reported, and how many a file needs for them."""
+    in_all = round(n / (1 - SELECT_SHARE))
+    return f"About {n} reported forget questions (of about {in_all} in the file)"
 
 
 def _spread(row: Row) -> Contrast | None:

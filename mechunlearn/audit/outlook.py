@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
+from mechunlearn.attacks.grades import grade, shows
+from mechunlearn.audit.cells import Setup
 from mechunlearn.audit.labels import split_label
 from mechunlearn.audit.plan import AuditPlan, Resolved
 from mechunlearn.cost.downloads import (
@@ -17,10 +20,11 @@ from mechunlearn.cost.job import Cost, Job, peak_memory
 from mechunlearn.cost.memory import Memory, Shape, Sizes, shape_of, sizes_of
 from mechunlearn.cost.training import Corpora
 from mechunlearn.errors import PrerequisiteError
+from mechunlearn.models import experts_of
 from mechunlearn.models.placement import FLOATS
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.presets import size_of
-from mechunlearn.registry import find
+from mechunlearn.registry import find, names
 from mechunlearn.tasks import load_task, task_config
 from mechunlearn.types import Fold, Role, Task
 from mechunlearn.unlearn import Settings
@@ -65,6 +69,8 @@ class Outlook:
     """Whether ``sizes`` are a guess, since the task is not there."""
     data: list[str]
     """Data sets of the task that come from the Hub."""
+    left_out: tuple[str, ...] = ()
+    """Attacks of the plan that will not run, since they can show nothing here."""
 
 
 def needed_models(plan: AuditPlan) -> list[str]:
@@ -88,8 +94,10 @@ def outlook(plan: AuditPlan) -> Outlook:
     dtype = plan.dtype if plan.dtype != "auto" else "bfloat16"
     task, sizes, corpora = task_sizes(plan, 4 if dtype == "float32" else 2)
     resolved, job = plan.resolved(size_of(shape.d_model)), job_of(task, shape, sizes)
-    steps = [*_steps(resolved, job, dtype), *_makings(resolved, job, corpora)]
-    return Outlook(files, steps, shape.parameters, sizes, task is None, data)
+    attacks = _attacks(resolved, task, experts_of(config.get_text_config()))
+    steps = [*_steps(resolved, attacks, job, dtype), *_makings(resolved, job, corpora)]
+    left_out = tuple(a for a in plan.attacks if a not in attacks)
+    return Outlook(files, steps, shape.parameters, sizes, task is None, data, left_out)
 
 
 def job_of(task: Task | None, shape: Shape, sizes: Sizes) -> Job:
@@ -100,9 +108,30 @@ def job_of(task: Task | None, shape: Shape, sizes: Sizes) -> Job:
     return Job(shape, sizes, *counts)
 
 
-def _steps(resolved: Resolved, job: Job, dtype: str) -> Iterator[Step]:
+def _attacks(resolved: Resolved, task: Task | None, experts: int) -> tuple[str, ...]:
+    """The attacks that will run; where the task is not here, as far as that can be told.
+
+    Args:
+        experts: Of a block.
+    """
+    plan = resolved.plan
+    if task is not None:
+        return Setup(resolved, task, (), 0, 0, Path(), experts).attacks
+    if plan.attacks not in (plan.standard, names("attack")):
+        return plan.attacks
+    twins = resolved.task.twins not in ("", "none")  # No set of the Hub brings any along.
+    alone = plan.attacks == plan.standard and not plan.control_models and not twins
+    able = [
+        (name, find("attack", name))
+        for name in plan.attacks
+        if not alone or shows(grade(find("attack", name)), "C")
+    ]
+    return tuple(a for a, e in able if not experts or not e.by_name(resolved.attacks[a]))
+
+
+def _steps(resolved: Resolved, attacks: tuple[str, ...], job: Job, dtype: str) -> Iterator[Step]:
     costs = {"baseline": Cost()}
-    costs |= {name: find("attack", name).cost(c, job) for name, c in resolved.attacks.items()}
+    costs |= {a: find("attack", a).cost(resolved.attacks[a], job) for a in attacks}
     for name, cost in costs.items():
         memory = peak_memory(cost, job.shape, job.sizes)
         if dtype not in FLOATS:

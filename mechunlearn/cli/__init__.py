@@ -52,6 +52,7 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     given = sys.argv[1:]
     arguments = [a for a in given if a not in (DEBUG, QUIET)]
+    kept.folder = None
     if QUIET in given:
         from mechunlearn.progress import console
 
@@ -67,6 +68,8 @@ def main() -> None:
     if code == INTERRUPTED:
         command = next((a for a in arguments if a in STOPPED), "")
         text = STOPPED.get(command, "nothing is kept; run it again")
+        if kept.folder is not None and not kept.folder.exists():
+            text = "nothing is kept yet; the same command begins anew"
         alarm(f"stopped; {text.format(folder=kept.folder or 'its folder (--out, or its default)')}")
     sys.exit(code)
 

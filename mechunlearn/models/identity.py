@@ -71,7 +71,7 @@ def _hashed(files: Iterable[Path], start: str = "", *, every: bool = False) -> s
         every: Whether any file counts, and its name does not.
     """
     total = hashlib.sha256(start.encode())
-    for file in sorted(files):
+    for file in sorted(f for f in files if f.is_file()):  # A folder may be called x.json.
         if every or (file.suffix in WEIGHTS and file.name not in ("card.json", "runcard.json")):
             with file.open("rb") as data:
                 total.update(b"" if every else file.name.encode())

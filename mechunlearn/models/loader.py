@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from copy import deepcopy
 from functools import cache
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
@@ -77,8 +80,8 @@ def load(
         raise ValueError(f"{name} brings its own tokenizer; give one only with a model in memory")
     gc.collect()  # A model let go of before stays in memory until then: hook points refer to it.
     base = carrier(name, original)
-    if base != name:
-        _refuse_merging(name, dtype)
+    if base != name and dtype in QUANTISED:
+        raise ValueError(f"{name} is an adapter: merging it needs whole weights, not {dtype}")
     with parsed_once() if "gguf_file" in locate(base)[1] else nullcontext():
         return _read(name, base, original, (device, dtype), revision, trust_remote_code)
 
@@ -131,14 +134,6 @@ def _say_if_slow(dtype: Literal["bfloat16", "float16"]) -> None:
         console.print(
             f"[dim]this CPU has no instructions for {dtype}: products of matrices are computed in "
             "float32 and rounded, so that a float32 model is a little faster[/dim]"
-        )
-
-
-def _refuse_merging(name: str, dtype: str) -> None:
-    if dtype in QUANTISED:
-        raise ValueError(
-            f"{name} is an adapter: merging it needs whole weights; use another --dtype "
-            f"than {dtype}"
         )
 
 
@@ -232,7 +227,7 @@ def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
         )
         check_adapter(adapted, weights, name)
         adapted.eval()
-        expected = [logits_of(adapted, row) for row in rows]
+        expected = _logits(adapted, rows, name, plain.dtype)
         merged = adapted.merge_and_unload()
     tolerance = tolerance_of(next(merged.parameters()).dtype)
     for row, right in zip(rows, expected, strict=True):
@@ -243,6 +238,18 @@ def _with_adapter(plain: PreTrainedModel, name: str) -> PreTrainedModel:
                 "from those of the adapter; merge it with PEFT and load the result"
             )
     return merged
+
+
+def _logits(model: Any, rows: list[Tensor], name: str, dtype: torch.dtype) -> list[Tensor]:
+    """Of a plain model; refused where it computes none, so that hooking is not blamed for it."""
+    found = [logits_of(model, row) for row in rows]
+    refuse_infinite(found, name, dtype)
+    if not all(0 < float(x.norm()) < math.inf for x in found):  # A norm makes 0 of what overflows.
+        raise RuntimeError(
+            f"the logits of {name} are all 0 or beyond comparing: numbers in it overflow {dtype}; "
+            "mend its weights, or take a wider --dtype"
+        )
+    return found
 
 
 @contextmanager
@@ -273,8 +280,7 @@ def hook(plain: PreTrainedModel, tokenizer: Any, *, name: str, location: str = "
     plain.eval()
     plain.config.architectures = [type(plain).__name__]  # Models made in memory do not say.
     rows = probe(plain.get_input_embeddings().num_embeddings, plain.device)
-    expected = [logits_of(plain, row) for row in rows]
-    refuse_infinite(expected, name, plain.dtype)
+    expected = _logits(plain, rows, name, plain.dtype)
     refuse_infinite_weights(plain, name)
     checks = [find("check", check) for check in names("check")]
     references = [check.reference(plain, tokenizer) for check in checks]

@@ -47,6 +47,7 @@ class Standing:
     found: int
     """Attacks that brought back more than their controls."""
     tried: int
+    """Complete attacks that could have."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -63,7 +64,7 @@ class Standing:
             Cell(percent(self.after, self.after_ci), self.after, self.after_ci),
             Cell(percent(self.before), self.before),
             Cell(percent(self.kept), self.kept, note=f"before {percent(self.kept_before)}"),
-            Cell(f"{self.found} of {self.tried}", self.found / self.tried if self.tried else None),
+            _found_by(self.found, self.tried),
             Cell(self.task, self.task, note=f"n = {self.n}"),
         )
 
@@ -73,6 +74,12 @@ def _under(best: Row | None) -> Cell:
         return Cell(percent(None), None)
     note = f"{name(best.attack)}; control {percent(best.compared)}"
     return Cell(percent(best.value, best.value_ci), best.value, best.value_ci, note)
+
+
+def _found_by(found: int, tried: int) -> Cell:
+    if not tried:
+        return Cell(percent(None), None, note="no attack could show it")
+    return Cell(f"{found} of {tried}", found / tried)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,9 @@ def show_outlook(outlook: Outlook) -> None:
     ]
     heads = [Head("step", words=True), *_NEEDS]
     print_table("memory of each step on a GPU, one model at a time", heads, rows)
+    if outlook.left_out:
+        left_out = ", ".join(map(name, outlook.left_out))
+        console.print(f"left out, since they can show nothing here: {left_out}", markup=False)
     about = "taken, since the task is not here" if outlook.typical else "the task's longest"
     console.print(
         f"{outlook.parameters / 1e9:.2f} billion parameters, from the configuration alone; prompts "

@@ -100,14 +100,17 @@ def _rule(verdict: Verdict) -> str:
 
 
 def _rests(report: Report, verdict: Verdict, label: str) -> str:
-    rows = able(report.rows_of(label))
-    if not rows:
-        return "No attack that counts is complete."
-    found = hits(rows)
-    control = report.control_of(label)
-    n_controls = max(row.n_controls for row in rows) or 1
+    rows = report.rows_of(label)
+    tried, found, control = able(rows), hits(rows), report.control_of(label)
+    n_controls = max((row.n_controls for row in rows), default=0) or 1
     against = control_words(verdict.tier, control.role if control else None, n_controls)
-    return (
-        f"{len(found) or 'None'} of {len(rows)} attacks brought back more than {against} "
-        f"(control tier {verdict.tier}); other attacks, and other questions, may find more."
-    )
+    if tried:
+        brought = f"{len(found) or 'None'} of {len(tried)} attacks brought back more than {against}"
+        return (
+            f"{brought} (control tier {verdict.tier}); other attacks, and other questions, may "
+            "find more."
+        )
+    what = "No attack that could show hidden knowledge is complete"
+    if not any(of == label for of, _ in report.not_computed):
+        what = "None of these attacks could show hidden knowledge"
+    return f"{what}: it would have to bring back more than {against} (control tier {verdict.tier})."

@@ -1,4 +1,4 @@
-"""Questions from a file: JSONL, CSV, Parquet, or a folder that ``Dataset.save_to_disk`` wrote.
+"""Questions from a file: JSONL, JSON, CSV, TSV, Parquet, or a folder that ``Dataset.save_to_disk`` wrote.
 
     {"set": "forget", "stem": "...", "choices": ["..", ".."], "answer": 1, "source": "doc-7"}
 
@@ -32,7 +32,7 @@ from mechunlearn.tasks.folds import assign_folds, with_shared_sources
 from mechunlearn.tasks.measure import suggested
 from mechunlearn.tasks.open_reader import Row
 from mechunlearn.tasks.reader import read_rows, to_question
-from mechunlearn.tasks.words import parted, words
+from mechunlearn.tasks.words import characters, composed, parted
 from mechunlearn.types import Fold, OpenQuestion, PromptFormat, Question
 
 CORPORA = ("forget_text", "retain_text", "plain_text")
@@ -71,6 +71,7 @@ def from_rows(
     folds: dict[str, Fold] = {}
     prompt = None
     for place, row in rows:
+        row = {k: composed(v) if isinstance(v, str) else v for k, v in row.items()}
         try:
             kind = row.get("set") or "questions"
             if kind in CORPORA:
@@ -148,9 +149,9 @@ def _check_answers(question: Question) -> None:
     if any("\ud800" <= character <= "\udfff" for character in question.stem):
         raise ValueError(f"the question {question.stem!a} holds half a character; mend the file")
     if isinstance(question, OpenQuestion):
-        asked = f" {' '.join(words(question.stem))} "
+        asked = f" {' '.join(characters(question.stem))} "
         for text in (question.fact, *question.golds):
-            said = words(text)
+            said = characters(text)
             if len(said) == 1 and parted(said[0] * 2) == said * 2:
                 continue  # One Chinese character may be a part of any word.
             if f" {' '.join(said)} " in asked:

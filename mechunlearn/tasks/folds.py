@@ -3,10 +3,12 @@
 Two questions are near-duplicates where their words (of stem and right answer), weighted by how rare
 they are among all questions, point the same way: a cosine of at least 0.7. What a template repeats
 in every question weighs nothing, and the name or number that makes a question its own much.
+What a word is where none are written apart is said in ``mechunlearn.tasks.words``.
 """
 
 import dataclasses
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from mechunlearn.tasks.words import words
+from mechunlearn.tasks.words import ABUGIDAS, HANGUL, KANA, characters, findable, words
 from mechunlearn.types import Fold, Question, Task
 
 SELECT_SHARE = 0.4
@@ -23,8 +25,12 @@ SIMILAR = 0.7
 """Cosine from which on two questions are near-duplicates."""
 NGRAM = 8
 """Words in a row that two texts do not share by accident."""
+WHOLE = 4
+"""Letters of Thai and its like in a row that are about a word, as one to look for in long texts."""
 CHUNK = 1_000
 """Rows of the similarity matrix held at once."""
+_HALVES = re.compile(f"[{KANA}{HANGUL}]")
+_LETTERS = re.compile(f"[{KANA}{HANGUL}{ABUGIDAS}]")
 
 
 def assign_folds(
@@ -151,7 +157,7 @@ def overlap(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
     Runs of words that more than one in twenty of the questions share are their template, not a
     leak.
     """
-    asked = [words(f"{q.stem} {q.choices[q.answer]}") for q in questions]
+    asked = [f"{q.stem} {q.choices[q.answer]}" for q in questions]
     own = [set(_runs(each)) for each in asked]
     common = Counter(run for runs in own for run in runs)
     limit = max(1, len(questions) // 20)
@@ -160,15 +166,14 @@ def overlap(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
         for run in runs:
             if common[run] <= limit:
                 wanted.setdefault(run, []).append(i)
-    sets = [frozenset(each) for each in asked]
+    sets = [frozenset(words(each, WHOLE)) for each in asked]
     rarest = _by_rarest_word(sets)
     ngrams: set[int] = set()
     answers: set[int] = set()
     for text in texts:
-        said = words(text)
-        for run in _runs(said):
+        for run in _runs(text):
             ngrams.update(wanted.get(run, ()))
-        there = frozenset(said)
+        there = findable(text, WHOLE)
         for word in there:
             answers.update(i for i in rarest.get(word, ()) if sets[i] <= there)
     return Overlap(len(questions), tuple(sorted(ngrams)), tuple(sorted(answers)))
@@ -190,9 +195,28 @@ def leaks(task: Task) -> dict[str, Overlap]:
     return {name: overlap(asked, corpus) for name, corpus in texts.items() if any(corpus)}
 
 
-def _runs(text: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for i in range(len(text) - NGRAM + 1):
-        yield tuple(text[i : i + NGRAM])
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    """Eight words in a row, at every word; two kana or Hangul are one, or four letters of Thai."""
+    said = characters(text)
+    quarters = [_quarters(word) for word in said]
+    end = held = 0
+    for start, own in enumerate(quarters):
+        while held < 4 * NGRAM and end < len(said):
+            held += quarters[end]
+            end += 1
+        if held < 4 * NGRAM:
+            return
+        yield tuple(said[start:end])
+        held -= own
+
+
+def _quarters(word: str) -> int:
+    """Quarters of a word that one of ``characters`` is; a sign is none."""
+    if word.isascii() or not _LETTERS.match(word):
+        return 4
+    if _HALVES.match(word):
+        return 2
+    return 1 if word.isalnum() else 0
 
 
 def _by_rarest_word(sets: Sequence[frozenset[str]]) -> dict[str, list[int]]:

@@ -1,9 +1,11 @@
 """Which measure suits open questions, and why."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 from mechunlearn.progress import console
+from mechunlearn.tasks.words import ABUGIDAS, HAN, KANA
 from mechunlearn.types import OpenQuestion, Question, Scoring
 
 SHORT = 5
@@ -17,9 +19,9 @@ def length(text: str) -> float:
         >>> length("a town in Peru"), length("\u745e\u58eb\u9996\u90fd\u4f2f\u5c14")
         (4, 3.0)
     """
-    letters = [c for c in text if unicodedata.category(c) == "Lo"]  # Of scripts without capitals.
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in letters)
-    return max(len(text.split()), wide / 2 + (len(letters) - wide) / 6)
+    letters = "".join(c for c in text if unicodedata.category(c) == "Lo")  # Neither sign nor dot.
+    pairs, sixes = (len(re.findall(f"[{x}]", letters)) for x in (HAN + KANA, ABUGIDAS))
+    return max(len(text.split()), pairs / 2 + sixes / 6)
 
 
 def measure_for(questions: Sequence[Question]) -> tuple[Scoring, str]:

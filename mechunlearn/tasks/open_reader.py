@@ -1,10 +1,12 @@
 """Rows that ask open questions: their columns, in our own names and those of published sets."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from mechunlearn.tasks.words import characters
 from mechunlearn.types import LETTERS, OpenQuestion
 
 Row = Mapping[str, Any]
@@ -42,7 +44,7 @@ def filled(values: Sequence[Any]) -> list[str]:
 
 def is_open(row: Row) -> bool:
     """Whether answers are texts, with no choices beside them."""
-    if first(row, CHOICES) is not None or any(row.get(x) not in (None, "") for x in LETTERS):
+    if _has_choices(row):
         return False
     columns = (*GOLDS[:-1], *WRONG, *PARAPHRASES, *GOLD_PARAPHRASES, *SPANS, "query")
     if any(row.get(name) is not None for name in columns):
@@ -50,8 +52,35 @@ def is_open(row: Row) -> bool:
     answer = row.get("answer")
     if answer is None or isinstance(answer, bool):
         return False
-    text = as_text(answer).strip()
-    return not (text.isdigit() and len(text) == 1)  # That looks like a choice's index.
+    return not _is_digit(answer)
+
+
+def _has_choices(row: Row) -> bool:
+    lettered = any(row.get(x) not in (None, "") for x in LETTERS)
+    return lettered or first(row, CHOICES) not in (None, "")
+
+
+def _is_digit(answer: Any) -> bool:
+    """Whether an answer looks like a choice's index."""
+    return re.fullmatch(r"\d(\.0+)?", as_text(answer).strip()) is not None
+
+
+def with_digits(rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+    """Rows of one origin; where all are open questions, so are those that a digit answers.
+
+    In all others it is taken for the index of a choice that is missing. Rows without a question
+    are passed on.
+    """
+    kept = list(rows)
+    asked = [row for _, row in kept if first(row, STEMS) is not None]
+    unsure = not any(map(is_open, asked)) or any(map(_has_choices, asked))
+    for place, row in kept:
+        answer = row.get("answer")
+        if unsure or answer is None or is_open(row) or not _is_digit(answer):
+            yield place, row
+        else:
+            rest = {name: value for name, value in row.items() if name != "answer"}
+            yield place, {**rest, "answers": [as_text(answer).strip()[0]]}
 
 
 def open_question(row: Row, source: str) -> OpenQuestion:
@@ -59,6 +88,7 @@ def open_question(row: Row, source: str) -> OpenQuestion:
 
     ``question``, ``answer`` or a list of ``answers``; optional: ``wrong``, ``paraphrases``,
     ``gold_paraphrases`` (texts or lists of them), ``span``, ``topic``, ``source``, ``statement``.
+    An ``entity`` is the span where a gold answer has it and the question has not, else the source.
     TOFU's columns (``perturbed_answer``, ``paraphrased_question``, ``paraphrased_answer``), RWKU's
     (``query``, ``answer``, ``subject``) and MUSE's (``question``, ``answer``) do too; lists in CSV
     files are JSON.
@@ -78,17 +108,25 @@ def open_question(row: Row, source: str) -> OpenQuestion:
     if not golds:
         what = "a paraphrased answer without a gold answer" if gold_paraphrases else "no answer"
         raise ValueError(f"there is {what} to {str(stem)[:60]!r}; give the column answer")
+    span, entity = named(row, ("span",)).strip(), named(row, ("entity",)).strip()
+    about = _stands_in(entity, str(stem)) or not any(entity in gold for gold in golds)
+    own = (*SOURCES, *(("entity",) if about else ()), "id")
     return OpenQuestion(
         str(stem).strip(),
         golds=golds,
         wrong=_texts(row, WRONG),
         paraphrases=paraphrases,
         gold_paraphrases=gold_paraphrases,
-        span=str(first(row, SPANS) or "").strip(),
+        span=span or ("" if about else entity),
         topic=named(row, ("topic", "subject")),
-        source=named(row, (*SOURCES, "id"), source),
+        source=named(row, own, source),
         statement=str(row.get("statement") or ""),
     )
+
+
+def _stands_in(part: str, text: str) -> bool:
+    """Whether some words stand in a text, as they do in a question about them."""
+    return f" {' '.join(characters(part))} " in f" {' '.join(characters(text))} "
 
 
 def _texts(row: Row, names: Sequence[str]) -> tuple[str, ...]:

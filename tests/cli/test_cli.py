@@ -136,8 +136,11 @@ BAD_QUESTIONS = {
     "long.csv": (b"question,A,B,answer\n" + b"a" * 10_000_000, "line 2 has more than 1,000,000"),
     "ragged.csv": (b"question,A,B,answer\na,b\n", "line 2 has other columns"),
     "array.jsonl": (b"[1, 2]", "line 1 is no JSON object"),
+    "object.json": (json.dumps(GOOD).encode(), "is no list of rows"),
+    "words.json": (b'["a"]', "words.json, row 1 is str, not a row"),
+    "both.json": (json.dumps({"retain": [GOOD]}).encode(), "retain, row 1 says .* set is 'forget'"),
     "torn.parquet": (b"PAR1", "is no Parquet file"),
-    "other.xlsx": (b"PK", "none of .jsonl, .csv, .parquet"),
+    "other.xlsx": (b"PK", "none of .jsonl, .json, .csv, .tsv, .parquet"),
     "empty.jsonl": (b"\n", "holds no questions"),
 }
 

@@ -159,6 +159,19 @@ def test_ctrl_c_says_what_is_kept(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_ctrl_c_before_the_first_piece_says_that_nothing_is_kept(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stop(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mechunlearn.analysis.analyse.audit", stop)
+    command = ("audit", "--attacks", "logit_lens", "--out", str(tmp_path / "new"))
+    assert "stopped; nothing is kept yet" in run(*command).stderr
+    (tmp_path / "new").mkdir()
+    assert f"every finished piece is kept in {tmp_path / 'new'}" in run(*command).stderr
+
+
 @pytest.mark.ci
 def test_pages_figures_and_tables_replace_nothing_unasked(
     run: Callable[..., Done],

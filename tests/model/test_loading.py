@@ -425,6 +425,20 @@ def test_nan_fails_the_self_test(folder: Path, tmp_path: Path) -> None:
         load(rewritten(folder, tmp_path / "w", poison_a_word))
 
 
+def test_numbers_that_overflow_are_the_models_and_not_the_hooks(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A norm makes 0 of what overflows, so that every logit is a number."""
+
+    def swell(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weights["model.layers.1.mlp.down_proj.weight"] *= 1e30
+        return weights
+
+    with pytest.raises(RuntimeError, match="are all 0 or beyond comparing") as said:
+        load(rewritten(folder, tmp_path / "r", swell))
+    assert "hooked" not in str(said.value)
+
+
 ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "a tied head": ("llama", {"target_modules": ["lm_head", "q_proj"]}),
     "a tied embedding": ("llama", {"target_modules": ["embed_tokens", "q_proj"]}),
@@ -684,4 +698,6 @@ def test_a_tokenizers_files_are_part_of_what_a_model_is(folder: Path) -> None:
         assert after != before
         before = after
     (folder / "README.md").write_text("words about it")
+    assert model_identity(str(folder)) == before
+    (folder / "tokens.json").mkdir()
     assert model_identity(str(folder)) == before

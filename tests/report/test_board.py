@@ -42,6 +42,14 @@ def test_an_unfinished_run_stays_last_and_says_so(runs: dict[str, Report]) -> No
     assert "not judged yet" in render_board({"bare": bare})
 
 
+def test_no_attack_that_could_show_it_is_not_none_of_none(runs: dict[str, Report]) -> None:
+    report = runs["rmu-seed0"]
+    asks = tuple(replace(row, only_asks=True) for row in report.rows)
+    (standing,) = standings({"asks": replace(report, rows=asks)})
+    cell = standing.cells[[c.title for c in COLUMNS].index("found by")]
+    assert (cell.text, cell.value, cell.note) == ("–", None, "no attack could show it")
+
+
 def test_names_are_text(runs: dict[str, Report]) -> None:
     page = render_board({"<script>alert(1)</script>": runs["rmu-seed0"]})
     assert "<script>alert" not in page

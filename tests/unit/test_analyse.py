@@ -804,3 +804,21 @@ def test_attacks_that_are_missing_are_named_wherever_a_verdict_is(task: Task) ->
     assert "cannot show hidden knowledge" not in verdict.text
     assert sum(missing in sentence for sentence in sentences(report, "rmu")) == 1
     assert "not computed" not in str(sentences(analyse(of_forms(task, TWIN, 0.6)), "rmu"))
+
+
+@pytest.mark.parametrize("labels", [TWIN, ALONE])
+def test_attacks_that_only_ask_are_not_called_incomplete(
+    task: Task, labels: dict[str, ModelRole]
+) -> None:
+    found = evidence(task, labels, attacks=(FORMS,))
+    forget = answers(task.questions("forget", "confirm"), 0.26)
+    report = analyse(with_result(found, "attack", "rmu", FORMS, forget=forget))
+    (*_, rests) = sentences(report, "rmu")
+    tier = "A" if labels is TWIN else "C"
+    assert rests.startswith("None of these attacks could show hidden knowledge: it would have to")
+    assert f"(control tier {tier})" in rests
+    if labels is TWIN:
+        part = without(of_forms(task, TWIN, 0.26), "attack", "rmu", LENS)
+        part = without(part, "attack", "rmu", RELEARNING)
+        (*_, rests) = sentences(analyse(part), "rmu")
+        assert rests.startswith("No attack that could show hidden knowledge is complete: it")

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
@@ -203,19 +205,24 @@ def test_overlap_finds_leaks_and_not_templates() -> None:
     assert leaked.n == 40
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "folder"])
+@pytest.mark.parametrize(
+    "kind", ["csv", "semicolons.csv", "tsv", "parquet", "jsonl", "json", "lines.json", "folder"]
+)
 def test_every_format_gives_the_same_questions(
     tmp_path: Path, kind: str, config: TaskConfig
 ) -> None:
     data = Dataset.from_parquet(f"{config.data}/cais/wmdp/wmdp-bio/test.parquet")
     path = tmp_path / f"mine.{kind}"
-    if kind == "csv":
+    if kind.endswith(("csv", "tsv")):
         lettered = [
             {"question": row["question"], **dict(zip("ABCD", row["choices"], strict=True))}
             | {"answer": "ABCD"[row["answer"]]}
             for row in data
         ]
-        Dataset.from_list(lettered).to_csv(path, index=False)
+        separator = {"csv": ",", "tsv": "\t"}.get(kind, ";")
+        Dataset.from_list(lettered).to_csv(path, index=False, sep=separator)
+    elif kind == "json":
+        path.write_text(json.dumps(data.to_list()))
     elif kind == "folder":
         data.save_to_disk(path)
     else:
@@ -228,6 +235,35 @@ def test_every_format_gives_the_same_questions(
     task = load_task(str(path), config=dataclasses.replace(config, retain="mmlu"))
     assert len(task.forget) == 30
     assert len(task.retain) == 12 + 24
+
+
+@pytest.mark.parametrize("kind", ["json", "folder"])
+def test_parts_are_the_sets_they_are_called_by(tmp_path: Path, kind: str) -> None:
+    parts = {
+        name: [{"question": f"{name} {i}?", "A": "a", "B": "b", "answer": i % 2} for i in range(6)]
+        for name in ("forget", "retain")
+    }
+    path = tmp_path / f"mine.{kind}"
+
+    def write(parts: dict[str, list[dict[str, Any]]]) -> None:
+        if kind == "json":
+            path.write_text(json.dumps(parts))
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+            DatasetDict({k: Dataset.from_list(rows) for k, rows in parts.items()}).save_to_disk(
+                path
+            )
+
+    write(parts)
+    task = load_task(str(path))
+    asked = [[q.stem for q in questions] for questions in (task.forget, task.retain)]
+    assert asked == [[row["question"] for row in rows] for rows in parts.values()]
+    write({**parts, "validation": parts["retain"]})
+    with pytest.raises(ValueError, match="'set' is 'validation'; it must be one of"):
+        load_task(str(path))
+    write({"train": parts["forget"], "validation": parts["retain"]})
+    with pytest.raises(ValueError, match=r"no list of rows|--set task\.retain=FOLDER"):
+        load_task(str(path))
 
 
 def test_retain_questions_that_are_asked_otherwise_are_not_silently_asked_alike(

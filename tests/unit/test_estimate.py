@@ -2,13 +2,14 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mechunlearn.audit.cells import set_up
 from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.estimate import affordable, by_worth, estimates, forwards
-from mechunlearn.audit.outlook import outlook
+from mechunlearn.audit.outlook import Outlook, outlook
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.work import SHAMS
 from mechunlearn.cost.job import Cost, Job
@@ -94,6 +95,37 @@ def test_models_that_are_not_here_have_an_outlook() -> None:
     baseline, lens, relearning = ahead.steps
     assert baseline.memory.total == lens.memory.total < relearning.memory.total
     assert 7.2e9 < ahead.parameters < 7.3e9
+
+
+@pytest.mark.parametrize("task", ["wmdp-bio", "organism"])
+def test_attacks_that_can_show_nothing_are_not_foreseen(
+    task: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As cells leave them out; whether or not the task is here."""
+
+    def ahead(original: str, **given: Any) -> Outlook:
+        plan = AuditPlan(original=original, unlearned=("organism:never_knew",), **given)
+        found = outlook(plan)
+        if given["task"] == "organism":
+            cells = set_up(plan, tmp_path, 1).attacks
+            assert [s.attack for s in found.steps] == ["baseline", *cells]
+        return found
+
+    original = "HuggingFaceH4/zephyr-7b-beta" if task == "wmdp-bio" else "organism:original"
+    without = {"task": task, "control": "none", "changes": ("task.twins=none",)}
+    found = ahead(original, **without)
+    steps = {step.attack for step in found.steps}
+    taught = {"pruning_weights", "relearning_disjoint", "aliases"}
+    assert set(found.left_out) == taught
+    assert not steps & taught
+    assert "relearning_retain" in steps
+    show_outlook(found)
+    assert "left out, since they can show nothing here:" in capsys.readouterr().err
+    named = ahead(original, **without, attacks=("pruning_weights",))
+    assert ([s.attack for s in named.steps], named.left_out) == (
+        ["baseline", "pruning_weights"],
+        (),
+    )
 
 
 def test_an_adapter_whose_base_is_elsewhere_has_an_outlook(

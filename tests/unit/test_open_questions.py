@@ -70,6 +70,47 @@ def test_published_columns() -> None:
     assert type(choice) is Question
 
 
+def test_an_entity_is_the_span_or_whom_a_question_is_about() -> None:
+    row = {"question": "Where was Ina Bel born?", "answer": "In Bern.", "entity": "Ina Bel"}
+
+    def read(**more: str) -> tuple[str, str]:
+        question = to_question(row | more, "row 1")
+        assert isinstance(question, OpenQuestion)
+        return question.span, question.source
+
+    assert read() == ("", "Ina Bel")
+    assert read(source="doc-7") == ("", "doc-7")
+    assert read(id="7") == ("", "Ina Bel")
+    assert read(entity="Bern") == ("Bern", "row 1")
+    assert read(answer="Ina Bel was born in Bern.") == ("", "Ina Bel")
+    assert read(span="Bern") == ("Bern", "Ina Bel")
+    with pytest.raises(ValueError, match="in none of its gold answers"):
+        read(span="Rome")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "rows"])
+def test_a_digit_beside_open_answers_is_one(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"question": "How many sides has it?", "answer": "12", "source": "a"},
+        {"question": "How many legs has Ina?", "answer": "8", "source": "b"},
+    ]
+
+    def read(rows: list[dict[str, str]]) -> list[Question]:
+        path = tmp_path / f"open.{kind}"
+        if kind == "rows":
+            return [to_question(row, place) for place, row in numbered(rows)]
+        if kind == "csv":
+            pandas.DataFrame(rows).to_csv(path, index=False)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return list(from_file(path).sets["questions"])
+
+    assert [q.accepted for q in read(rows)] == [("12",), ("8",)]
+    for other in ({"answer": "4"}, {"choices": '["3", "4"]', "answer": "4"}):
+        with pytest.raises(ValueError, match="no column choices"):
+            read([{"question": "2 + 2?", "source": "c", **other}, rows[1]])
+
+
 def test_files_frames_and_dicts_give_the_same_questions(tmp_path: Path) -> None:
     rows = [{**TOFU, "question": f"Where was author {i} born?", "source": f"a{i}"} for i in (1, 2)]
     jsonl, table, sheet = (tmp_path / f"open.{x}" for x in ("jsonl", "parquet", "csv"))

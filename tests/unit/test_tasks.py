@@ -10,6 +10,7 @@ from mechunlearn.tasks import TaskConfig, load_task
 from mechunlearn.tasks.capitals import capitals, countries
 from mechunlearn.tasks.countries import KINDS, country_task
 from mechunlearn.tasks.files import from_file
+from mechunlearn.tasks.reader import to_question
 from mechunlearn.tasks.world import World
 from mechunlearn.types import LETTERS, Question, Task
 
@@ -91,16 +92,60 @@ def test_a_jsonl_file_becomes_a_task(tmp_path: Path) -> None:
         (["O", "A", "B", "AB"], "ABCD", "B", "A"),
         (["2", "3", "4", "1"], "1234", "3", "4"),
         (["B", "A", "D", "C", "E"], "ABCDE", "A", "B"),
+        (["a", "b", "c", "d"], "1234", 2, "b"),  # As tables of numbers hold it.
+        (["a", None, "c", "d"], "ABCD", "C", "c"),
     ],
 )
 def test_an_answer_key_is_a_label_whatever_the_choices_read(
-    texts: list[str], labels: str, key: str, right: str, tmp_path: Path
+    texts: list[str | None], labels: str, key: str | int, right: str, tmp_path: Path
 ) -> None:
     choices = {"text": texts, "label": list(labels)}
     row = {"id": "x", "question": "Which sign?", "choices": choices, "answerKey": key}
     (tmp_path / "arc.jsonl").write_text(json.dumps(row))
     ((question,),) = from_file(tmp_path / "arc.jsonl").sets.values()
     assert question.choices[question.answer] == right
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"A": "Rome", "B": "", "C": "Paris", "D": "Oslo"},
+        {"A": "Rome", "B": None, "C": "Paris", "D": "Oslo"},
+        {"B": "Rome", "C": "Paris"},
+        {"choices": ["Rome", None, "Paris", "Oslo"]},
+        {"choices": {"text": ["Rome", None, "Paris", "Oslo"], "label": list("ABCD")}},
+        {"options": "A. Rome\nC. Paris\nD. Oslo"},
+    ],
+)
+@pytest.mark.parametrize("answer", [2, "2", "C", "Paris"])
+def test_an_empty_choice_before_others_is_no_shorter_list(
+    choices: dict[str, object], answer: str | int
+) -> None:
+    """An index of the row's choices must not be one of a shortened list."""
+    with pytest.raises(ValueError, match="there is an empty choice before others"):
+        to_question({"question": "The capital of France?", **choices, "answer": answer}, "row 1")
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "right"),
+    [
+        ("abcd", "2.0", "c"),
+        ("abcd", "2.00 ", "c"),
+        (("5", "6", "7"), "2.0", "7"),
+        (("5.0", "6.0", "7.0"), "7.0", "7.0"),
+    ],
+)
+def test_a_whole_number_written_as_a_fraction_is_an_index(
+    choices: tuple[str, ...], answer: str, right: str
+) -> None:
+    row = {"question": "Which?", "choices": list(choices), "answer": answer}
+    asked = to_question(row, "row 1")
+    assert asked.choices[asked.answer] == right
+    for wrong in ("2.5", "-1.0", "9.9"):
+        with pytest.raises(ValueError, match="is no choice's index"):
+            to_question(row | {"answer": wrong}, "row 1")
+    with pytest.raises(ValueError, match="could mean several choices"):
+        to_question(row | {"choices": ["1.0", "2.0", "3.0"], "answer": "2.0"}, "row 1")
 
 
 def test_a_jsonl_file_may_say_how_to_ask(tmp_path: Path) -> None:

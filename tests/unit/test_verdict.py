@@ -171,7 +171,7 @@ def test_no_evidence_is_said_only_where_planted_hiding_was_found() -> None:
     missed = planted("filter", difference=0.1, found=(), questions=900)
     blind = judged(*NOTHING, positive=(planted(), missed))
     assert (blind.category, blind.unearned) == ("inconclusive", False)
-    assert "of a filter that left 25%, 10% came back. About 900 reported questions" in blind.text
+    assert "that left 25%, 10% came back. About 900 reported forget questions" in blind.text
     open_still = planted(value=0.9, gap=0.1, gap_ci=(-0.1, 0.2), difference=0.0, found=())
     not_hidden = judged(*NOTHING, positive=(open_still,)).text
     assert "could not be planted (it still answers 90%). What could not be hidden" in not_hidden
@@ -205,7 +205,8 @@ def test_the_verdict_names_numbers_and_what_would_settle_it() -> None:
     assert "A gain of 11% or more would have been found" in judged(*NOTHING).text
     assert "finds what is hidden deep, and it was not tried" in judged(row("read-out")).text
     weak = judged(row("relearn", detectable=0.5, gap_ci=(0.3, 0.5)), after=0.6)
-    assert "About 3376 reported questions (of about 5627 in the file) would settle it" in weak.text
+    settles = "About 3376 reported forget questions (of about 5627 in the file) would settle it"
+    assert settles in weak.text
 
 
 def test_an_attack_below_its_control_finds_nothing() -> None:
@@ -372,7 +373,7 @@ def test_what_is_missing_is_what_would_settle_it() -> None:
     said = judged(row("relearn", detectable=0.7, contrasts=(half, wide)))
     assert "More models that never knew, each given as --control, would settle it" in said.text
     few = judged(row("relearn", detectable=1.0))
-    assert "More questions, from more sources, would settle it" in few.text
+    assert "More forget questions, from more sources, would settle it" in few.text
 
 
 def test_retain_knowledge_is_what_exceeds_guessing_retain_questions() -> None:
