@@ -1,4 +1,4 @@
-"""Questions from a file: JSONL, JSON, CSV, TSV, Parquet, or a folder that ``Dataset.save_to_disk`` wrote.
+"""Questions from a file: JSONL, JSON, CSV, TSV, Parquet, or what ``save_to_disk`` wrote.
 
     {"set": "forget", "stem": "...", "choices": ["..", ".."], "answer": 1, "source": "doc-7"}
 

@@ -40,7 +40,7 @@ WRONG = [
     ("bench --task no_answer.jsonl", "index 7 is not one of 0..1"),
     ("bench --task forgot.jsonl", "'set' is 'forgot'"),
     ("bench --task fake.parquet", "is no Parquet file"),
-    ("bench --task list.json", "convert it first"),
+    ("bench --task list.json", "row 1 is int, not a row with named columns"),
     ("bench --set shots=5", "takes only settings of the task"),
     ("bench --set task.shots=-1", "numbers from 0 on"),
     ("bench --set task.shots=many", "not of the same type"),

@@ -35,7 +35,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
 @pytest.mark.parametrize(
     ("width", "there", "left_out"),
     [
-        (60, "recovery", "no room for: sham, control, on original, retain"),
+        (60, "sham", "no room for: control, on original, retain"),
         (80, "control", "no room for: on original"),
         (120, "on original", ""),
     ],
