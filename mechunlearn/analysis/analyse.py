@@ -183,6 +183,7 @@ def _subject(
         retain_chance=setup.task.chance_of(questions_of(setup.task, "retain")),
         tier=tier_of(setup, entry.label),
         control=None if control is None else control.role,
+        untreated=max((measured[c]["forget"].value for c in entry.controls), default=0.0),
         n_controls=len(entry.controls),
         positive=positive or None,
         missing=tuple(a for a in setup.attacks if (entry.label, a) not in evidence.complete),

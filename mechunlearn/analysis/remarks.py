@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from mechunlearn.analysis.between import detectable_between
-from mechunlearn.analysis.records import Contrast, Row
+from mechunlearn.analysis.records import Contrast, Measured, Row
 from mechunlearn.analysis.words import attack_names
 from mechunlearn.attacks.grades import GRADES
 from mechunlearn.tasks.folds import SELECT_SHARE
 from mechunlearn.types import LETTERS
 
 KNOWS = 0.25
-"""Share of the original's knowledge that no model has that never knew."""
+"""Share of the original's further knowledge that comes back in no model that never knew."""
 
 
 def under_letters(row: Row) -> str:
@@ -42,14 +42,14 @@ def learned(rows: Sequence[Row]) -> str:
     )
 
 
-def knowing_control(rows: Sequence[Row], known: float, chance: float) -> str:
-    """That a control answers facts under an attack that teaches none; empty where none does.
+def knowing_control(rows: Sequence[Row], known: float, before: float) -> str:
+    """That facts come back in a control under an attack that teaches none; empty where none do.
 
     Args:
         known: What the original answers.
-        chance: What is right without knowing.
+        before: What the control answers without the attack, or chance if that is more.
     """
-    least = chance + KNOWS * (known - chance)
+    least = before + KNOWS * (known - before)
     found = [
         r
         for r in rows
@@ -65,6 +65,16 @@ def knowing_control(rows: Sequence[Row], known: float, chance: float) -> str:
         f"The control answers {most.control:.0%} under {attack}, which "
         "teaches nothing, so it is hardly a model that never knew. Another --control, or none, "
         "would settle it."
+    )
+
+
+def less_kept(before: Measured, after: Measured) -> str:
+    """That what was to be kept was lost too, by the whole intervals; begins with a space."""
+    if after.value_ci[1] >= before.value_ci[0]:
+        return ""
+    return (
+        f" Retain accuracy fell from {before.value:.0%} to {after.value:.0%}: it lost what it was "
+        "to keep."
     )
 
 

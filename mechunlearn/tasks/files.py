@@ -32,11 +32,10 @@ from mechunlearn.tasks.folds import assign_folds, with_shared_sources
 from mechunlearn.tasks.measure import suggested
 from mechunlearn.tasks.open_reader import Row
 from mechunlearn.tasks.reader import read_rows, to_question
+from mechunlearn.tasks.tables import CORPORA, SETS
 from mechunlearn.tasks.words import characters, composed, parted
 from mechunlearn.types import Fold, OpenQuestion, PromptFormat, Question
 
-CORPORA = ("forget_text", "retain_text", "plain_text")
-SETS = ("forget", "retain", "twin", "shots", "prompt", *CORPORA)
 OPEN = "{header}Question: {statement}\nAnswer:"
 """How open questions are asked in plain text, by ``PromptFormat.cloze``."""
 CLOZE = "{header}{statement}"

@@ -28,5 +28,5 @@ TASKS = {
     "countries": "capitals, currencies, languages, neighbours, cities: likewise, 328 and 302 facts",
     **BENCHMARKS,
     **OPEN_SETS,
-    "FILE": "your own .jsonl, .csv or .parquet, see mechunlearn/tasks/files.py",
+    "FILE": "your own .jsonl, .json, .csv, .tsv or .parquet, see mechunlearn/tasks/files.py",
 }

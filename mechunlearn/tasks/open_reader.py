@@ -62,7 +62,7 @@ def _has_choices(row: Row) -> bool:
 
 def _is_digit(answer: Any) -> bool:
     """Whether an answer looks like a choice's index."""
-    return re.fullmatch(r"\d(\.0+)?", as_text(answer).strip()) is not None
+    return re.fullmatch(r"\d", as_text(answer).strip()) is not None
 
 
 def with_digits(rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from string import ascii_uppercase
 from typing import Any
 
@@ -24,6 +25,8 @@ from mechunlearn.tasks.words import composed
 from mechunlearn.types import Question
 
 ANSWERS = ("answer", "answerKey")
+FAR = 3
+"""Letters from one column to the next by which it is no further choice, but something else."""
 
 
 def to_question(row: Row, source: str) -> Question:
@@ -101,14 +104,21 @@ def _refuse_gaps(letters: Sequence[str], choices: Any) -> None:
         )
 
 
+def _letters(row: Row) -> list[str]:
+    """The lettered columns that hold a choice; one far behind the others is none of them."""
+    there = [x for x in ascii_uppercase if x in row]
+    apart = (i for i, (a, b) in enumerate(pairwise(there), start=1) if ord(b) - ord(a) > FAR)
+    return [x for x in there[: next(apart, None)] if filled([row[x]]) not in ([], [""])]
+
+
 def _choices(row: Row) -> tuple[list[str] | None, list[str]]:
     """The choices and their labels; ``None`` where the row has none."""
     choices = first(row, CHOICES)
     if choices in (None, ""):
-        letters = [x for x in ascii_uppercase if filled([row.get(x)]) not in ([], [""])]
+        letters = _letters(row)
         if len(letters) < 2:
             return None, []
-        _refuse_gaps(letters, {x: row.get(x) for x in ascii_uppercase if x <= letters[-1]})
+        _refuse_gaps(letters, {x: row[x] for x in ascii_uppercase if x in row and x <= letters[-1]})
         return [as_text(row[x]) for x in letters], letters
     if isinstance(choices, str) and choices.lstrip().startswith("["):
         try:
@@ -155,6 +165,11 @@ def _index(answer: Any, choices: Sequence[str], labels: Sequence[str], named: bo
     whole = re.fullmatch(r"(\d+)(?:\.0+)?", text)  # A column with gaps is written as 2.0.
     label, _, rest = text.partition(". ")
     meant = {i for i, choice in enumerate(choices) if choice.strip() == text}
+    if whole and not text.isdecimal():
+        if len(meant) == 1:
+            return meant.pop()
+        # Else as ambiguous as without the zero.
+        meant |= {i for i, choice in enumerate(choices) if choice.strip() == whole[1]}
     if text in labels:
         meant.add(labels.index(text))
     elif label in labels and choices[labels.index(label)].strip() == rest.strip():

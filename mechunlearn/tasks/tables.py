@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mechunlearn.progress import console
 from mechunlearn.tasks.open_reader import GOLDS, STEMS, Row, with_digits
 
 Rows = Any
@@ -14,6 +15,9 @@ Rows = Any
 LONGEST = 1_000_000
 """Characters of a row; the longest documents of corpora have less, and a question far less."""
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+CORPORA = ("forget_text", "retain_text", "plain_text")
+SETS = ("forget", "retain", "twin", "shots", "prompt", *CORPORA)
+"""What rows can be of."""
 DIVIDED = ("forget", "retain")
 """Parts by which a file or a saved data set says which set its rows are of."""
 KNOWN = frozenset({"set", "text", *STEMS, *GOLDS})
@@ -97,12 +101,24 @@ def _plain(value: Any) -> Any:
 
 
 def _divided(parts: Mapping[str, Iterable[Any]], path: Path) -> Iterator[tuple[str, Row]]:
-    """Rows of parts whose names say which set they are of."""
-    for name, rows in parts.items():
+    """Rows of parts whose names say which set they are of; others are left out, which is said."""
+    if others := [name for name in parts if name not in SETS]:
+        console.print(f"[dim]{path}: {', '.join(others)} left out[/dim]", markup=True)
+    for name in (name for name in parts if name in SETS):
+        texts = name in CORPORA
+        rows = ({"text": x} if texts and isinstance(x, str) else x for x in parts[name])
         for place, row in _cells(rows, path, name):
             if row.get("set") not in (None, "", name):
                 raise ValueError(f"{path}, {place} says that its set is {row['set']!r}; mend one")
             yield place, {**row, "set": name}
+
+
+def _is_divided(parts: Mapping[str, Any]) -> bool:
+    """Whether both sets are there, as lists of rows."""
+    return all(
+        isinstance(parts.get(name), Iterable) and not isinstance(parts[name], str)
+        for name in DIVIDED
+    )
 
 
 def _text(data: bytes, path: Path, line: int = 0) -> str:
@@ -170,11 +186,6 @@ def _json(path: Path) -> Iterator[tuple[str, Row]]:
         f"{path} is no list of rows [{{...}}, ...], and no object with such lists by their set, "
         '{"forget": [...], "retain": [...]}'
     )
-
-
-def _is_divided(parts: Mapping[str, Any]) -> bool:
-    lists = all(isinstance(rows, Iterable) and not isinstance(rows, str) for rows in parts.values())
-    return lists and not parts.keys().isdisjoint(DIVIDED)
 
 
 def _table(path: Path, separators: Sequence[str]) -> Iterator[tuple[str, Row]]:

@@ -238,7 +238,9 @@ def test_every_format_gives_the_same_questions(
 
 
 @pytest.mark.parametrize("kind", ["json", "folder"])
-def test_parts_are_the_sets_they_are_called_by(tmp_path: Path, kind: str) -> None:
+def test_parts_are_the_sets_they_are_called_by(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     parts = {
         name: [{"question": f"{name} {i}?", "A": "a", "B": "b", "answer": i % 2} for i in range(6)]
         for name in ("forget", "retain")
@@ -258,9 +260,23 @@ def test_parts_are_the_sets_they_are_called_by(tmp_path: Path, kind: str) -> Non
     task = load_task(str(path))
     asked = [[q.stem for q in questions] for questions in (task.forget, task.retain)]
     assert asked == [[row["question"] for row in rows] for rows in parts.values()]
+    capsys.readouterr()
     write({**parts, "validation": parts["retain"]})
-    with pytest.raises(ValueError, match="'set' is 'validation'; it must be one of"):
-        load_task(str(path))
+    assert load_task(str(path)).forget == task.forget
+    assert "validation left out" in " ".join(capsys.readouterr().err.split())
+    # A set of their own counts where the parts do not say both.
+    write(
+        {
+            "forget": [
+                {**row, "set": row["question"].split()[0]} for x in parts.values() for row in x
+            ]
+        }
+    )
+    if kind == "folder":
+        assert [q.stem for q in load_task(str(path)).retain] == asked[1]
+    else:
+        path.write_text(json.dumps({**parts, "retain_text": ["a song"], "version": 1}))
+        assert load_task(str(path)).retain_text == ("a song",)
     write({"train": parts["forget"], "validation": parts["retain"]})
     with pytest.raises(ValueError, match=r"no list of rows|--set task\.retain=FOLDER"):
         load_task(str(path))

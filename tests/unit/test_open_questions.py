@@ -88,6 +88,15 @@ def test_an_entity_is_the_span_or_whom_a_question_is_about() -> None:
         read(span="Rome")
 
 
+def test_open_answers_are_kept_as_they_are_written() -> None:
+    rows = [
+        {"question": f"Which version came {i}?", "answer": a} for i, a in enumerate(("2.0", "7"))
+    ]
+    for given in (rows[:1], rows, [*rows, {"question": "By whom?", "answer": "Ina"}]):
+        found = {p: to_question(row, p) for p, row in numbered(given) if row["question"][-2] == "0"}
+        assert [q.golds for q in found.values()] == [("2.0",)]
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "rows"])
 def test_a_digit_beside_open_answers_is_one(tmp_path: Path, kind: str) -> None:
     rows = [

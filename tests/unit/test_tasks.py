@@ -133,6 +133,7 @@ def test_an_empty_choice_before_others_is_no_shorter_list(
         ("abcd", "2.00 ", "c"),
         (("5", "6", "7"), "2.0", "7"),
         (("5.0", "6.0", "7.0"), "7.0", "7.0"),
+        (("1.0", "2.0", "3.0"), "2.0", "2.0"),
     ],
 )
 def test_a_whole_number_written_as_a_fraction_is_an_index(
@@ -145,7 +146,14 @@ def test_a_whole_number_written_as_a_fraction_is_an_index(
         with pytest.raises(ValueError, match="is no choice's index"):
             to_question(row | {"answer": wrong}, "row 1")
     with pytest.raises(ValueError, match="could mean several choices"):
-        to_question(row | {"choices": ["1.0", "2.0", "3.0"], "answer": "2.0"}, "row 1")
+        to_question(row | {"choices": ["1", "2", "3"], "answer": "2.0"}, "row 1")
+
+
+def test_a_lettered_column_far_from_the_choices_is_none_of_them() -> None:
+    row = {"question": "Which?", "A": "a", "B": "b", "C": "c", "answer": "C"}
+    assert to_question({**row, "N": "7"}, "row 1").choices == ("a", "b", "c")
+    with pytest.raises(ValueError, match=r"empty choice before others: \{'A': 'a', .* 'E': 'e'\}"):
+        to_question({**row, "E": "e"}, "row 1")
 
 
 def test_a_jsonl_file_may_say_how_to_ask(tmp_path: Path) -> None:

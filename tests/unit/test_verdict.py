@@ -85,6 +85,7 @@ def judged(
     retain: float = 1.0,
     tier: Tier = "A",
     positive: tuple[PositiveControl, ...] | None = FOUND,
+    untreated: float = 0.25,
     **findings: Any,
 ) -> Verdict:
     known: dict[str, Any] = {"tried": {}, "below_chance": False, "p_chance": 0.9}
@@ -93,7 +94,7 @@ def judged(
     gap = min((r.gap_ci for r in rows), default=(0.6, 0.9))
     subject = Subject(
         measured(1.0), measured(after), measured(1.0), measured(retain), gap, 0.25, 0.25, tier,
-        control, positive=positive,
+        control, untreated, positive=positive,
     )  # fmt: skip
     return judge(found, rows, subject)
 
@@ -106,7 +107,7 @@ def test_a_loss_of_what_was_to_be_kept_is_said() -> None:
     found = [row("direction", 0.7), row("read-out")]
     assert "Retain accuracy" not in judged(*found, retain=0.95).text
     text = judged(*found, retain=0.6).text
-    assert text.endswith("fell too, from 100% to 60%: it lost more than it was made to forget.")
+    assert text.endswith("fell from 100% to 60%: it lost what it was to keep.")
     assert judged(*found, retain=0.3).category == "not judged"
 
 
@@ -128,6 +129,8 @@ def test_a_control_that_comes_back_itself_clears_nothing() -> None:
     assert judged(row("read-out"), row("direction"), taught).category == "no evidence"
     near = row("direction", control=0.4, control_ci=(0.35, 0.45), difference=0.0)
     assert judged(row("read-out"), near, row("relearn")).category == "no evidence"
+    # What it answers without the attack, in the form of open answers, is nothing that came back.
+    assert judged(*rows, untreated=0.85).category == "no evidence"
     found = row("read-out", 0.7)
     assert judged(found, rows[1], rows[2]).category == "hidden at the output"
 
