@@ -113,12 +113,10 @@ def _divided(parts: Mapping[str, Iterable[Any]], path: Path) -> Iterator[tuple[s
             yield place, {**row, "set": name}
 
 
-def _is_divided(parts: Mapping[str, Any]) -> bool:
-    """Whether both sets are there, as lists of rows."""
-    return all(
-        isinstance(parts.get(name), Iterable) and not isinstance(parts[name], str)
-        for name in DIVIDED
-    )
+def _sets_in(parts: Mapping[str, Any]) -> list[str]:
+    """Those of both sets that are there, as lists of rows."""
+    there = [name for name in DIVIDED if isinstance(parts.get(name), Iterable)]
+    return [name for name in there if not isinstance(parts[name], str)]
 
 
 def _text(data: bytes, path: Path, line: int = 0) -> str:
@@ -180,7 +178,7 @@ def _json(path: Path) -> Iterator[tuple[str, Row]]:
         raise ValueError(f"{path} is no JSON: {err}") from err
     if isinstance(found, list):
         return _cells(found, path)
-    if isinstance(found, dict) and _is_divided(found):
+    if isinstance(found, dict) and _sets_in(found):
         return _divided(found, path)
     raise ValueError(
         f"{path} is no list of rows [{{...}}, ...], and no object with such lists by their set, "
@@ -235,7 +233,7 @@ def _saved(path: Path) -> Iterator[tuple[str, Row]]:
         ) from err
     if not isinstance(data, DatasetDict):
         return _cells(data)
-    if _is_divided(data):
+    if len(_sets_in(data)) == len(DIVIDED):
         return _divided(data, path)
     if "test" not in data and len(data) != 1:
         raise ValueError(
