@@ -3,13 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from mechunlearn.analysis.across import cheapest_half, spent, union
-from mechunlearn.analysis.answers import choices, deciding, questions_of, sources_of, values
+from mechunlearn.analysis.answers import (
+    choices,
+    deciding,
+    measured,
+    questions_of,
+    sources_of,
+    values,
+)
 from mechunlearn.analysis.arms import Arms, Key, guessing_level
 from mechunlearn.analysis.courses import course
 from mechunlearn.analysis.letters import Choices, renamed
 from mechunlearn.analysis.openness import nonfinite_of, openness_of, other_form_of
 from mechunlearn.analysis.records import Arm, Course, Findings, Renamed, Row, TriedVariant, Union
-from mechunlearn.analysis.rounding import short, short_interval
+from mechunlearn.analysis.rounding import short
 from mechunlearn.analysis.rows import before_of
 from mechunlearn.analysis.significance import counts
 from mechunlearn.analysis.tests import max_t, sums_by_source
@@ -17,7 +24,6 @@ from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import AttackResult, Stage
 from mechunlearn.records import Plain
 from mechunlearn.registry import find
-from mechunlearn.stats import mean_interval
 
 
 def findings_of(
@@ -62,7 +68,7 @@ def _tried(evidence: Evidence, result: AttackResult) -> tuple[TriedVariant, ...]
             variant=tried.variant,
             forget=round(tried.forget, 4),
             retain=None if tried.retain is None else round(tried.retain, 4),
-            forget_ci=short_interval(mean_interval(values(tried.answers), sources)),
+            forget_ci=measured(values(tried.answers), sources).value_ci,
         )
         for tried in result.tried
     )
@@ -98,10 +104,10 @@ def _courses(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm,
     }
     original = evidence.answers(setup.original.label, "forget").mean
     sources, limit = sources_of(questions_of(setup.task, "forget")), setup.plan.retain_limit
-    for arm, (label, measured) in stages.items():
-        if label is not None and measured:
+    for arm, (label, stops) in stages.items():
+        if label is not None and stops:
             start = evidence.answers(label, "forget").mean
-            yield arm, course(measured, sources, start=start, original=original, limit=limit)
+            yield arm, course(stops, sources, start=start, original=original, limit=limit)
 
 
 def _traces(evidence: Evidence, model: str, attack: str) -> Iterator[tuple[Arm, dict[str, Plain]]]:

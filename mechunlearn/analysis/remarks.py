@@ -62,9 +62,8 @@ def knowing_control(rows: Sequence[Row], known: float, before: float) -> str:
     most = max(found, key=lambda r: r.control or 0.0)
     attack = most.attack.replace("_", " ")
     return (
-        f"The control answers {most.control:.0%} under {attack}, which "
-        "teaches nothing, so it is hardly a model that never knew. Another --control, or none, "
-        "would settle it."
+        f"The control answers {most.control:.0%} under {attack}, which teaches nothing, so it is "
+        "hardly a model that never knew. Another --control, or none, would settle it."
     )
 
 

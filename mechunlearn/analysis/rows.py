@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from mechunlearn.analysis.answers import deciding, questions_of, sources_of, values
+from mechunlearn.analysis.answers import deciding, measured, questions_of, sources_of, values
 from mechunlearn.analysis.arms import Arms
 from mechunlearn.analysis.between import detectable_between
 from mechunlearn.analysis.contrasts import Before, contrasts_of, estimated, nets
@@ -19,9 +19,7 @@ from mechunlearn.attacks.grades import grade
 from mechunlearn.audit.cells import Setup
 from mechunlearn.audit.evidence import Evidence
 from mechunlearn.audit.records import AttackResult
-from mechunlearn.records import Interval
 from mechunlearn.registry import find
-from mechunlearn.stats import Values, mean_interval
 
 REFERENCE_FLOPS = 1e11
 """Arithmetic per second of two ordinary CPU cores; turns counted FLOPs into a row's ``seconds``."""
@@ -92,7 +90,7 @@ def _row(
         variant=result.variant,
         n=len(before.unlearned),
         value=short(arms.attacked.mean()),
-        value_ci=_interval(arms.attacked, before.sources),
+        value_ci=measured(arms.attacked, before.sources).value_ci,
         recovery=None if net.ratio is None else short(net.ratio),
         recovery_ci=None if net.ratio_ci is None else short_interval(net.ratio_ci),
         difference=short(net.difference),
@@ -125,15 +123,11 @@ def _with_intervals(row: Row, arms: Arms, asked: Sources, kept: Sources) -> Row:
     control = arms.control
     return msgspec.structs.replace(
         row,
-        sham_ci=_interval(arms.sham, asked),
-        control_ci=None if control is None else _interval(control, asked),
-        original_ci=_interval(arms.original, asked),
-        retain_ci=_interval(arms.retain, kept),
+        sham_ci=measured(arms.sham, asked).value_ci,
+        control_ci=None if control is None else measured(control, asked).value_ci,
+        original_ci=measured(arms.original, asked).value_ci,
+        retain_ci=measured(arms.retain, kept).value_ci,
     )
-
-
-def _interval(arm: Values, sources: Sources) -> Interval:
-    return short_interval(mean_interval(arm, sources))
 
 
 def _detectable(
