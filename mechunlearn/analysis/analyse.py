@@ -187,6 +187,7 @@ def _subject(
         n_controls=len(entry.controls),
         positive=positive or None,
         missing=tuple(a for a in setup.attacks if (entry.label, a) not in evidence.complete),
+        same=entry.identity == setup.original.identity,
     )
 
 

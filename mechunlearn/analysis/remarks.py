@@ -9,7 +9,7 @@ from mechunlearn.attacks.grades import GRADES
 from mechunlearn.tasks.folds import SELECT_SHARE
 from mechunlearn.types import LETTERS
 
-KNOWS = 0.25
+COMES_BACK = 0.25
 """Share of the original's further knowledge that comes back in no model that never knew."""
 
 
@@ -49,7 +49,7 @@ def knowing_control(rows: Sequence[Row], known: float, before: float) -> str:
         known: What the original answers.
         before: What the control answers without the attack, or chance if that is more.
     """
-    least = before + KNOWS * (known - before)
+    least = before + COMES_BACK * (known - before)
     found = [
         r
         for r in rows

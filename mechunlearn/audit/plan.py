@@ -56,7 +56,11 @@ class AuditPlan:
     task: str = option("", "--task", "A name (mechunlearn list) or a file; default: by model.")
     """Empty: the task that suits the original."""
     attacks: tuple[str, ...] = option(
-        (), "--attacks", "Comma-separated, or all; default: one of each family.", commas=True
+        (),
+        "--attacks",
+        "Comma-separated, or all; default: one of each family.",
+        identity=False,
+        commas=True,
     )
     """Empty: one of each family; ``all``: all that are registered."""
     changes: tuple[str, ...] = option((), "--set", "rmu.alpha=3 and the like; repeatable.")
@@ -281,11 +285,17 @@ class AuditPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the results of the unlearned models depend on, as plain data."""
+        """What has to stay the same in one folder, as plain data.
+
+        Attacks, their settings and controls may be added and left out later: each cell says what
+        it depends on.
+        """
+        from mechunlearn.presets import owner_of
+
         about = options()
         found = {key: value for key, value in self.to_dict().items() if about[key].identity}
-        if self.attacks == self.standard:  # A control may be added later, and they follow it.
-            found["attacks"] = []
+        kept = ("task", *self.methods)
+        found["changes"] = [c for c in self.changes if owner_of(c) in kept]
         return found
 
     def to_dict(self) -> dict[str, Any]:

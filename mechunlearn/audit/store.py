@@ -48,9 +48,7 @@ class Store:
                 f"{self.folder} holds something else; nothing was overwritten: choose another --out"
             )
         known = self._header(file)
-        if known.plan != plan:
-            keys = sorted({*plan, *known.plan})
-            changed = [k for k in keys if known.plan.get(k) != plan.get(k)]
+        if changed := sorted(k for k, v in plan.items() if known.plan.get(k) != v):
             raise ValueError(
                 f"{self.folder} holds a run with other {', '.join(changed)}; nothing was "
                 "overwritten: choose another --out"

@@ -39,6 +39,12 @@ class Prefix:
     cache: DynamicCache
 
 
+def ending(model: HookedModel, tokens: Sequence[int]) -> str:
+    """The last words of a prompt, by which a message names it."""
+    text: str = model.tokenizer.decode(tokens[-40:])
+    return f"...{text[-80:]}"
+
+
 @torch.no_grad()
 def read(
     model: HookedModel,
@@ -64,11 +70,11 @@ def read(
     """
     n = len(rows)
     rows, owners, near = arranged(model, rows)
-    longest = max(len(r.tokens) for r in rows)
-    if model.cfg.n_ctx and longest > model.cfg.n_ctx:
+    longest = max(rows, key=lambda r: len(r.tokens)).tokens
+    if model.cfg.n_ctx and len(longest) > model.cfg.n_ctx:
         raise ValueError(
-            f"a prompt has {longest} tokens but the model's context is {model.cfg.n_ctx}; "
-            "shorten the header or the question"
+            f"a prompt has {len(longest)} tokens but the model's context is {model.cfg.n_ctx}; "
+            f"shorten the header or the question that ends {ending(model, longest)!r}"
         )
     n_choices = 1 + max(choice for r in rows for _, _, choice in r.reads)
     out = [np.full((n, n_choices), -np.inf) for _ in read_outs]

@@ -14,6 +14,7 @@ from mechunlearn.bench.batches import (
     in_batches,
 )
 from mechunlearn.bench.decoding import Cached, Whole, continued, sampled
+from mechunlearn.bench.engine import ending
 from mechunlearn.bench.rotation import reset_rotation, rotation_limit
 from mechunlearn.hooks import foreign_hooks
 from mechunlearn.models.tokenizer import pads_with_borrowed
@@ -149,10 +150,12 @@ def continuations(
         prompts = change.rewrite.prompts(model, prompts, turn)
     rows = model.tokenizer(list(prompts))["input_ids"]
     room = (model.cfg.n_ctx or 1 << 30) - (most := decoding.max_tokens)
-    if not all(0 < len(row) <= room for row in rows):
+    if not all(rows):
+        raise ValueError("a prompt is empty; a model needs something to go on from")
+    if len(longest := max(rows, key=len)) > room:
         raise ValueError(
-            f"a prompt is empty or longer than {room} tokens; shorten it, or ask for fewer than "
-            f"max_tokens={most}"
+            f"a prompt has {len(longest)} tokens and there is room for {room}; shorten what ends "
+            f"{ending(model, longest)!r}, or ask for fewer than max_tokens={most}"
         )
     ends, stopped = _ends(model), _stopped(model, decoding.stop)
     answers: list[list[list[int]]] = [[[] for _ in range(decoding.samples)] for _ in rows]

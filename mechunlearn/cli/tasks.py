@@ -27,7 +27,7 @@ def task(
     """What a task asks, and what of its reported questions stands elsewhere in it."""
     from mechunlearn.models import locate
     from mechunlearn.tasks import load_task, task_config
-    from mechunlearn.tasks.folds import leaks
+    from mechunlearn.tasks.folds import contradictions, leaks
 
     if odd := [c for c in change or () if not c.startswith("task.")]:
         raise ValueError(f"--set {odd[0]!r}: task takes only settings of the task (task.shots)")
@@ -43,8 +43,10 @@ def task(
         text: {"n": o.n, "eight_words": len(o.ngrams), "whole_facts": len(o.answers)}
         for text, o in leaks(asked).items()
     }
+    twice = contradictions(asked)
     if as_json:
-        print_json({"questions": sizes, "overlap": overlaps, "scoring": asked.scoring})
+        about = {"questions": sizes, "overlap": overlaps, "scoring": asked.scoring}
+        print_json(about | {"contradictions": twice})
         return
     for what, n in sizes.items():
         answer(f"{what}: {n} questions")
@@ -52,6 +54,11 @@ def task(
         answer(
             f"of the forget questions that are reported, {o['eight_words']} share eight words in a "
             f"row with the {text}, and {o['whole_facts']} stand there whole"
+        )
+    if twice:
+        answer(
+            f"asked more than once, with another right answer each time: {len(twice)}, such as "
+            f"{twice[0]!r}"
         )
     prompt = asked.prompt.text(asked.questions("forget", "select")[0], asked.scoring)
     sys.stdout.write(f"asked as:\n{prompt}\n")

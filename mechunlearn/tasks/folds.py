@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from mechunlearn.tasks.words import ABUGIDAS, HANGUL, KANA, characters, findable, words
-from mechunlearn.types import Fold, Question, Task
+from mechunlearn.types import Fold, OpenQuestion, Question, Task
 
 SELECT_SHARE = 0.4
 """Share of the questions of each topic that attacks may look at."""
@@ -193,6 +193,24 @@ def leaks(task: Task) -> dict[str, Overlap]:
         "plain text": task.plain_text,
     }
     return {name: overlap(asked, corpus) for name, corpus in texts.items() if any(corpus)}
+
+
+def contradictions(task: Task) -> tuple[str, ...]:
+    """What is asked more than once with the same choices, and has other right answers there."""
+    first: dict[tuple[str, frozenset[str]], frozenset[str]] = {}
+    found: dict[str, None] = {}
+    for question in (*task.forget, *task.retain):
+        own = frozenset({_plain(question.choices[question.answer])})
+        asked = _plain(question.stem), frozenset(map(_plain, question.choices))
+        if isinstance(question, OpenQuestion):
+            own, asked = frozenset(map(_plain, question.golds)), (asked[0], frozenset())
+        if not first.setdefault(asked, own) & own:
+            found[question.stem] = None
+    return tuple(found)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:

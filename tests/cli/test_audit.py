@@ -135,6 +135,25 @@ def test_a_second_run_in_the_same_folder_computes_nothing(report: Report, folder
         audit(AuditPlan(seed=1), folder / "first")
 
 
+def test_attacks_are_left_out_and_added_in_the_same_folder(report: Report, folder: Path) -> None:
+    """A folder may be finished with fewer attacks, and be given more of them later."""
+    left = ("direction_ablation", "logit_lens")
+    fewer = dataclasses.replace(QUICK, attacks=left, changes=QUICK.changes[:2])
+    files = sorted((folder / "first" / "cells").iterdir())
+    times = [f.stat().st_mtime_ns for f in files]
+    with third():
+        some = audit(fewer, folder / "first")
+        assert [(r.attack, r.value) for r in some.rows] == [
+            (name, row(report, name).value) for name in left
+        ]
+        assert audit(QUICK, folder / "first") == report
+    assert sorted((folder / "first" / "cells").iterdir()) == files
+    assert [f.stat().st_mtime_ns for f in files] == times
+    other = dataclasses.replace(QUICK, changes=("rmu.batch=8", *QUICK.changes[2:]))
+    with pytest.raises(ValueError, match="a run with other changes"):
+        audit(other, folder / "first")
+
+
 @pytest.mark.slow
 def test_models_made_earlier_are_used_again_and_rows_are_equal(
     report: Report, folder: Path

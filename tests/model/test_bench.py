@@ -393,7 +393,7 @@ def test_endings_that_fit_one_by_one_are_read_one_by_one(
     (apart,) = read(model, rows, [output(model)], ids=None)
     np.testing.assert_allclose(apart, together, atol=1e-4)
     monkeypatch.setattr(model.cfg, "n_ctx", 20)
-    with pytest.raises(ValueError, match="25 tokens but the model's context is 20"):
+    with pytest.raises(ValueError, match=r"25 tokens .* context is 20.*ends '\.\.\..*the"):
         read(model, rows, [output(model)], ids=None)
 
 

@@ -212,7 +212,7 @@ def test_settings_out_of_range_or_without_effect_are_refused(
 
 def test_no_prompts_no_texts_and_a_long_one_is_refused(organism: HookedModel) -> None:
     assert generate(organism, []) == []
-    with pytest.raises(ValueError, match="longer than"):
+    with pytest.raises(ValueError, match="there is room for"):
         generate(organism, ["the " * 5000])
 
 

@@ -65,7 +65,6 @@ def test_standard_attacks_are_those_that_can_show_something() -> None:
         found = set(set_up(plan, Path("unused"), 1).attacks)
         assert tried <= found
         assert not left_out & found
-        assert plan.identity["attacks"] == []
         assert "--attacks" not in plan.command("x")
     named = AuditPlan(control="none", changes=("task.twins=none",), attacks=(taught,))
     assert set_up(named, Path("unused"), 1).attacks == (taught,)
@@ -219,6 +218,13 @@ def test_a_file_says_everything_but_the_budget(tmp_path: Path) -> None:
 def test_a_budget_is_no_part_of_what_results_depend_on() -> None:
     assert AuditPlan(budget="1h").identity == AuditPlan().identity
     assert AuditPlan(seed=1).identity != AuditPlan().identity
+
+
+def test_attacks_and_their_settings_may_change_in_a_folder_and_methods_may_not() -> None:
+    plan = AuditPlan(attacks=("gcg",), changes=("gcg.search.steps=3",))
+    assert plan.identity == AuditPlan().identity
+    assert AuditPlan(changes=("rmu.alpha=3",)).identity != AuditPlan().identity
+    assert AuditPlan(changes=("task.per_topic=20",)).identity != AuditPlan().identity
 
 
 @pytest.mark.parametrize("budget", ["-3m", "0s", "30", "m", "1 h", "1d"])

@@ -10,6 +10,7 @@ from mechunlearn.tasks import TaskConfig, load_task
 from mechunlearn.tasks.capitals import capitals, countries
 from mechunlearn.tasks.countries import KINDS, country_task
 from mechunlearn.tasks.files import from_file
+from mechunlearn.tasks.folds import contradictions
 from mechunlearn.tasks.reader import to_question
 from mechunlearn.tasks.world import World
 from mechunlearn.types import LETTERS, Question, Task
@@ -201,6 +202,35 @@ def test_unusable_tasks_are_refused(task: Task, tmp_path: Path) -> None:
     select = task.questions("forget", "select")
     with pytest.raises(ValueError, match="confirm fold"):
         Task("x", select, task.retain, task.prompt)
+
+
+def test_what_is_asked_twice_with_other_right_answers_is_found(tmp_path: Path) -> None:
+    """Same choices: a contradiction. Others, or an answer that is right in both: none."""
+
+    def asked(stem: str, choices: list[str], answer: int, **more: str) -> str:
+        row = {"question": stem, "choices": choices, "answer": answer, "set": "forget"}
+        return json.dumps(row | more)
+
+    cities = ["Oslo", "Bergen", "Narvik"]
+    lines = [
+        asked("Where does Una live?", cities, 0),
+        asked("where does  Una live?", cities[::-1], 1, set="retain"),
+        asked("Which is true?", ["a b", "c d"], 0),
+        asked("Which is true?", ["e f", "g h"], 1),
+        asked("Where does Ole live?", cities, 0),
+        asked("Where does Ole live?", cities[::-1], 2),
+    ]
+    file = tmp_path / "twice.jsonl"
+    file.write_text("\n".join([*good(), *lines]))
+    assert contradictions(load_task(str(file))) == ("where does  Una live?",)
+    books = [("Ada", "Ann Low"), ("Ada", "Bob High"), ("Ida", "Cy"), ("Ida", "Cy")]
+    open_rows = [
+        {"question": f"Who {did} {book}?", "answer": who, "set": facts}
+        for facts, did in (("forget", "wrote"), ("retain", "sold"))
+        for book, who in (*books, ("Una", "Di"), ("Ole", "Ed"))
+    ]
+    file.write_text("\n".join(map(json.dumps, open_rows)))
+    assert contradictions(load_task(str(file))) == ("Who wrote Ada?", "Who sold Ada?")
 
 
 def test_rotation_keeps_the_answer() -> None:

@@ -86,6 +86,7 @@ def judged(
     tier: Tier = "A",
     positive: tuple[PositiveControl, ...] | None = FOUND,
     untreated: float = 0.25,
+    same: bool = False,
     **findings: Any,
 ) -> Verdict:
     known: dict[str, Any] = {"tried": {}, "below_chance": False, "p_chance": 0.9}
@@ -94,7 +95,7 @@ def judged(
     gap = min((r.gap_ci for r in rows), default=(0.6, 0.9))
     subject = Subject(
         measured(1.0), measured(after), measured(1.0), measured(retain), gap, 0.25, 0.25, tier,
-        control, untreated, positive=positive,
+        control, untreated, positive=positive, same=same,
     )  # fmt: skip
     return judge(found, rows, subject)
 
@@ -109,6 +110,14 @@ def test_a_loss_of_what_was_to_be_kept_is_said() -> None:
     text = judged(*found, retain=0.6).text
     assert text.endswith("fell from 100% to 60%: it lost what it was to keep.")
     assert judged(*found, retain=0.3).category == "not judged"
+
+
+def test_the_original_given_as_the_unlearned_model_is_named() -> None:
+    nothing = row("read-out", gap_ci=(-0.01, 0.02))
+    assert judged(nothing, after=1.0).text.endswith("there is nothing to recover.")
+    verdict = judged(nothing, after=1.0, same=True)
+    assert verdict.category == "intact"
+    assert verdict.text.endswith("Its weights are the original's: nothing was unlearned.")
 
 
 def test_an_audit_that_finds_no_gain_says_so() -> None:
