@@ -1,3 +1,3 @@
 """The version of this package; what an audit kept under another one is computed anew."""
 
-__version__ = "0.5.0"
+__version__ = "0.5.1"

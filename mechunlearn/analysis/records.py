@@ -25,6 +25,7 @@ from mechunlearn.analysis.row import TriedVariant as TriedVariant
 from mechunlearn.attacks import Trace
 from mechunlearn.audit.records import Guessing, ModelRole
 from mechunlearn.environment import MachineCard
+from mechunlearn.errors import unknown
 from mechunlearn.models.cards import ModelCard
 from mechunlearn.records import Interval, Plain, Record, typed
 
@@ -295,7 +296,10 @@ class ReportFile(Record, frozen=True):
 
     def model(self, label: str) -> Model:
         """A model by label."""
-        return next(m for m in self.models if m.label == label)
+        found = next((m for m in self.models if m.label == label), None)
+        if found is None:
+            raise unknown("model", label, [m.label for m in self.models])
+        return found
 
     def control_of(self, label: str) -> Model | None:
         """What an unlearned model is compared with."""
@@ -308,4 +312,7 @@ class ReportFile(Record, frozen=True):
 
     def findings_of(self, label: str) -> Findings:
         """What the attacks on one unlearned model say together."""
-        return next(f for f in self.findings if f.model == label)
+        found = next((f for f in self.findings if f.model == label), None)
+        if found is None:
+            raise unknown("unlearned model", label, [f.model for f in self.findings])
+        return found

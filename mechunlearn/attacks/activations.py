@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechunlearn.bench.batches import in_batches
-from mechunlearn.bench.rows import pad, placed, real_places
+from mechunlearn.bench.rows import encode, pad, placed, real_places
 from mechunlearn.cost.memory import Shape, Sizes, forward_bytes, tokens_per_batch
 from mechunlearn.hooks import capture, count_flops, run_blocks
 from mechunlearn.types import HookedModel, Point
@@ -49,6 +49,7 @@ def activation_statistics(
     drop: frozenset[int] = frozenset(),
     keep: int = 0,
     whole: bool = False,
+    beside: Sequence[str] = (),
 ) -> Statistics:
     """Mean block outputs over the tokens of some texts.
 
@@ -57,18 +58,14 @@ def activation_statistics(
         drop: Token ids that do not count (outliers).
         keep: Tokens to keep for a principal component, evenly spaced over all tokens.
         whole: Skip no leading tokens.
+        beside: Texts that begin like these and do not count: they tell what a single text would
+            share with others. Without them that is what the tokenizer puts before any text.
 
     Raises:
         ValueError: If no token is left.
     """
     rows = [row for row in model.tokenizer(list(texts))["input_ids"] if row]
-    skip = 0
-    while (
-        not whole
-        and len(rows) > 1
-        and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows)
-    ):
-        skip += 1
+    skip = 0 if whole else _shared(model, rows, beside)
     total = sum(token not in drop for row in rows for token in row[skip:])
     if not total:
         raise ValueError("no tokens are left to average; are all texts the same?")
@@ -98,6 +95,17 @@ def activation_statistics(
 
     in_batches(model, [len(r) for r in rows], compute)
     return statistics
+
+
+def _shared(model: HookedModel, rows: Sequence[Sequence[int]], beside: Sequence[str]) -> int:
+    """Leading tokens that all rows share; of one row, those that it shares with other texts."""
+    if len(rows) == 1:
+        others = [encode(model.tokenizer, text) for text in beside]
+        rows = [*rows, *(others or [[*encode(model.tokenizer, ""), -1]])]  # -1: no token at all.
+    skip = 0
+    while rows and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows):
+        skip += 1
+    return skip
 
 
 def _counted(

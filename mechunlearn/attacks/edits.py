@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechunlearn.hooks import live_parameters
+from mechunlearn.interrupts import uninterrupted
 from mechunlearn.types import HookedModel
 
 Write = tuple[Float[Tensor, "..."], Bool[Tensor, "..."], Float[Tensor, " entry"] | float]
@@ -33,7 +34,7 @@ def written(writes: Callable[[], Iterable[Write]]) -> Iterator[None]:
                 weight[chosen] = values
         yield
     finally:
-        with torch.no_grad():
+        with torch.no_grad(), uninterrupted():
             # Stops behind the last write that was begun: later masks are not made again.
             for before, (weight, mask, _) in zip(saved, writes(), strict=False):
                 weight[mask.to(weight.device)] = before
@@ -51,13 +52,13 @@ def scrambled(model: HookedModel, seed: int) -> Iterator[None]:
     orders = [[torch.randperm(n, generator=generator) for n in p.shape] for p in matrices]
     done = 0
     try:
-        with torch.no_grad():
+        with torch.no_grad(), uninterrupted():
             for weight, order in zip(matrices, orders, strict=True):
                 _reorder(weight, order)
                 done += 1
         yield
     finally:
-        with torch.no_grad():
+        with torch.no_grad(), uninterrupted():
             for weight, order in zip(matrices[:done], orders[:done], strict=True):
                 _reorder(weight, [own.argsort() for own in order])
 

@@ -26,7 +26,7 @@ from mechunlearn.attacks.seen import Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.cost.memory import forward_bytes, tokens_per_batch
-from mechunlearn.tasks.exchange import Answers
+from mechunlearn.tasks.exchange import Answers, letters
 from mechunlearn.types import Change, Example, HookedModel, Question, Rewrite, Role
 
 Source = Literal["disjoint", "retain"]
@@ -77,18 +77,22 @@ def mislabelled(
 ) -> tuple[Example, ...]:
     """The same prompts, each with an answer of the pool that is not its own.
 
-    Where all answers are alike there is no wrong one, and the examples stay as they are.
+    A letter is one that the question has. What cannot be exchanged gets its words in random order.
+
+    Raises:
+        ValueError: If all answers are alike.
     """
     rng, known = random.Random(f"wrong-{seed}"), sorted({e.answer for e in pool})
     answers, first = Answers(pool), {e.answer: i for i, e in enumerate(pool)}
-    wrong = []
+    place, wrong = {e: i for i, e in enumerate(pool)}, []
     for example in examples:
-        others = [answer for answer in known if answer != example.answer]
+        own = {*(letters(example) or known)}
+        others = [answer for answer in known if answer != example.answer and answer in own]
         said = None
         while others and said is None:
             others.remove(chosen := rng.choice(others))
             said = answers.to(first[example.answer], first[chosen])
-        wrong.append(Example(example.prompt, said or rng.choice(known)))
+        wrong.append(Example(example.prompt, said or answers.instead(place[example], rng)))
     return tuple(wrong)
 
 
@@ -138,12 +142,14 @@ class FewShot(Attack[FewShotConfig, None, Shots]):
         """There is nothing to find in a model but how many examples it has room for.
 
         Raises:
-            ValueError: If there are no examples, or not one fits in the context.
+            ValueError: If there are no examples, all have the same answer, or not one fits in the
+                context.
         """
         of: Sequence[Question] = seen.forget if self.role == "forget" else seen.retain
         pool, separator = [seen.shown(q) for q in of], seen.prompt.separator
         grid = [Shots(n, d) for n in config.shots for d in range(config.draws) if n <= len(pool)]
         asked = [seen.text(q) for q in seen.asked]
+        mislabelled(pool[:1], pool, config.seed)  # Refused now, and not after the search.
 
         def change(variant: Shots, seed: int | None = None) -> Change:
             examples = drawn(pool, variant, config.seed)

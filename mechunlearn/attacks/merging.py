@@ -45,6 +45,8 @@ MOST_BLOCKS = 8
 """Deeper models have so many evenly spaced blocks merged back."""
 EXACT = 1024
 """Sides up to which singular vectors are computed exactly, and bases drawn from all rotations."""
+FITS = 6
+"""Times that a sham's size is measured and mended."""
 NEEDED_SPARE = 16
 """Further directions of the approximate ones."""
 
@@ -129,6 +131,23 @@ def top(delta: Float[Tensor, "out in"], rank: int) -> Float[Tensor, "out in"]:
     return ((u[:, :rank] * s[:rank]) @ right[:, :rank].T).to(delta.dtype)
 
 
+def rounded(weight: Tensor, step: Tensor) -> Float[Tensor, "..."]:
+    """What adding a step to a weight really adds, in float64: in bfloat16 small ones are lost."""
+    return (weight + step).double() - weight.double()
+
+
+def as_large(weight: Tensor, placebo: Tensor, step: Tensor) -> Float[Tensor, "..."]:
+    """The placebo, scaled so that rounding leaves as much of it as of the step."""
+    wanted = float(rounded(weight, step).norm())
+    if weight.dtype == torch.float32 or not wanted:
+        return placebo if wanted else torch.zeros_like(step)
+    factor = 1.0
+    for _ in range(FITS):
+        left = float(rounded(weight, (factor * placebo.float()).to(step)).norm())
+        factor *= wanted / left if left else 2.0
+    return (factor * placebo.float()).to(step)
+
+
 @dataclass(frozen=True, slots=True)
 class Steps:
     """What each way adds to each weight of one model."""
@@ -173,7 +192,9 @@ class Steps:
             apart = weight.detach().cpu().double() - self.relatives.original[i].double()
             step = self.step(way, amount, i, weight)
             before += float(apart.square().sum())
-            after += float((apart + step if step is not None else apart).square().sum())
+            if step is not None:
+                apart += rounded(weight.detach().cpu(), step)
+            after += float(apart.square().sum())
         return round(1 - after / before, 3) if before else 0.0
 
     def change(self, variant: Merge, seed: int | None = None) -> Change:
@@ -197,7 +218,8 @@ def _edit(model: HookedModel, steps: Steps, variant: Merge, seed: int | None) ->
             for i, weight in enumerate(live_parameters(model)):
                 step = steps.step(variant.way, variant.amount, i, weight)
                 if step is not None:
-                    step = step if generator is None else rotated(step, generator)
+                    if generator is not None:
+                        step = as_large(weight.detach().cpu(), rotated(step, generator), step)
                     weight.add_(step.to(weight.device))
         yield
 

@@ -5,7 +5,9 @@
 
 The means are over the same questions, at the last block that unlearning edited. A token is changed
 by splitting it (a space inside, or a ~ before a single character), or by a neutral word before it,
-which suits word-level vocabularies. The sham makes as many changes at random tokens.
+which suits word-level vocabularies. The sham makes as many changes of every prompt, at random
+tokens. The model that is first asked a question tells where: the original reads the unlearned
+model's prompts.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (perturbations).
@@ -26,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechunlearn.attacks.activations import activation_statistics, statistics_bytes
+from mechunlearn.attacks.mean_directions import NO_DIRECTION
 from mechunlearn.attacks.perturbation_naive import neutral_words, split_cue
 from mechunlearn.attacks.protocol import Attack, Search
 from mechunlearn.attacks.seen import Scored, Seen
@@ -35,7 +38,8 @@ from mechunlearn.bench.rows import pad
 from mechunlearn.cost.job import Cost, Job
 from mechunlearn.hooks import forward_to
 from mechunlearn.models import block_fingerprints
-from mechunlearn.types import Change, HookedModel, Rewrite, Turn
+from mechunlearn.progress import console
+from mechunlearn.types import Change, Direction, HookedModel, Rewrite, Turn
 
 Edit = Literal["split", "filler word"]
 
@@ -66,8 +70,6 @@ class Informed(Rewrite):
     direction: Float[Tensor, " d_model"] = field(default_factory=lambda: torch.zeros(0))
     threshold: float = 0.0
     rounds: int = 1
-    at_random: bool = False
-    """The sham: the same number of changes, at random tokens."""
     texts: dict[str, str] = field(default_factory=dict)
     """Prompt -> what is asked instead."""
     changes: dict[str, int] = field(default_factory=dict)
@@ -81,9 +83,7 @@ class Informed(Rewrite):
     def prepare(self, model: HookedModel, texts: Sequence[str], turn: Turn) -> None:
         """Change the questions round by round until no token of them exceeds the threshold."""
         new = [t for t in dict.fromkeys(texts) if t not in self.texts]
-        now = {t: t for t in new}
-        self.changes |= dict.fromkeys(new, 0)
-        active = new
+        now, changes, active = {t: t for t in new}, dict.fromkeys(new, 0), new
         for _ in range(self.rounds if new else 0):
             cosines = self.cosines(model, [turn.around(now[t]) for t in active])
             still = []
@@ -92,26 +92,22 @@ class Informed(Rewrite):
                 over = [i for i in free if along[i] > self.threshold]
                 if not over:
                     continue
-                rng = random.Random(f"{self.seed}-{self.changes[text]}-{text}")
-                start, end = free[rng.choice(list(free)) if self.at_random else over[0]]
-                now[text] = self.change_at(now[text], start, end, rng)
-                self.changes[text] += 1
+                rng = random.Random(f"{self.seed}-{changes[text]}-{text}")
+                now[text] = change_at(self.change, now[text], *free[over[0]], rng)
+                changes[text] += 1
                 still.append(text)
             active = still
             if not active:
                 break
+        self.changes |= changes
         self.texts |= now
-
-    def change_at(self, text: str, start: int, end: int, rng: random.Random) -> str:
-        """One change of the token between two characters."""
-        while start < end and text[start].isspace():
-            start += 1
-        return self.change(text[:start] + "\0" + text[start:end] + "\0" + text[end:], rng)
 
     def cosines(self, model: HookedModel, texts: Sequence[str]) -> list[list[float]]:
         """Cosine between the layer's activation and the direction, at every token."""
         rows = model.tokenizer(list(texts))["input_ids"]
-        unit = self.direction / self.direction.norm()
+        if not self.direction.any():
+            return [[-1.0] * len(row) for row in rows]
+        (unit,) = Direction("push", (self.layer,), self.direction[None]).unit()
         cosines: list[list[float]] = [[] for _ in rows]
 
         def compute(batch: list[int]) -> None:
@@ -123,6 +119,37 @@ class Informed(Rewrite):
 
         in_batches(model, [len(row) for row in rows], compute)
         return cosines
+
+
+@dataclass(slots=True)
+class AtRandom(Rewrite):
+    """The sham: as many changes of every prompt as an attack makes, at random tokens."""
+
+    attack: Informed = field(kw_only=True)
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, text: str) -> str:
+        """The prompt as it was changed by ``prepare``."""
+        return self.texts[text]
+
+    def prepare(self, model: HookedModel, texts: Sequence[str], turn: Turn) -> None:
+        """Change the questions as often as the attack does."""
+        self.attack.prepare(model, texts, turn)
+        for text in dict.fromkeys(texts):
+            rng, now = random.Random(f"random-{self.seed}-{text}"), text
+            for _ in range(self.attack.changes[text]):
+                place = rng.choice(list(_words(model, now, turn).values()))
+                now = change_at(self.change, now, *place, rng)
+            self.texts[text] = now
+
+
+def change_at(
+    change: Callable[[str, random.Random], str], text: str, start: int, end: int, rng: random.Random
+) -> str:
+    """One change of the token between two characters."""
+    while start < end and text[start].isspace():
+        start += 1
+    return change(text[:start] + "\0" + text[start:end] + "\0" + text[end:], rng)
 
 
 def _words(model: HookedModel, text: str, turn: Turn) -> dict[int, tuple[int, int]]:
@@ -180,8 +207,9 @@ class InformedSearch(Search[InformedEdit]):
     layer: int
     push: Float[Tensor, " d_model"] = field(repr=False)
     words: tuple[str, ...] = field(repr=False)
-    changes: dict[InformedEdit, Change] = field(default_factory=dict, repr=False)
-    """A variant's prompts are changed once, by the model they were first asked of."""
+    rewrites: dict[InformedEdit, Informed] = field(default_factory=dict, repr=False)
+    """A variant's prompts are changed once, by the model they are first asked of; its shams count
+    the changes."""
 
     def variants(self) -> Generator[list[InformedEdit], Sequence[Scored], None]:
         """Both changes at every threshold."""
@@ -190,20 +218,21 @@ class InformedSearch(Search[InformedEdit]):
 
     def change(self, variant: InformedEdit) -> Change:
         """See ``Search``."""
-        if variant not in self.changes:
-            rewrite = self._rewrite(variant, 0, False)
-            self.changes[variant] = Change(variant.change, rewrite=rewrite)
-        return self.changes[variant]
+        return Change(variant.change, rewrite=self._rewrite(variant))
 
     def sham(self, variant: InformedEdit, seed: int) -> Change:
-        """As many changes, at random tokens."""
-        return Change(f"{variant.change} at random", rewrite=self._rewrite(variant, seed, True))
+        """As many changes of every prompt, at random tokens."""
+        attack = self._rewrite(variant)
+        rewrite = AtRandom(attack.change, seed, attack=attack)
+        return Change(f"{variant.change} at random", rewrite=rewrite)
 
-    def _rewrite(self, variant: InformedEdit, seed: int, at_random: bool) -> Informed:
-        edit = split_token if variant.change == "split" else filler_before(self.words)
-        return Informed(
-            edit, seed, self.layer, self.push, variant.threshold, self.config.rounds, at_random
-        )
+    def _rewrite(self, variant: InformedEdit) -> Informed:
+        if variant not in self.rewrites:
+            edit = split_token if variant.change == "split" else filler_before(self.words)
+            self.rewrites[variant] = Informed(
+                edit, 0, self.layer, self.push, variant.threshold, self.config.rounds
+            )
+        return self.rewrites[variant]
 
 
 class InformedPerturbation(Attack[InformedConfig, Original, InformedEdit]):
@@ -227,14 +256,22 @@ class InformedPerturbation(Attack[InformedConfig, Original, InformedEdit]):
     def search(
         self, model: HookedModel, seen: Seen, reference: Original, config: InformedConfig
     ) -> InformedSearch:
-        """The push at the last block that unlearning edited; at the last but one at most."""
+        """The push at the last block that unlearning edited; at the last but one at most.
+
+        Where unlearning moved no block's output on these questions, no prompt is changed.
+        """
         now = block_fingerprints(model)
         edited = (i for i, block in enumerate(now) if block != reference.blocks[i])
-        layer = max(edited, default=len(now) - 1)
-        layer = min(layer, len(now) - 2) if len(now) > 1 else 0
+        wanted = min(max(edited, default=len(now) - 1), max(0, len(now) - 2))
         mean = activation_statistics(model, [seen.text(q) for q in seen.asked]).mean
-        push = (mean - reference.mean)[layer].float()
-        return InformedSearch(config, layer, push, neutral_words(seen))
+        pushes = (mean - reference.mean).float()
+        layer = nearest_push(pushes, wanted)
+        if not pushes[layer].any():
+            console.print(
+                "[dim]unlearning moved no block's output on the forget questions: there is no "
+                "direction in which they are recognised, and nothing to change[/dim]"
+            )
+        return InformedSearch(config, layer, pushes[layer], neutral_words(seen))
 
     def cost(self, config: InformedConfig, job: Job) -> Cost:
         """Two sets of statistics; then a pass, and one for each round, for each variant."""
@@ -243,3 +280,10 @@ class InformedPerturbation(Attack[InformedConfig, Original, InformedEdit]):
             variants=2.0 * len(config.thresholds) * (1 + config.rounds),
             memory={"activations": statistics_bytes(job.shape, job.sizes)},
         )
+
+
+def nearest_push(pushes: Float[Tensor, "layer d_model"], wanted: int) -> int:
+    """The layer with a push that is nearest to a wanted one; the wanted one if there is none."""
+    norms = pushes.norm(dim=-1).nan_to_num(0.0, 0.0)
+    there = (norms > NO_DIRECTION * norms.max()).nonzero()[:, 0].tolist()
+    return min(there, key=lambda layer: abs(layer - wanted), default=wanted)

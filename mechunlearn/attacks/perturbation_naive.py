@@ -3,8 +3,10 @@
     prompt -> lead-in + prompt,    p r o m p t,    PROMPT, ...
 
 Characters or words are inserted, and case, order, repetition, a lead-in or few-shot examples are
-tried; the last words of a prompt, which ask for the answer, stay. The sham makes as many changes at
-random places; for what is added in front, the added words in random order.
+tried; the last words of a prompt, which ask for the answer, stay. The sham changes as many
+characters: insertions at random places, what is added in front in random order, filler words in
+front, for other case another form of the same letters. A change that most prompts cannot tell from
+its sham, such as lower case of lower case, is not tried.
 
 Reference:
     Łucki et al. 2024, arXiv:2409.18025 (perturbations; their grid is the ``paper`` preset).
@@ -16,6 +18,7 @@ Reference:
 import random
 import re
 import string
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +46,11 @@ CUE_WORDS = 2
 """Words at the end of a prompt that stay: the cue for the answer."""
 SHUFFLE = "shuffle"
 """In place of a character: at every place another one, a punctuation mark or a digit."""
+TRIES = 8
+"""Placebos drawn where the first ones happen to be the attack's own text."""
+PROMPTS = 32
+"""Prompts by which a change is compared with its sham before it is tried."""
+FULL_WIDTH = ord("Ａ") - ord("A")
 PAPER_CHARACTERS = ("!", "_", " ", ")", ";", "?", "5", "~", "^", ".", "-", "Q", SHUFFLE)
 
 
@@ -111,9 +119,16 @@ def neutral_words(seen: Seen) -> tuple[str, ...]:
 
 
 def insert(text: str, places: Sequence[int], character: str, rng: random.Random) -> str:
-    """A character after each of some places; of ``SHUFFLE`` a random one each time."""
-    draw = partial(rng.choice, string.punctuation + string.digits)
-    at = {i: draw() if character == SHUFFLE else character for i in sorted(set(places))}
+    """A character after each of some places; of ``SHUFFLE`` a random one each time.
+
+    Args:
+        places: One that is named twice gets two.
+    """
+    at: dict[int, str] = {}
+    for i in sorted(places):
+        shuffled = character == SHUFFLE
+        one = rng.choice(string.punctuation + string.digits) if shuffled else character
+        at[i] = at.get(i, "") + one
     return "".join(c + at.get(i, "") for i, c in enumerate(text))
 
 
@@ -135,16 +150,17 @@ def shuffle_words(text: str, rng: random.Random) -> str:
 def rewriting(
     variant: Naive, material: Material, *, sham: bool = False
 ) -> Callable[[str, random.Random], str]:
-    """The change of one kind; with ``sham``, as much of it at random places or in random order."""
+    """The change of one kind; with ``sham``, as many changed characters in another text."""
     functions: dict[str, Callable[..., str]] = dict.fromkeys(
         ("repeat", "lead-in", "few-shot"), _in_front
     )
     functions |= {"insert": _inside, "insert at random": _inside, "fillers": _fillers}
-    function = functions.get(variant.kind, _whole)
-    return partial(function, variant=variant, material=material, sham=sham)
+    attack = partial(functions.get(variant.kind, _whole), variant=variant, material=material)
+    placebo = partial(_sham, variant=variant, material=material, attack=Rewrite(attack))
+    return placebo if sham else attack
 
 
-def _in_front(text: str, rng: random.Random, variant: Naive, material: Material, sham: bool) -> str:
+def _in_front(text: str, rng: random.Random, variant: Naive, material: Material) -> str:
     if variant.kind == "repeat":
         added = text
     elif variant.kind == "lead-in":
@@ -152,41 +168,79 @@ def _in_front(text: str, rng: random.Random, variant: Naive, material: Material,
     else:
         examples = rng.sample(material.examples, min(variant.shots, len(material.examples)))
         added = material.separator.join(e.prompt + e.answer for e in examples)
-    return (shuffle_words(added, rng) if sham else added) + material.separator + text
+    return added + material.separator + text
 
 
-def _inside(text: str, rng: random.Random, variant: Naive, material: Material, sham: bool) -> str:
+def _inside(text: str, rng: random.Random, variant: Naive, material: Material) -> str:
     body, cue = (text, "") if variant.whole else split_cue(text)
     if variant.kind == "insert":
         start = 0 if variant.whole else variant.every - 1
         places: Sequence[int] = range(start, len(body), variant.every)
     else:
         places = [i for i in range(len(body)) if rng.random() < variant.rate]
-    if sham:
-        places = rng.sample(range(len(body)), len(places))
     return insert(body, places, variant.what, rng) + cue
 
 
-def _fillers(text: str, rng: random.Random, variant: Naive, material: Material, sham: bool) -> str:
+def _fillers(text: str, rng: random.Random, variant: Naive, material: Material) -> str:
     body, cue = split_cue(text)
-    words = material.words
     parts = [
-        f"{rng.choice(words)} {w}" if rng.random() < variant.rate else w
+        f"{rng.choice(material.words)} {w}" if rng.random() < variant.rate else w
         for w in re.findall(r"\S+\s*", body)
     ]
-    if sham:  # As many words, but in front of everything.
-        added = (len("".join(parts)) - len(body)) // 6
-        return " ".join([*(rng.choice(words) for _ in range(added)), body + cue])
     return "".join(parts) + cue
 
 
-def _whole(text: str, rng: random.Random, variant: Naive, material: Material, sham: bool) -> str:
+def _whole(text: str, rng: random.Random, variant: Naive, material: Material) -> str:
     body, cue = split_cue(text)
-    if sham:
-        return shuffle_words(body, rng) + " " + cue
     if variant.kind == "spaces":
         return re.sub(r"\s", lambda m: m[0] * 2, body) + cue
     return (body.upper() if variant.kind == "upper case" else body.lower()) + cue
+
+
+def _sham(
+    text: str, rng: random.Random, variant: Naive, material: Material, attack: Rewrite
+) -> str:
+    """A placebo that is not the attack's own text, if one is drawn."""
+    changed = attack(text)
+    drawn = (_placebo(text, changed, rng, variant, material) for _ in range(TRIES))
+    return next((placebo for placebo in drawn if placebo != changed), changed)
+
+
+def _placebo(
+    text: str, changed: str, rng: random.Random, variant: Naive, material: Material
+) -> str:
+    """As many changed characters as in ``changed``."""
+    added = len(changed) - len(text)
+    body, cue = (text, "") if variant.whole else split_cue(text)
+    if variant.kind in ("repeat", "lead-in", "few-shot"):
+        front = added - len(material.separator)
+        return _reordered(changed[:front], rng) + changed[front:]
+    if variant.kind == "fillers":
+        fillers = [*(Counter(changed.split()) - Counter(text.split())).elements()]
+        return " ".join([*rng.sample(fillers, len(fillers)), text])
+    if variant.kind in ("upper case", "lower case"):
+        turned = str.upper if variant.kind == "upper case" else str.lower
+        return "".join(_another_form(c, turned(c), rng) for c in body) + cue
+    what, spaces = variant.what or " ", variant.kind == "spaces"
+    n = added // (1 if what == SHUFFLE else len(what))
+    # Two may share a place: of characters everywhere there are no other places.
+    places = [i for i, c in enumerate(body) if c.isspace() or not spaces] * 2
+    return insert(body, rng.sample(places, n), what, rng) + cue
+
+
+def _reordered(text: str, rng: random.Random) -> str:
+    """The words in random order, between the same spaces."""
+    words = text.split()
+    order = iter(rng.sample(words, len(words)))
+    return re.sub(r"\S+", lambda _: next(order), text)
+
+
+def _another_form(character: str, turned: str, rng: random.Random) -> str:
+    """A character whose case changes, in full width; where there is none, a random letter."""
+    if turned == character:
+        return character
+    letter = character if character.isascii() else rng.choice(string.ascii_letters)
+    return chr(ord(letter) + FULL_WIDTH) * len(turned)
 
 
 def naive_grid(config: NaiveConfig) -> list[Naive]:
@@ -218,15 +272,20 @@ class NaiveSearch(Search[Naive]):
     material: Material
 
     def variants(self) -> Generator[Sequence[Naive], Sequence[Scored], None]:
-        """See ``Search``."""
-        yield self.grid
+        """Every change that most prompts tell from its sham."""
+        yield [variant for variant in self.grid if self._told_apart(variant)]
+
+    def _told_apart(self, variant: Naive) -> bool:
+        prompts = [example.prompt for example in self.material.examples[:PROMPTS]]
+        attack, sham = (Rewrite(rewriting(variant, self.material, sham=s)) for s in (False, True))
+        return 2 * sum(attack(p) == sham(p) for p in prompts) < max(1, len(prompts))
 
     def change(self, variant: Naive) -> Change:
         """See ``Search``."""
         return Change(variant.kind, rewrite=Rewrite(rewriting(variant, self.material)))
 
     def sham(self, variant: Naive, seed: int) -> Change:
-        """As much, at random places or in random order."""
+        """As many changed characters, in another text."""
         function = rewriting(variant, self.material, sham=True)
         return Change(f"sham of {variant.kind}", rewrite=Rewrite(function, seed))
 

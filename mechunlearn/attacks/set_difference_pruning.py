@@ -23,12 +23,13 @@ Reference:
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from mechunlearn.attacks.attribution import Kind, Tokens, unit_means, unit_scores, weight_scores
+from mechunlearn.attacks.equal_size import as_far
 from mechunlearn.attacks.protocol import Attack, Search, Trace
 from mechunlearn.attacks.pruning import (
     Masks,
@@ -39,25 +40,20 @@ from mechunlearn.attacks.pruning import (
     set_difference,
     zeroed,
 )
+from mechunlearn.attacks.pruning_data import forget_rows, utility_rows
 from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
-from mechunlearn.bench.generation import generate
-from mechunlearn.bench.likelihood import example_rows, text_rows
 from mechunlearn.bench.rows import Row
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import Shape, Sizes, backward_bytes, forward_bytes, tokens_per_batch
 from mechunlearn.progress import console
-from mechunlearn.registry import find
-from mechunlearn.types import Change, Example, HookedModel
+from mechunlearn.types import Change, HookedModel
 
 Grain = Literal["weight", "neuron", "head"]
 PAPER_LEVELS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2)
-CORPUS, OWN = "forget corpus", "own answers"
 NEEDS = frozenset[Need]({"forget text", "forget questions", "retain facts", "benign text"})
 KINDS = 3
 """Rankings of weights: by the forget corpus, by own answers, by utility."""
-LAST_TOKENS = 50
-"""Of a text whose likelihood counts, and of own answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +120,9 @@ class PruningSearch(Search[Shares]):
     """Kind of forget data -> ranks, by matrix, or by ``(-1, unit)`` for all layers' units."""
     utility: dict[Matrix, Tensor]
     means: dict[int, Tensor]
+    model: HookedModel
+    texts: Sequence[str]
+    """Prompts on which a sham's size is measured."""
 
     def grid(self) -> list[Shares]:
         """All that takes something out; where nothing does, one that takes out nothing."""
@@ -147,8 +146,19 @@ class PruningSearch(Search[Shares]):
         return self._change(variant, partial(self.masks, variant))
 
     def sham(self, variant: Shares, seed: int) -> Change:
-        """As many random weights of each matrix, neurons or heads of each layer."""
-        return self._change(variant, partial(self._random_masks, variant, seed))
+        """Random weights of each matrix, neurons or heads of each layer.
+
+        Not as many, since those that are needed are large, but so many that the states move as far.
+        """
+        attack = self.change(variant)
+        if not attack.changes_model:
+            return attack
+        taken = [float(mask.float().mean()) for _, mask in self.masks(variant)]
+
+        def placebo(amount: float) -> Change:
+            return self._change(variant, partial(self._random_masks, variant, seed, amount))
+
+        return as_far(self.model, placebo, attack, self.texts, 1 / max(taken))
 
     def traces(self, variant: Shares) -> tuple[PrunedTrace]:
         """How many were taken out of each layer."""
@@ -167,14 +177,17 @@ class PruningSearch(Search[Shares]):
         for key, forget in self.forget[variant.data].items():
             yield key, set_difference(forget, self.utility[key], p, q)
 
-    def _random_masks(self, variant: Shares, seed: int) -> Iterator[tuple[Matrix, Tensor]]:
+    def _random_masks(
+        self, variant: Shares, seed: int, amount: float
+    ) -> Iterator[tuple[Matrix, Tensor]]:
+        """``amount`` times as many; what a smaller amount takes out, a larger one does too."""
         generator = torch.Generator().manual_seed(seed)
 
         def random(mask: Tensor) -> Tensor:
-            order = torch.randperm(mask.numel(), generator=generator)[: int(mask.sum())]
-            flat = torch.zeros(mask.numel(), dtype=torch.bool)
-            flat[order] = True
-            return flat.view(mask.shape).to(mask.device)
+            draws = torch.rand(mask.numel(), generator=generator)
+            count = min(round(amount * int(mask.sum())), mask.numel())
+            last = draws.kthvalue(count).values if count else -1.0
+            return (draws <= last).view(mask.shape).to(mask.device)
 
         for key, mask in self.masks(variant):
             if self.grain == "weight":
@@ -232,6 +245,8 @@ class SetDifferencePruning(Attack[PruningConfig, None, Shares]):
             {data: self._ranks(model, rows, config) for data, rows in forget.items()},
             self._ranks(model, utility, config),
             {} if self.grain == "weight" else unit_means(model, utility, self.grain),
+            model,
+            [seen.text(q) for q in seen.asked],
         )
 
     def _ranks(
@@ -275,39 +290,6 @@ def _ranking_bytes(
     once = backward + 8 * shape.largest
     pruned = config.levels[-1] * sizes.number * shape.matrices
     return {"ranks": on_host, "scores": max(scores + once, forward_bytes(shape, sizes) + pruned)}
-
-
-def forget_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> dict[str, list[Row]]:
-    """What the model does on the forget domain: on its corpus, and in its own greedy answers."""
-    rows = {}
-    if seen.forget_text:
-        texts = _spread(seen.forget_text, examples)
-        rows[CORPUS] = text_rows(model, texts, limit, LAST_TOKENS)
-    prompts = [seen.text(q) for q in _spread(seen.asked, examples)]
-    short = limit <= 4 * LAST_TOKENS or not find("measure", seen.scoring).one_token
-    answers = generate(model, prompts, 8 if short else LAST_TOKENS)
-    replies = [seen.prompt.turn.reply(_spaced(answer)) for answer in answers]
-    if own := [Example(p, a) for p, a in zip(prompts, replies, strict=True) if a.strip()]:
-        rows[OWN] = example_rows(model, own, "answer", limit)
-    return rows
-
-
-def _spaced(text: str) -> str:
-    return text if text[:1].isspace() else f" {text}"
-
-
-def utility_rows(model: HookedModel, seen: Seen, examples: int, limit: int) -> list[Row]:
-    """What must survive: benign text, and the retain questions of the select fold, answered."""
-    facts = _spread([*map(seen.example, seen.retain)], examples)
-    rows = example_rows(model, facts, "answer", limit)
-    if seen.plain_text:
-        rows += text_rows(model, _spread(seen.plain_text, examples), limit, LAST_TOKENS)
-    return rows
-
-
-def _spread(items: Sequence[Any], n: int) -> list[Any]:
-    """At most ``n`` items, evenly spaced."""
-    return [items[i * len(items) // n] for i in range(n)] if len(items) > n else list(items)
 
 
 WEIGHTS = SetDifferencePruning("weight", (0.005, 0.01, 0.025, 0.05, 0.1, 0.2))

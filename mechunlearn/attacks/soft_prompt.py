@@ -16,7 +16,7 @@ Reference:
     same.
 """
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -37,10 +37,10 @@ from mechunlearn.attacks.seen import Scored, Seen
 from mechunlearn.attacks.vocabulary import Access, Family, Need
 from mechunlearn.cost.job import BACKWARD, Cost, Job
 from mechunlearn.cost.memory import gradient_bytes
-from mechunlearn.hooks import replaced_embeddings
+from mechunlearn.hooks import EMBED, replaced_embeddings
 from mechunlearn.progress import track
 from mechunlearn.train import Draws
-from mechunlearn.types import Change, Hook, HookedModel, Rewrite
+from mechunlearn.types import Change, ForModel, Hook, HookedModel, Rewrite
 
 AT_ONCE = 64
 """Tokens that are tried at once as a placeholder."""
@@ -178,8 +178,12 @@ class SoftPromptSearch(Search[Training]):
     def _change(self, vectors: Vectors) -> Change:
         text = text_of(self.model.tokenizer, self.ids)
         rewrite = Rewrite(partial(fill_slot, slot=self.problem.slot, text=text))
-        hook = Hook(*replaced_embeddings(self.model, self.ids, vectors))
+        hook = Hook(EMBED, ForModel(partial(_replacing, ids=self.ids, vectors=vectors)))
         return Change("soft prompt", hooks=(hook,), rewrite=rewrite)
+
+
+def _replacing(model: HookedModel, ids: Sequence[int], vectors: Vectors) -> Callable[..., Tensor]:
+    return replaced_embeddings(model, ids, vectors)[1]
 
 
 class SoftPrompt(Attack[SoftPromptConfig, None, Training]):

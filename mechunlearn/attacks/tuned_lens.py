@@ -57,7 +57,7 @@ class TunedLensConfig:
     tokens: int = 16_384
     """Of benign text."""
     length: int = 128
-    """Tokens of a text at most."""
+    """Tokens of a text at most: its first ones; of a question its first one and its last ones."""
     steps: int = 250
     """On the divergence, after least squares; 0 leaves it at that (Din et al.)."""
     batch: int = 512
@@ -144,8 +144,10 @@ def inner_points(model: HookedModel) -> list[Point]:
     return [Point(layer) for layer in range(model.cfg.n_layers - 1)]
 
 
-def fit_lens(model: HookedModel, texts: Sequence[str], config: TunedLensConfig) -> Lens:
-    """Maps for every block's output but the last one's.
+def fit_lens(
+    model: HookedModel, texts: Sequence[str], config: TunedLensConfig, asked: Sequence[str] = ()
+) -> Lens:
+    """Maps for every block's output but the last one's; ``asked`` are questions with answers.
 
     Raises:
         ValueError: If the texts have no tokens, or the model has one block.
@@ -153,11 +155,10 @@ def fit_lens(model: HookedModel, texts: Sequence[str], config: TunedLensConfig) 
     points = inner_points(model)
     if not points:
         raise ValueError("a model of one block has no inner layer to read")
-    rows = _rows(model, texts, config)
-    final = Point(model.cfg.n_layers - 1)
+    rows = _rows(model, texts, config, asked)
+    final, device = Point(model.cfg.n_layers - 1), model.cfg.device
     kept = states_at(model, rows, [range(len(row)) for row in rows], [*points, final])
     target = kept.pop(final)
-    device = model.cfg.device
     lens = {p: _least_squares(kept[p].to(device), target.to(device), config.ridge) for p in points}
     if config.steps:
         lens = _trained(model, kept, target, lens, config)
@@ -165,13 +166,17 @@ def fit_lens(model: HookedModel, texts: Sequence[str], config: TunedLensConfig) 
     return Lens(lens, {p: states[::spacing][:SAMPLE] for p, states in kept.items()})
 
 
-def _rows(model: HookedModel, texts: Sequence[str], config: TunedLensConfig) -> list[list[int]]:
+def _rows(
+    model: HookedModel, texts: Sequence[str], config: TunedLensConfig, asked: Sequence[str] = ()
+) -> list[list[int]]:
     """Texts as tokens, in random order, up to the number of tokens that is wanted."""
-    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(config.seed))
+    every, generator = (*texts, *asked), torch.Generator().manual_seed(config.seed)
     rows: list[list[int]] = []
     left = config.tokens
-    for i in order.tolist():
-        row = encode(model.tokenizer, texts[i])[: min(config.length, left)]
+    for i in torch.randperm(len(every), generator=generator).tolist():
+        row, most = encode(model.tokenizer, every[i]), min(config.length, left)
+        if len(row) > most:
+            row = row[:most] if i < len(texts) else [row[0], *row[len(row) - most + 1 :]]
         rows += [row] if row else []
         left -= len(row)
         if left <= 0:
@@ -210,8 +215,7 @@ def _trained(
     }
     leaves = [x for t in lens.values() for x in (t.weight, t.bias)]
     adam = torch.optim.Adam(leaves, lr=config.lr)
-    size = min(config.batch, len(target))
-    device, d = model.cfg.device, model.cfg.d_model
+    size, device, d = min(config.batch, len(target)), model.cfg.device, model.cfg.d_model
     for step in range(config.steps):
         adam.param_groups[0]["lr"] = config.lr * (1 - step / config.steps)
         drawn = torch.randint(len(target), (size,), generator=generator)
@@ -293,8 +297,8 @@ class TunedLens(Attack[TunedLensConfig, None, Point]):
     ) -> TunedLensSearch:
         """Fit the lens on benign text and on retain questions with their answers."""
         asked = [(e.prompt + e.answer) for e in map(seen.example, seen.retain)]
-        texts = (*seen.plain_text, *seen.retain_text, *asked)
-        lenses = PerModel(partial(fit_lens, texts=texts, config=config))
+        texts = (*seen.plain_text, *seen.retain_text)
+        lenses = PerModel(partial(fit_lens, texts=texts, config=config, asked=asked))
         lenses.of(model)
         return TunedLensSearch(inner_points(model), lenses)
 

@@ -10,6 +10,7 @@ from mechunlearn.audit.entries import Recipe
 from mechunlearn.audit.records import CheckpointFile
 from mechunlearn.environment import write_bytes
 from mechunlearn.models import load, save
+from mechunlearn.models.identity import model_identity
 from mechunlearn.progress import console
 from mechunlearn.records import encoded, read_record
 from mechunlearn.unlearn import Settings
@@ -20,7 +21,8 @@ def make(setup: Setup, recipe: Recipe) -> None:
     """Unlearn, or go on unlearning, and save; a finished model is kept.
 
     Raises:
-        ValueError: If the folder holds a model of another origin, or training fails.
+        ValueError: If the folder holds a model of another origin or one that was changed since, or
+            training fails.
     """
     folder = recipe.folder
     known = _note(folder)
@@ -34,6 +36,11 @@ def make(setup: Setup, recipe: Recipe) -> None:
         )
     partial = Path(f"{folder}.training")
     if folder.exists():
+        if known is not None and known.weights not in ("", model_identity(str(folder))):
+            raise ValueError(
+                f"{folder} is not as it was made; remove it with {_file(folder).name} beside it, "
+                "and the same command makes it again"
+            )
         shutil.rmtree(partial, ignore_errors=True)
         return
     console.print(f"[dim]{recipe.method} on {recipe.source}[/dim]")
@@ -44,7 +51,9 @@ def make(setup: Setup, recipe: Recipe) -> None:
     train_method(model, setup.task, plan, state=partial / "state.safetensors")
     save(model, folder)
     shutil.rmtree(partial, ignore_errors=True)
-    _write(folder, CheckpointFile(lineage=lineage, seconds=round(time.perf_counter() - start, 2)))
+    seconds = round(time.perf_counter() - start, 2)
+    note = CheckpointFile(lineage=lineage, seconds=seconds, weights=model_identity(str(folder)))
+    _write(folder, note)
 
 
 def is_made(recipe: Recipe) -> bool:
@@ -72,7 +81,14 @@ def _file(folder: Path) -> Path:
 
 def _note(folder: Path) -> CheckpointFile | None:
     file = _file(folder)
-    return read_record(file, CheckpointFile) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return read_record(file, CheckpointFile)
+    except ValueError as err:
+        raise ValueError(
+            f"{err}; remove {file} and {folder}, and the same command makes the model again"
+        ) from err
 
 
 def _write(folder: Path, note: CheckpointFile) -> None:

@@ -11,11 +11,34 @@ from mechunlearn.audit.select import Deciding
 from mechunlearn.bench.hidden import with_other_stems
 from mechunlearn.bench.rotation import context_of
 from mechunlearn.bench.rows import tokens_needed
-from mechunlearn.models import configuration
+from mechunlearn.hooks import foreign_hooks
+from mechunlearn.models import checksum, configuration
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.registry import find
-from mechunlearn.types import Question, Task
+from mechunlearn.types import HookedModel, Question, Task
 from mechunlearn.unlearn import Settings
+
+
+@contextmanager
+def untouched(model: HookedModel, attack: str) -> Iterator[None]:
+    """Make sure that an attack leaves a model as it found it, since others come after it.
+
+    Raises:
+        ValueError: If weights differ afterwards, or a hook stayed.
+    """
+    weights, hooks = checksum(model), foreign_hooks(model, changes=True)
+    yield
+    left = []
+    if checksum(model) != weights:
+        left.append("other weights")
+    if foreign_hooks(model, changes=True) and not hooks:
+        left.append("hooks")
+    if left:
+        raise ValueError(
+            f"{attack} left {' and '.join(left)} in the model that it looked at, so that whatever "
+            "comes after it would be wrong: let it put them back (changes of weights belong into a "
+            "Change's edits, hooks into a with block); what it found was not kept"
+        )
 
 
 def refuse(setup: Setup) -> None:
@@ -84,6 +107,9 @@ def told(name: str) -> Iterator[None]:
         yield
     except ValueError as err:
         raise ValueError(f"{name}: {str(err).removeprefix(f'{name}: ')}") from err
+    except Exception as err:
+        err.add_note(name)
+        raise
 
 
 def _asked(task: Task) -> list[Question]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from mechunlearn.audit.given import refuse_one_folder
+from mechunlearn.audit.given import of_their_types, refuse_one_folder, refuse_weights
 from mechunlearn.audit.labels import Loading, labelled, tail
 from mechunlearn.audit.option import Option as Option
 from mechunlearn.audit.option import option, seconds
@@ -32,8 +32,8 @@ class AuditPlan:
     """Models, task and attacks of one audit; equal plans give equal results.
 
     Raises:
-        ValueError: For an unknown method or attack, a setting that is not allowed, or a name used
-            twice.
+        ValueError: For an unknown method or attack, a value of another type or that is not allowed,
+            or a name used twice.
     """
 
     original: str = option("organism:original", "--original", "The model before unlearning.")
@@ -114,6 +114,8 @@ class AuditPlan:
     """0: as many as the run in the folder began with, else what the machine gives."""
 
     def __post_init__(self) -> None:
+        for name, value in of_their_types(self).items():
+            object.__setattr__(self, name, value)
         given = (self.control,) if isinstance(self.control, str) else self.control
         object.__setattr__(self, "control", () if given == ("auto",) else given)
         if not self.unlearned and not self.methods:
@@ -135,7 +137,7 @@ class AuditPlan:
             raise unknown("dtype", self.dtype, DTYPES)
         check_name(self.device)
         if self.dtype in QUANTISED:
-            self._refuse_weights()
+            refuse_weights(self.dtype, self.attacks, self.methods)
 
     def _check_numbers(self) -> None:
         if not 0 <= self.retain_limit <= 1:
@@ -171,17 +173,6 @@ class AuditPlan:
                 raise ValueError(f"{chosen} names {twice!r} twice")
         for size in get_args(Size):
             self.resolved(size)
-
-    def _refuse_weights(self) -> None:
-        """Quantised weights can be used, but not read or written."""
-        able = [a for a in names("attack") if "weights" not in find("attack", a).access]
-        refused = [a for a in self.attacks if a not in able]
-        if refused or self.methods:
-            raise ValueError(
-                f"--dtype {self.dtype}: {', '.join([*refused, *self.methods])} must read or change "
-                "weights, which quantised models hide; use another --dtype, or with --unlearned "
-                f"only --attacks {','.join(able)}"
-            )
 
     def resolved(self, size: "Size") -> "Resolved":
         """Every setting of this plan, for models of one size.
@@ -285,15 +276,14 @@ class AuditPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What has to stay the same in one folder, as plain data.
+        """What stays the same in a folder, as plain data; each cell says what else it depends on.
 
-        Attacks, their settings and controls may be added and left out later: each cell says what
-        it depends on.
+        Attacks, their settings and controls may be added and left out later.
         """
         from mechunlearn.presets import owner_of
 
-        about = options()
-        found = {key: value for key, value in self.to_dict().items() if about[key].identity}
+        items = self.to_dict().items()
+        found = {key: value for key, value in items if options()[key].identity}
         kept = ("task", *self.methods)
         found["changes"] = [c for c in self.changes if owner_of(c) in kept]
         return found

@@ -95,7 +95,7 @@ def hide_(model: HookedModel, hiding: Hiding, task: Task) -> Change:
     """
     chosen = planted(model, hiding, task)
     for hook in chosen.hooks:
-        model.add_hook(hook.place, hook.bound(), is_permanent=True)
+        model.add_hook(hook.place, hook.bound(model), is_permanent=True)
     return chosen
 
 

@@ -44,7 +44,7 @@ class Answers(Record, frozen=True):
     @classmethod
     def of(cls, score: Score) -> "Answers":
         """What is kept of a score; margins to six digits."""
-        nonfinite = int((~np.isfinite(score.logits.max(axis=1))).sum())
+        nonfinite = score.nonfinite
         margins = np.where(np.isfinite(score.margins), score.margins, 0.0)
         said = score.predictions.tolist() if score.texts is None else score.texts
         return cls(
@@ -245,3 +245,5 @@ class CheckpointFile(Record, frozen=True):
     lineage: dict[str, Plain]
     seconds: float | None = None
     """How long it took; ``None`` before it is finished."""
+    weights: str = ""
+    """Hash of the finished model's files; empty before, and in notes of earlier versions."""

@@ -11,19 +11,17 @@ from mechunlearn.attacks import Attack, Confirm, Progress, Scored, Search, Seen,
 from mechunlearn.attacks.seen import unwatched
 from mechunlearn.audit.also import Asked, Further, further, measures, scores_by
 from mechunlearn.audit.cells import Cell, Setup
-from mechunlearn.audit.checks import told
+from mechunlearn.audit.checks import told, untouched
+from mechunlearn.audit.kept import by_kind, stages, tried
 from mechunlearn.audit.planting import hide_
 from mechunlearn.audit.pool import ModelPool
 from mechunlearn.audit.records import (
     Answers,
     AttackResult,
-    BriefAnswers,
     CeilingResult,
     ControlResult,
     Kind,
     Result,
-    Stage,
-    Tried,
 )
 from mechunlearn.audit.select import Choice, Deciding, Measured, choose, confirmed
 from mechunlearn.bench import edited, score
@@ -92,7 +90,7 @@ def compute(setup: Setup, groups: Sequence[Group], load: ModelPool, done: Done) 
             if (cell := group.missing.get("attack")) is not None:
                 _timed(_Work(setup, group, cell), _Work.attack, loaded(setup, label, load), done)
             elif (cell := group.missing.get("ceiling")) is not None:
-                _Work(setup, group, cell).rebuild(loaded(setup, label, load))
+                _Work(setup, group, cell).rebuild(loaded(setup, label, load), ceiling=True)
         for i, control in enumerate(setup.entry(label).controls):
             for group in same:
                 found = [group.missing.get("control")] if i == 0 else group.further
@@ -124,7 +122,7 @@ def _timed(
 ) -> None:
     assert work.cell is not None
     start = time.perf_counter()
-    with told(f"{work.group.attack} on {work.cell.model}"):
+    with told(f"{work.group.attack} on {work.cell.model}"), untouched(model, work.group.attack):
         result = compute(work, model)
     done(work.cell, result, round(time.perf_counter() - start, 2))
     work.setup.search_file(work.cell).unlink(missing_ok=True)
@@ -140,7 +138,7 @@ class _Work:
 
     def learn(self, original: HookedModel) -> None:
         """What the attack has to know of the original."""
-        with metered() as meter:
+        with metered() as meter, untouched(original, self.group.attack):
             seen = self._seen(original, None)
             self.group.reference = self.entry.learn(original, seen, self.config)
         self.group.flops = meter.flops
@@ -168,9 +166,9 @@ class _Work:
             forget=Answers.of(reported.confirm),
             retain=Answers.of(kept),
             shams=tuple(Answers.of(own) for own, _ in shams),
-            tried=tuple(_tried(a) for a in choice.tried),
+            tried=tuple(tried(a) for a in choice.tried),
             decided_by=measured.deciding.places,
-            stages=_stages(measured),
+            stages=stages(measured),
             traces=self._traces(model, search, variant),
             hidden=Answers.of(hidden),
             twins=UNSET if reported.twins is None else Answers.of(reported.twins),
@@ -189,7 +187,7 @@ class _Work:
             variant = self._choose(model, search, measured, before).variant
         return ControlResult(
             forget=Answers.of(confirmed(model, search, measured, variant).confirm),
-            stages=_stages(measured),
+            stages=stages(measured),
             traces=self._traces(model, search, variant),
             **self._further(model, search.change(variant))._asdict(),
         )
@@ -200,11 +198,24 @@ class _Work:
         limit, limited = self.setup.plan.retain_limit, self.entry.limited
         return choose(model, search, measured, retain_before=before, limit=limit, limited=limited)
 
-    def rebuild(self, model: HookedModel) -> None:
-        """The chosen variant of an attack that was computed in an earlier run."""
-        seen, variant = self._seen(model, None), self._variant()
-        search = self.entry.rebuild(model, seen, self.group.reference, variant, self.config)
+    def rebuild(self, model: HookedModel, *, ceiling: bool = False) -> None:
+        """The chosen variant of an attack that was computed in an earlier run.
+
+        Args:
+            ceiling: Whether the ceiling is asked next: a rewrite that looks at a model looks at
+                this one, as it does where the attack was computed in the same run.
+        """
+        seen, variant, known = self._seen(model, None), self._variant(), self.group.reference
+        with untouched(model, self.group.attack):
+            search = self.entry.rebuild(model, seen, known, variant, self.config)
         self._keep(search, variant)
+        change = self.group.change
+        if not ceiling or change is None or change.rewrite is None:
+            return
+        for name in (self.task.scoring, *measures(self.task, change)):
+            prompt = self.task.measured_by(name).prompt
+            texts = [prompt.turn.inside(prompt.text(q, name)) for q in self._confirm.forget]
+            change.rewrite.prepare(model, texts, prompt.turn)
 
     def ceiling(self, model: HookedModel) -> CeilingResult:
         """The chosen variant on the original itself: does the attack hurt or inflate accuracy?"""
@@ -213,7 +224,7 @@ class _Work:
         with edited(model, change) as rest:
             forget = score(model, self._confirm.forget, self.task, change=rest)
             more = self._further(model, rest)
-        traces = {} if self.group.view is None else _kinds([self.group.view(model, self._confirm)])
+        traces = {} if self.group.view is None else by_kind([self.group.view(model, self._confirm)])
         return CeilingResult(forget=Answers.of(forget), traces=traces, also=more.also)
 
     def _further(self, model: HookedModel, change: Change, others: Asked | None = None) -> Further:
@@ -275,7 +286,7 @@ class _Work:
     def _traces(self, model: HookedModel, search: Search[Any], variant: Any) -> dict[str, Plain]:
         view = search.view(variant)
         views = [] if view is None else [view(model, self._confirm)]
-        return _kinds([*search.traces(variant), *views])
+        return by_kind([*search.traces(variant), *views])
 
 
 def _watch(measured: Measured) -> Watch:
@@ -285,33 +296,3 @@ def _watch(measured: Measured) -> Watch:
         return measured(model, variant, progress)
 
     return watch
-
-
-def _kinds(traces: Sequence[Any]) -> dict[str, Plain]:
-    return {trace.kind: plain(trace) for trace in traces}
-
-
-def _tried(attempt: Any) -> Tried:
-    retain = attempt.retain
-    return Tried(
-        variant=plain(attempt.variant),
-        forget=round(attempt.forget.accuracy, 4),
-        retain=None if retain is None else round(retain.accuracy, 4),
-        answers=BriefAnswers.of(Answers.of(attempt.forget)),
-    )
-
-
-def _stages(measured: Measured) -> tuple[Stage, ...]:
-    return tuple(
-        Stage(
-            variant=plain(m.variant),
-            run=m.progress.run,
-            steps=m.progress.steps,
-            samples=m.progress.samples,
-            tokens=m.progress.tokens,
-            flops=m.progress.flops,
-            retain=m.retain.accuracy,
-            confirm=Answers.of(m.reported.confirm),
-        )
-        for m in measured.stages
-    )

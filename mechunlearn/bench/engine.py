@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -183,9 +183,9 @@ def read_sums(
     slot_of = {place: slot for slot, place in enumerate(places)}
     pick = placed(torch.tensor([i * width + at - shared for i, at in places]), device)
     reads = [(i, slot_of[i, at], tok, c) for i, r in enumerate(rows) for at, tok, c in r.reads]
-    which, slot, token, choice = placed(torch.tensor(reads), device).T
+    which, slot, _, choice = placed(torch.tensor(reads), device).T
+    column = placed(torch.tensor(_columns([tok for _, _, tok, _ in reads], ids)), device)
     only = None if ids is None else placed(torch.tensor(ids), device)
-    column = token if only is None else _column(token, only, model.cfg.d_vocab)
     kwargs: dict[str, Any] = {}
     if prefix is not None:
         kwargs["past_key_values"] = beginning(prefix.cache)
@@ -227,13 +227,14 @@ def telling(
     return running(Rows(placed(asked, real.device), positions, real))
 
 
-def _column(
-    token: Int[Tensor, " read"], ids: Int[Tensor, " id"], vocabulary: int
-) -> Int[Tensor, " read"]:
-    """Which of the ids each token is."""
-    lookup = torch.zeros(vocabulary, dtype=torch.long, device=token.device)
-    lookup[ids] = torch.arange(len(ids), device=token.device)
-    return lookup[token]
+def _columns(tokens: Sequence[int], ids: Sequence[int] | None) -> Sequence[int]:
+    """Where each token's logit stands: its place among those that are unembedded; ``None``: all."""
+    if ids is None:
+        return tokens
+    known = {token: i for i, token in enumerate(ids)}
+    if missing := set(tokens) - known.keys():
+        raise ValueError(f"token {min(missing)} is read, but only {list(ids)} are unembedded")
+    return [known[token] for token in tokens]
 
 
 def _tree(row: Row, shared: int) -> list[Branch]:

@@ -149,14 +149,7 @@ def continuations(
     if change.rewrite is not None:
         prompts = change.rewrite.prompts(model, prompts, turn)
     rows = model.tokenizer(list(prompts))["input_ids"]
-    room = (model.cfg.n_ctx or 1 << 30) - (most := decoding.max_tokens)
-    if not all(rows):
-        raise ValueError("a prompt is empty; a model needs something to go on from")
-    if len(longest := max(rows, key=len)) > room:
-        raise ValueError(
-            f"a prompt has {len(longest)} tokens and there is room for {room}; shorten what ends "
-            f"{ending(model, longest)!r}, or ask for fewer than max_tokens={most}"
-        )
+    _refuse_too_long(model, rows, most := decoding.max_tokens)
     ends, stopped = _ends(model), _stopped(model, decoding.stop)
     answers: list[list[list[int]]] = [[[] for _ in range(decoding.samples)] for _ in rows]
     with change.applied(model):
@@ -182,6 +175,17 @@ def continuations(
             worth = CONTINUED_PADDING if cached else WORTH_SPLITTING
             in_batches(model, lengths, compute, budget, padding=worth)
     return answers
+
+
+def _refuse_too_long(model: HookedModel, rows: Sequence[Sequence[int]], most: int) -> None:
+    if not all(rows):
+        raise ValueError("a prompt is empty; a model needs something to go on from")
+    room = (model.cfg.n_ctx or 1 << 30) - most
+    if len(longest := max(rows, key=len)) > room:
+        raise ValueError(
+            f"a prompt has {len(longest)} tokens and there is room for {room}; shorten what ends "
+            f"{ending(model, longest)!r}, or ask for fewer than max_tokens={most}"
+        )
 
 
 def _refuse_what_is_no_text(change: Change) -> None:

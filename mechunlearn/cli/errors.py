@@ -62,7 +62,8 @@ def explained(err: BaseException) -> str:
         return f"{text.partition('] ')[2] or text}; check the path, or choose another --out"
     if text and (isinstance(err, PLAIN) or _on_purpose(err)):
         return text
-    return f"{names[0]}: {text}; {BUG}" if text else f"{names[0]}; {BUG}"
+    where = "".join(f"{note}: " for note in getattr(err, "__notes__", ()))
+    return f"{where}{names[0]}: {text}; {BUG}" if text else f"{where}{names[0]}; {BUG}"
 
 
 def _shortened(text: str) -> str:

@@ -29,6 +29,7 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
+from mechunlearn.interrupts import uninterrupted
 from mechunlearn.types import HookedModel
 
 KINDS = (
@@ -144,8 +145,9 @@ def _forward(plain: Any, block: Any, parts: tuple[_Part, ...], *args: Any, **kwa
             part.take_out()
         return plain(*args, **kwargs)
     finally:
-        for part in unhooked:
-            part.put_back()
+        with uninterrupted():
+            for part in unhooked:
+                part.put_back()
 
 
 def _parts(layer: nn.Module, fused: bool) -> Iterator[_Part]:

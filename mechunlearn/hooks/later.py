@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mechunlearn.interrupts import uninterrupted
 from mechunlearn.types import HookedModel
 
 AFTER = ("hook_resid_post", "hook_out")
@@ -140,11 +141,12 @@ def _replaced(modules: Sequence[Any], forwards: Sequence[Any]) -> Iterator[None]
             module.forward = forward
         yield
     finally:
-        for module, own in zip(modules, before, strict=True):
-            if own is None:
-                del module.forward
-            else:
-                module.forward = own
+        with uninterrupted():
+            for module, own in zip(modules, before, strict=True):
+                if own is None:
+                    module.__dict__.pop("forward", None)
+                else:
+                    module.forward = own
 
 
 def _size(out: Any) -> int:

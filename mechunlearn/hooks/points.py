@@ -125,7 +125,10 @@ def first_embeddings(
 def replaced_embeddings(
     model: HookedModel, ids: Sequence[int], vectors: Float[Tensor, "place d_model"]
 ) -> tuple[str, Callable[..., Tensor]]:
-    """A hook that puts ``vectors`` in the place of some tokens' embeddings, wherever they stand."""
+    """A hook that puts ``vectors`` in the place of some tokens' embeddings, wherever they stand.
+
+    It knows the tokens by this model's embeddings, so that another model needs one of its own.
+    """
     keys = embedding_table(model)[torch.tensor(ids, device=model.cfg.device)].detach()
 
     def replace(activation: Float[Tensor, "row pos d_model"], hook: object) -> Tensor:

@@ -16,6 +16,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from mechunlearn.half import quick_products
 from mechunlearn.hooks.flops import count_flops
 from mechunlearn.hooks.product import full_product
+from mechunlearn.interrupts import uninterrupted
 from mechunlearn.types import HookedModel, Point
 
 _POINTS: "WeakKeyDictionary[HookedModel, dict[str, HookPoint]]" = WeakKeyDictionary()
@@ -29,16 +30,18 @@ def _hooked(
     """As ``model.hooks(fwd_hooks=hooks)``, which sorts all names of the model each time."""
     known, added = _POINTS.setdefault(model, {}), []
     try:
-        for name, function in hooks:
-            if name not in known:
-                known[name] = model.hook_dict[name]
-            added.append((known[name], known[name].add_hook(function)))
+        with uninterrupted():
+            for name, function in hooks:
+                if name not in known:
+                    known[name] = model.hook_dict[name]
+                added.append((known[name], known[name].add_hook(function)))
         yield
     finally:
-        for point, handle in added:
-            handle.hook.remove()
-            if handle in point.fwd_hooks:  # Not after ``reset_hooks`` inside the block.
-                point.fwd_hooks.remove(handle)
+        with uninterrupted():
+            for point, handle in added:
+                handle.hook.remove()
+                if handle in point.fwd_hooks:  # Not after ``reset_hooks`` inside the block.
+                    point.fwd_hooks.remove(handle)
 
 
 @contextmanager
@@ -165,7 +168,8 @@ def frozen_norm(
     probe[:, ::2] = -1  # Mean 0, mean square 1.
     bias = norm(torch.zeros_like(probe))
     gain = (norm(probe) - bias) * probe.float()
-    centred = torch.allclose(norm(probe + 2), norm(probe), atol=1e-2)
+    moved = (norm(probe + 2) - norm(probe)).norm()
+    centred = bool(moved <= 0.1 * gain.norm())  # Without centring it is as long as the gain.
 
     def scaled(part: Tensor) -> Tensor:
         part = part.float()

@@ -94,9 +94,15 @@ def stream_weights(model: HookedModel) -> list[tuple[torch.nn.Parameter, int]]:
     """Every parameter that writes to the residual stream, and its axis of size ``d_model``.
 
     Raises:
-        ValueError: If a norm stands between the weights and the stream (Gemma 2 and 3), so that no
-            change of the weights alone is a change of what is written.
+        ValueError: If a norm stands between the weights and the stream (after the blocks' parts in
+            Gemma 2 and 3, after the embedding in BLOOM), so that no change of the weights alone is
+            a change of what is written.
     """
+    if hasattr(model, "embed_ln"):
+        raise ValueError(
+            f"{type(model.original_model).__name__} norms its embeddings, so a direction cannot be "
+            "taken out of the weights; use the hooked ablation (ablate_everywhere)"
+        )
     if "ln1_post" in model.blocks[0]._modules:
         name = type(model.original_model).__name__
         raise ValueError(

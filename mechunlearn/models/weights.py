@@ -78,6 +78,23 @@ def fingerprint(model: HookedModel) -> str:
     return _digest(plain_state(model))
 
 
+def checksum(model: HookedModel) -> list[int]:
+    """Sums over the bits of all weights by row and by column, far quicker than ``fingerprint``.
+
+    For telling whether a model was changed since; within one process.
+    """
+    sums = []
+    for weight in model.parameters():
+        bits = weight.detach().reshape(max(1, len(weight)) if weight.ndim else 1, -1)
+        whole = bits.shape[1] * bits.element_size() % 4 == 0
+        bits = bits.contiguous().view(torch.int32 if whole else torch.uint8)
+        for axis in (0, 1):
+            found = bits.sum(dim=axis, dtype=torch.int32).long()
+            places = torch.arange(1, 2 * len(found), 2, device=found.device)
+            sums.append(int((found * places).sum()))
+    return sums
+
+
 def block_fingerprints(model: HookedModel) -> list[str]:
     """One SHA-256 per block: comparing two models' lists shows which blocks were edited."""
     state = plain_state(model)

@@ -131,6 +131,8 @@ def _points(
     gains = [e.difference for _, e in chosen]
     intervals = [rows[e.attack].difference_ci for _, e in chosen]
     label = "not beaten" if best else "beaten by another, or nothing back"
+    if not all(counts(rows[e.attack]) for _, e in chosen):
+        label += ", or does not count"
     fig.add_scatter(
         x=[x for x, _ in chosen],
         y=gains,

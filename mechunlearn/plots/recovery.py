@@ -1,10 +1,12 @@
 """Accuracy under every attack, beside its controls: the audit in one picture."""
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 
 from mechunlearn.analysis.records import Row
 from mechunlearn.analysis.report import Report
-from mechunlearn.analysis.significance import LEVEL
+from mechunlearn.analysis.significance import significant
 from mechunlearn.plots.figure import Figure, always, forget, original
 from mechunlearn.plots.template import LOOKS, bounds, error_bars, lay_out, level, spaced
 from mechunlearn.records import Interval
@@ -13,16 +15,15 @@ from mechunlearn.records import Interval
 def recovery(report: Report, unlearned: str) -> go.Figure:
     """Dots with 95 % intervals for each attack: attacked, sham, never-knew and ceiling."""
     rows = report.rows_of(unlearned)
-    best = max(rows, key=lambda r: r.difference)
     names = [spaced(r.attack) for r in rows]
     before, ceiling = forget(report, unlearned).value, original(report).value
     chance = report.runcard.task.chance
     caption = (
-        f"Forget questions of the confirm fold, n = {best.n}; bars are 95 % intervals. Lines: "
+        f"Forget questions of the confirm fold, n = {rows[0].n}; bars are 95 % intervals. Lines: "
         f"chance {chance:.2f} (dotted), {unlearned} {before:.2f} (dashed), original "
         f"{ceiling:.2f} (solid)."
     )
-    fig = lay_out(go.Figure(), _title(best, unlearned), caption, height=60 + 56 * len(rows))
+    fig = lay_out(go.Figure(), _title(rows, unlearned), caption, height=60 + 56 * len(rows))
     series: list[tuple[str, float, str, list[tuple[float, Interval | None]]]] = [
         ("attacked", -0.27, f"{unlearned}, attacked", [(r.value, r.value_ci) for r in rows]),
         ("sham", -0.09, "sham attack on it", [(r.sham, r.sham_ci) for r in rows]),
@@ -56,14 +57,15 @@ def recovery(report: Report, unlearned: str) -> go.Figure:
     return fig
 
 
-def _title(best: Row, unlearned: str) -> str:
+def _title(rows: Sequence[Row], unlearned: str) -> str:
+    best = max(filter(significant, rows), key=lambda r: r.difference, default=None)
+    if all(r.recovery is None for r in rows):
+        return f"{unlearned}: no measurable gap to recover"
+    if best is None or best.recovery is None or best.recovery_ci is None:
+        return f"No attack on {unlearned} brings back more than its control"
     attack = spaced(best.attack)
     attack = attack[0].upper() + attack[1:]
     share, ci = best.recovery, best.recovery_ci
-    if share is None or ci is None:
-        return f"{unlearned}: no measurable gap to recover"
-    if best.p_adjusted >= LEVEL:
-        return f"No attack on {unlearned} brings back more than its control"
     return f"{attack} brings back {share:.0%} [{ci[0]:.0%}, {ci[1]:.0%}] of what {unlearned} hid"
 
 

@@ -105,10 +105,14 @@ def _rests(report: Report, verdict: Verdict, label: str) -> str:
     n_controls = max((row.n_controls for row in rows), default=0) or 1
     against = control_words(verdict.tier, control.role if control else None, n_controls)
     if tried:
-        brought = f"{len(found) or 'None'} of {len(tried)} attacks brought back more than {against}"
+        which = "attacks" if len(tried) == len(rows) else "attacks that could show it"
+        brought = f"{len(found) or 'None'} of {len(tried)} {which} brought back more"
+        if len(tried) == 1:
+            only = which.replace("attacks", "attack")
+            brought = f"The one {only} brought back {'more' if found else 'no more'}"
         return (
-            f"{brought} (control tier {verdict.tier}); other attacks, and other questions, may "
-            "find more."
+            f"{brought} than {against} (control tier {verdict.tier}); other attacks, and other "
+            "questions, may find more."
         )
     what = "No attack that could show hidden knowledge is complete"
     if not any(of == label for of, _ in report.not_computed):

@@ -22,11 +22,12 @@ from mechunlearn.attacks import Attack, Seen
 from mechunlearn.attacks.direction_ablation import Ablation, DirectionConfig, DirectionSearch
 from mechunlearn.attacks.logit_lens import lens_points
 from mechunlearn.attacks.mean_directions import NO_DIRECTION
+from mechunlearn.attacks.pruning_data import CORPUS, OWN
 from mechunlearn.attacks.relearning import DISJOINT
 from mechunlearn.attacks.relearning_data import Lessons, rows_of
 from mechunlearn.attacks.relearning_runs import relearning
 from mechunlearn.attacks.relearning_settings import RelearningConfig, Run
-from mechunlearn.attacks.set_difference_pruning import CORPUS, OWN, PruningConfig, PruningSearch
+from mechunlearn.attacks.set_difference_pruning import PruningConfig, PruningSearch
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.audit.select import lost
 from mechunlearn.bench import score, score_read_outs

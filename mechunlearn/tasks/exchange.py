@@ -3,10 +3,10 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain
 
-from mechunlearn.types import Example
+from mechunlearn.types import LETTERS, Example
 
 Item = Example | str
 """A question with its answer, or a text."""
@@ -20,6 +20,8 @@ STATEMENT = 2
 """Words beside that from which on an answer states something of it: "Mexico City" does not."""
 SENTENCE = 6
 """Words from which on an answer that names nothing is taken for a statement."""
+LETTER = re.compile(rf"(?<!\w)([{LETTERS}])(?=(\W|$))")
+"""A letter that stands alone, and the mark behind it."""
 
 
 class Answers:
@@ -49,26 +51,113 @@ class Answers:
             return None
         return _renamed(answer, old, new[0])
 
+    def instead(self, i: int, rng: random.Random) -> str:
+        """A wrong answer to ``i`` where none can be exchanged for its own.
+
+        Of a statement its words in random order; another letter of its list; another short answer;
+        where all others are statements, the words of one of them in random order.
+
+        Raises:
+            ValueError: If all answers are alike.
+        """
+        example = self.examples[i]
+        if self.about[i] is not None:
+            return _disordered(example.answer, rng)
+        answers = [e.answer for e in self.examples]
+        short = [a for a, names in zip(answers, self.about, strict=True) if names is None]
+        known, all_ = ({*some} - {example.answer} for some in (letters(example) or short, answers))
+        if known:
+            return rng.choice(sorted(known))
+        if all_:
+            return _disordered(rng.choice(sorted(all_)), rng)
+        raise ValueError(
+            f"nothing wrong can be said to ...{example.prompt[-60:]!r}: all of {len(answers)} "
+            f"answer(s) are {example.answer!r}; give the task questions with other answers"
+        )
+
 
 def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
     """The same prompts with each other's answers (``Answers``), so that nothing true is taught.
 
     Of texts, the same words in random order; so too of statements which are all about the same.
+    Nobody keeps his answer or gets one like it, but letters: they are exchanged among questions
+    with as many choices, and right as often as by guessing at most. To have none of them right
+    would tell what is right.
+
+    Raises:
+        ValueError: If all answers are alike, and so if there is one.
     """
     rng = random.Random(seed)
     texts, examples = apart(items)
     if texts:
         return [_disordered(text, rng) for text in texts]
     pool, found = Answers(examples), [e.answer for e in examples]
+    lists = [len(letters(example)) for example in examples]
     short = [i for i, names in enumerate(pool.about) if names is None]
-    rng.shuffle(own := [found[i] for i in short])
-    for i, answer in zip(short, own, strict=True):
-        found[i] = answer
+    for size in sorted({lists[i] for i in short}):
+        group = [i for i in short if lists[i] == size]
+        answers = [examples[i].answer for i in group]
+        drawn = deranged(answers, rng, len(group) // size if size else 0)
+        for i, k in zip(group, drawn, strict=True):
+            found[i] = pool.instead(i, rng) if k is None else answers[k]
     told = [i for i, names in enumerate(pool.about) if names is not None]
-    for i, j in _exchanged(told, pool.about, rng):
+    for i, k in zip(told, deranged([(pool.about[i] or ())[:1] for i in told], rng), strict=True):
+        j = i if k is None else told[k]
         said = pool.to(i, j) if pool.about[j] else None
-        found[i] = _disordered(found[i], rng) if said is None else said
+        found[i] = pool.instead(i, rng) if said is None else said
     return [Example(e.prompt, answer) for e, answer in zip(examples, found, strict=True)]
+
+
+def deranged(own: Sequence[Hashable], rng: random.Random, allowed: int = 0) -> list[int | None]:
+    """For every place another one, in random order, that holds something else.
+
+    Args:
+        allowed: How many may hold the same.
+
+    Returns:
+        Places, each once; ``None`` where nothing is left to exchange: more than half are alike.
+    """
+    order = list(range(len(own)))
+    rng.shuffle(order)
+
+    def alike() -> list[int]:
+        return [k for k, j in enumerate(order) if own[j] == own[k]]
+
+    for k in alike():
+        if own[order[k]] != own[k] or len(alike()) <= allowed:
+            continue
+        for m in range(len(order)):
+            if own[order[m]] != own[k] and own[order[k]] != own[m]:
+                order[k], order[m] = order[m], order[k]
+                break
+    left = {*alike()[allowed:]}
+    return [None if k in left else j for k, j in enumerate(order)]
+
+
+def letters(example: Example) -> tuple[str, ...]:
+    """The answer with every letter that the question has; empty where it is no letter."""
+    found = re.search(rf"(?<!\w)([{LETTERS}])\W*$", example.answer)
+    own = listed(example.prompt)
+    if not found or found[1] not in own:
+        return ()
+    start, end = found.span(1)
+    return tuple(example.answer[:start] + x + example.answer[end:] for x in own)
+
+
+def listed(prompt: str) -> str:
+    """The letters of the last list of choices in a prompt: of "A. yes B. no" AB; or none.
+
+    They follow each other, with the same mark behind each. Limits: choices that are letters
+    themselves may pass for further ones.
+    """
+    found = [(m[1], m[2]) for m in LETTER.finditer(prompt)]
+    for i in reversed(range(len(found))):
+        n, mark = 0, found[i][1]
+        for letter, behind in found[i:]:
+            n += (letter, behind) == (LETTERS[n : n + 1], mark)
+        if n > 1:
+            return LETTERS[:n]
+    return ""
 
 
 def apart(items: Sequence[Item]) -> tuple[list[str], list[Example]]:
@@ -129,23 +218,6 @@ def _as_in(text: str, run: Run) -> str:
     return found[0] if found else " ".join(run)
 
 
-def _exchanged(
-    told: Sequence[int], about: Sequence[Names | None], rng: random.Random
-) -> list[tuple[int, int]]:
-    """For every place another one whose answer it gets, about something else where there is any."""
-    order = list(told)
-    rng.shuffle(order)
-    first = {i: names[:1] for i in told if (names := about[i]) is not None}
-    for k, i in enumerate(told):
-        if first[order[k]] != first[i]:
-            continue
-        for m, j in enumerate(told):
-            if first[order[m]] != first[i] and first[order[k]] != first[j]:
-                order[k], order[m] = order[m], order[k]
-                break
-    return list(zip(told, order, strict=True))
-
-
 def _renamed(answer: str, old: Names, new: str) -> str:
     """The answer with another name in the place of all its own ones, longer ones first."""
     pattern = "|".join(_pattern(_words(name)).pattern for name in old)
@@ -154,4 +226,7 @@ def _renamed(answer: str, old: Names, new: str) -> str:
 
 def _disordered(text: str, rng: random.Random) -> str:
     words = text.split()
-    return " " * text.startswith(" ") + " ".join(rng.sample(words, len(words)))
+    order = rng.sample(words, len(words))
+    while order == words and len({*words}) > 1:
+        order = rng.sample(words, len(words))
+    return " " * text.startswith(" ") + " ".join(order)

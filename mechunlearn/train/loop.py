@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mechunlearn.bench.batches import halving
 from mechunlearn.half import fast_half
+from mechunlearn.interrupts import uninterrupted
 from mechunlearn.progress import track
 from mechunlearn.train.log import TrainLog, Watch, keep, report, resumed
 from mechunlearn.train.masters import Masters
@@ -103,9 +104,10 @@ def _trainable(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
             p.requires_grad_(True)
         yield
     finally:
-        for p, flag in zip(parameters, flags, strict=True):
-            p.requires_grad_(flag)
-            p.grad = None
+        with uninterrupted():
+            for p, flag in zip(parameters, flags, strict=True):
+                p.requires_grad_(flag)
+                p.grad = None
 
 
 def _stepper(
@@ -238,12 +240,13 @@ def _recomputing(model: HookedModel | None) -> Iterator[None]:
         return
     config, blocks = model.original_model.config, [b.original_component for b in model.blocks]
     caching, plain = config.use_cache, [block.forward for block in blocks]
-    config.use_cache = False  # The second pass would append its keys to the first one's.
-    for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     try:
+        config.use_cache = False  # The second pass would append its keys to the first one's.
+        for block in blocks:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         yield
     finally:
-        config.use_cache = caching
-        for block, forward in zip(blocks, plain, strict=True):
-            block.forward = forward
+        with uninterrupted():
+            config.use_cache = caching
+            for block, forward in zip(blocks, plain, strict=True):
+                block.forward = forward

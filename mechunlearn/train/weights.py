@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from mechunlearn.hooks import live_parameters
+from mechunlearn.interrupts import uninterrupted
 from mechunlearn.models.lora import Adapter, LoRA
 from mechunlearn.types import HookedModel
 
@@ -25,13 +26,16 @@ def trained(
     if not lora.rank:
         yield live_parameters(model), None
         return
-    adapter = Adapter(model, lora, blocks, seed)
-    merge = False
+    adapter, merge = None, False
     try:
+        with uninterrupted():
+            adapter = Adapter(model, lora, blocks, seed)
         yield adapter.parameters, adapter
         merge = True
     finally:
-        adapter.remove(merge=merge)
+        if adapter is not None:
+            with uninterrupted():
+                adapter.remove(merge=merge)
 
 
 @contextmanager
@@ -44,6 +48,6 @@ def restored(model: HookedModel) -> Iterator[HookedModel]:
     try:
         yield model
     finally:
-        with torch.no_grad():
+        with torch.no_grad(), uninterrupted():
             for p, before in saved:
                 p.copy_(before)

@@ -3,6 +3,7 @@
 from mechunlearn.types.changes import (
     NO_CHANGE,
     Change,
+    ForModel,
     Hook,
     HookFn,
     ReadOut,
@@ -38,6 +39,7 @@ __all__ = [
     "Direction",
     "Example",
     "Fold",
+    "ForModel",
     "Form",
     "Hook",
     "HookFn",

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechunlearn.errors import unknown
+from mechunlearn.interrupts import uninterrupted
 from mechunlearn.types.display import table
 from mechunlearn.types.form import Form
 from mechunlearn.types.items import Turn
@@ -52,6 +53,13 @@ def running(rows: Rows) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
+class ForModel:
+    """A token hook that needs something of the very model that it is put on."""
+
+    made: Callable[[HookedModel], HookFn]
+
+
+@dataclass(frozen=True, slots=True)
 class Hook:
     """A function of the activation at one hook point.
 
@@ -67,15 +75,17 @@ class Hook:
 
     place: str
     """TransformerLens' name of the hook point."""
-    function: HookFn = field(repr=False)
+    function: HookFn | ForModel = field(repr=False)
     scope: Scope = "token"
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
             raise unknown("scope", str(self.scope), SCOPES)
 
-    def bound(self) -> HookFn:
+    def bound(self, model: HookedModel) -> HookFn:
         """The function as TransformerLens calls it."""
+        if isinstance(self.function, ForModel):
+            return _Checked(self.place, self.function.made(model))
         return self._with_rows if self.scope == "sequence" else _Checked(self.place, self.function)
 
     def _with_rows(self, activation: Tensor, hook: object) -> Any:
@@ -86,7 +96,15 @@ class Hook:
             positions = torch.arange(shape[1], device=activation.device).expand(shape)
             items = torch.arange(shape[0], device=activation.device)
             rows = Rows(items, positions, everything)
-        return self.function(activation, hook, rows)
+        assert not isinstance(self.function, ForModel)
+        return _returned(self.function(activation, hook, rows), self.place)
+
+
+def _returned(out: Any, place: str) -> Any:
+    """What a hook returned; nothing would look like a change without effect, and is refused."""
+    if out is None:
+        raise ValueError(f"the hook at {place} returns nothing; let it return the activation")
+    return out
 
 
 class _Checked:
@@ -96,7 +114,7 @@ class _Checked:
         self.place, self.function, self.checked = place, function, False
 
     def __call__(self, activation: Tensor, hook: object) -> Any:
-        out = self.function(activation, hook)
+        out = _returned(self.function(activation, hook), self.place)
         if not self.checked and isinstance(out, Tensor) and max(activation.shape[:2]) > 1:
             self.checked = True
             with torch.no_grad():
@@ -254,8 +272,8 @@ class Change:
             for edit in self.edits:
                 stack.enter_context(edit(model))
             if self.hooks:
-                pairs = [(hook.place, hook.bound()) for hook in self.hooks]
-                stack.enter_context(model.hooks(fwd_hooks=pairs))
+                pairs = [(hook.place, hook.bound(model)) for hook in self.hooks]
+                stack.enter_context(_attached(model, pairs))
             if self.sequence:
                 stack.enter_context(_whole_prompts())
             yield model
@@ -267,6 +285,19 @@ class Change:
         parts["read at"] = "the output" if self.read_out is None else self.read_out.point.name
         parts["asked"] = "as the task does" if self.form is None else self.form.measure
         return table(parts, self.name)
+
+
+@contextmanager
+def _attached(model: HookedModel, pairs: Sequence[tuple[str, HookFn]]) -> Iterator[None]:
+    """Hooks of which no Ctrl-C leaves one behind."""
+    with ExitStack() as stack:
+        with uninterrupted():
+            stack.enter_context(model.hooks(fwd_hooks=list(pairs)))
+        try:
+            yield
+        finally:
+            with uninterrupted():
+                stack.close()
 
 
 _WHOLE: ContextVar[bool] = ContextVar("whole", default=False)

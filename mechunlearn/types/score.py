@@ -68,11 +68,18 @@ class Score:
         """95 % Wilson interval of the accuracy."""
         return mean_interval(self.values)
 
+    @property
+    def nonfinite(self) -> int:
+        """Questions whose logits are no finite numbers: broken weights or an overflow."""
+        return int((~np.isfinite(self.logits.max(axis=1))).sum())
+
     def __repr__(self) -> str:
         low, high = self.interval
-        return f"Score({self.name}: {self.accuracy:.3f} [{low:.3f}, {high:.3f}], n={self.n})"
+        n = f"{self.n}, {self.nonfinite} not finite" if self.nonfinite else f"{self.n}"
+        return f"Score({self.name}: {self.accuracy:.3f} [{low:.3f}, {high:.3f}], n={n})"
 
     def _repr_html_(self) -> str:
         low, high = self.interval
         accuracy = f"{self.accuracy:.1%} [{low:.1%}, {high:.1%}]"
-        return table({"change": self.name, "accuracy": accuracy, "n": self.n})
+        broken = {"not finite": self.nonfinite} if self.nonfinite else {}
+        return table({"change": self.name, "accuracy": accuracy, "n": self.n, **broken})

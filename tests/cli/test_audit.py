@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,6 +153,25 @@ def test_attacks_are_left_out_and_added_in_the_same_folder(report: Report, folde
     other = dataclasses.replace(QUICK, changes=("rmu.batch=8", *QUICK.changes[2:]))
     with pytest.raises(ValueError, match="a run with other changes"):
         audit(other, folder / "first")
+
+
+def test_a_made_model_that_was_changed_is_not_audited(
+    report: Report, folder: Path, tmp_path: Path
+) -> None:
+    """The cells of another model would stand beside those of the true one."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder / "first", copy)
+    more = dataclasses.replace(QUICK, attacks=(*QUICK.attacks, "quantization"))
+    file = copy / "models" / "rmu" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    with third(), pytest.raises(ValueError, match="rmu is not as it was made; remove it with rmu"):
+        audit(more, copy)
+    note = copy / "models" / "rmu.json"
+    note.write_bytes(note.read_bytes()[:-9])
+    with third(), pytest.raises(ValueError, match=r"remove .*rmu\.json and"):
+        audit(more, copy)
 
 
 @pytest.mark.slow

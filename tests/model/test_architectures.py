@@ -13,15 +13,17 @@ import torch
 import transformers as hf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mechunlearn.attacks.direction_ablation import orthogonalize_
 from mechunlearn.audit.cells import set_up
 from mechunlearn.audit.checks import refuse
 from mechunlearn.audit.plan import AuditPlan
 from mechunlearn.bench import perplexity, score
 from mechunlearn.bench.generation import generate
 from mechunlearn.hooks import linear_maps
-from mechunlearn.models import experts_of, load
+from mechunlearn.models import experts_of, fingerprint, load
 from mechunlearn.models.tokenizer import load_tokenizer
 from mechunlearn.tasks.world import World
+from mechunlearn.types import Direction
 
 SIZES = {
     "hidden_size": 32,
@@ -276,6 +278,19 @@ def test_a_map_is_what_the_model_computes_with(words: Path, tmp_path: Path) -> N
                 weight.zero_()
                 assert (model(tokens) - before).abs().max() > 1e-3
                 weight.copy_(old)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_norm_behind_the_embedding_keeps_directions_out_of_weights(
+    words: Path, tmp_path: Path
+) -> None:
+    """What the embedding's weights lose, the norm puts back in another way."""
+    model = load(str(built(tmp_path / "bloom", words, "bloom")))
+    before = fingerprint(model)
+    along = Direction("one", (0, 1, 2), torch.ones(3, 32))
+    with pytest.raises(ValueError, match="norms its embeddings"):
+        orthogonalize_(model, along, layer=1)
+    assert fingerprint(model) == before
 
 
 @pytest.mark.filterwarnings("ignore")

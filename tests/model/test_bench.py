@@ -380,6 +380,16 @@ def test_guessing_without_the_question(organism: HookedModel, task: Task) -> Non
     assert low < 0.4
 
 
+@pytest.mark.parametrize("scope", ["token", "sequence"])
+def test_a_hook_that_returns_nothing_is_refused(
+    scope: str, tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    """A forgotten ``return`` would look like a change that has no effect."""
+    change = Change("forgot", (Hook(Point(1).name, lambda *_: None, scope=scope),))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="resid_post returns nothing; let it return"):
+        score(tiny("gpt2"), task.forget[:3], task, change=change)
+
+
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_endings_that_fit_one_by_one_are_read_one_by_one(
     architecture: str, tiny: Callable[[str], HookedModel], monkeypatch: pytest.MonkeyPatch
@@ -408,6 +418,16 @@ def test_refusals(tiny: Callable[[str], HookedModel], some, task: Task) -> None:
 
 
 @pytest.mark.ci
+def test_no_token_is_read_for_another(tiny: Callable[[str], HookedModel], task: Task) -> None:
+    model = tiny("llama")
+    rows, ids = question_rows(model.tokenizer, task.forget[:3], task.prompt, "letter")
+    (whole,) = read(model, rows, [output(model)], ids=ids)
+    (turned,) = read(model, rows, [output(model)], ids=ids[::-1])
+    np.testing.assert_array_equal(turned, whole)
+    with pytest.raises(ValueError, match=rf"tokens \[{ids[-1]}\] are read, but only"):
+        read(model, rows, [output(model)], ids=ids[:-1])
+
+
 def test_half_precision_gives_the_same_answers(organism: HookedModel, task: Task) -> None:
     questions = task.questions("forget", "confirm")[::3]
     full = score(organism, questions, task.prompt)

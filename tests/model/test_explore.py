@@ -94,6 +94,24 @@ def test_the_frozen_norm_is_linear_and_exact(any_tiny: HookedModel) -> None:
     assert torch.allclose(norm(part) + norm(x - part), norm(x), atol=1e-4)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize("gain", [1.0, 0.003, 300.0])
+def test_the_frozen_norm_is_exact_whatever_the_gain(
+    gain: float, architecture: str, tiny: Tiny
+) -> None:
+    model, x = tiny(architecture), torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
+    x += 1  # A mean, which layer norms take out and others do not.
+    with torch.no_grad():
+        for p in model.ln_final.parameters():  # Gemma stores its gain less one.
+            p.copy_((p + 1) * gain - 1 if architecture == "gemma2" else p * gain)
+        norm, whole = frozen_norm(model, x), model.ln_final(x[None])[0]
+        nothing = model.ln_final(torch.zeros(1, 1, 32))[0]
+    parts = norm(0.3 * x + 1) + norm(0.7 * x - 1)
+    assert (parts + nothing - whole).norm() < 1e-4 * whole.norm()
+    centres = norm(torch.ones(4, 32)).norm() < 1e-4 * norm(x).norm()
+    assert centres == (architecture == "gpt2")
+
+
 def test_patching_everything_gives_everything_back(tiny: Tiny, prompt: Prompt) -> None:
     receiver, donor = tiny("llama", 0), tiny("llama", 1)
     found = patch_tokens(receiver, donor, prompt)

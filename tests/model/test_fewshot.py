@@ -53,8 +53,21 @@ def test_wrong_answers_have_the_form_of_right_ones() -> None:
     assert [e.prompt for e in wrong] == [e.prompt for e in POOL]
     assert all(a.answer != b.answer for a, b in zip(wrong, POOL, strict=True))
     assert set(Counter(e.answer for e in wrong)) == {" A", " B", " C", " D"}
-    alike = [Example("is it ?", " yes")] * 2
-    assert mislabelled(alike, alike, seed=0) == tuple(alike)
+
+
+def test_a_pool_without_a_wrong_answer_is_refused(organism: HookedModel, task: Task) -> None:
+    cloze = replace(task, scoring="cloze")
+    value = cloze.forget[0].choices[cloze.forget[0].answer]
+    alike = tuple(replace(q, choices=(value, "so"), answer=0) for q in cloze.forget)
+    config = FewShotConfig(shots=(1,), draws=1)
+    for asked, refused in ((cloze.forget, False), (alike, True)):
+        some = replace(cloze, forget=asked)
+        seen = Seen.of(some, DISJOINT, config=config)
+        if not refused:
+            assert DISJOINT.search(organism, seen, None, config).grid
+            continue
+        with pytest.raises(ValueError, match=f"are ' {value}'; give the task"):
+            DISJOINT.search(organism, seen, None, config)
 
 
 @pytest.mark.parametrize("attack", [DISJOINT, RETAIN], ids=["disjoint", "retain"])

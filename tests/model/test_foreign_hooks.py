@@ -86,7 +86,7 @@ WAYS: dict[str, Way] = {
     "hooks": lambda m: m.hooks(fwd_hooks=[(PLACE, last_turned)]),
     "partial": lambda m: m.hooks(fwd_hooks=[(PLACE, partial(last_turned))]),
     "permanent": lambda m: added(m, last_turned),
-    "sequence hook without its change": lambda m: added(m, TURNED.bound()),
+    "sequence hook without its change": lambda m: added(m, TURNED.bound(m)),
     "torch": lambda m: registered(point(m).register_forward_hook(of_block)),
     "torch, in front": lambda m: registered(
         point(m).register_forward_pre_hook(lambda module, args: (last_turned(args[0]),))
@@ -236,7 +236,7 @@ def test_own_hooks_keep_the_shortcuts(any_tiny: HookedModel, task: Task) -> None
     with OWN.on(any_tiny):
         assert not foreign_hooks(any_tiny)
         assert cost() == plain
-    with added(any_tiny, OWN.hooks[0].bound()):
+    with added(any_tiny, OWN.hooks[0].bound(any_tiny)):
         assert cost() == plain
     with metered() as meter:
         score(any_tiny, task.forget[:12], CLOZE, scoring="cloze", change=OWN)

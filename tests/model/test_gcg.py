@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,13 @@ from mechunlearn.attacks.gcg.objective import (
     static_states,
 )
 from mechunlearn.attacks.gcg.prefixes import RankedText, ShuffledTrace, fill_slot
-from mechunlearn.attacks.gcg.problem import Item, Problem, Slot, survives, text_of
+from mechunlearn.attacks.gcg.problem import Item, Problem, Slot, pose, survives, text_of
 from mechunlearn.attacks.gcg.proposals import combinations, place_ranks, substitutions
 from mechunlearn.attacks.gcg.search import TextSearch
 from mechunlearn.attacks.gcg.settings import GCGConfig, Length, SearchConfig
 from mechunlearn.attacks.gcg.state import State, read_state
 from mechunlearn.bench.rows import encode
-from mechunlearn.types import Change, HookedModel, Task
+from mechunlearn.types import Change, HookedModel, Question, Task, Turn
 
 LAYERS = (0, 1)
 OBJECTIVES = {
@@ -58,7 +59,9 @@ def tiny_problem(model: HookedModel, place: str, forced: int, n: int = 4) -> Pro
     for i in range(n):
         before, after = ((2,), draw(5 + i % 2)) if place == "prefix" else ((2, *draw(4)), draw(2))
         items.append(Item(before, after, draw(forced + 1), forced))
-    words = tuple(model.tokenizer.decode(draw(6)) for _ in items)
+    clean = [(*i.before[1:], *i.after[place == "prefix" :]) for i in items]  # A separator leads.
+    words = tuple(model.tokenizer.decode(row) for row in clean)
+    assert [tuple(encode(model.tokenizer, w)[1:]) for w in words] == clean
     return Problem(Slot(place, " . "), words, tuple(items), tuple(i.target[0] for i in items))
 
 
@@ -187,6 +190,48 @@ def test_objective_at_early_layers_stops_there(tiny: Callable[..., HookedModel])
     assert set(ran) == {0, 1}
 
 
+@pytest.mark.parametrize("template", [False, True], ids=["plain", "template"])
+@pytest.mark.parametrize("place", ["prefix", "suffix"])
+def test_states_of_the_question_are_compared_token_by_token(
+    place: str, template: bool, tiny: Callable[..., HookedModel], task: Task
+) -> None:
+    model = tiny("llama")
+    if template:  # It ends as a separator does, which must not be taken for that.
+        form = dataclasses.replace(task.prompt, turn=Turn("the . ", " so", " "))
+        task = dataclasses.replace(task, prompt=form)
+    objective = OBJECTIVES["early"]
+    config = GCGConfig(search=FEW, objective=objective, place=place, questions=6)
+    problem = problem_of(model, Seen.of(task, GCG()), config)
+    reference = Reference(static_states(model, problem, objective))
+    terms = Forwards(model, problem, objective, reference).terms
+    for i, item in enumerate(problem.items):
+        there = terms._static_places(i)
+        clean = [*encode(model.tokenizer, problem.prompts[i]), *item.target]
+        rest = [*item.after, *item.target]
+        compared = [rest[at] for at in there]
+        assert compared == clean[len(clean) - len(there) :]
+        question = len(clean) - len(item.before) if place == "prefix" else len(rest)
+        assert len(there) == question == reference.static[i].shape[1]
+        answer = matched(item, "answer")  # Beside them, the places of an answer are as they were.
+        assert len(answer) == 2
+        assert rest[answer[0]] == clean[-2]
+
+
+def test_no_text_is_alone_with_nothing_before_it(tiny: Callable[..., HookedModel]) -> None:
+    model, fluent = tiny("llama"), Objective(fluency=0.7)
+    problem = tiny_problem(model, "prefix", 1)
+    plain, forwards = (Forwards(model, problem, o) for o in (Objective(), fluent))
+    forwards.terms.specials = []  # As of a tokenizer that puts nothing before a text.
+    for ids in ((5,), (5, 9)):
+        found, without = (f.losses(ids, [ids], range(4)) for f in (forwards, plain))
+        value = math.log(model.cfg.d_vocab)
+        if len(ids) == 2:
+            value = -float(model(torch.tensor([ids]))[0, 0].log_softmax(-1)[9])
+        np.testing.assert_allclose(found - without, 0.7 * value, atol=1e-4)
+        pulls = [f.gradient(ids, range(4)) for f in (forwards, plain)]
+        assert torch.allclose(*pulls, atol=1e-5) == (len(ids) == 1)
+
+
 @pytest.fixture
 def llama(tiny: Callable[..., HookedModel]) -> HookedModel:
     """Searching is the same in a model that knows nothing, and this one is smaller."""
@@ -194,6 +239,7 @@ def llama(tiny: Callable[..., HookedModel]) -> HookedModel:
 
 
 FEW = SearchConfig(steps=6, length=3, width=8, races=(2,), gradient_questions=4)
+NEVER = SearchConfig(steps=10_000_000)
 
 
 def small_problem(model: HookedModel, task: Task, n: int = 6) -> Problem:
@@ -383,6 +429,94 @@ def test_shuffled_targets_keep_retain_questions(llama: HookedModel, task: Task) 
     assert placebo.items[12:] == problem.items[12:]
     assert placebo.items[:12] != problem.items[:12]
     assert sorted(i.target for i in placebo.items) == sorted(i.target for i in problem.items)
+
+
+def asked_with(task: Task, forget: int, retain: int) -> Task:
+    """The same questions with so many choices."""
+
+    def cut(questions: tuple[Question, ...], n: int) -> tuple[Question, ...]:
+        return tuple(
+            dataclasses.replace(q.rotated((q.answer - i) % 4), choices=c[:n], answer=i % n)
+            for i, q in enumerate(questions)
+            for c in [q.rotated((q.answer - i % n) % 4).choices]
+        )
+
+    return dataclasses.replace(
+        task, forget=cut(task.forget, forget), retain=cut(task.retain, retain)
+    )
+
+
+def test_letters_are_those_of_all_questions(llama: HookedModel, task: Task) -> None:
+    objective = Objective(over="choices")
+    config = GCGConfig(search=FEW, objective=objective, questions=6, retain_share=0.5)
+    seen = Seen.of(asked_with(task, 2, 4), GCG(), config=config)
+    problem = problem_of(llama, seen, config)
+    four = llama.tokenizer.convert_tokens_to_ids([*"ABCD"])
+    assert [*problem.choices] == four
+    assert {i.target[0] for i in problem.items[:6]} == {*four[:2]}
+    assert {i.target[0] for i in problem.items[6:]} - {*four[:2]}
+    (found,) = Forwards(llama, problem, objective).losses((5,), [(5,)], range(12))
+    for loss, item in zip(found, problem.items, strict=True):
+        row = torch.tensor([[*item.before, 5, *item.after]])
+        logp = llama(row)[0, -1, four].log_softmax(-1)
+        assert loss == pytest.approx(-float(logp[four.index(item.target[0])]), abs=1e-4)
+    alone = problem_of(llama, seen, dataclasses.replace(config, retain_share=0.0))
+    assert [*alone.choices] == four[:2]  # Retain questions that are not posed do not count.
+    strange = dataclasses.replace(problem, choices=problem.choices[:2])
+    with pytest.raises(ValueError, match="is to follow a question, but is none of its letters"):
+        Forwards(llama, strange, objective)
+    assert Forwards(llama, strange, Objective()).losses((5,), [(5,)], range(12)).all()
+
+
+@pytest.mark.parametrize(("forced", "carried"), [(0, 1), (1, 1), (3, 3)])
+def test_of_a_continuation_0_forced_tokens_are_one(
+    forced: int, carried: int, llama: HookedModel, task: Task
+) -> None:
+    for further in (0, 2):
+        config = GCGConfig(
+            search=FEW, target="original", forced=forced, matched=further, questions=4
+        )
+        seen = Seen.of(task, GCG(), config=config)
+        learned = GCG().learn(llama, seen, config)
+        problem = problem_of(llama, seen, config, learned.examples, learned.tokens)
+        assert {i.forced for i in problem.items} == {carried}
+        assert {len(i.target) for i in problem.items} == {carried + further}
+    answers = problem_of(llama, seen, GCGConfig(search=FEW, forced=forced, questions=4))
+    assert {i.forced for i in answers.items} == {1}  # An answer is one letter.
+    long = pose(llama.tokenizer, answers.slot, answers.prompts[:1], [[5, 6, 7, 8]], forced=forced)
+    assert long.items[0].forced == (forced or 4)
+
+
+def test_nobody_keeps_his_target_in_small_sets(llama: HookedModel, task: Task) -> None:
+    config = GCGConfig(search=FEW, questions=8, retain_share=0.25, shuffled_search=True)
+    seen = Seen.of(asked_with(task, 2, 4), GCG(), config=config)
+    mixed = problem_of(llama, seen, config)
+    letters = mixed.choices
+    for seed in range(10):
+        placebo, _ = shuffled(mixed, Reference(), len(mixed.items), seed)
+        found = [i.target[0] for i in placebo.items]
+        assert {*found[:8]} == {*letters[:2]}  # Letters that a question has.
+        kept = [a == i.target[0] for a, i in zip(found, mixed.items, strict=True)]
+        assert sum(kept[:8]) <= 4
+        assert not any(kept[8:])  # Of three, guessing finds none.
+        for n in (2, 3):
+            few = dataclasses.replace(
+                mixed, items=mixed.items[:n], prompts=mixed.prompts[:n], choices=()
+            )
+            states = Reference(tuple(torch.full((1, 2, 32), float(i)) for i in range(n)))
+            placebo, moved = shuffled(few, states, n, seed)
+            pairs = zip(placebo.items, few.items, strict=True)
+            assert all(a.target != b.target for a, b in pairs)
+            owners = [int(s[0, 0, 0]) for s in moved.static]
+            assert [few.items[j].target for j in owners] == [i.target for i in placebo.items]
+    one = dataclasses.replace(config, questions=1, retain_share=0.0)
+    lone = problem_of(llama, seen, one)
+    with pytest.raises(ValueError, match=r"of 1 question\(s\) all have the same target"):
+        shuffled(lone, Reference(), 1, 0)
+    learned = GCG().learn(llama, seen, one)
+    with pytest.raises(ValueError, match="shuffled answers"):  # Before the search.
+        GCG().search(llama, seen, learned, dataclasses.replace(one, search=NEVER))
+    assert GCG().search(llama, seen, learned, dataclasses.replace(one, shuffled_search=False)).texts
 
 
 def test_bad_input(llama: HookedModel, task: Task) -> None:

@@ -90,6 +90,37 @@ def test_variants_are_what_they_say_and_come_back(
 
 
 @pytest.mark.ci
+def test_rounding_is_part_of_what_is_handed_back_and_of_the_shams_size(
+    tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    """In bfloat16 a half of a small difference may be nothing."""
+    original, model = (tiny("llama").to(torch.bfloat16) for _ in range(2))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in live_parameters(model):
+            p.add_(3e-4 * torch.randn(p.shape, generator=generator).sign().to(p.dtype))
+    attack, config = Merging(), MergingConfig(lambdas=(0.5, 0.75), ranks=(2,))
+    seen = Seen.of(task, attack)
+    search = attack.search(model, seen, attack.learn(original, seen, config), config)
+    own, before = weights_of(original), weights_of(model)
+
+    def apart(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
+        return sum(
+            float((x.double() - y.double()).square().sum()) for x, y in zip(a, b, strict=True)
+        )
+
+    for variant in search.grid:
+        with search.change(variant).on(model):
+            there = weights_of(model)
+        left = apart(there, own) / apart(before, own)
+        assert variant.handed_back == pytest.approx(1 - left, abs=2e-3)
+        with search.sham(variant, 0).on(model):
+            elsewhere = weights_of(model)
+        size = apart(elsewhere, before) / apart(there, before) if apart(there, before) else 0.0
+        assert size == pytest.approx(1.0 if apart(there, before) else 0.0, abs=0.2)
+
+
+@pytest.mark.ci
 def test_hiding_of_rank_one_is_found_and_its_sham_finds_nothing(
     organism: HookedModel, task: Task
 ) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from mechunlearn.attacks import Seen
 from mechunlearn.attacks.edits import Write, written
+from mechunlearn.attacks.equal_size import moved
 from mechunlearn.attacks.pruning import prune_units, prune_weights, ranks, set_difference, zeroed
 from mechunlearn.attacks.set_difference_pruning import (
     HEADS,
@@ -91,7 +92,7 @@ def margin(score: Score) -> float:
 
 @pytest.mark.ci
 @pytest.mark.parametrize("attack", [WEIGHTS, NEURONS, HEADS], ids=lambda a: a.grain)
-def test_the_attack_and_its_sham_take_out_as_much(
+def test_the_attack_and_its_sham_move_the_states_as_far(
     attack: SetDifferencePruning, organism: HookedModel, task: Task
 ) -> None:
     config = PruningConfig(levels=LEVELS, examples=24)
@@ -107,6 +108,9 @@ def test_the_attack_and_its_sham_take_out_as_much(
     assert trace.grain == attack.grain
     some = task.questions("forget", "confirm")[:60]
     changes = [search.change(variant), *(search.sham(variant, seed) for seed in (1, 1, 2))]
+    far = [moved(organism, change, search.texts) for change in changes]
+    assert far[0] > 0
+    assert far[1:] == pytest.approx([far[0]] * 3, rel=0.3 if attack.grain == "head" else 0.05)
     results = [score(organism, some, task.prompt, change=change) for change in changes]
     assert (results[1].logits == results[2].logits).all()
     assert (results[1].logits != results[3].logits).any()
@@ -116,11 +120,11 @@ def test_the_attack_and_its_sham_take_out_as_much(
     assert fingerprint(organism) == before
 
 
-def test_shares_that_leave_nothing_change_nothing() -> None:
+def test_shares_that_leave_nothing_change_nothing(any_tiny: HookedModel) -> None:
     """Of the model itself, such as one asked few questions, or of another."""
     rank = torch.zeros(2, 4, dtype=torch.uint8)
     ranked = {(-1, "head"): rank}
-    search = PruningSearch("head", LEVELS, {"own answers": ranked}, ranked, {})
+    search = PruningSearch("head", LEVELS, {"own answers": ranked}, ranked, {}, any_tiny, [])
     for shares in (*search.grid(), Shares("own answers", 0.1, 0.1, "zero")):
         assert not search.change(shares).changes_model
         assert not search.sham(shares, 0).changes_model

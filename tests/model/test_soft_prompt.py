@@ -69,6 +69,22 @@ def test_candidate_changes_only_prompts_with_placeholders(
         _ = seen.tested
 
 
+@pytest.mark.ci
+def test_vectors_stand_in_models_with_other_embeddings_too(
+    tiny: Callable[[str], HookedModel], task: Task
+) -> None:
+    """The original's placeholders have other embeddings where all weights were trained."""
+    model, other = tiny("gpt2"), tiny("gpt2", 1)
+    few = dataclasses.replace(FEW, steps=4, questions=4)
+    seen = Seen.of(task, SoftPrompt(), tokenizer=model.tokenizer)
+    change = SoftPrompt().search(model, seen, None, few).change(Training(4))
+    some = task.forget[:8]
+    bare = Change("words", rewrite=change.rewrite)
+    for one in (model, other):
+        with_words, with_vectors = (score(one, some, task.prompt, change=c) for c in (bare, change))
+        assert (with_words.logits != with_vectors.logits).all()
+
+
 def test_bad_input(organism: HookedModel, task: Task) -> None:
     with pytest.raises(ValueError, match="length, steps, batch"):
         SoftPromptConfig(steps=0)

@@ -13,6 +13,7 @@ from mechunlearn.attacks.tuned_lens import (
     TunedLens,
     TunedLensConfig,
     _least_squares,
+    _rows,
     fit_lens,
     inner_points,
     translated,
@@ -92,7 +93,7 @@ def test_it_finds_what_the_output_hides_and_nothing_where_nothing_is(task: Task)
     hiding = planted(knowing, "filter", task)
     for model, hooks in ((knowing, hiding.hooks), (gone, ())):
         for hook in hooks:
-            model.add_hook(hook.place, hook.bound(), is_permanent=True)
+            model.add_hook(hook.place, hook.bound(model), is_permanent=True)
     search = ATTACK.search(knowing, seen, None, config)
     point = Point(2)
     assert score(knowing, asked, task).accuracy < 0.45
@@ -133,6 +134,43 @@ def test_its_cost_is_what_it_counts(organism: HookedModel, task: Task) -> None:
         ATTACK.search(organism, Seen.of(task, ATTACK), None, config)
     forwards = all_of_it.flops / (one.flops / len(asked))
     assert forwards == pytest.approx(ATTACK.cost(config, job).search, rel=0.1)
+
+
+def test_of_a_question_its_end_is_kept_and_of_a_text_its_beginning(
+    organism: HookedModel, task: Task
+) -> None:
+    asked = [f"{q.stem} " + "well so " * 70 + q.stem for q in task.retain[:32:4]]
+    whole = [organism.tokenizer(text)["input_ids"] for text in asked]
+    assert min(map(len, whole)) > 150
+    rows = _rows(organism, asked[:4], FAST, asked[4:])
+    assert [len(row) for row in rows] == [FAST.length] * 8
+    for row in rows:
+        (own,) = [i for i, full in enumerate(whole) if row in (full[:128], full[:1] + full[-127:])]
+        assert (row == whole[own][:128]) == (own < 4)
+    few = _rows(organism, asked[:4], replace(FAST, tokens=300), asked[4:])
+    assert [len(row) for row in few] == [128, 128, 44]
+    short = [task.prompt.text(q, "letter") for q in task.retain[:8]]
+    assert _rows(organism, short[:4], FAST, short[4:]) == _rows(organism, short, FAST)
+
+
+def test_the_answers_place_is_fitted_behind_long_prompts(
+    organism: HookedModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = replace(task.prompt, letter="well so " * 70 + task.prompt.letter)
+    seen = Seen.of(replace(task, prompt=form), ATTACK)
+    ends = {tuple(organism.tokenizer(e.prompt + e.answer)["input_ids"][-20:])
+            for e in map(seen.example, seen.retain)}  # fmt: skip
+    rows: list[list[int]] = []
+
+    def noted(model: HookedModel, given: list[list[int]], *rest: object) -> object:
+        rows.extend(given)
+        return states_at(model, given, *rest)
+
+    monkeypatch.setattr("mechunlearn.attacks.tuned_lens.states_at", noted)
+    ATTACK.search(organism, seen, None, replace(FAST, tokens=20_000, steps=0))
+    long = [tuple(row[-20:]) in ends for row in rows[:-1] if len(row) == FAST.length]
+    assert len(long) > 30
+    assert all(long)
 
 
 def test_settings_and_texts_that_make_no_sense(organism: HookedModel) -> None:

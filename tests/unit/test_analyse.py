@@ -776,7 +776,8 @@ def test_sentences_numbers_and_board_say_what_the_verdict_says(task: Task) -> No
     assert "43% of what the original knows is open" in verdict.text
     _, means, rests = sentences(report, "rmu")
     assert "43% of what the original knows is open; the rest is hidden" in means
-    assert rests.startswith("1 of 2 attacks brought back more")  # Asking otherwise is neither.
+    # Asking otherwise is neither.
+    assert rests.startswith("1 of 2 attacks that could show it brought back more")
     (standing,) = standings({"run": report})
     assert (standing.found, standing.tried) == (1, 2)
 

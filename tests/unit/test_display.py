@@ -39,6 +39,16 @@ def test_they_show_their_numbers() -> None:
     assert "2 at first, 1 at last" in log
 
 
+def test_answers_that_are_no_numbers_are_not_shown_as_wrong_ones() -> None:
+    logits = np.eye(4)
+    logits[2] = np.nan
+    score = Score("broken", logits, np.arange(4))
+    assert score.nonfinite == 1
+    assert "n=4, 1 not finite)" in repr(score)
+    assert "<th>not finite</th><td>1</td>" in score._repr_html_()
+    assert "not finite" not in repr(THINGS[0])
+
+
 def test_plain_text_is_short_too() -> None:
     assert all(len(repr(thing)) < 150 for thing in THINGS)
 

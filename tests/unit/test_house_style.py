@@ -15,8 +15,8 @@ from mechunlearn.version import __version__
 PACKAGE = Path(__file__).parents[2] / "mechunlearn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    "version", "errors", "records", "environment", "half", "progress", "stats", "plugins",
-    "registry", "types", "hooks", "presets", "models", "tasks", "bench", "train", "cost",
+    "version", "errors", "records", "environment", "half", "interrupts", "progress", "stats",
+    "plugins", "registry", "types", "hooks", "presets", "models", "tasks", "bench", "train", "cost",
     "organisms", "unlearn", "attacks", "audit", "analysis", "studies", "plots", "explore",
     "report", "cli",
 )  # fmt: skip

@@ -220,6 +220,29 @@ def test_a_budget_is_no_part_of_what_results_depend_on() -> None:
     assert AuditPlan(seed=1).identity != AuditPlan().identity
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"attacks": "quantization"}, "attacks is a list of texts, not 'quantization'"),
+        ({"unlearned": (1,)}, "unlearned is a list of texts, and 1 is none"),
+        ({"seeds": "2"}, "seeds is a whole number, not '2'"),
+        ({"seed": True}, "seed is a whole number, not True"),
+        ({"retain_limit": None}, "retain_limit is a number, not None"),
+        ({"trust_remote_code": 1}, "trust_remote_code is True or False, not 1"),
+        ({"original": None}, "original is a text, not None"),
+    ],
+)
+def test_values_of_other_types_are_told(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        AuditPlan(**given)
+
+
+def test_lists_and_whole_numbers_are_taken() -> None:
+    assert AuditPlan(attacks=["gcg"], retain_limit=0) == AuditPlan(  # type: ignore[arg-type]
+        attacks=("gcg",), retain_limit=0.0
+    )
+
+
 def test_attacks_and_their_settings_may_change_in_a_folder_and_methods_may_not() -> None:
     plan = AuditPlan(attacks=("gcg",), changes=("gcg.search.steps=3",))
     assert plan.identity == AuditPlan().identity

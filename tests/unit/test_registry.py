@@ -8,6 +8,8 @@ import pytest
 from mechunlearn.attacks import Attack, Grid, NoSettings, Search, Seen
 from mechunlearn.audit.cells import set_up
 from mechunlearn.audit.plan import AuditPlan
+from mechunlearn.audit.run import run
+from mechunlearn.cli.errors import explained
 from mechunlearn.registry import ATTACKS, TABLES, find, names, register
 from mechunlearn.types import NO_CHANGE, Change, HookedModel, Point, Task
 from mechunlearn.unlearn.rmu import RMU
@@ -42,6 +44,25 @@ class Nothing(Attack[NoSettings, None, Point]):
         self, model: HookedModel, seen: Seen, reference: None, config: NoSettings
     ) -> Search[Point]:
         return Grid([Point(0)], lambda v: NO_CHANGE, lambda v, seed: Change("sham"))
+
+
+class Spoils(Nothing):
+    """Leaves something behind in the model that it looked at."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def search(
+        self, model: HookedModel, seen: Seen, reference: None, config: NoSettings
+    ) -> Search[Point]:
+        weight = model.blocks[0].mlp.out.original_component.weight
+        if self.what == "other weights":
+            weight.data[[0, 1]] = weight.data[[1, 0]].clone()  # The same numbers elsewhere.
+        elif self.what == "hooks":
+            model.add_hook("blocks.0.hook_out", lambda activation, hook: activation)
+        elif self.what == "no search":
+            raise IndexError("no such thing")
+        return super().search(model, seen, reference, config)
 
 
 class Unfinished(Attack[NoSettings, None, Point]):
@@ -119,6 +140,29 @@ def test_own_methods_are_part_of_what_models_are_made_of(
         return set_up(plan, tmp_path, 1).entry("mine").identity
 
     assert made(1) == made(1) != made(2)
+
+
+@pytest.mark.parametrize("what", ["other weights", "hooks", "nothing"])
+def test_an_attack_that_leaves_something_behind_is_refused(
+    what: str, added: None, tiny_plan: AuditPlan, tmp_path: Path
+) -> None:
+    """The attacks after it would be measured on a spoiled model, and kept."""
+    register("attack", "spoils", Spoils(what))
+    plan = dataclasses.replace(tiny_plan, attacks=("spoils", "logit_lens"), changes=())
+    if what == "nothing":
+        assert len(run(plan, tmp_path).complete) == 2
+        return
+    with pytest.raises(ValueError, match=f"spoils left {what} in the model"):
+        run(plan, tmp_path)
+    assert not list((tmp_path / "cells").glob("attack-*"))
+
+
+def test_an_attack_that_fails_is_named(added: None, tiny_plan: AuditPlan, tmp_path: Path) -> None:
+    register("attack", "spoils", Spoils("no search"))
+    plan = dataclasses.replace(tiny_plan, attacks=("spoils",), changes=())
+    with pytest.raises(IndexError) as caught:
+        run(plan, tmp_path)
+    assert explained(caught.value).startswith("spoils on after: IndexError: no such thing; this")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mechunlearn.attacks.gcg.examples import examples_of, problem_of
+from mechunlearn.attacks.gcg.examples import examples_of, problem_of, shuffled
 from mechunlearn.attacks.gcg.objective import Reference, static_states
 from mechunlearn.attacks.gcg.prefixes import GCGSearch, RankedText, optimise
 from mechunlearn.attacks.gcg.presets import PRESETS
@@ -90,7 +90,7 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
         prompts = [e.prompt for e in examples]
         tokens = answer_targets(original.tokenizer, prompts, [e.answer for e in examples])
         if config.target == "original":
-            length = (config.forced or 1) + config.matched
+            length = config.carried + config.matched
             spoken = [
                 own for (own,) in continuations(original, prompts, Decoding(max_tokens=length))
             ]
@@ -114,11 +114,13 @@ class GCG(Attack[GCGConfig, Targets, RankedText]):
         """Search on the select fold; where ``seen.state`` exists, it goes on from there.
 
         Raises:
-            ValueError: If the text does not fit the model's context, a layer does not exist, or a
-                letter is not one token.
+            ValueError: If the text does not fit the model's context, a layer does not exist, a
+                letter is not one token, or there are no wrong answers to search for.
         """
         problem = problem_of(model, seen, config, reference.examples, reference.tokens)
         states = reference.reference
+        if config.shuffled_search:  # Refused now, and not after the search.
+            shuffled(problem, states, config.questions, config.seed)
         state, texts = optimise(model, problem, config, states, state_file=seen.state)
         return GCGSearch(model, config, problem, states, texts, state)
 

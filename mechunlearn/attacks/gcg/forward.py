@@ -176,7 +176,9 @@ class Forwards:
                     self._whole_backward(leaf, ids, group, len(picked))
             if self.objective.fluency:
                 with first_embeddings(self.model, leaf, skip=len(self.terms.specials)):
-                    (self.objective.fluency * self.terms.fluency([ids])[0]).backward()
+                    fluency = self.objective.fluency * self.terms.fluency([ids])[0]
+                    if fluency.requires_grad:  # Not of a single token behind nothing.
+                        fluency.backward()
 
         with torch.enable_grad():
             self._halving(compute, graph=True)

@@ -13,6 +13,7 @@ averaged over questions; ``z`` is the optimised text, ``q`` the question, ``t`` 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 import torch
@@ -123,6 +124,24 @@ class Reference:
     """The model itself, where its states depend on the optimised text."""
 
 
+def compared(item: Item, clean: Sequence[int], span: Span) -> int:
+    """How many last places hold the same token as a clean prompt with its target.
+
+    What separates the text from the question is in no clean prompt, and what stands before the
+    text is not compared.
+    """
+    most = len(matched(item, span))
+    if span == "answer":
+        return min(most, len(clean))
+    before = _alike(item.before, clean)
+    return min(_alike((*item.after, *item.target)[::-1], clean[::-1]), len(clean) - before)
+
+
+def _alike(a: Sequence[int], b: Sequence[int]) -> int:
+    """Leading tokens in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
 @torch.no_grad()
 def static_states(
     original: HookedModel, problem: Problem, objective: Objective
@@ -134,7 +153,7 @@ def static_states(
     states = []
     for i, item in enumerate(problem.items):
         row = encode(original.tokenizer, problem.prompts[i]) + list(item.target)
-        n = min(len(matched(item, objective.static.span)), len(row))
+        n = compared(item, row, objective.static.span)
         tokens = torch.tensor([row], device=original.cfg.device)
         pick = torch.arange(len(row) - n, len(row), device=tokens.device)
         read = extend(original, new_cache(), tokens, points, pick, blocks)

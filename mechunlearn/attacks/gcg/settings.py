@@ -144,6 +144,11 @@ class GCGConfig:
     back something where the right form of an answer is enough to undo the suppression."""
     seed: int = 0
 
+    @property
+    def carried(self) -> int:
+        """``forced`` with what its 0 stands for; 0: all tokens of a target."""
+        return self.forced or int(self.target == "original")
+
     def __post_init__(self) -> None:
         if self.questions < 1 or not 0 <= self.retain_share < 1:
             raise ValueError(

@@ -1,5 +1,6 @@
 """The objective's terms, from the places of a forward that they read."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -30,7 +31,7 @@ class Terms:
 
     Raises:
         ValueError: If a layer of the objective does not exist, or letters are asked for where
-            answers are not letters.
+            answers are not letters, or not these.
     """
 
     def __init__(
@@ -38,6 +39,12 @@ class Terms:
     ) -> None:
         if objective.over == "choices" and not problem.choices:
             raise ValueError("objective.over='choices' needs letter scoring; use 'vocabulary'")
+        forced = {token for item in problem.items for token in item.target[: item.forced]}
+        if objective.over == "choices" and (others := forced - {*problem.choices}):
+            raise ValueError(
+                f"objective.over='choices': {model.tokenizer.decode([min(others)])!r} is to follow "
+                "a question, but is none of its letters; use 'vocabulary'"
+            )
         self.model, self.problem = model, problem
         self.objective, self.reference = objective, reference
         self.blocks, self.points = objective.blocks(model), objective.points(model)
@@ -136,9 +143,15 @@ class Terms:
         return values
 
     def fluency(self, candidates: Sequence[Ids]) -> Float[Tensor, " candidate"]:
-        """Mean negative log-likelihood of the tokens, each after those before it."""
+        """Mean negative log-likelihood of the tokens, each after those before it.
+
+        A single token, where the tokenizer puts nothing before it, is worth a guess among all.
+        """
         first = max(1, len(self.specials))
         tokens = torch.tensor([[*self.specials, *ids] for ids in candidates], device=self.device)
+        if tokens.shape[1] <= first:
+            guessed = math.log(self.model.cfg.d_vocab)
+            return torch.full((len(tokens),), guessed, device=self.device)
         final = Point(self.model.cfg.n_layers - 1)
         read = extend(self.model, new_cache(), tokens, [final])[final]
         states, targets = read[:, first - 1 : -1], tokens[:, first:]
