@@ -49,7 +49,6 @@ def activation_statistics(
     drop: frozenset[int] = frozenset(),
     keep: int = 0,
     whole: bool = False,
-    beside: Sequence[str] = (),
 ) -> Statistics:
     """Mean block outputs over the tokens of some texts.
 
@@ -58,14 +57,12 @@ def activation_statistics(
         drop: Token ids that do not count (outliers).
         keep: Tokens to keep for a principal component, evenly spaced over all tokens.
         whole: Skip no leading tokens.
-        beside: Texts that begin like these and do not count: they tell what a single text would
-            share with others. Without them that is what the tokenizer puts before any text.
 
     Raises:
         ValueError: If no token is left.
     """
     rows = [row for row in model.tokenizer(list(texts))["input_ids"] if row]
-    skip = 0 if whole else _shared(model, rows, beside)
+    skip = 0 if whole else _shared(model, rows)
     total = sum(token not in drop for row in rows for token in row[skip:])
     if not total:
         raise ValueError("no tokens are left to average; are all texts the same?")
@@ -97,11 +94,10 @@ def activation_statistics(
     return statistics
 
 
-def _shared(model: HookedModel, rows: Sequence[Sequence[int]], beside: Sequence[str]) -> int:
-    """Leading tokens that all rows share; of one row, those that it shares with other texts."""
+def _shared(model: HookedModel, rows: Sequence[Sequence[int]]) -> int:
+    """Leading tokens that all rows share; of one row, what the tokenizer puts before any text."""
     if len(rows) == 1:
-        others = [encode(model.tokenizer, text) for text in beside]
-        rows = [*rows, *(others or [[*encode(model.tokenizer, ""), -1]])]  # -1: no token at all.
+        rows = [*rows, [*encode(model.tokenizer, ""), -1]]  # -1: no token at all.
     skip = 0
     while rows and all(len(r) > skip + 1 and r[skip] == rows[0][skip] for r in rows):
         skip += 1
