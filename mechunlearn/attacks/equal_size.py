@@ -19,7 +19,7 @@ MEASURED = 64
 FEW = 16
 """The same where it takes several forwards."""
 HALVINGS = 7
-"""Amounts that are tried of a placebo; the last one is right within about 4 % of its logarithm."""
+"""Amounts of a placebo that are tried, each in the geometric middle of what is left."""
 NEAR = 0.03
 """Relative difference at which two sizes are equal."""
 
@@ -106,12 +106,13 @@ def as_far(
     Returns:
         Of the amounts that were tried, found by halving, the one that comes nearest.
     """
-    wanted = moved(model, attack, texts)
+    measured = _moving(model, texts)
+    wanted = measured(attack)
     low, high, amount = 1 / most, most, 1.0
     tried: list[tuple[float, Change]] = []
     for _ in range(HALVINGS):
         change = placebo(amount)
-        size = moved(model, change, texts)
+        size = measured(change)
         tried.append((abs(size - wanted), change))
         if abs(size - wanted) <= NEAR * wanted:
             break
@@ -120,20 +121,30 @@ def as_far(
     return min(tried, key=lambda pair: pair[0])[1]
 
 
-@torch.no_grad()
 def moved(model: HookedModel, change: Change, texts: Sequence[str]) -> float:
     """Mean norm, over the tokens of some prompts, of what a change adds to the last block's output.
 
     Args:
         texts: Prompts; of many the first ``FEW``.
     """
+    return _moving(model, texts)(change)
+
+
+@torch.no_grad()
+def _moving(model: HookedModel, texts: Sequence[str]) -> Callable[[Change], float]:
+    """``moved`` of any change, with one forward of the model itself for all."""
     tokens, real = pad(model, model.tokenizer(list(texts[:FEW]))["input_ids"])
     last = model.cfg.n_layers - 1
     before = forward_to(model, tokens, last)
-    with change.applied(model):
-        after = forward_to(model, tokens, last)
-    norms = (after - before).float().norm(dim=-1)
-    return float(norms[real.to(norms.device)].mean())
+
+    @torch.no_grad()
+    def measured(change: Change) -> float:
+        with change.applied(model):
+            after = forward_to(model, tokens, last)
+        norms = (after - before).float().norm(dim=-1)
+        return float(norms[real.to(norms.device)].mean())
+
+    return measured
 
 
 @torch.no_grad()

@@ -138,10 +138,11 @@ def rounded(weight: Tensor, step: Tensor) -> Float[Tensor, "..."]:
 
 def as_large(weight: Tensor, placebo: Tensor, step: Tensor) -> Float[Tensor, "..."]:
     """The placebo, scaled so that rounding leaves as much of it as of the step."""
-    wanted = float(rounded(weight, step).norm())
-    if weight.dtype == torch.float32 or not wanted:
-        return placebo if wanted else torch.zeros_like(step)
-    factor = 1.0
+    if weight.dtype == torch.float32:
+        return placebo
+    wanted, factor = float(rounded(weight, step).norm()), 1.0
+    if not wanted:
+        return torch.zeros_like(step)
     for _ in range(FITS):
         left = float(rounded(weight, (factor * placebo.float()).to(step)).norm())
         factor *= wanted / left if left else 2.0

@@ -35,8 +35,14 @@ def interrupting(function: Callable[..., Any], at: int) -> Callable[..., Any]:
 
 def test_it_waits_until_the_block_has_ended() -> None:
     done = []
+
+    def interrupted() -> None:
+        done.append(1)
+        signal.raise_signal(signal.SIGINT)
+        done.append(2)
+
     with pytest.raises(KeyboardInterrupt), uninterrupted():
-        done += [1, signal.raise_signal(signal.SIGINT) or 2]
+        interrupted()
     assert done == [1, 2]
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)  # As it was before.
